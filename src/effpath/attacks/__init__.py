@@ -1,0 +1,14 @@
+"""Attacks that fool a classifier, so that detection has something to detect.
+
+BIM, DeepFool and CWL2 are foolbox's (``pip install 'effpath[attacks]'``); importing this package does not
+need it.
+"""
+
+from __future__ import annotations
+
+from effpath.attacks.adversarial_set import AdversarialSet, Norms
+from effpath.attacks.runner import attack
+from effpath.attacks.spec import AttackSpec
+from effpath.attacks.table import ATTACKS
+
+__all__ = ["ATTACKS", "AdversarialSet", "AttackSpec", "Norms", "attack"]

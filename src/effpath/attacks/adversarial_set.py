@@ -1,0 +1,101 @@
+"""The outcome of an attack, in memory and in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from effpath.cache import atomic_write
+from effpath.errors import StoreError
+
+
+class Norms(NamedTuple):
+    """Median size of the successful perturbations; NaN where there is none."""
+
+    l0: float  # values (pixel × channel) that changed by more than 1e-6
+    l2: float
+    linf: float
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialSet:
+    """What one attack made of a model's correctly classified images, one row for each; all on the CPU.
+
+    A row that failed holds its clean image, with ``predicted`` equal to ``labels``.
+    """
+
+    name: str
+    settings: Mapping[str, Any]  # every setting, defaults included
+    images: torch.Tensor  # float32 [N, C, H, W] in [0, 1]
+    source: torch.Tensor  # int64 [N], row among the clean images given; −1 for random images
+    labels: torch.Tensor  # int64 [N], the source's true class; −1 for random images
+    predicted: torch.Tensor  # int64 [N], the model's class for ``images``
+    succeeded: torch.Tensor  # bool [N]
+    distances: torch.Tensor  # float32 [N, 3], L0, L2 and L∞ from the source; NaN for random images
+
+    @property
+    def tried(self) -> int:
+        """How many images were attacked."""
+        return len(self.source)
+
+    @property
+    def successes(self) -> int:
+        """How many attacks succeeded."""
+        return int(self.succeeded.sum())
+
+    def norms(self) -> Norms:
+        """Median L0, L2 and L∞ over the successes."""
+        sizes = self.distances[self.succeeded]
+        if len(sizes) == 0:
+            return Norms(float("nan"), float("nan"), float("nan"))
+        return Norms(*torch.quantile(sizes, 0.5, dim=0).tolist())
+
+
+def measure(images: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """L0, L2 and L∞ [N, 3] of the differences of two batches [N, C, H, W].
+
+    L0 counts changes above 1e-6: C&W's change of variables moves every pixel by about 5e-7.
+    """
+    difference = (images - clean).flatten(1).abs().double()
+    return torch.stack([(difference > 1e-6).sum(1), difference.norm(dim=1), difference.amax(1)], 1).float()
+
+
+def join(sets: Sequence[AdversarialSet]) -> AdversarialSet:
+    """The rows of all sets, which are of one attack, in order."""
+    columns = {field: torch.cat([getattr(part, field) for part in sets]) for field in _TENSORS}
+    return AdversarialSet(name=sets[0].name, settings=sets[0].settings, **columns)
+
+
+def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
+    """Write the set, atomically, to a safetensors file whose header names the attack and ``key``."""
+    about = {
+        "kind": "AdversarialSet",
+        "key": key,
+        "name": adversarial.name,
+        "settings": dict(adversarial.settings),
+    }
+    tensors = {field: getattr(adversarial, field).clone() for field in _TENSORS}  # none may share memory
+    atomic_write(path, lambda temporary: save_file(tensors, temporary, {"effpath": json.dumps(about)}))
+
+
+def load(path: Path, key: str) -> AdversarialSet:
+    """Read what `save` wrote; `StoreError` where the file is damaged or was saved under another key."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["effpath"])
+            if about["kind"] != "AdversarialSet" or about["key"] != key:
+                raise StoreError(f"{path} is not the set that was looked for; delete it")
+            tensors = {field: file.get_tensor(field) for field in _TENSORS}
+        return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}; delete it") from error
+
+
+_TENSORS = ("images", "source", "labels", "predicted", "succeeded", "distances")

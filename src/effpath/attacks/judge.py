@@ -1,0 +1,63 @@
+"""What the attacked model says, and what may be attacked at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from effpath.errors import InputError, NumericalError
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Class int64 [N] of each image [N, C, H, W]; refuses logits that are not finite or not [N, classes]."""
+    with torch.no_grad():
+        logits = model(images)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"the model must give logits [N, classes]; for {len(images)} images it gave {shape}")
+    finite = logits.isfinite().all(1)
+    if not bool(finite.all()):
+        raise NumericalError(
+            f"the model gives NaN or infinite logits for {int((~finite).sum())} of {len(images)} images in "
+            f"[0, 1]; look for broken weights"
+        )
+    return logits.argmax(1)
+
+
+def correct_rows(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int
+) -> torch.Tensor:
+    """Rows int64 [M] of the images that the model classifies as labelled."""
+    device = device_of(model)
+    batches = torch.split(images, batch_size)
+    predicted = torch.cat([predict(model, batch.to(device)).cpu() for batch in batches])
+    return (predicted == labels).nonzero().squeeze(1)
+
+
+def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse a model, images or labels that cannot be attacked."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model must be a torch.nn.Module; got {type(model).__name__}")
+    if any(module.training for module in model.modules()):
+        raise InputError(
+            "the model is in training mode: its predictions change between calls; call model.eval()"
+        )
+    if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
+        raise InputError(
+            f"wanted float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"
+        )
+    if labels.shape != (len(images),) or labels.dtype != torch.int64:
+        raise InputError(
+            f"wanted int64 labels, one for each of {len(images)} images; got shape {list(labels.shape)} of "
+            f"{labels.dtype}"
+        )
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # NaN fails too
+        raise InputError(
+            f"images must lie in [0, 1]; got {low:g} to {high:g}. Move preprocessing into the model itself"
+        )

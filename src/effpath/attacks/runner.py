@@ -1,0 +1,176 @@
+"""Run an attack in batches, check every success again, and keep each batch on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from effpath.attacks import adversarial_set
+from effpath.attacks.adversarial_set import AdversarialSet
+from effpath.attacks.judge import check, correct_rows, device_of, predict
+from effpath.attacks.spec import AttackSpec, Settings, require
+from effpath.attacks.table import ATTACKS
+from effpath.cache import fingerprint, state_fingerprint
+from effpath.errors import OptionError, StoreError
+
+_REVISION = 1  # part of every cache key; raise it when an attack's result changes
+
+
+def attack(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    name: str,
+    *,
+    settings: Settings | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AdversarialSet:
+    """Attack, with `ATTACKS` [name], every image that the model classifies correctly.
+
+    model: in eval mode, from pixels in [0, 1] to logits; its device is used. images: float32 [N, C, H, W] in
+    [0, 1]; labels: int64 [N]. Random images are as many as ``images``, in their shape, whatever the labels.
+    A success is what our own forward pass, on values inside [0, 1], puts in a class that is not the label.
+
+    ``settings`` overrides defaults. Seed and batch size are part of the result: random numbers are drawn per
+    batch, and C&W stops a batch early as a whole.
+
+    With ``cache``, a folder (see `effpath.cache.default_cache_dir`), a finished result is read back, and a
+    killed run goes on after its last whole batch; a damaged file is made again, with a warning.
+    ``progress(done, total)`` counts images.
+
+    Errors: `OptionError` for an unknown attack or setting, `InputError` for an unfit model, images or labels,
+    `NumericalError` for NaN logits, `MissingExtra` without foolbox, `StoreError` where the cache cannot be
+    written.
+    """
+    spec = _spec(name)
+    merged = spec.merged(settings)
+    if batch_size < 1:
+        raise OptionError(f"batch_size wants a whole number of at least 1; got {batch_size}")
+    check(model, images, labels)
+    images, labels = images.detach().cpu(), labels.cpu()
+    key = fingerprint(
+        _REVISION, _version(spec), name, merged, seed, batch_size, state_fingerprint(model), images, labels
+    )
+    whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
+    result = _recall(whole, key)
+    if result is None:
+        rows = (
+            correct_rows(model, images, labels, batch_size) if spec.from_clean else torch.arange(len(images))
+        )
+        parts = [_empty(spec, merged, images)]
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            path = None if whole is None else whole.with_suffix("") / f"{start:08d}.safetensors"
+            source = batch if spec.from_clean else torch.full_like(batch, -1)
+            part = _recall(path, key)
+            if part is None or not torch.equal(part.source, source):
+                with _repeatable(model, fingerprint(seed, start)):
+                    part = _attack_batch(model, spec, merged, images[batch], labels[batch], source)
+                if path is not None:
+                    adversarial_set.save(part, path, key)
+            parts.append(part)
+            if progress is not None:
+                progress(start + len(batch), len(rows))
+        result = adversarial_set.join(parts)
+        if whole is not None:
+            adversarial_set.save(result, whole, key)
+            shutil.rmtree(whole.with_suffix(""), ignore_errors=True)
+    elif progress is not None:
+        progress(result.tried, result.tried)
+    return result
+
+
+def _attack_batch(
+    model: nn.Module,
+    spec: AttackSpec,
+    settings: Settings,
+    clean: torch.Tensor,
+    labels: torch.Tensor,
+    source: torch.Tensor,
+) -> AdversarialSet:
+    """Run the attack on one batch and keep what really fools the model."""
+    device = device_of(model)
+    inputs, truth = clean.to(device), labels.to(device)
+    candidates = spec.run(model, inputs, truth, settings).detach().clamp(0, 1)
+    if not spec.from_clean:  # nothing to miss: any class is wrong
+        predicted = predict(model, candidates).cpu()
+        fooled = torch.ones_like(source, dtype=torch.bool)
+        distances = torch.full((len(source), 3), float("nan"))
+        images = candidates.cpu()
+        return AdversarialSet(
+            spec.name, settings, images, source, source.clone(), predicted, fooled, distances
+        )
+    finite = candidates.flatten(1).isfinite().all(1)
+    candidates = torch.where(finite[:, None, None, None], candidates, inputs)
+    predicted = predict(model, candidates)
+    fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
+    images = torch.where(fooled[:, None, None, None], candidates, inputs).cpu()
+    distances = adversarial_set.measure(images, clean)
+    return AdversarialSet(
+        spec.name,
+        settings,
+        images,
+        source,
+        labels,
+        torch.where(fooled, predicted, truth).cpu(),
+        fooled.cpu(),
+        distances,
+    )
+
+
+def _empty(spec: AttackSpec, settings: Settings, images: torch.Tensor) -> AdversarialSet:
+    """No rows; the result where the model classifies no image correctly."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return AdversarialSet(spec.name, settings, images[:0], none, none, none, none.bool(), torch.zeros(0, 3))
+
+
+def _recall(path: Path | None, key: str) -> AdversarialSet | None:
+    """The set in that file; None where there is none or, with a warning, where it is damaged."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return adversarial_set.load(path, key)
+    except StoreError as error:
+        warnings.warn(f"making a cached attack again: {error}", stacklevel=3)
+        return None
+
+
+def _spec(name: str) -> AttackSpec:
+    """The attack of that name."""
+    if name not in ATTACKS:
+        raise OptionError(f"unknown attack {name!r}; wanted one of: {', '.join(ATTACKS)}")
+    return ATTACKS[name]
+
+
+def _version(spec: AttackSpec) -> str | None:
+    """Version of the library that the attack needs; `MissingExtra` where it is not installed."""
+    if spec.library is None:
+        return None
+    require(spec.library, spec.name)
+    return importlib.metadata.version(spec.library)
+
+
+@contextlib.contextmanager
+def _repeatable(model: nn.Module, seed: str) -> Iterator[None]:
+    """A seeded generator, gradients on, the model's own parameters spared; all put back afterwards."""
+    device = device_of(model)
+    wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+        torch.manual_seed(int(seed[:15], 16))
+        for parameter in wanting:
+            parameter.requires_grad_(False)  # foolbox's backward() would fill their .grad
+        try:
+            yield
+        finally:
+            for parameter in wanting:
+                parameter.requires_grad_(True)

@@ -1,0 +1,113 @@
+"""Files that are whole or not there at all, and fingerprints that say when one may be used again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from effpath.errors import InputError, StoreError
+
+
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in the place of ``path`` in one step.
+
+    A reader sees the old file or the new one, never a part. Whatever ends ``write`` early, Ctrl-C included,
+    leaves the old file whole and removes the temporary one. Missing folders are made.
+
+    Errors: `StoreError`, with path and cause, where the disk is full, read-only or otherwise refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except StoreError:
+        raise
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
+        raise StoreError(
+            f"cannot write {path}: {error}. What was there before is unchanged; "
+            f"free some space or choose another folder, then run again"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder itself may be missing or read-only
+            temporary.unlink(missing_ok=True)
+
+
+def default_cache_dir() -> Path:
+    """Where results are kept.
+
+    ``$EFFPATH_CACHE``, else ``$XDG_CACHE_HOME/effpath``, else ``~/.cache/effpath``.
+    """
+    if chosen := os.environ.get("EFFPATH_CACHE"):
+        return Path(chosen).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "effpath"
+    return Path.home() / ".cache" / "effpath"
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256, in hex, of any nesting of plain values, NumPy arrays and tensors.
+
+    Types, dtypes and shapes count: ``1``, ``1.0``, ``True`` and ``"1"`` all differ. The order of a dict's
+    keys, a tensor's device and its memory layout do not.
+
+    Errors: `InputError` for a value of any other type.
+    """
+    return _digest(parts).hex()
+
+
+def state_fingerprint(module: nn.Module) -> str:
+    """`fingerprint` of a network: its class name and every parameter and buffer by name.
+
+    Buffers that ``state_dict`` leaves out (``persistent=False``) count too. The code of ``forward`` does not.
+    """
+    return fingerprint(type(module).__qualname__, {**dict(module.named_buffers()), **module.state_dict()})
+
+
+def _digest(value: Any) -> bytes:
+    """Hash of one value; a container's is over the hashes of its members, so that none can run together."""
+    digest = hashlib.sha256()
+    for piece in _pieces(value):
+        digest.update(piece)
+    return digest.digest()
+
+
+def _pieces(value: Any) -> list[Any]:
+    """What to hash of one value, as bytes and buffers; the first says the type."""
+    if value is None or isinstance(value, (bool, int)):
+        return [f"{type(value).__name__}:{value}".encode()]
+    if isinstance(value, np.generic):  # before float and str: np.float64 and np.str_ are those too
+        return _pieces(np.asarray(value))
+    if isinstance(value, float):
+        return [b"float:", struct.pack("<d", value)]
+    if isinstance(value, str):
+        return [b"str:", value.encode()]
+    if isinstance(value, bytes):
+        return [b"bytes:", value]
+    if isinstance(value, (list, tuple)):
+        return [f"{'list' if isinstance(value, list) else 'tuple'}:".encode(), *map(_digest, value)]
+    if isinstance(value, dict):
+        return [b"dict:", *sorted(_digest(key) + _digest(item) for key, item in value.items())]
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        return [f"tensor:{value.dtype}:{tuple(value.shape)}:".encode(), flat.view(torch.uint8).numpy()]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufcSU":
+        flat_array = np.ascontiguousarray(value).reshape(-1)
+        return [f"array:{value.dtype.str}:{value.shape}:".encode(), flat_array.tobytes()]
+    raise InputError(
+        f"cannot fingerprint a value of type {type(value).__name__}; wanted str, int, float, bool, None, "
+        f"bytes, list, tuple, dict, a NumPy array or a tensor; turn it into one of these"
+    )

@@ -1,0 +1,5 @@
+"""The main job from end to end: train, extract, build class paths, attack, detect, report."""
+
+from effpath.demo.run import DemoOptions, run_demo
+
+__all__ = ["DemoOptions", "run_demo"]

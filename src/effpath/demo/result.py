@@ -1,0 +1,154 @@
+"""What the demo measured: everything that its table and its report show."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.detect.evaluate import Score
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """One attack: how it went, and how well each detector finds it.
+
+    Attributes:
+        name: of the attack.
+        settings: all of them.
+        tried, succeeded: images attacked, images that fooled the network.
+        l0, l2, linf: median size of the successful perturbations; NaN for random images.
+        tested: adversarial images in the test part.
+        seen: whether the detectors were trained on this attack.
+        scores: by detector.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    tried: int
+    succeeded: int
+    l0: float
+    l2: float
+    linf: float
+    tested: int
+    seen: bool
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A flagged adversarial image beside its clean original.
+
+    Attributes:
+        attack: its name.
+        clean, adversarial: float32 [C, H, W] in [0, 1].
+        label, predicted: names of the true class and of the class it was taken for.
+        clean_score, score: suspicion of both; ``threshold`` is the detector's.
+        clean_similarity, similarity: [rank 1 … rank 2 …] of both.
+    """
+
+    attack: str
+    clean: NDArray[np.float32]
+    adversarial: NDArray[np.float32]
+    label: str
+    predicted: str
+    clean_score: float
+    score: float
+    threshold: float
+    clean_similarity: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DemoResult:
+    """Everything the demo measured.
+
+    Attributes:
+        title: of the report.
+        provenance: command, seed, preset, θ, sizes, versions, seconds by step.
+        network: its name; ``accuracy`` on ``test_images`` test images.
+        density: by level, of the overall path; ``layer_density`` by level and layer.
+        classes: names; ``class_images``: correctly predicted training images behind each class path.
+        class_similarity: Jaccard of each two class paths [classes, classes].
+        layers: names, in forward order.
+        similarity: by group (``clean``, then the attacks), the features of its test images
+            [n, 2 · layers]: rank 1 first.
+        roc: by detector, then group: suspicion of each test image.
+        threshold, fpr: by detector.
+        detectors: names, the trained ones first.
+        attacks: one result each.
+        examples: flagged images.
+        paper: the paper's figures for this setting; empty where it has none.
+    """
+
+    title: str
+    provenance: Mapping[str, Any]
+    network: str
+    accuracy: float
+    test_images: int
+    density: Mapping[str, float]
+    layer_density: Mapping[str, Mapping[str, float]]
+    classes: tuple[str, ...]
+    class_images: tuple[int, ...]
+    class_similarity: NDArray[np.float64]
+    layers: tuple[str, ...]
+    similarity: Mapping[str, NDArray[np.float64]]
+    roc: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    threshold: Mapping[str, float]
+    fpr: Mapping[str, float]
+    detectors: tuple[str, ...]
+    attacks: tuple[AttackResult, ...]
+    examples: tuple[Example, ...]
+    paper: Mapping[str, Any]
+
+    @property
+    def mean_class_similarity(self) -> float:
+        """Mean Jaccard over all pairs of different classes."""
+        count = len(self.class_similarity)
+        return float((self.class_similarity.sum() - np.trace(self.class_similarity)) / (count * (count - 1)))
+
+    @property
+    def class_means(self) -> NDArray[np.float64]:
+        """Mean Jaccard of each class with the others, [classes]; the lowest is the most special."""
+        own = np.diag(self.class_similarity)
+        return np.asarray((self.class_similarity.sum(1) - own) / (len(own) - 1))
+
+    @property
+    def most_special(self) -> str:
+        """The class least similar to the others."""
+        return self.classes[int(self.class_means.argmin())]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers (no images, no score lists) as plain values, for JSON."""
+        return {
+            "title": self.title,
+            "provenance": dict(self.provenance),
+            "network": self.network,
+            "accuracy": self.accuracy,
+            "test_images": self.test_images,
+            "density": dict(self.density),
+            "layer_density": {level: dict(layers) for level, layers in self.layer_density.items()},
+            "classes": list(self.classes),
+            "class_images": list(self.class_images),
+            "class_similarity": self.class_similarity.round(4).tolist(),
+            "mean_class_similarity": self.mean_class_similarity,
+            "most_special": self.most_special,
+            "threshold": dict(self.threshold),
+            "fpr": dict(self.fpr),
+            "attacks": [
+                {
+                    **{f.name: getattr(attack, f.name) for f in dataclasses.fields(attack)},
+                    "settings": dict(attack.settings),
+                    "scores": {
+                        name: {"auc": list(score.auc), "tpr": list(score.tpr)}
+                        for name, score in attack.scores.items()
+                    },
+                }
+                for attack in self.attacks
+            ],
+            "paper": dict(self.paper),
+        }

@@ -1,0 +1,86 @@
+"""A detector that has seen clean images only: how unusual are their path similarities?"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from effpath.detect.joint import FloatArray, suspicion_signs
+from effpath.errors import OptionError
+
+
+class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    """Suspicion = Σ over features of log((1 − p) / p), p the share of clean images at least as suspicious.
+
+    A rank-1 similarity is suspicious where it is lower than on clean images, a rank-2 similarity where it is
+    higher; no attack is needed to fit it. A usual value gives 0, so that each layer's share can be read off.
+
+    Why log odds: on synthetic correlated similarities they ranked best on average of the rules that keep
+    these signs. −log p alone gains 0.01-0.02 AUC where the ranks vary independently, but loses 0.09 where an
+    image raises or lowers both together; whatever inverts a covariance lost up to 0.1 with many layers.
+
+    Input X [n, features]: rank-1 similarities, then rank-2 similarities, of clean images when fitting.
+
+    Parameters
+    ----------
+    rank_1 : how many leading columns are rank-1; None = half of them, rounded up.
+    contamination : the share, in (0, 0.5], of the clean rows that `predict` will flag.
+
+    Attributes
+    ----------
+    reference_ : [clean rows, features], each column sorted: the clean distribution, signed by suspicion.
+    offset_ : decision_function = score_samples − offset_.
+    n_features_in_, feature_names_in_ : scikit-learn's.
+    """
+
+    def __init__(self, rank_1: int | None = None, *, contamination: float = 0.05) -> None:
+        self.rank_1 = rank_1
+        self.contamination = contamination
+
+    def fit(self, X: npt.ArrayLike, y: object = None) -> CleanSimilarity:
+        """Learn what clean rows look like; `y` is ignored, so give clean rows alone.
+
+        Raises OptionError for parameters outside their range.
+        """
+        if not 0 < self.contamination <= 0.5:
+            raise OptionError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
+        clean: FloatArray = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        self.reference_: FloatArray = np.sort(clean * suspicion_signs(clean.shape[1], self.rank_1), axis=0)
+        self.offset_ = float(np.percentile(-self._log_odds(clean).sum(axis=1), 100 * self.contamination))
+        return self
+
+    def feature_suspicion(self, X: npt.ArrayLike) -> FloatArray:
+        """The summands [n, features] of the suspicion: which layers speak for an attack, which against."""
+        check_is_fitted(self)
+        return self._log_odds(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def suspicion(self, X: npt.ArrayLike) -> FloatArray:
+        """Suspicion [n]: 0 = usual, positive = suspicious."""
+        total: FloatArray = self.feature_suspicion(X).sum(axis=1)
+        return total
+
+    def score_samples(self, X: npt.ArrayLike) -> FloatArray:
+        """Normality [n], the negative suspicion."""
+        return -self.suspicion(X)
+
+    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
+        """Normality [n] less the offset: negative = outlier."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """−1 for outliers and 1 for the rest, [n]."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _log_odds(self, features: FloatArray) -> FloatArray:
+        signed = features * suspicion_signs(self.n_features_in_, self.rank_1)
+        rows = len(self.reference_)
+        odds = np.empty_like(signed)
+        for column, clean in enumerate(self.reference_.T):
+            # Ties count half on either side, so that a layer where all clean images agree gives them 0.
+            below = np.searchsorted(clean, signed[:, column], side="left")
+            up_to = np.searchsorted(clean, signed[:, column], side="right")
+            less = (below + up_to) / 2
+            odds[:, column] = np.log((less + 0.5) / (rows - less + 0.5))
+        return odds

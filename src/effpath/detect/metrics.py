@@ -1,0 +1,166 @@
+"""Thresholds fixed on clean images, and detection rates with intervals over source images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from effpath.detect.joint import FloatArray
+from effpath.detect.splits import IndexArray, source_groups
+from effpath.errors import InputError, OptionError
+
+# How many row weights of a bootstrap are held at once: 8 MB, near the caches.
+CHUNK = 1 << 20
+
+
+class Interval(NamedTuple):
+    """An estimate and the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def threshold_at_fpr(clean_scores: npt.ArrayLike, fpr: float) -> float:
+    """The smallest threshold at which at most the share `fpr` of these clean scores lies strictly above it.
+
+    A row is flagged where score > threshold. With fpr = 1 the threshold is −inf. The rate on *other* clean
+    images varies about `fpr`, the more the fewer scores are given. Raises OptionError for an fpr outside
+    0 … 1, InputError for scores that are empty or NaN.
+    """
+    scores = np.sort(_scores(clean_scores))[::-1]
+    if not 0 <= fpr <= 1:
+        raise OptionError(f"fpr must lie in 0 … 1; got {fpr!r}")
+    # Compared with the very quotients that a mean gives: floor(fpr * n) is one too few for 0.29 of 100.
+    rates = np.arange(len(scores) + 1) / len(scores)
+    allowed = int(np.searchsorted(rates, fpr, side="right")) - 1
+    return float(scores[allowed]) if allowed < len(scores) else -np.inf
+
+
+def tpr_at(scores: npt.ArrayLike, threshold: float) -> float:
+    """The share of these scores (of adversarial rows) above the threshold."""
+    return float(np.mean(_scores(scores) > threshold))
+
+
+def tpr_interval(
+    scores: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    threshold: float,
+    *,
+    seed: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """`tpr_at` with a bootstrap interval over source images; the threshold is held fixed.
+
+    scores, groups [n]: of adversarial rows; group −1 = a source of its own. Where all rows or none are
+    flagged the interval has no width. Raises InputError for fewer than two groups.
+    """
+    flagged = (_scores(scores) > threshold).astype(np.float64)
+
+    def rate(weights: FloatArray) -> FloatArray:
+        rates: FloatArray = weights @ flagged / weights.sum(axis=1)
+        return rates
+
+    return _interval(rate, _groups(groups, len(flagged)), seed=seed, resamples=resamples, level=level)
+
+
+def auc_interval(
+    y: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    *,
+    seed: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """The AUC with a percentile interval from a bootstrap over source images, not over rows.
+
+    y, scores, groups [n]: label (1 = adversarial), suspicion, source image (−1 = a source of its own). Rows
+    of one image rise and fall together, so that a bootstrap over rows would misjudge the spread. A resample
+    that misses one of the classes is left out. Raises InputError for fewer than two groups or one class only.
+    """
+    scores = _scores(scores)
+    y = np.asarray(y)
+
+    def auc(weights: FloatArray) -> FloatArray:
+        return weighted_auc(y, scores, weights)
+
+    return _interval(auc, _groups(groups, len(scores)), seed=seed, resamples=resamples, level=level)
+
+
+def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> FloatArray:
+    """The AUC [B] of y, scores [n] under each row of weights [B, n], by sorting once.
+
+    It is the weighted share of (adversarial, clean) pairs in which the adversarial score is higher, ties one
+    half; NaN where one of the classes weighs 0. Raises InputError where y does not hold both 0 and 1.
+    """
+    scores = _scores(scores)
+    y = np.asarray(y)
+    if y.shape != scores.shape or not np.isin(y, (0, 1)).all() or len(np.unique(y)) != 2:
+        raise InputError(
+            f"y must hold 0 (clean) and 1 (adversarial), both, one for each of the {len(scores)} scores; "
+            f"got shape {y.shape}, values {np.unique(y)[:5]}"
+        )
+    order = np.argsort(scores, kind="stable")
+    ranked = np.take(np.asarray(weights, dtype=np.float64), order, axis=1)  # [B, n]
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # [T], one per distinct score
+    adversarial = np.add.reduceat(ranked * (y[order] == 1), starts, axis=1)  # [B, T]
+    clean = np.add.reduceat(ranked * (y[order] == 0), starts, axis=1)  # [B, T]
+    lower = np.cumsum(clean, axis=1) - clean / 2
+    pairs = adversarial.sum(axis=1) * clean.sum(axis=1)
+    auc: FloatArray = np.full(len(pairs), np.nan)
+    np.divide((adversarial * lower).sum(axis=1), pairs, out=auc, where=pairs > 0)
+    return auc
+
+
+def _interval(
+    statistic: Callable[[FloatArray], FloatArray],
+    groups: IndexArray,
+    *,
+    seed: int,
+    resamples: int,
+    level: float,
+) -> Interval:
+    """The statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
+    if not 0 < level < 1 or resamples < 1:
+        raise OptionError(f"level must lie in (0, 1), resamples be ≥ 1; got {level!r} and {resamples!r}")
+    count = int(groups.max()) + 1
+    if count < 2:
+        raise InputError("an interval over source images needs at least two of them; got one")
+    rng = np.random.default_rng(seed)
+    step = max(1, CHUNK // len(groups))
+    drawn = []
+    for start in range(0, resamples, step):
+        copies = rng.multinomial(
+            count, np.full(count, 1 / count), size=min(step, resamples - start)
+        )  # [B, g]
+        drawn.append(statistic(np.take(copies, groups, axis=1).astype(np.float64)))
+    values = np.concatenate(drawn)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise InputError(f"none of {resamples} resamples holds both classes: give more source images")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(np.ones((1, len(groups))))[0]), float(low), float(high))
+
+
+def _scores(scores: npt.ArrayLike) -> FloatArray:
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or np.isnan(array).any():
+        raise InputError(
+            f"scores must be a vector with at least one number and no NaN; got shape {array.shape}, "
+            f"{int(np.isnan(array).sum())} NaN"
+        )
+    return array
+
+
+def _groups(groups: npt.ArrayLike, rows: int) -> IndexArray:
+    indices = source_groups(groups)
+    if len(indices) != rows:
+        raise InputError(
+            f"groups must name the source image of each of the {rows} scores; got {len(indices)}"
+        )
+    return indices

@@ -1,0 +1,269 @@
+"""From a torch module to a `Graph`, through torch.export. The user's model is read, never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import warnings
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+
+from effpath.errors import CaptureError, InputError, NumericalError
+from effpath.graph.graph import Graph, Node, Ref, iter_refs
+from effpath.graph.simplify import simplify
+
+FORMAT = "effpath-graph-1"
+_OWNED = ("conv", "linear")  # operators named after the owner of their weight
+
+
+def capture(model: nn.Module, example: Tensor) -> Graph:
+    """Return the graph of a trained model, batch norm folded.
+
+    Args:
+        model: in eval mode, taking images [N, C, H, W] and returning logits [N, classes].
+        example: at least one image, [N, C, H, W]; only its shape, type and device matter.
+
+    Raises:
+        CaptureError: torch.export fails, batch norm or dropout is in train mode, or the graph does not
+            reproduce the model's output.
+        InputError: the example does not fit the model.
+        NumericalError: NaN or infinity in a parameter.
+
+    Example:
+        >>> import torch, effpath
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval()
+        >>> effpath.capture(model, torch.zeros(1, 1, 2, 2)).classes
+        3
+    """
+    if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
+        raise InputError(f"wanted an example batch of images [N, C, H, W], got {_describe(example)}")
+    _refuse_train_mode(model)
+    pair = torch.cat([example[:1], example[:1]]).detach()
+    with torch.no_grad():
+        try:
+            expected = model(pair)
+        except Exception as error:
+            raise InputError(
+                f"the model cannot run on an example of shape {tuple(pair.shape)}: {error}; "
+                "pass an example of the shape the model takes"
+            ) from error
+    if not isinstance(expected, Tensor) or expected.dim() != 2:
+        raise CaptureError(
+            f"wanted a model that returns logits [N, classes], got {_describe(expected)}; "
+            "wrap it in a module that returns the logits"
+        )
+    program, batched = _export(model, pair)
+    nodes, constants, source, output = _convert(program)
+    for name, tensor in constants.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
+    draft = Graph(nodes, constants, source, output, tuple(example.shape[1:]), example.dtype, batched, {}, "")
+    original = draft.constants
+    graph, batched = _with_shapes(simplify(draft))
+    graph = _start_at_logits(replace(graph, batched=batched))
+    _compare(graph, pair, expected)
+    return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
+
+
+def _describe(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _refuse_train_mode(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        kind = type(module).__name__
+        if module.training and ("BatchNorm" in kind or "Dropout" in kind or "DropPath" in kind):
+            raise CaptureError(
+                f"wanted a model in eval mode, but module {path or '(top)'!r} ({kind}) is in train mode: "
+                "its output depends on the batch or on chance; call model.eval() first"
+            )
+
+
+def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
+    """Export with a dynamic batch, or for a batch of one where the model does not allow that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch")},))
+            return program.run_decompositions({}), True
+        except Exception:
+            try:
+                return torch.export.export(model, (pair[:1],)).run_decompositions({}), False
+            except Exception as error:
+                raise CaptureError(
+                    f"torch.export cannot capture {type(model).__name__}: {error}\n"
+                    "Control flow that depends on values is the usual cause; wrap the part that classifies "
+                    "one image batch in a module of its own."
+                ) from error
+
+
+def _convert(program: ExportedProgram) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:
+    """Return nodes, constants by their names in the model, input name and output name."""
+    signature = program.graph_signature
+    targets: dict[str, str] = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    stored = {**program.state_dict, **program.constants}
+    inputs = [name for name in signature.user_inputs if isinstance(name, str)]
+    if len(inputs) != 1:
+        raise CaptureError(f"wanted a model of one input, got {len(inputs)}: {inputs}; wrap it in a module")
+    calls = [n for n in program.graph.nodes if n.op == "call_function"]
+    ops_in = Counter(_module(n) for n in calls if n.target is not operator.getitem)
+    names = {n.name: targets.get(n.name, n.name) for n in program.graph.nodes if n.op == "placeholder"}
+    names[inputs[0]] = "input"
+    used = set(names.values())
+    nodes = []
+    for call in calls:
+        names[call.name] = _unique(_name(call, targets, ops_in), used)
+        nodes.append(_node(call, names))
+    constants = {}
+    read = set(iter_refs(list(node.args.values()) for node in nodes))
+    for placeholder, target in targets.items():
+        if names[placeholder] in read:
+            constants[names[placeholder]] = stored[target].detach().clone()
+    outputs = [name for name in signature.user_outputs if isinstance(name, str)]
+    return tuple(nodes), constants, "input", names[outputs[0]]
+
+
+def _module(call: fx.Node) -> str:
+    stack = list((call.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    return "" if path.startswith("_empty_nn_module") else path
+
+
+def _op(call: fx.Node) -> str:
+    target: Any = call.target
+    if isinstance(target, torch._ops.OpOverload):
+        return target.overloadpacket.__name__
+    return str(getattr(target, "__name__", target))
+
+
+def _name(call: fx.Node, targets: dict[str, str], ops_in: Counter[str]) -> str:
+    op, module = _op(call), _module(call)
+    if op.startswith(_OWNED) and len(call.args) > 1 and isinstance(call.args[1], fx.Node):
+        owner, _, leaf = targets.get(call.args[1].name, "").rpartition(".")
+        if leaf == "weight" and owner:
+            return owner
+        if leaf:
+            return f"{owner}.{leaf.removesuffix('_weight')}".lstrip(".")
+    alone = ops_in[module] == 1 and op != "getitem"
+    return module if module and alone else f"{module}.{op}".lstrip(".")
+
+
+def _unique(name: str, used: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in used:
+        count += 1
+        candidate = f"{name}#{count}"
+    used.add(candidate)
+    return candidate
+
+
+def _node(call: fx.Node, names: dict[str, str]) -> Node:
+    def ours(value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return Ref(names[value.name])
+        if isinstance(value, (list, tuple)):
+            return [ours(v) for v in value]
+        return value
+
+    target: Any = call.target
+    args: dict[str, Any] = {}
+    keywords: set[str] = set()
+    if isinstance(target, torch._ops.OpOverload):
+        for position, argument in enumerate(target._schema.arguments):
+            if argument.kwarg_only:
+                keywords.add(argument.name)
+            if position < len(call.args) and not argument.kwarg_only:
+                args[argument.name] = ours(call.args[position])
+            elif argument.name in call.kwargs:
+                args[argument.name] = ours(call.kwargs[argument.name])
+            elif argument.has_default_value():
+                args[argument.name] = argument.default_value
+            else:
+                args[argument.name] = None
+    elif target is operator.getitem:
+        args = {"self": ours(call.args[0]), "index": ours(call.args[1])}
+    else:
+        args = {f"arg{i}": ours(a) for i, a in enumerate(call.args)}
+    function: Any = target
+    return Node(names[call.name], _op(call), args, function, frozenset(keywords), _module(call))
+
+
+def _with_shapes(graph: Graph) -> tuple[Graph, bool]:
+    """Record every node's shape at batch one, and whether the batch is outermost throughout."""
+    numbers: set[str] = set()  # nodes that give one number, whatever the batch
+
+    def shapes_at(batch: int) -> dict[str, tuple[int, ...]]:
+        values: dict[str, Any] = {
+            graph.input: torch.zeros(batch, *graph.input_shape, dtype=graph.dtype, device=graph.device)
+        }
+        found = {}
+        last = {name: node.name for node in graph.nodes for name in node.refs}
+        with torch.no_grad():
+            for node in graph.nodes:
+                values[node.name] = value = node.call(
+                    lambda name: graph.constants[name] if name in graph.constants else values[name]
+                )
+                found[node.name] = tuple(value.shape) if isinstance(value, Tensor) else ()
+                if isinstance(value, Tensor) and not value.shape:
+                    numbers.add(node.name)
+                for name in node.refs:
+                    if last.get(name) == node.name:
+                        values.pop(name, None)
+        return found
+
+    shapes = shapes_at(1)
+    graph = replace(graph, nodes=tuple(replace(n, shape=shapes[n.name]) for n in graph.nodes))
+    batched = graph.batched and not numbers & graph.live
+    if batched:
+        twice = shapes_at(2)
+        for node in graph.nodes:
+            one, two = shapes[node.name], twice[node.name]
+            if node.name in graph.live and one and two != (2 * one[0], *one[1:]):
+                batched = False
+    return graph, batched
+
+
+def _start_at_logits(graph: Graph) -> Graph:
+    last = graph.by_name.get(graph.logits)
+    while last is not None and last.op in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
+        graph = replace(graph, logits=last["self"].name)
+        last = graph.by_name.get(graph.logits)
+    if last is None:
+        raise CaptureError("the model returns its input; there is nothing to extract")
+    return graph
+
+
+def _compare(graph: Graph, pair: Tensor, expected: Tensor) -> None:
+    """Refuse a graph that does not compute what the model computes."""
+    output = graph.nodes[-1].name
+    got = graph.run(pair if graph.batched else pair[:1], [output])[output]
+    want = expected if graph.batched else expected[:1]
+    scale = max(1.0, float(want.abs().max()))
+    if not torch.allclose(got, want, rtol=1e-3, atol=1e-4 * scale):
+        raise CaptureError(
+            f"the captured graph gives other outputs than the model (largest difference "
+            f"{float((got - want).abs().max()):.3g}); the model may depend on chance or on hidden state"
+        )
+
+
+def _fingerprint(graph: Graph, original: Any) -> str:
+    """Hash the structure after simplification and the parameters before it."""
+    digest = hashlib.sha256(FORMAT.encode())
+    digest.update(repr((graph.input_shape, str(graph.dtype), graph.logits)).encode())
+    for node in graph.nodes:
+        plain = [(key, repr(value)) for key, value in node.args.items()]
+        digest.update(repr((node.name, node.op, plain, node.shape)).encode())
+    for name in sorted(original):
+        tensor = original[name].cpu().contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""A small frozen graph of functional nodes: what `torch.export` saw, in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from effpath.errors import InputError, NumericalError
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference to the result of another node, to a constant or to the input, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One functional call.
+
+    Attributes:
+        name: unique; the module path where the module is one operator, else module path and operator.
+        op: the operator's name without its overload, such as ``conv2d``.
+        args: the arguments by the names of the operator's schema, with `Ref` for tensors.
+        function: what computes it.
+        keywords: names of the arguments that are passed by keyword.
+        module: path of the module that called it.
+        shape: shape of the result for a batch of one; () for numbers and tuples.
+    """
+
+    name: str
+    op: str
+    args: Mapping[str, Any]
+    function: Callable[..., Any]
+    keywords: frozenset[str] = frozenset()
+    module: str = ""
+    shape: tuple[int, ...] = ()
+
+    def __getitem__(self, argument: str) -> Any:
+        """Return one argument."""
+        return self.args[argument]
+
+    @property
+    def refs(self) -> list[str]:
+        """Names of everything the node reads, in order of appearance."""
+        return list(iter_refs(self.args.values()))
+
+    @property
+    def place(self) -> str:
+        """Where the node is, for messages."""
+        return f"operator {self.op!r}, node {self.name!r}, module {self.module or '(top)'!r}"
+
+    def call(self, lookup: Callable[[str], Any]) -> Any:
+        """Compute the node; ``lookup`` gives the value of a name."""
+        values = {key: substitute(value, lookup) for key, value in self.args.items()}
+        positional = [v for k, v in values.items() if k not in self.keywords]
+        return self.function(*positional, **{k: values[k] for k in self.keywords})
+
+
+def iter_refs(values: Iterable[Any]) -> Iterator[str]:
+    """Yield the names referred to anywhere in (nested) argument values."""
+    for value in values:
+        if isinstance(value, Ref):
+            yield value.name
+        elif isinstance(value, (list, tuple)):
+            yield from iter_refs(value)
+
+
+def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
+    """Replace each `Ref` in a (nested) argument value by what ``lookup`` gives for its name."""
+    if isinstance(value, Ref):
+        return lookup(value.name)
+    if isinstance(value, (list, tuple)):
+        return type(value)(substitute(v, lookup) for v in value)
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network as a sequence of functional nodes in topological order.
+
+    Attributes:
+        nodes: in the order of the forward pass.
+        constants: parameters, buffers and what was computed from them alone, by name.
+        input: name of the image input.
+        logits: name of the node the walk starts from (a last softmax is left out).
+        input_shape: (C, H, W) of one image.
+        dtype: of the input.
+        batched: False where the network works on a batch of one only (static export, or the batch is
+            not the outermost dimension throughout); images are then run one by one.
+        parameters: for a constant that a rewrite made, the name of the parameter it stands for.
+        fingerprint: sha256 over structure and parameters, as the user gave them.
+        plans: what the rules made of the graph, kept by `effpath.rules.plan_for`.
+    """
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Tensor]
+    input: str
+    logits: str
+    input_shape: tuple[int, ...]
+    dtype: torch.dtype
+    batched: bool
+    parameters: Mapping[str, str]
+    fingerprint: str
+    plans: dict[bool, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Nodes by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Node]]:
+        """Nodes that read each name."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.refs):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def live(self) -> frozenset[str]:
+        """Names whose value depends on the pixels of the image (not only on its shape)."""
+        found = {self.input}
+        for node in self.nodes:
+            if node.op != "sym_size" and any(name in found for name in node.refs):
+                found.add(node.name)
+        return frozenset(found)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        for tensor in self.constants.values():
+            return tensor.device
+        return torch.device("cpu")
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.shape(self.logits)[-1]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a node's result, or of the input, for a batch of one."""
+        return (1, *self.input_shape) if name == self.input else self.by_name[name].shape
+
+    def size(self, name: str) -> int:
+        """Elements an image of a node's result or of the input."""
+        total = 1
+        for length in self.shape(name):
+            total *= length
+        return total
+
+    def check_images(self, images: Tensor) -> Tensor:
+        """Return the images on the graph's device and in its dtype, or say what is wrong with them."""
+        if not isinstance(images, Tensor):
+            images = torch.as_tensor(images)
+        wanted = f"images of shape (N, {', '.join(map(str, self.input_shape))})"
+        if images.dim() != len(self.input_shape) + 1 or tuple(images.shape[1:]) != self.input_shape:
+            hint = (
+                "add a batch dimension: images[None]"
+                if tuple(images.shape) == self.input_shape
+                else ("resize them, or capture the model with an example of this shape")
+            )
+            raise InputError(f"wanted {wanted}, got {tuple(images.shape)}; {hint}")
+        if not len(images):
+            raise InputError(f"wanted {wanted}, got none")
+        if not images.is_floating_point():
+            raise InputError(f"wanted float {wanted}, got {images.dtype}; convert: images.float() / 255")
+        if not torch.isfinite(images).all():
+            bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:, 0].tolist()
+            raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")
+        return images.to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def run(self, images: Tensor, keep: Iterable[str] = ()) -> dict[str, Tensor]:
+        """Run the forward pass and return the values of the names in ``keep`` (default: the logits).
+
+        Values that nothing needs any more are freed on the way.
+        """
+        wanted = set(keep) or {self.logits}
+        needed = self.upstream(wanted)
+        readers: dict[str, int] = {}
+        for node in self.nodes:
+            if node.name in needed:
+                for name in node.refs:
+                    readers[name] = readers.get(name, 0) + 1
+        values: dict[str, Any] = {self.input: images}
+
+        def lookup(name: str) -> Any:
+            return self.constants[name] if name in self.constants else values[name]
+
+        for node in self.nodes:
+            if node.name not in needed:
+                continue
+            values[node.name] = node.call(lookup)
+            for name in node.refs:
+                readers[name] -= 1
+                if not readers[name] and name in values and name not in wanted:
+                    del values[name]
+        return {name: values[name] for name in wanted}
+
+    def upstream(self, names: Iterable[str]) -> set[str]:
+        """Return the names and every node that they are computed from."""
+        found = set(names)
+        for node in reversed(self.nodes):
+            if node.name in found:
+                found.update(node.refs)
+        return found

@@ -1,0 +1,155 @@
+"""The plain selection: exact, vectorised torch, any device. It is the oracle of every faster backend."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from effpath.errors import NumericalError
+from effpath.kernels.options import Options
+from effpath.kernels.window import Window
+
+CHUNK = 1 << 21  # candidates looked at together: bounds the memory of one step
+TOLERANCE = 1e-12  # relative, of the target
+
+
+class Chosen(NamedTuple):
+    """Chosen synapses of one operator over a batch, sorted by image, then slot."""
+
+    image: Tensor  # int64 [N]
+    slot: Tensor  # int64 [N]
+    inputs: Tensor  # bool [B, inputs]
+
+
+def select(
+    contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | None, options: Options
+) -> Tensor:
+    """Choose the smallest set of contributions that reaches the target of each neuron (METHOD, Eq. 1).
+
+    Args:
+        contributions: [M, K] in canonical order, any float dtype; ranked as they come, summed in float64.
+        inside: bool [M, K], False for padding, which is never a candidate.
+        value: [M], the neuron's value before its nonlinearity, bias included.
+        bias: [M] or None; used with ``options.bias == "candidate"``.
+        options: θ, target, bias, fallback.
+
+    Returns:
+        bool [M, K], the chosen contributions.
+
+    Raises:
+        NumericalError: NaN or infinity in a candidate or a value.
+    """
+    c = torch.where(inside, contributions, 0)
+    if not (torch.isfinite(c).all() and torch.isfinite(value).all()):
+        raise NumericalError("NaN or infinity in a contribution or a value")
+    flip = (value < 0)[:, None]
+    c = torch.where(flip, -c, c)
+    total = c.double().sum(1)
+    target = options.theta * (value.double().abs() if options.target == "output" else total)
+
+    summands = c
+    if options.bias == "candidate" and bias is not None:
+        own = torch.where(flip[:, 0], -bias, bias).to(c.dtype)[:, None]
+        summands = torch.cat([c, own], dim=1)  # last: a contribution that ties with the bias goes first
+    chosen = _reach(summands, target)[:, : c.shape[1]]
+
+    fallback = (target <= 0) | ~(c > 0).any(1)
+    if fallback.any():
+        rows = fallback.nonzero()[:, 0]
+        part = c[rows]
+        if options.fallback == "positive":
+            chosen[rows] = _reach(part, options.theta * part.clamp(min=0).double().sum(1))
+        else:
+            chosen[rows] = _largest(part, inside[rows])
+    if options.lone:
+        rows = (1 / inside.sum(1).double() >= options.theta).nonzero()[:, 0]
+        chosen[rows] = _largest(c[rows], inside[rows])
+    return chosen
+
+
+def _reach(c: Tensor, target: Tensor) -> Tensor:
+    """Shortest prefix by descending value (ties: lower index) whose sum reaches the target; else all positive."""
+    ranked, order = torch.sort(c, dim=1, descending=True, stable=True)
+    positive = ranked > 0
+    before = torch.cumsum(torch.where(positive, ranked, 0).double(), dim=1).roll(1, dims=1)
+    before[:, 0] = 0
+    wanted = (target - TOLERANCE * target.abs())[:, None]
+    return torch.zeros_like(positive).scatter_(1, order, positive & (before < wanted))
+
+
+def _largest(c: Tensor, inside: Tensor) -> Tensor:
+    """Return the single largest candidate of each row, ties to the lower index; none in a row of padding."""
+    masked = torch.where(inside, c, -torch.inf)
+    first = (masked == masked.amax(1, keepdim=True)) & inside
+    return first & (first.cumsum(1) == 1)
+
+
+def weigh(
+    window: Window,
+    x: Tensor,
+    value: Tensor | None,
+    active: Tensor,
+    options: Options,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Chosen:
+    """Choose the synapses of the active outputs of a weighted operator.
+
+    Args:
+        window: its geometry.
+        x: [B, inputs], the recorded input.
+        value: [B, outputs], the recorded output; None means the sum of the contributions (pooling).
+        active: bool [B, outputs].
+        options: how to select.
+        weight: the weight tensor, or None where every weight is 1 (or the window's coefficient).
+        bias: [channels] or None.
+    """
+    window = window.to(x.device)
+    flat_weight = None if weight is None else weight.reshape(-1)
+
+    def pick(image: Tensor, output: Tensor, ids: Tensor, inside: Tensor, values: Tensor) -> Tensor:
+        factors = window.factors(output)
+        c = values if flat_weight is None else values * flat_weight[window.weight_ids(output)]
+        c = c if factors is None else c * factors.to(c.dtype)
+        c = torch.where(inside, c, 0)
+        v = c.double().sum(1) if value is None else value[image, output]
+        own = None if bias is None else bias[window.locate(output)[0]]
+        return select(c, inside, v, own, options)
+
+    return _for_active(window, x, active, pick)
+
+
+def choose(window: Window, x: Tensor, active: Tensor, options: Options) -> Chosen:
+    """Choose the largest input of every active output of a max pooling (first in window order, or all ties)."""
+    window = window.to(x.device)
+
+    def pick(image: Tensor, output: Tensor, ids: Tensor, inside: Tensor, values: Tensor) -> Tensor:
+        if not torch.isfinite(values).all():
+            raise NumericalError("NaN or infinity in a pooled value")
+        if options.ties == "first":
+            return _largest(values, inside)
+        masked = torch.where(inside, values, -torch.inf)
+        return (masked == masked.amax(1, keepdim=True)) & inside
+
+    return _for_active(window, x, active, pick)
+
+
+def _for_active(window: Window, x: Tensor, active: Tensor, pick) -> Chosen:  # type: ignore[no-untyped-def]
+    """Gather the candidates of the active outputs chunk by chunk, let ``pick`` choose among them."""
+    images, outputs = active.nonzero(as_tuple=True)
+    step = max(1, CHUNK // max(1, window.candidates))
+    reached = torch.zeros_like(x, dtype=torch.bool)
+    found_images, found_slots = [], []
+    for start in range(0, len(images), step):
+        image, output = images[start : start + step], outputs[start : start + step]
+        ids = window.input_ids(output)
+        inside = ids >= 0
+        values = torch.where(inside, x[image[:, None], ids.clamp(min=0)], 0)
+        row, k = pick(image, output, ids, inside, values).nonzero(as_tuple=True)
+        reached[image[row], ids[row, k]] = True
+        found_images.append(image[row])
+        found_slots.append(output[row] * window.candidates + k)
+    empty = images.new_empty(0)
+    return Chosen(torch.cat(found_images or [empty]), torch.cat(found_slots or [empty]), reached)

@@ -1,0 +1,157 @@
+"""Class paths: the union over a class's correctly predicted training images (Sec. 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.errors import ClassPathError, OptionError
+from effpath.paths.idset import Ids, IdSet
+from effpath.paths.path import Header, Path, Paths
+from effpath.paths.tally import Counts
+from effpath.rules.plan import Level
+
+Counted = Mapping[Level, Mapping[str, tuple[Ids, Counts]]]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPaths:
+    """One path a class, with what it was built from.
+
+    Attributes:
+        header: network, options and layers.
+        levels: the levels that are kept.
+        paths: by class.
+        counts: by class, level and set: sorted ids and the number of images that used each; empty where
+            counts were not kept.
+        seen: images looked at, correctly predicted or not.
+        names: of the classes, by class; may be empty.
+        data: what the images were, in the builder's words.
+    """
+
+    header: Header
+    levels: tuple[Level, ...]
+    paths: Mapping[int, Path]
+    counts: Mapping[int, Counted] = field(default_factory=dict)
+    seen: int = 0
+    names: tuple[str, ...] = ()
+    data: str = ""
+
+    def __getitem__(self, label: int) -> Path:
+        """Return the path of a class; ClassPathError where there is none."""
+        if int(label) not in self.paths:
+            built = ", ".join(map(str, sorted(self.paths)))
+            raise ClassPathError(
+                f"no class path for class {label}; there are class paths for {built}; "
+                "build them over images of that class that the network predicts correctly"
+            )
+        return self.paths[int(label)]
+
+    def __len__(self) -> int:
+        """Number of classes that have a path."""
+        return len(self.paths)
+
+    @property
+    def classes(self) -> list[int]:
+        """Classes that have a path, ascending."""
+        return sorted(self.paths)
+
+    @property
+    def images(self) -> int:
+        """Correctly predicted images in all class paths together."""
+        return sum(path.images for path in self.paths.values())
+
+    @property
+    def overall(self) -> Path:
+        """The overall path: union over all classes."""
+        return reduce(or_, (self.paths[label] for label in self.classes))
+
+    def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
+        """Class-wise path similarity (Eq. 5): Jaccard of each two class paths, [classes, classes]."""
+        labels = self.classes
+        matrix = np.eye(len(labels))
+        for i, first in enumerate(labels):
+            for j in range(i):
+                matrix[i, j] = matrix[j, i] = self.paths[first].jaccard(self.paths[labels[j]], level)
+        return matrix
+
+    def similarity(self, paths: Paths, level: Level = "synapses", *, minimum: int = 1) -> NDArray[np.float64]:
+        """Image-class path similarity of each layer: J = |S ∩ S̃_p| ÷ |S|, p the class the path started from.
+
+        Args:
+            paths: of images, of the same network and options.
+            level: synapses, neurons or weights.
+            minimum: count an element of the class path only if so many images used it; 2 is
+                leave-one-out for images that the class path was built from. More than 1 needs counts.
+
+        Returns:
+            float64 [images, sets]; NaN where the image's own set is empty.
+        """
+        self.header.check_same(paths.header)
+        ragged = paths.ragged(level)
+        result = np.full((len(paths), len(ragged)), np.nan)
+        for label in np.unique(paths.classes):
+            rows = np.flatnonzero(paths.classes == label)
+            for column, (key, sets) in enumerate(ragged.items()):
+                lengths = sets.lengths[rows]
+                inside = self._members(int(label), level, key, minimum).contains(sets.take(rows))
+                hits = np.bincount(
+                    np.repeat(np.arange(len(rows)), lengths), weights=inside, minlength=len(rows)
+                )
+                some = lengths > 0
+                result[rows[some], column] = hits[some] / lengths[some]
+        return result
+
+    def _members(self, label: int, level: Level, key: str, minimum: int) -> IdSet:
+        path = self[label]
+        if minimum <= 1:
+            return path.sets(level)[key]
+        if label not in self.counts:
+            raise OptionError("minimum > 1 needs use counts; build the class paths with counts=True")
+        ids, counts = self.counts[label][level][key]
+        return IdSet.from_sorted(ids[counts >= minimum], size=self.header.universe(level, key))
+
+    def feature_names(self, level: Level = "synapses", rank: int = 1) -> list[str]:
+        """Names of the columns of `similarity` for paths of a rank."""
+        return [f"rank{rank}:{level}:{key}" for key in self.header.keys(level)]
+
+    def __or__(self, other: ClassPaths) -> ClassPaths:
+        """Merge class paths of one network built over disjoint images (on several machines, say)."""
+        self.header.check_same(other.header)
+        if self.levels != other.levels:
+            raise OptionError(f"class paths of different levels: {self.levels} and {other.levels}")
+        paths = dict(self.paths)
+        for label, path in other.paths.items():
+            paths[label] = paths[label] | path if label in paths else path
+        counts = {}
+        for label in paths:
+            sides = [side for side in (self, other) if label in side.paths]
+            if all(label in side.counts for side in sides):
+                counts[label] = _add_counts([side.counts[label] for side in sides])
+        return ClassPaths(
+            self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
+            self.data if self.data == other.data else f"{self.data} | {other.data}",
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        """Classes, images, levels."""
+        return f"ClassPaths({len(self)} classes, {self.images} images, levels {', '.join(self.levels)})"
+
+
+def _add_counts(sides: Sequence[Counted]) -> Counted:
+    if len(sides) == 1:
+        return sides[0]
+    result: dict[Level, dict[str, tuple[Ids, Counts]]] = {}
+    for level, sets in sides[0].items():
+        result[level] = {}
+        for key in sets:
+            ids = np.concatenate([side[level][key][0] for side in sides])
+            counts = np.concatenate([side[level][key][1] for side in sides])
+            union, at = np.unique(ids, return_inverse=True)
+            result[level][key] = (union, np.bincount(at, weights=counts).astype(np.uint32))
+    return result

@@ -1,0 +1,355 @@
+"""Effective paths: of a batch of images (`Paths`), of one image or of a union of them (`Path`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from effpath.errors import FingerprintError, OptionError
+from effpath.kernels.options import Options
+from effpath.paths.idset import Ids, IdSet
+from effpath.rules.plan import LEVELS, Layer, Level
+
+Sets = Mapping[str, IdSet]
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a path was made of and how; two paths can be compared only where these agree.
+
+    Attributes:
+        fingerprint: of the network's graph.
+        options: of the selection.
+        layers: in forward order; the layers that sets are kept for.
+        pixels: elements of one input image.
+    """
+
+    fingerprint: str
+    options: Options
+    layers: tuple[Layer, ...]
+    pixels: int
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by name."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise OptionError(
+            f"no layer {name!r} in this path; it has {', '.join(la.name for la in self.layers)}"
+        )
+
+    def keys(self, level: Level) -> list[str]:
+        """Names of the sets of a level: layers, or parameters for weights, each once, in forward order."""
+        if level == "weights":
+            return list(dict.fromkeys(layer.parameter for layer in self.layers if layer.parameter))
+        return [layer.name for layer in self.layers]
+
+    def universe(self, level: Level, key: str) -> int:
+        """Size of the universe of one set."""
+        return self._of(level, key).universe(level)
+
+    def total(self, level: Level, key: str) -> int:
+        """Number of elements that exist (in-bounds synapses, neurons or weights)."""
+        return self._of(level, key).total(level)
+
+    def _of(self, level: Level, key: str) -> Layer:
+        if level == "weights":
+            return next(layer for layer in self.layers if layer.parameter == key)
+        return self.layer(key)
+
+    def check_same(self, other: Header) -> None:
+        """Raise FingerprintError or OptionError where two headers do not agree."""
+        if self.fingerprint != other.fingerprint:
+            raise FingerprintError(
+                f"paths of different networks: fingerprint {self.fingerprint} and {other.fingerprint}; "
+                "extract both with the same graph"
+            )
+        if self.options != other.options:
+            raise OptionError(f"paths of different options: {self.options} and {other.options}")
+        if [la.name for la in self.layers] != [la.name for la in other.layers]:
+            raise OptionError(
+                f"paths of different layers: {self.keys('neurons')} and {other.keys('neurons')}"
+            )
+
+
+class Path:
+    """An effective path P = (N, S, W): sets of neurons, synapses and weights, kept per layer (Sec. 2.1).
+
+    Attributes:
+        header: network, options, layers.
+        synapses: slot ids by layer (`pairs` turns them into output and input ids).
+        neurons: ids of the layer's active outputs in C·H·W order, by layer.
+        weights: flat ids into the parameter, by parameter; None where they were not kept.
+        images: number of images in the union.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        synapses: Sets | None,
+        neurons: Sets | None,
+        weights: Sets | None = None,
+        images: int = 1,
+    ) -> None:
+        """Hold the sets; weights follow from the synapses where they are not given."""
+        self.header = header
+        self.images = images
+        self._synapses, self._neurons, self._weights = synapses, neurons, weights
+
+    @property
+    def synapses(self) -> Sets:
+        """Slot ids by layer."""
+        return self._kept(self._synapses, "synapses")
+
+    @property
+    def neurons(self) -> Sets:
+        """Active outputs by layer."""
+        return self._kept(self._neurons, "neurons")
+
+    @property
+    def weights(self) -> Sets:
+        """Weight ids by parameter; derived from the synapses at first use."""
+        if self._weights is None and self._synapses is not None:
+            self._weights = weights_of(self.header, {k: s.ids for k, s in self._synapses.items()})
+        return self._kept(self._weights, "weights")
+
+    @staticmethod
+    def _kept(sets: Sets | None, level: Level) -> Sets:
+        if sets is None:
+            raise OptionError(f"this path keeps no {level}; build it with levels=({level!r}, …)")
+        return sets
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels that this path can give."""
+        has: dict[Level, bool] = {
+            "synapses": self._synapses is not None,
+            "neurons": self._neurons is not None,
+            "weights": self._weights is not None or self._synapses is not None,
+        }
+        return tuple(level for level in LEVELS if has[level])
+
+    def sets(self, level: Level) -> Sets:
+        """Return the sets of a level."""
+        if level not in LEVELS:
+            raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
+        by_level: dict[Level, Callable[[], Sets]] = {
+            "synapses": lambda: self.synapses,
+            "neurons": lambda: self.neurons,
+            "weights": lambda: self.weights,
+        }
+        return by_level[level]()
+
+    def pairs(self, layer: str) -> tuple[Ids, Ids]:
+        """Return the layer's synapses as (output ids, input ids), each int64 [n], C·H·W order, no padding."""
+        outputs, inputs = self.header.layer(layer).window.ends(torch.from_numpy(self.synapses[layer].ids))
+        return outputs.numpy(), inputs.numpy()
+
+    def density(self, level: Level = "synapses") -> float:
+        """Share of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
+        sets = self.sets(level)
+        return sum(map(len, sets.values())) / sum(self.header.total(level, key) for key in sets)
+
+    def layer_density(self, level: Level = "synapses") -> dict[str, float]:
+        """Density of each layer (parameter, for weights)."""
+        return {key: len(s) / self.header.total(level, key) for key, s in self.sets(level).items()}
+
+    def jaccard(self, other: Path, level: Level = "synapses") -> float:
+        """Class-wise path similarity: |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
+        self.header.check_same(other.header)
+        mine, theirs = self.sets(level), other.sets(level)
+        both = sum(mine[key].intersection_size(theirs[key]) for key in mine)
+        either = sum(len(mine[key]) + len(theirs[key]) for key in mine) - both
+        return both / either if either else float("nan")
+
+    def layer_jaccard(self, other: Path, level: Level = "synapses") -> dict[str, float]:
+        """Jaccard of each layer."""
+        self.header.check_same(other.header)
+        theirs = other.sets(level)
+        return {key: s.jaccard(theirs[key]) for key, s in self.sets(level).items()}
+
+    def __or__(self, other: Path) -> Path:
+        """Union of two paths of one network."""
+        self.header.check_same(other.header)
+
+        def union(mine: Sets | None, theirs: Sets | None) -> Sets | None:
+            if mine is None or theirs is None:
+                return None
+            return {key: s | theirs[key] for key, s in mine.items()}
+
+        weights = None
+        if self._synapses is None or other._synapses is None:
+            weights = union(self._weights, other._weights)
+        return Path(
+            self.header,
+            union(self._synapses, other._synapses),
+            union(self._neurons, other._neurons),
+            weights,
+            self.images + other.images,
+        )
+
+    def __le__(self, other: Path) -> bool:
+        """Tell whether every set lies inside the other's."""
+        self.header.check_same(other.header)
+        levels = [level for level in self.levels if level in other.levels]
+        return all(s <= other.sets(level)[key] for level in levels for key, s in self.sets(level).items())
+
+    def __eq__(self, other: object) -> bool:
+        """Equal sets on all levels, same network, options and layers; the number of images does not count."""
+        if not isinstance(other, Path):
+            return NotImplemented
+        mine, theirs = self.header, other.header
+        return (
+            mine.fingerprint == theirs.fingerprint
+            and mine.options == theirs.options
+            and self.levels == other.levels
+            and all(dict(self.sets(level)) == dict(other.sets(level)) for level in self.levels)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Levels and sizes."""
+        sizes = ", ".join(f"{sum(map(len, self.sets(lv).values()))} {lv}" for lv in self.levels)
+        return f"Path({sizes}; {self.images} images, {len(self.header.layers)} layers)"
+
+
+def weights_of(header: Header, slots: Mapping[str, Ids]) -> dict[str, IdSet]:
+    """Return the weights behind synapse slots, by parameter; layers that share one are united."""
+    found: dict[str, IdSet] = {}
+    for layer in header.layers:
+        if layer.parameter is None:
+            continue
+        ids = layer.window.weights_of(torch.from_numpy(slots[layer.name])).numpy()
+        own = IdSet(ids, size=layer.window.weights)
+        found[layer.parameter] = found[layer.parameter] | own if layer.parameter in found else own
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Sorted ids of each image of a batch, laid end to end: image i has values[offsets[i]:offsets[i+1]]."""
+
+    values: Ids
+    offsets: Ids
+
+    @classmethod
+    def of(cls, image: NDArray[np.int64], ids: Ids, images: int) -> Ragged:
+        """Make it of ids sorted by image."""
+        return cls(ids, np.searchsorted(image, np.arange(images + 1)).astype(np.int64))
+
+    def __getitem__(self, index: int) -> Ids:
+        """Ids of one image."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def take(self, rows: NDArray[np.int64]) -> Ids:
+        """Ids of several images, laid end to end."""
+        return np.concatenate([self[row] for row in rows]) if len(rows) else self.values[:0]
+
+    @property
+    def lengths(self) -> Ids:
+        """Number of ids of each image."""
+        return np.diff(self.offsets)
+
+
+class Paths(Sequence[Path]):
+    """Effective paths of a batch of images.
+
+    Attributes:
+        header: network, options, layers.
+        classes: int64 [B], the class that each path starts from.
+        rank: 1 for the predicted class, 2 for the runner-up …; 0 where the classes were given.
+        logits: float [B, classes].
+        synapses: slot ids by layer.
+        neurons: active outputs by layer.
+        pixels: active input elements; None for a partial extraction.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        classes: NDArray[np.int64],
+        rank: int,
+        logits: NDArray[np.float32],
+        synapses: Mapping[str, Ragged],
+        neurons: Mapping[str, Ragged],
+        pixels: Ragged | None,
+    ) -> None:
+        """Hold the sets of a batch."""
+        self.header, self.classes, self.rank, self.logits = header, classes, rank, logits
+        self.synapses, self.neurons, self.pixels = synapses, neurons, pixels
+
+    @cached_property
+    def weights(self) -> Mapping[str, Ragged]:
+        """Weight ids by parameter, each once an image; derived from the synapses."""
+        images = len(self)
+        found: dict[str, tuple[list[Ids], list[Ids]]] = {}
+        for layer in self.header.layers:
+            if layer.parameter is None:
+                continue
+            ragged = self.synapses[layer.name]
+            rows, ids = found.setdefault(layer.parameter, ([], []))
+            rows.append(np.repeat(np.arange(images), ragged.lengths))
+            ids.append(layer.window.weights_of(torch.from_numpy(ragged.values)).numpy())
+        result = {}
+        for parameter, (rows, ids) in found.items():
+            size = self.header.universe("weights", parameter)
+            keys = np.unique(np.concatenate(rows) * size + np.concatenate(ids))
+            result[parameter] = Ragged.of(keys // size, keys % size, images)
+        return result
+
+    def ragged(self, level: Level) -> Mapping[str, Ragged]:
+        """Return the sets of a level, by layer (by parameter, for weights)."""
+        if level == "synapses":
+            return self.synapses
+        if level == "neurons":
+            return self.neurons
+        if level == "weights":
+            return self.weights
+        raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.classes)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        """Return the path of one image."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        return self._path([position], 1)
+
+    def __iter__(self) -> Iterator[Path]:
+        """Paths of the images in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        """Sizes."""
+        return f"Paths({len(self)} images, {len(self.header.layers)} layers)"
+
+    def union(self, rows: Sequence[int] | None = None) -> Path:
+        """Return the union of the paths of all images, or of some rows."""
+        chosen = list(range(len(self)) if rows is None else rows)
+        return self._path(chosen, len(chosen))
+
+    def _path(self, rows: Sequence[int], images: int) -> Path:
+        at = np.asarray(rows, dtype=np.int64)
+
+        def sets(level: Level) -> dict[str, IdSet]:
+            result = {}
+            for key, ragged in self.ragged(level).items():
+                size = self.header.universe(level, key)
+                one = len(at) == 1
+                result[key] = (
+                    IdSet.from_sorted(ragged[int(at[0])], size=size)
+                    if one
+                    else IdSet(ragged.take(at), size=size)
+                )
+            return result
+
+        return Path(self.header, sets("synapses"), sets("neurons"), None, images)

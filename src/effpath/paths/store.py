@@ -1,0 +1,132 @@
+"""Class paths on disk: one safetensors file with its provenance in the header. No pickles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from effpath.cache import atomic_write
+from effpath.errors import FingerprintError, StoreError
+from effpath.graph.graph import Graph
+from effpath.kernels.options import Options
+from effpath.paths.class_paths import ClassPaths, Counted
+from effpath.paths.idset import IdSet
+from effpath.paths.path import Header, Path
+from effpath.rules.plan import Level, plan_for
+
+FORMAT = "effpath-class-paths-1"
+
+
+def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
+    """Write class paths to a file, atomically.
+
+    Raises:
+        StoreError: the file cannot be written; what was there before is untouched.
+    """
+    header = class_paths.header
+    arrays: dict[str, NDArray[Any]] = {}
+    for label, path in class_paths.paths.items():
+        for level in class_paths.levels:
+            for key, ids in path.sets(level).items():
+                name = f"{label}/{level}/{key}"
+                if label in class_paths.counts:
+                    arrays[f"{name}/ids"], arrays[f"{name}/counts"] = class_paths.counts[label][level][key]
+                elif ids.bits is not None:
+                    arrays[f"{name}/bits"] = ids.bits
+                else:
+                    arrays[f"{name}/ids"] = ids.ids
+    about = {
+        "format": FORMAT,
+        "fingerprint": header.fingerprint,
+        "options": header.options.to_dict(),
+        "layers": [layer.name for layer in header.layers],
+        "levels": list(class_paths.levels),
+        "images": {str(label): path.images for label, path in class_paths.paths.items()},
+        "counted": sorted(class_paths.counts),
+        "seen": class_paths.seen,
+        "names": list(class_paths.names),
+        "data": class_paths.data,
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    atomic_write(
+        FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)})
+    )
+
+
+def read_header(file: str | FilePath) -> dict[str, Any]:
+    """Return the provenance of a class-path file: fingerprint, options, layers, images per class.
+
+    Raises:
+        StoreError: missing, truncated, or not a class-path file.
+    """
+    if not FilePath(file).is_file():
+        raise StoreError(f"wanted a class-path file, found no file at {file}")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            about = json.loads((opened.metadata() or {}).get("effpath", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StoreError(
+            f"cannot read class paths from {file}: {error}; the file is truncated or damaged, or not a "
+            "class-path file: build it again or copy it again"
+        ) from error
+    if about.get("format") != FORMAT:
+        raise StoreError(f"wanted a file of format {FORMAT}, got {about.get('format')!r} in {file}")
+    return dict(about)
+
+
+def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
+    """Open class paths that were built with this network.
+
+    Raises:
+        FingerprintError: they were built with another network; names both fingerprints.
+        StoreError: missing, truncated, or not a class-path file.
+    """
+    about = read_header(file)
+    if about["fingerprint"] != graph.fingerprint:
+        raise FingerprintError(
+            f"class paths of another network: {file} was built with fingerprint {about['fingerprint']}, "
+            f"this network has {graph.fingerprint}; load the model they were built with, or build them again"
+        )
+    options = Options(**about["options"])
+    plan = plan_for(graph, gates=options.gates)
+    layers = tuple(plan.layer(name) for name in about["layers"])
+    header = Header(graph.fingerprint, options, layers, graph.size(graph.input))
+    paths: dict[int, Path] = {}
+    counts: dict[int, Counted] = {}
+    with safe_open(file, framework="numpy") as opened:
+        stored = set(opened.keys())
+        for label_text, images in about["images"].items():
+            label = int(label_text)
+            sets: dict[Level, dict[str, IdSet]] = {}
+            counted: dict[Level, dict[str, Any]] = {}
+            for level in about["levels"]:
+                sets[level], counted[level] = {}, {}
+                for key in header.keys(level):
+                    name, size = f"{label}/{level}/{key}", header.universe(level, key)
+                    if f"{name}/bits" in stored:
+                        sets[level][key] = IdSet.from_bits(opened.get_tensor(f"{name}/bits"), size=size)
+                    else:
+                        ids = opened.get_tensor(f"{name}/ids")
+                        sets[level][key] = IdSet(ids, size=size)
+                        if label in about["counted"]:
+                            counted[level][key] = (ids, opened.get_tensor(f"{name}/counts"))
+            paths[label] = Path(
+                header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images)
+            )
+            if label in about["counted"]:
+                counts[label] = counted
+    return ClassPaths(
+        header,
+        tuple(about["levels"]),
+        paths,
+        counts,
+        about["seen"],
+        tuple(about["names"]),
+        about["data"],
+    )

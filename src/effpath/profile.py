@@ -1,0 +1,176 @@
+"""Building class paths over a labelled data set, batch by batch, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path as FilePath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from effpath.errors import ClassPathError, InputError, OptionError, StoreError
+from effpath.extract import record
+from effpath.graph.graph import Graph
+from effpath.kernels.options import Options, make_options
+from effpath.paths.class_paths import ClassPaths, Counted
+from effpath.paths.idset import IdSet
+from effpath.paths.path import Header, Path, Paths
+from effpath.paths.store import load_class_paths, save_class_paths
+from effpath.paths.tally import Tally
+from effpath.rules.plan import LEVELS, Level, plan_for
+
+Progress = Callable[[int, int], None]
+DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
+CHECKPOINT_SECONDS = 60.0
+
+
+def build_class_paths(
+    graph: Graph,
+    images: Tensor,
+    labels: Tensor | Sequence[int],
+    *,
+    preset: str | Options = "default",
+    theta: float | None = None,
+    layers: int | str | Sequence[str] | None = None,
+    levels: Sequence[Level] = LEVELS,
+    counts: bool = True,
+    batch_size: int = 256,
+    names: Sequence[str] = (),
+    data: str = "",
+    checkpoint: str | FilePath | None = None,
+    progress: Progress | None = None,
+) -> ClassPaths:
+    """Return the class path of each class: the union over its correctly predicted images (Sec. 2.2).
+
+    Args:
+        graph: of the network.
+        images: float [N, C, H, W].
+        labels: int [N].
+        preset, theta, layers: as in `extract`.
+        levels: the sets to keep: synapses, neurons, weights.
+        counts: keep how many images used each element (for frequency thresholds and leave-one-out).
+        batch_size: images extracted together.
+        names: of the classes, stored with the result.
+        data: a description of the images, stored with the result.
+        checkpoint: a file that the work so far is written to about once a minute; where it exists and was
+            made by the same call, the work goes on from there.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ClassPathError: a class has images but none is predicted correctly.
+        InputError, NumericalError, OptionError: bad images, labels or options.
+        FingerprintError: the checkpoint belongs to another network.
+    """
+    target = torch.as_tensor(labels, dtype=torch.int64).cpu()
+    if target.shape != (len(images),):
+        raise InputError(
+            f"wanted one label for each of {len(images)} images, got shape {tuple(target.shape)}"
+        )
+    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
+        raise InputError(
+            f"labels must be 0 … {graph.classes - 1} (the network's logits), "
+            f"got {int(target.min())} … {int(target.max())}"
+        )
+    options = make_options(preset, theta=theta)
+    unknown = [level for level in levels if level not in LEVELS]
+    if unknown or not levels:
+        raise OptionError(f"levels must be some of {LEVELS}, got {tuple(levels)}")
+    chosen = plan_for(graph, gates=options.gates).choose_layers(layers)
+    header = Header(graph.fingerprint, options, chosen, graph.size(graph.input))
+    builder = _Builder(header, tuple(level for level in LEVELS if level in levels), counts, graph.classes)
+    builder.names, builder.data = tuple(names), data
+    if checkpoint is not None and FilePath(checkpoint).exists():
+        builder.resume(load_class_paths(checkpoint, graph), str(checkpoint), len(images))
+    written = time.monotonic()
+    while builder.seen < len(images):
+        rows = slice(builder.seen, builder.seen + batch_size)
+        recorded = record(graph, images[rows], options=options, layers=layers)
+        correct = recorded.ranked(1).cpu() == target[rows]
+        builder.add(recorded.select(correct).paths() if bool(correct.any()) else None, target[rows][correct])
+        builder.seen += len(correct)
+        if progress is not None:
+            progress(builder.seen, len(images))
+        if checkpoint is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
+            save_class_paths(builder.result(), checkpoint)
+            written = time.monotonic()
+    result = builder.result()
+    missing = sorted(set(target.tolist()) - set(result.paths))
+    if missing:
+        wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
+        raise ClassPathError(
+            f"no image of class {wrong} is predicted correctly, so it has no class path; check that labels "
+            "and preprocessing fit the model, give more images, or leave the class out"
+        )
+    if checkpoint is not None:
+        save_class_paths(result, checkpoint)
+    return result
+
+
+class _Builder:
+    """Tallies of all classes, levels and sets."""
+
+    def __init__(self, header: Header, levels: tuple[Level, ...], counts: bool, classes: int) -> None:
+        self.header, self.levels, self.counts = header, levels, counts
+        self.seen, self.names, self.data = 0, (), ""  # type: tuple[int, tuple[str, ...], str]
+        sizes = {(level, key): header.universe(level, key) for level in levels for key in header.keys(level)}
+        self.sizes = sizes
+        self.dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
+        self.tallies: dict[int, dict[tuple[Level, str], Tally]] = {}
+        self.images: dict[int, int] = {}
+
+    def _tallies(self, label: int) -> dict[tuple[Level, str], Tally]:
+        if label not in self.tallies:
+            self.tallies[label] = {at: Tally(size, dense=self.dense) for at, size in self.sizes.items()}
+        return self.tallies[label]
+
+    def add(self, paths: Paths | None, labels: Tensor) -> None:
+        """Count the paths of correctly predicted images."""
+        if paths is None:
+            return
+        for label in labels.unique().tolist():
+            rows = np.flatnonzero(labels.numpy() == label)
+            self.images[label] = self.images.get(label, 0) + len(rows)
+            for (level, key), tally in self._tallies(label).items():
+                tally.add(paths.ragged(level)[key].take(rows))
+
+    def resume(self, before: ClassPaths, file: str, images: int) -> None:
+        """Go on from a checkpoint of the same work."""
+        self.header.check_same(before.header)
+        same = (
+            before.levels == self.levels and before.data == self.data and bool(before.counts) == self.counts
+        )
+        if not same or before.seen > images:
+            raise StoreError(
+                f"the checkpoint {file} belongs to other work (levels {before.levels}, data {before.data!r}, "
+                f"{before.seen} images); delete it or name another file"
+            )
+        self.seen = before.seen
+        for label, path in before.paths.items():
+            self.images[label] = path.images
+            for (level, key), tally in self._tallies(label).items():
+                ids = path.sets(level)[key].ids
+                tally.add(ids, before.counts[label][level][key][1] if self.counts else None)
+
+    def result(self) -> ClassPaths:
+        """Return the class paths so far."""
+        paths: dict[int, Path] = {}
+        counts: dict[int, Counted] = {}
+        for label, tallies in sorted(self.tallies.items()):
+            sets: dict[Level, dict[str, IdSet]] = {level: {} for level in self.levels}
+            counted: dict[Level, dict[str, tuple]] = {level: {} for level in self.levels}  # type: ignore[type-arg]
+            for (level, key), tally in tallies.items():
+                ids, uses = tally.result()
+                sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
+                counted[level][key] = (ids, uses)
+            paths[label] = Path(
+                self.header,
+                sets.get("synapses"),
+                sets.get("neurons"),
+                sets.get("weights"),
+                self.images[label],
+            )
+            if self.counts:
+                counts[label] = counted
+        return ClassPaths(self.header, self.levels, paths, counts, self.seen, self.names, self.data)

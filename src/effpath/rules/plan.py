@@ -1,0 +1,147 @@
+"""Every rule applied once to a graph: what the walk follows, and the layers that sets are kept for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from effpath.errors import OptionError
+from effpath.graph.graph import Graph
+from effpath.kernels.window import Window
+from effpath.rules.kinds import Choice, Gate, Kind, Weighted
+from effpath.rules.table import rule_for
+
+Level = Literal["synapses", "neurons", "weights"]
+LEVELS: tuple[Level, ...] = ("synapses", "neurons", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A weighted operator with a parameter (or, as auxiliary, a pooling or an add).
+
+    Attributes:
+        name: of its node, the module path of the layer.
+        sources: what its input ids run over.
+        window: which inputs can feed which output.
+        parameter: name of the weight in the model; None for an auxiliary layer.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    window: Window
+    parameter: str | None
+
+    def universe(self, level: Level) -> int:
+        """Ids of a level lie in [0, this); for synapses it counts padding slots too."""
+        sizes = {
+            "synapses": self.window.slots,
+            "neurons": self.window.outputs,
+            "weights": self.window.weights,
+        }
+        return sizes[level]
+
+    def total(self, level: Level) -> int:
+        """Number of synapses (in bounds), neurons or weights that the layer has."""
+        return self.window.synapses if level == "synapses" else self.universe(level)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The kinds of all nodes that a walk from the logits can reach, and the layers among them.
+
+    Attributes:
+        graph: the network.
+        kinds: by node name, in forward order.
+        every: all weighted operators and choices, in forward order.
+    """
+
+    graph: Graph
+    kinds: dict[str, Kind]
+    every: tuple[Layer, ...]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Weighted operators with a parameter, in forward order."""
+        return tuple(layer for layer in self.every if layer.parameter)
+
+    @property
+    def auxiliary(self) -> tuple[Layer, ...]:
+        """Pooling, add, resize: kept only on request."""
+        return tuple(layer for layer in self.every if not layer.parameter)
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by name."""
+        for layer in self.every:
+            if layer.name == name:
+                return layer
+        raise OptionError(f"no layer {name!r}; the layers are {', '.join(la.name for la in self.layers)}")
+
+    def choose_layers(self, layers: int | str | Sequence[str] | None) -> tuple[Layer, ...]:
+        """Return the last k layers, the named ones, or all (None), in forward order.
+
+        Raises:
+            OptionError: an unknown name, no name at all, or k outside 1 … number of layers.
+        """
+        if layers is None:
+            return self.layers
+        if isinstance(layers, int):
+            if not 1 <= layers <= len(self.layers):
+                raise OptionError(f"layers must be 1 … {len(self.layers)} for the last k, got {layers}")
+            return self.layers[-layers:]
+        wanted = {self.layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
+        if not wanted:
+            raise OptionError("layers is empty; name some layers, or leave it out for all of them")
+        return tuple(layer for layer in self.every if layer.name in wanted)
+
+    def leading_to(self, layers: Iterable[Layer]) -> set[str]:
+        """Return the nodes that a walk must visit to reach these layers: no work for the others.
+
+        For all layers these are all nodes, so that the walk goes on to the pixels.
+        """
+        visited = {layer.name for layer in layers}
+        if all(layer.name in visited for layer in self.layers):
+            return set(self.kinds)
+        for name, kind in self.kinds.items():  # forward: a node is visited if something upstream of it is
+            if any(source in visited for source in sources_of(kind)):
+                visited.add(name)
+        return visited
+
+
+def sources_of(kind: Kind) -> tuple[str, ...]:
+    """Return everything a kind can lead to, gates included."""
+    if isinstance(kind, Gate):
+        return (*kind.data.sources, *(s for gate in kind.gates for s in gate.sources))
+    return kind.sources
+
+
+def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
+    """Apply the rules from the logits back; operators that only feed a gate need none unless ``gates``.
+
+    Raises:
+        UnknownOperator: an operator on the way has no rule.
+    """
+    reached = {graph.logits}
+    kinds: dict[str, Kind] = {}
+    for node in reversed(graph.nodes):
+        if node.name not in reached or node.name not in graph.live:
+            continue
+        kind = rule_for(node)(graph, node)
+        kinds[node.name] = kind
+        follow_all = gates or (isinstance(kind, Gate) and kind.equal)
+        reached.update(kind.data.sources if isinstance(kind, Gate) and not follow_all else sources_of(kind))
+    kinds = {node.name: kinds[node.name] for node in graph.nodes if node.name in kinds}
+    every = tuple(
+        Layer(name, kind.sources, kind.window, getattr(kind, "parameter", None))
+        for name, kind in kinds.items()
+        if isinstance(kind, (Weighted, Choice))
+    )
+    return Plan(graph, kinds, every)
+
+
+def plan_for(graph: Graph, *, gates: bool = False) -> Plan:
+    """Return the plan of a graph, made once."""
+    if gates not in graph.plans:
+        graph.plans[gates] = make_plan(graph, gates=gates)
+    plan: Plan = graph.plans[gates]
+    return plan

@@ -1,0 +1,74 @@
+"""The table: operator → rule. To add an operator, write a function of 3 to 15 lines and name it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from effpath.errors import UnknownOperator
+from effpath.graph.graph import Graph, Node
+from effpath.rules import gate, route, weighted
+from effpath.rules.kinds import Kind
+
+Rule = Callable[[Graph, Node], Kind]
+
+RULES: dict[str, Rule] = {
+    # weighted: `select` decides
+    "linear": weighted.linear,
+    "conv1d": weighted.convolution,
+    "conv2d": weighted.convolution,
+    "conv3d": weighted.convolution,
+    "conv_transpose1d": weighted.convolution,
+    "conv_transpose2d": weighted.convolution,
+    "conv_transpose3d": weighted.convolution,
+    "avg_pool1d": weighted.average_pool,
+    "avg_pool2d": weighted.average_pool,
+    "avg_pool3d": weighted.average_pool,
+    "adaptive_avg_pool1d": weighted.average_pool,
+    "adaptive_avg_pool2d": weighted.average_pool,
+    "adaptive_avg_pool3d": weighted.average_pool,
+    "mean": weighted.mean,
+    "sum": weighted.mean,
+    "add": weighted.add,
+    "sub": weighted.add,
+    "rsub": weighted.add,
+    # choice: the largest input
+    "max_pool1d": weighted.max_pool,
+    "max_pool2d": weighted.max_pool,
+    "max_pool3d": weighted.max_pool,
+    "adaptive_max_pool1d": weighted.max_pool,
+    "adaptive_max_pool2d": weighted.max_pool,
+    "adaptive_max_pool3d": weighted.max_pool,
+    # gate: one to one to the data operand
+    "mul": gate.multiply,
+    "div": gate.divide,
+    "layer_norm": route.elementwise,
+    "group_norm": route.elementwise,
+    "instance_norm": route.elementwise,
+    "rms_norm": route.elementwise,
+    "batch_norm": route.elementwise,
+}
+
+_ELEMENTWISE = (
+    "abs celu clamp clamp_max clamp_min elu erf exp gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu "
+    "log log1p log_sigmoid log_softmax logit mish neg pow prelu reciprocal relu relu6 rsqrt selu sigmoid sign "
+    "silu sin cos softmax softplus softshrink sqrt square tan tanh threshold to _to_copy type_as"
+)
+_MOVEMENT = (
+    "_unsafe_view cat channel_shuffle chunk concat constant_pad_nd diagonal expand flatten flip getitem "
+    "index index_select movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d "
+    "reflection_pad2d reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d reshape roll "
+    "select slice split split_with_sizes squeeze stack swapaxes t tile transpose unbind unflatten unsqueeze "
+    "upsample_nearest1d upsample_nearest2d upsample_nearest3d view"
+)
+RULES.update(dict.fromkeys(_ELEMENTWISE.split(), route.elementwise))
+RULES.update(dict.fromkeys(_MOVEMENT.split(), route.movement))
+
+
+def rule_for(node: Node) -> Rule:
+    """Return the rule of a node's operator, or say how to add one."""
+    if node.op not in RULES:
+        raise UnknownOperator(
+            f"no rule for {node.place}; add one with effpath.rules.RULES[{node.op!r}] = your_rule, a function "
+            "of (graph, node) that returns a Weighted, Choice, Route or Gate (docs/howto-add-operator.md)"
+        )
+    return RULES[node.op]

@@ -1,0 +1,179 @@
+"""Weighted operators: linear, convolution, average pooling, mean, add, sub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+from effpath.errors import UnknownOperator
+from effpath.graph.graph import Graph, Node, Ref
+from effpath.kernels.window import (
+    Window,
+    adaptive_axis_taps,
+    axis_taps,
+    grid_taps,
+    shift_taps,
+    transposed_axis_taps,
+)
+from effpath.rules.kinds import Choice, Kind, Route, Weighted
+from effpath.rules.route import broadcast_ids, is_data
+
+
+def linear(graph: Graph, node: Node) -> Weighted:
+    """Every output feature against the input features of its own row."""
+    source = node["input"].name
+    features = graph.shape(source)[-1]
+    rows = graph.size(source) // features
+    window = Window(
+        taps=torch.arange(rows)[:, None],
+        inputs=graph.size(source),
+        channels=node.shape[-1],
+        group_channels=features,
+        channels_first=False,
+    )
+    return _with_parameter(graph, node, source, window)
+
+
+def convolution(graph: Graph, node: Node) -> Weighted:
+    """Every output pixel against the in-bounds taps of its receptive field."""
+    transposed = node.op.startswith("conv_transpose")
+    source, lengths, outside = _without_padding(graph, node["input"].name)
+    kernel = tuple(_constant_weight(graph, node).shape[2:])
+    out = node.shape[2:]
+    stride, dilation = per_axis(node["stride"], kernel), per_axis(node["dilation"], kernel)
+    padding = _same(node["padding"], kernel, dilation) or per_axis(node["padding"], kernel)
+    table = transposed_axis_taps if transposed else axis_taps
+    axes = [table(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)]
+    taps = grid_taps(axes, lengths)
+    if outside is not None:
+        taps = shift_taps(taps, lengths, outside, graph.shape(source)[2:])
+    groups = node["groups"]
+    window = Window(
+        taps=taps,
+        inputs=graph.size(source),
+        channels=node.shape[1],
+        group_channels=graph.shape(source)[1] // groups,
+        groups=groups,
+        transposed=transposed,
+    )
+    return _with_parameter(graph, node, source, window)
+
+
+def average_pool(graph: Graph, node: Node) -> Weighted:
+    """Every in-bounds input of the window, with weight 1; the value to explain is their sum."""
+    return Weighted((node["self"].name,), _pool_window(graph, node), pooled=True)
+
+
+def max_pool(graph: Graph, node: Node) -> Choice:
+    """The largest input of the window, one."""
+    return Choice((node["self"].name,), _pool_window(graph, node))
+
+
+def mean(graph: Graph, node: Node) -> Weighted:
+    """Sum or mean over dimensions: every reduced element with weight 1."""
+    source = node["self"].name
+    shape = graph.shape(source)
+    chosen = node.args.get("dim")
+    dims = sorted(d % len(shape) for d in (range(len(shape)) if chosen in (None, []) else chosen))
+    if 0 in dims:
+        raise UnknownOperator(f"a mean over the batch dimension is not one image's own: {node.place}")
+    kept = [d for d in range(len(shape)) if d not in dims]
+    ids = torch.arange(graph.size(source)).reshape(shape).permute(*kept, *dims)
+    taps = ids.reshape(graph.size(node.name), -1)
+    return Weighted((source,), Window(taps, inputs=graph.size(source)), pooled=True)
+
+
+def add(graph: Graph, node: Node) -> Kind:
+    """Sum or difference of tensors: the operands' elements are the candidates; a constant operand is a route."""
+    given = node.args.get("alpha")
+    alpha = 1.0 if given is None else float(given)
+    operands: list[tuple[Any, float]] = [
+        (node["self"], 1.0),
+        (node["other"], alpha),
+    ]
+    if node.op == "sub":
+        operands[1] = (operands[1][0], -operands[1][1])
+    if node.op == "rsub":
+        operands = [(node["other"], 1.0), (node["self"], -alpha)]
+    data = [(o.name, factor) for o, factor in operands if is_data(graph, o)]
+    if len(data) == 1:
+        return Route((data[0][0],), broadcast_ids(graph, data[0][0], node.shape))
+    columns, offset = [], 0
+    for name, _ in data:
+        columns.append(broadcast_ids(graph, name, node.shape, always=True) + offset)
+        offset += graph.size(name)
+    factors = torch.tensor([[factor for _, factor in data]], dtype=torch.float64)
+    window = Window(
+        torch.stack(columns, 1), inputs=offset, coefficients=None if bool((factors == 1).all()) else factors
+    )
+    return Weighted(tuple(name for name, _ in data), window)
+
+
+def per_axis(value: Any, like: Sequence[int]) -> tuple[int, ...]:
+    """Return torch's int-or-list argument with one entry per axis."""
+    values = [value] if isinstance(value, int) else list(value)
+    return tuple(int(v) for v in (values * len(like) if len(values) == 1 else values))
+
+
+def _with_parameter(graph: Graph, node: Node, source: str, window: Window) -> Weighted:
+    _constant_weight(graph, node)
+    weight = node["weight"].name
+    bias = node["bias"].name if isinstance(node["bias"], Ref) else None
+    return Weighted((source,), window, weight, bias, graph.parameters.get(weight, weight))
+
+
+def _constant_weight(graph: Graph, node: Node) -> torch.Tensor:
+    refs = [node[key] for key in ("weight", "bias") if isinstance(node[key], Ref)]
+    if any(ref.name not in graph.constants for ref in refs):
+        raise UnknownOperator(
+            f"wanted a constant weight and bias, got one computed from the image: {node.place}; "
+            "write a rule for it"
+        )
+    return graph.constants[node["weight"].name]
+
+
+def _same(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...] | None:
+    """Padding in front of each axis for ``padding="same"`` or ``"valid"`` (torch puts the odd one behind)."""
+    if padding == "valid":
+        return (0,) * len(kernel)
+    if padding == "same":
+        return tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+    return None
+
+
+def _without_padding(graph: Graph, name: str) -> tuple[str, tuple[int, ...], list[int] | None]:
+    """Look through an explicit zero padding of the image axes, so that padding is no candidate.
+
+    Returns the tensor behind it, the padded lengths, and the padding in front of each axis (or None).
+    """
+    node = graph.by_name.get(name)
+    lengths = graph.shape(name)[2:]
+    if node is None or node.op not in ("pad", "constant_pad_nd"):
+        return name, lengths, None
+    pads, axes = list(node["pad"]), len(lengths)
+    if node.args.get("mode", "constant") != "constant" or node.args.get("value") or any(pads[2 * axes :]):
+        return name, lengths, None
+    pads += [0] * (2 * axes - len(pads))
+    return node["self"].name, lengths, [pads[2 * (axes - 1 - axis)] for axis in range(axes)]
+
+
+def _pool_window(graph: Graph, node: Node) -> Window:
+    source = node["self"].name
+    shape = graph.shape(source)
+    rank = next(n for n in (1, 2, 3) if f"pool{n}d" in node.op)
+    lengths, out = shape[-rank:], node.shape[-rank:]
+    channels = graph.size(source) // prod(lengths)
+    if node.op.startswith("adaptive"):
+        axes = [adaptive_axis_taps(n, o) for n, o in zip(lengths, out, strict=True)]
+    else:
+        kernel = per_axis(node["kernel_size"], lengths)
+        stride = per_axis(node["stride"] or kernel, lengths)
+        padding = per_axis(node["padding"], lengths)
+        dilation = per_axis(node.args.get("dilation") or 1, lengths)
+        axes = [
+            axis_taps(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)
+        ]
+    return Window(grid_taps(axes, lengths), inputs=graph.size(source), channels=channels, groups=channels)

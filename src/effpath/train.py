@@ -1,0 +1,111 @@
+"""A short, repeatable training loop for small classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from effpath.errors import InputError, OptionError
+
+
+def train_classifier(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = 128,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-2,
+    shift: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Train ``model`` in place with AdamW and a one-cycle learning rate, and leave it in eval mode.
+
+    images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N]. ``learning_rate`` is the cycle's peak. Each
+    batch is moved by up to ``shift`` pixels each way, the border repeated. ``progress(done, total)`` is
+    called after every batch. Equal starting weights, seed, machine and thread count give equal weights.
+    Torch's global generator is left as it was.
+
+    LeNet-5 on two CPU cores: 99.2 % on MNIST after 5 epochs, about half a minute; 97.8 % on ``digits`` after
+    40 epochs of ``batch_size=64, learning_rate=1e-2``, two seconds.
+
+    Errors: `InputError` for images and labels that do not fit, `OptionError` for an option out of range.
+    """
+    _check(images, labels)
+    if epochs < 1 or batch_size < 1 or shift < 0:
+        raise OptionError(
+            f"wanted epochs and batch_size of at least 1 and shift of at least 0; got epochs={epochs}, "
+            f"batch_size={batch_size}, shift={shift}"
+        )
+    device = _device(model)
+    batches = -(-len(images) // batch_size)
+    total = epochs * batches
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=learning_rate, total_steps=total, pct_start=0.2
+    )
+    model.train()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for done in range(total):
+                if done % batches == 0:
+                    order = torch.randperm(len(images))
+                rows = order[done % batches * batch_size :][:batch_size]
+                batch = _shifted(images[rows].to(device), shift)
+                loss = functional.cross_entropy(model(batch), labels[rows].to(device))
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                if progress is not None:
+                    progress(done + 1, total)
+    finally:
+        model.zero_grad()
+        model.eval()
+
+
+def accuracy(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 1000
+) -> float:
+    """Share of the images [N, C, H, W] whose largest logit is that of their label [N]; in [0, 1].
+
+    The model is measured, and left, in eval mode.
+    """
+    _check(images, labels)
+    device = _device(model)
+    model.eval()
+    with torch.no_grad():
+        predicted = torch.cat(
+            [model(batch.to(device)).argmax(1).cpu() for batch in torch.split(images, batch_size)]
+        )
+    return float((predicted == labels.cpu()).double().mean())
+
+
+def _shifted(images: torch.Tensor, shift: int) -> torch.Tensor:
+    """Images [N, C, H, W] moved together by up to ``shift`` pixels in each direction."""
+    if shift == 0:
+        return images
+    down, right = torch.randint(0, 2 * shift + 1, (2,)).tolist()
+    height, width = images.shape[2:]
+    padded = functional.pad(images, (shift,) * 4, mode="replicate")
+    return padded[:, :, down : down + height, right : right + width]
+
+
+def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse images and labels that do not belong together."""
+    if images.ndim != 4 or labels.shape != (len(images),) or len(images) == 0 or labels.dtype != torch.int64:
+        raise InputError(
+            f"wanted images [N, C, H, W] and as many int64 labels [N], N > 0; got images "
+            f"{list(images.shape)} and labels {list(labels.shape)} of {labels.dtype}"
+        )
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,150 @@
+"""Every operator of the table against the oracle that probes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import oracle
+import pytest
+import torch
+from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
+
+import effpath
+from effpath import Options
+from effpath.extract import Recorded, record, walk
+from effpath.rules import RULES
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+@lru_cache(maxsize=None)
+def recorded_for(name: str) -> tuple[torch.nn.Module, Recorded, torch.Tensor]:
+    case = BY_NAME[name]
+    op = set_quantised(case.make(), seed=len(name))
+    graph = effpath.capture(Flat(op), torch.zeros(1, *case.shape))
+    images = images_for(case)
+    recorded = record(graph, images, options=options_of("paper", 0.5), include_auxiliary=True)
+    return op, recorded, images
+
+
+@lru_cache(maxsize=None)
+def rows_for(name: str) -> list[oracle.Row] | list[list[int]]:
+    case, op = BY_NAME[name], recorded_for(name)[0]
+    if case.kind == "max":
+        return oracle.windows_of_max(op, case.shape)
+    if case.kind in ("weighted", "transposed"):
+        return oracle.rows_of_weighted(op, case.shape, transposed=case.kind == "transposed")
+    return oracle.rows_of_sum(op, case.shape, case.pixels_of_sources(), pooled=case.kind == "pooled")
+
+
+@lru_cache(maxsize=None)
+def summands_for(name: str) -> list[list[tuple[list[float], float]]]:
+    """Contributions and value of each output of each image."""
+    op, _, images = recorded_for(name)
+    values = op(images).flatten(1).tolist()
+    found = []
+    for image, outputs in zip(images.flatten(1).numpy(), values, strict=True):
+        c = [oracle.contributions(row, image) for row in rows_for(name)]
+        pooled = BY_NAME[name].kind == "pooled"
+        found.append([(own, sum(own) if pooled else v) for own, v in zip(c, outputs, strict=True)])
+    return found
+
+
+def some_outputs(recorded: Recorded) -> torch.Tensor:
+    """All outputs of the first two images, a random two thirds of the others'."""
+    active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(1)) < 2 / 3
+    active[:2] = True
+    return active
+
+
+def wanted_synapses(name: str, index: int, outputs: list[int], options: Options) -> set[tuple[int, int, int]]:
+    """(output, pixel, weight) of the chosen synapses of some outputs of one image."""
+    found = set()
+    for output in outputs:
+        row = rows_for(name)[output]
+        if BY_NAME[name].kind == "max":
+            image = recorded_for(name)[2][index].flatten().numpy()
+            found |= {(output, i, oracle.NO_WEIGHT) for i in oracle.choose_max_plain(row, image, options)}
+        else:
+            c, value = summands_for(name)[index][output]
+            chosen = [row.candidates[k] for k in oracle.select_plain(c, value, row.bias, options)]
+            found |= {(output, s.pixel, s.weight) for s in chosen}
+    return found
+
+
+@pytest.mark.parametrize("theta", THETAS)
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, preset: str, theta: float) -> None:
+    case, options = BY_NAME[name], options_of(preset, theta)
+    _, recorded, images = recorded_for(name)
+    recorded = replace(recorded, header=replace(recorded.header, options=options))
+    (layer,) = recorded.header.layers
+    active = some_outputs(recorded)
+    chosen, neurons, pixels = walk(recorded, active)
+    found = chosen[layer.name]
+    pixel_of = case.pixels_of_sources()
+
+    outputs, sources = layer.window.ends(found.slot)
+    weights = layer.window.weights_of(found.slot) if layer.parameter else torch.full_like(outputs, -1)
+    assert torch.equal(neurons[layer.name], active)
+    for i in range(len(images)):
+        mine = found.image == i
+        got = list(zip(outputs[mine].tolist(), pixel_of[sources[mine].numpy()].tolist(), weights[mine].tolist(), strict=True))
+        want = wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options)
+        assert len(got) == len(set(got)) == len(want)
+        assert set(got) == want
+        assert set(pixels[i].nonzero()[:, 0].tolist()) == {pixel for _, pixel, _ in want}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_operator_counts_all_its_synapses_and_no_padding(name: str) -> None:
+    case = BY_NAME[name]
+    (layer,) = recorded_for(name)[1].header.layers
+    rows = rows_for(name)
+    sizes = [len(row) if case.kind == "max" else len(row.candidates) for row in rows]
+    assert layer.total("synapses") == sum(sizes)
+    assert layer.total("neurons") == len(rows)
+    if layer.parameter:
+        weight = dict(recorded_for(name)[0].named_parameters())[oracle.weight_name(recorded_for(name)[0])]
+        assert layer.total("weights") == weight.numel()
+        assert layer.parameter == f"op.{oracle.weight_name(recorded_for(name)[0])}"
+
+
+@pytest.mark.parametrize("name", ["linear on tokens", "conv2d, grouped", "conv_transpose2d"])
+def test_extract_from_a_given_class_gives_the_oracles_sets_of_that_output(name: str) -> None:
+    _, recorded, images = recorded_for(name)
+    for output in range(recorded.logits.shape[1]):
+        paths = effpath.extract(recorded.plan.graph, images, classes=[output] * len(images), preset="paper")
+        for i, path in enumerate(paths):
+            want = wanted_synapses(name, i, [output], options_of("paper", 0.5))
+            (layer,) = path.header.layers
+            assert set(zip(*(ids.tolist() for ids in path.pairs(layer.name)), strict=True)) == {
+                (o, pixel) for o, pixel, _ in want
+            }
+            assert set(path.weights[layer.parameter]) == {weight for _, _, weight in want}
+            assert set(path.neurons[layer.name]) == {output}
+            assert set(paths.pixels[i].tolist()) == {pixel for _, pixel, _ in want}
+
+
+def test_the_table_of_cases_has_every_weighted_operator_and_choice() -> None:
+    seen = set()
+    for name in BY_NAME:
+        graph = recorded_for(name)[1].plan.graph
+        seen |= {node.op for node in graph.nodes}
+    table = {op for op, rule in RULES.items() if rule.__module__ == "effpath.rules.weighted"}
+    assert table - seen == set()
+
+
+def test_the_images_of_the_cases_hold_ties_zeros_and_negative_and_unreachable_outputs() -> None:
+    ties = fallbacks = negative = 0
+    for outputs in summands_for("conv2d"):
+        for c, value in outputs:
+            ties += len(set(c)) < len(c)
+            negative += value < 0
+            fallbacks += value > 0 and sum(x for x in c if x > 0) < 0.5 * value
+    assert ties > 50
+    assert negative > 20
+    assert fallbacks > 10
+    assert float((recorded_for("conv2d")[2] == 0).double().mean()) > 0.1
