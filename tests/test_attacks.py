@@ -209,9 +209,7 @@ def test_the_medians_are_over_the_successes_only() -> None:
 
 def test_the_epsilon_of_fgsm_is_the_smallest_on_the_ladder() -> None:
     model, (points, classes) = _linear(), _grid()
-    made = attack(
-        model, points, classes, "FGSM", settings={"epsilons": 50, "max_epsilon": 0.5}, batch_size=17
-    )
+    made = attack(model, points, classes, "FGSM", settings={"epsilons": 50, "max_epsilon": 0.5}, batch_size=17)
     weight = model[1].weight.double()
     with torch.no_grad():
         chances = model(points).double().softmax(1)
@@ -341,9 +339,7 @@ def test_progress_ends_at_the_number_of_attacked_images(
     seen: list[tuple[int, int]] = []
     for expected in ([(7, 18), (14, 18), (18, 18)], [(18, 18)]):  # computed, then read back
         seen.clear()
-        attack(
-            net, images, labels, "FGSM", batch_size=7, cache=tmp_path, progress=lambda *now: seen.append(now)
-        )
+        attack(net, images, labels, "FGSM", batch_size=7, cache=tmp_path, progress=lambda *now: seen.append(now))
         assert seen == expected
 
 

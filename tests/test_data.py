@@ -104,9 +104,7 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(spec: str) -> None:
 
 def test_a_new_scheme_is_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load_data("digits")
-    monkeypatch.setitem(
-        SCHEMES, "mine", lambda argument, seed: digits if (argument, seed) == ("a:b", 7) else None
-    )
+    monkeypatch.setitem(SCHEMES, "mine", lambda argument, seed: digits if (argument, seed) == ("a:b", 7) else None)
     assert load_data("mine:a:b", seed=7) is digits
 
 
@@ -170,9 +168,7 @@ IMAGES = _idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
         (IMAGES[:4] + b"\xff" * 12 + IMAGES[16:], "it has 24"),
     ],
 )
-def test_a_damaged_idx_file_is_refused_with_what_is_wrong(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
+def test_a_damaged_idx_file_is_refused_with_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
     for name, stored in (("x", content), ("x.gz", gzip.compress(content))):
         (tmp_path / name).write_bytes(stored)
         with pytest.raises(StoreError, match=message):

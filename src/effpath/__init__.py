@@ -4,11 +4,13 @@ The effective path of an image is the smallest set of neurons, synapses and weig
 the predicted class back to the pixels, carry at least θ of each active neuron's value (Qiu et al., CVPR 2019).
 """
 
+from effpath import errors
 from effpath.detect import Detector, Features, Verdicts, path_features
 from effpath.extract import extract
 from effpath.graph import Graph, capture
 from effpath.kernels.options import PRESETS, Options
 from effpath.paths import ClassPaths, IdSet, Path, Paths
+from effpath.paths.export import export_paths
 from effpath.paths.store import load_class_paths, save_class_paths
 from effpath.profile import build_class_paths
 from effpath.rules import RULES, plan_for
@@ -27,6 +29,8 @@ __all__ = [
     "Verdicts",
     "build_class_paths",
     "capture",
+    "errors",
+    "export_paths",
     "extract",
     "load_class_paths",
     "path_features",

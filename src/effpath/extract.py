@@ -140,7 +140,7 @@ def record(
             keep.update(kind.sources)
         if isinstance(kind, Weighted) and not kind.pooled:
             keep.add(name)
-    parts = images.split(len(images) if graph.batched else 1)
+    parts = torch.split(images, len(images) if graph.batched else 1)
     runs = [graph.run(part, keep) for part in parts]
     values = {
         name: torch.cat([run[name].reshape(len(part), -1) for run, part in zip(runs, parts, strict=True)])

@@ -65,9 +65,7 @@ def build_class_paths(
     """
     target = torch.as_tensor(labels, dtype=torch.int64).cpu()
     if target.shape != (len(images),):
-        raise InputError(
-            f"wanted one label for each of {len(images)} images, got shape {tuple(target.shape)}"
-        )
+        raise InputError(f"wanted one label for each of {len(images)} images, got shape {tuple(target.shape)}")
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
         raise InputError(
             f"labels must be 0 … {graph.classes - 1} (the network's logits), "
@@ -129,7 +127,7 @@ class _Builder:
         """Count the paths of correctly predicted images."""
         if paths is None:
             return
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             rows = np.flatnonzero(labels.numpy() == label)
             self.images[label] = self.images.get(label, 0) + len(rows)
             for (level, key), tally in self._tallies(label).items():
@@ -138,9 +136,7 @@ class _Builder:
     def resume(self, before: ClassPaths, file: str, images: int) -> None:
         """Go on from a checkpoint of the same work."""
         self.header.check_same(before.header)
-        same = (
-            before.levels == self.levels and before.data == self.data and bool(before.counts) == self.counts
-        )
+        same = before.levels == self.levels and before.data == self.data and bool(before.counts) == self.counts
         if not same or before.seen > images:
             raise StoreError(
                 f"the checkpoint {file} belongs to other work (levels {before.levels}, data {before.data!r}, "

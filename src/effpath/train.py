@@ -70,9 +70,7 @@ def train_classifier(
         model.eval()
 
 
-def accuracy(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 1000
-) -> float:
+def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 1000) -> float:
     """Share of the images [N, C, H, W] whose largest logit is that of their label [N]; in [0, 1].
 
     The model is measured, and left, in eval mode.

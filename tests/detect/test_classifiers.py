@@ -65,9 +65,7 @@ def test_the_same_seed_gives_the_same_scores(kind, similarities):
 
 def test_the_ensembles_have_the_papers_sizes():
     sizes = {
-        kind: make_classifier(kind)[-1].n_estimators
-        for kind in CLASSIFIERS
-        if kind not in ("linear", "clean")
+        kind: make_classifier(kind)[-1].n_estimators for kind in CLASSIFIERS if kind not in ("linear", "clean")
     }
     assert sizes == {"forest": 100, "adaboost": 50, "boosting": 100}
 

@@ -86,9 +86,7 @@ def test_a_rescaled_feature_gives_the_same_scores():
     X, y = similarities(rng, 50, 4)
     scale = rng.uniform(0.01, 100, 8)
     before = JointSimilarity().fit(X, y).decision_function(X)
-    np.testing.assert_allclose(
-        JointSimilarity().fit(X * scale, y).decision_function(X * scale), before, atol=1e-9
-    )
+    np.testing.assert_allclose(JointSimilarity().fit(X * scale, y).decision_function(X * scale), before, atol=1e-9)
 
 
 def test_balanced_classes_ignore_how_many_rows_an_attack_has():

@@ -88,8 +88,7 @@ def test_many_rows_of_few_images_do_not_narrow_the_interval():
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(common):
     truth = 0.7602  # Φ(1/√2): the AUC of two normal distributions one standard deviation apart
     trials = [
-        auc_interval(*detections(80, 2, common=common, seed=seed), seed=seed, resamples=200)
-        for seed in range(100)
+        auc_interval(*detections(80, 2, common=common, seed=seed), seed=seed, resamples=200) for seed in range(100)
     ]
     assert 0.87 <= np.mean([trial.low <= truth <= trial.high for trial in trials]) <= 1
 

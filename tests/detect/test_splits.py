@@ -13,9 +13,7 @@ sources = st.lists(st.integers(-1, 30), min_size=1, max_size=120)
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    source=sources, seed=st.integers(0, 1000), train=st.floats(0.05, 0.45), total=st.sampled_from([0.7, 1.0])
-)
+@given(source=sources, seed=st.integers(0, 1000), train=st.floats(0.05, 0.45), total=st.sampled_from([0.7, 1.0]))
 def test_no_source_is_on_two_sides_and_no_row_is_lost(source, seed, train, total):
     fractions = {"train": train, "calibrate": 0.2, "test": total - train - 0.2}
     try:

@@ -91,7 +91,14 @@ def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, pre
     assert torch.equal(neurons[layer.name], active)
     for i in range(len(images)):
         mine = found.image == i
-        got = list(zip(outputs[mine].tolist(), pixel_of[sources[mine].numpy()].tolist(), weights[mine].tolist(), strict=True))
+        got = list(
+            zip(
+                outputs[mine].tolist(),
+                pixel_of[sources[mine].numpy()].tolist(),
+                weights[mine].tolist(),
+                strict=True,
+            )
+        )
         want = wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options)
         assert len(got) == len(set(got)) == len(want)
         assert set(got) == want

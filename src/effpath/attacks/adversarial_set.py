@@ -91,7 +91,7 @@ def load(path: Path, key: str) -> AdversarialSet:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["effpath"])
             if about["kind"] != "AdversarialSet" or about["key"] != key:
-                raise StoreError(f"{path} is not the set that was looked for; delete it")
+                raise ValueError("it holds another set than the one looked for")
             tensors = {field: file.get_tensor(field) for field in _TENSORS}
         return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -29,9 +29,7 @@ def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1)
 
 
-def correct_rows(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int
-) -> torch.Tensor:
+def correct_rows(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Rows int64 [M] of the images that the model classifies as labelled."""
     device = device_of(model)
     batches = torch.split(images, batch_size)
@@ -44,9 +42,7 @@ def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(f"the model must be a torch.nn.Module; got {type(model).__name__}")
     if any(module.training for module in model.modules()):
-        raise InputError(
-            "the model is in training mode: its predictions change between calls; call model.eval()"
-        )
+        raise InputError("the model is in training mode: its predictions change between calls; call model.eval()")
     if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
         raise InputError(
             f"wanted float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"

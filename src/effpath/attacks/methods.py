@@ -54,9 +54,7 @@ def bim(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: 
         return _climb(model, images, labels, settings, attempt, together=1)
 
 
-def deepfool(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings
-) -> torch.Tensor:
+def deepfool(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
     """DeepFool for L2 (Moosavi-Dezfooli 2016): steps to the nearest linearised border of ``candidates``."""
     with _foolbox("DeepFool", model, images.device) as (library, wrapped):
         return library.attacks.L2DeepFoolAttack(**settings).run(wrapped, images, labels)  # type: ignore[no-any-return]
@@ -66,7 +64,8 @@ def cwl2(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings:
     """Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
 
     The paper's 10 000 ``steps`` are too many for a CPU. For LeNet-5 on MNIST the median L2 is 1.387 at 1000
-    steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the images are not fooled.
+    steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the images are not fooled. A ``stepsize`` of
+    0.05 with 200 ``steps`` does as well as the default in less than half of the time.
     """
     with _foolbox("CWL2", model, images.device) as (library, wrapped):
         found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, labels)
@@ -80,9 +79,7 @@ def uniform(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settin
     return torch.rand(images.shape).to(images.device)  # drawn on the CPU: the same for every device
 
 
-def gaussian(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings
-) -> torch.Tensor:
+def gaussian(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Unrecognisable images: every value normal with ``mean`` and ``std``, cut to [0, 1]."""
     drawn = torch.normal(settings["mean"], settings["std"], images.shape)
     return drawn.clamp(0, 1).to(images.device)

@@ -64,9 +64,7 @@ def attack(
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)
     if result is None:
-        rows = (
-            correct_rows(model, images, labels, batch_size) if spec.from_clean else torch.arange(len(images))
-        )
+        rows = correct_rows(model, images, labels, batch_size) if spec.from_clean else torch.arange(len(images))
         parts = [_empty(spec, merged, images)]
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
@@ -107,9 +105,7 @@ def _attack_batch(
         fooled = torch.ones_like(source, dtype=torch.bool)
         distances = torch.full((len(source), 3), float("nan"))
         images = candidates.cpu()
-        return AdversarialSet(
-            spec.name, settings, images, source, source.clone(), predicted, fooled, distances
-        )
+        return AdversarialSet(spec.name, settings, images, source, source.clone(), predicted, fooled, distances)
     finite = candidates.flatten(1).isfinite().all(1)
     candidates = torch.where(finite[:, None, None, None], candidates, inputs)
     predicted = predict(model, candidates)

@@ -39,9 +39,7 @@ class AttackSpec:
         merged = dict(self.settings)
         for key, value in (settings or {}).items():
             if key not in merged:
-                raise OptionError(
-                    f"{self.name} has no setting {key!r}; it has: {', '.join(merged) or 'none'}"
-                )
+                raise OptionError(f"{self.name} has no setting {key!r}; it has: {', '.join(merged) or 'none'}")
             merged[key] = self._checked(key, value)
         return merged
 
@@ -66,9 +64,7 @@ def require(library: str, attack: str) -> ModuleType:
     """The optional library that the attack needs; `MissingExtra` where it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # foolbox 3.3.4 imports from an old part of SciPy
+            warnings.simplefilter("ignore", DeprecationWarning)  # foolbox 3.3.4 imports from an old part of SciPy
             return importlib.import_module(library)
     except ImportError as error:
         raise MissingExtra(

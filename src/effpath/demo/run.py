@@ -189,7 +189,7 @@ def _key(graph: Graph, options: DemoOptions) -> str:
 def _images_to_attack(model: torch.nn.Module, data: Dataset, options: DemoOptions) -> torch.Tensor:
     """Return correctly classified test images, drawn by the seed, in ascending order."""
     with torch.no_grad():
-        predicted = torch.cat([model(batch).argmax(1) for batch in data.test_images.split(1000)])
+        predicted = torch.cat([model(batch).argmax(1) for batch in torch.split(data.test_images, 1000)])
     correct = (predicted == data.test_labels).nonzero()[:, 0]
     order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(options.seed))
     return correct[order[: options.images]].sort().values
@@ -232,8 +232,8 @@ def _result(
         title=f"LeNet-5 on {data.name}",
         provenance={
             "command": command,
-            **{**asdict(options), "data": data.name},
-            "preset": options.preset,
+            **asdict(options),
+            "data": data.name,
             "theta": class_paths.header.options.theta,
             "train_images": class_paths.seen,
             "sources": dict(judged.sizes),
@@ -279,7 +279,7 @@ def _examples(
     labels: torch.Tensor,
     count: int = 3,
 ) -> tuple[Example, ...]:
-    """Pick flagged test images of different attacks and classes, each with a clean original that is not flagged."""
+    """Pick flagged test images of different attacks and classes whose clean originals are not flagged."""
     scores, threshold = judged.suspicion["linear"], judged.threshold["linear"]
     clean_score = dict(zip(clean.source[judged.test["clean"]].tolist(), scores["clean"].tolist(), strict=True))
     picked: list[Example] = []

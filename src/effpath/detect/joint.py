@@ -91,9 +91,9 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         scaler = StandardScaler().fit(features, sample_weight=weights)
         # Flipped by its sign, each feature grows with suspicion: ω, ω' ≥ 0 is then the library's own option.
-        model = ElasticNet(
-            alpha=self.alpha, l1_ratio=self.l1_ratio, positive=True, max_iter=10_000, tol=1e-6
-        ).fit(scaler.transform(features) * signs, np.where(adversarial, 1.0, -1.0), sample_weight=weights)
+        model = ElasticNet(alpha=self.alpha, l1_ratio=self.l1_ratio, positive=True, max_iter=10_000, tol=1e-6).fit(
+            scaler.transform(features) * signs, np.where(adversarial, 1.0, -1.0), sample_weight=weights
+        )
 
         magnitude = model.coef_ / scaler.scale_
         self.coef_: FloatArray = signs * magnitude
@@ -130,9 +130,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "label clean rows 0 and adversarial rows 1"
             )
         if len(self.classes_) < 2:
-            raise InputError(
-                f"two classes are needed, clean and adversarial; got one class, {self.classes_[0]!r}"
-            )
+            raise InputError(f"two classes are needed, clean and adversarial; got one class, {self.classes_[0]!r}")
         adversarial: npt.NDArray[np.bool_] = y == self.classes_[-1]
         return adversarial
 

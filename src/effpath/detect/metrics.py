@@ -135,9 +135,7 @@ def _interval(
     step = max(1, CHUNK // len(groups))
     drawn = []
     for start in range(0, resamples, step):
-        copies = rng.multinomial(
-            count, np.full(count, 1 / count), size=min(step, resamples - start)
-        )  # [B, g]
+        copies = rng.multinomial(count, np.full(count, 1 / count), size=min(step, resamples - start))  # [B, g]
         drawn.append(statistic(np.take(copies, groups, axis=1).astype(np.float64)))
     values = np.concatenate(drawn)
     values = values[~np.isnan(values)]
@@ -160,7 +158,5 @@ def _scores(scores: npt.ArrayLike) -> FloatArray:
 def _groups(groups: npt.ArrayLike, rows: int) -> IndexArray:
     indices = source_groups(groups)
     if len(indices) != rows:
-        raise InputError(
-            f"groups must name the source image of each of the {rows} scores; got {len(indices)}"
-        )
+        raise InputError(f"groups must name the source image of each of the {rows} scores; got {len(indices)}")
     return indices

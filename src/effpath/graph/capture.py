@@ -32,7 +32,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
         CaptureError: torch.export fails, batch norm or dropout is in train mode, or the graph does not
             reproduce the model's output.
         InputError: the example does not fit the model.
-        NumericalError: NaN or infinity in a parameter.
+        NumericalError: NaN or infinity in a parameter or in the example.
 
     Example:
         >>> import torch, effpath
@@ -42,6 +42,8 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     """
     if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
         raise InputError(f"wanted an example batch of images [N, C, H, W], got {_describe(example)}")
+    if not torch.isfinite(example[:1]).all():
+        raise NumericalError("NaN or infinity in the example image; pass one of finite pixels")
     _refuse_train_mode(model)
     pair = torch.cat([example[:1], example[:1]]).detach()
     with torch.no_grad():
@@ -141,7 +143,7 @@ def _module(call: fx.Node) -> str:
 def _op(call: fx.Node) -> str:
     target: Any = call.target
     if isinstance(target, torch._ops.OpOverload):
-        return target.overloadpacket.__name__
+        return str(target.overloadpacket.__name__)
     return str(getattr(target, "__name__", target))
 
 

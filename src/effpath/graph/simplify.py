@@ -29,7 +29,14 @@ _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", 
 
 def simplify(graph: Graph) -> Graph:
     """Return an equal graph of fewer and plainer nodes."""
-    for rewrite in (fold_constants, plain_batch_norm, first_results, drop_no_ops, fold_batch_norm, drop_unused):
+    for rewrite in (
+        fold_constants,
+        plain_batch_norm,
+        first_results,
+        drop_no_ops,
+        fold_batch_norm,
+        drop_unused,
+    ):
         graph = rewrite(graph)
     return graph
 
@@ -214,14 +221,10 @@ def _fold_ahead(graph: Graph, norm: Node) -> Graph | None:
     groups = 1 if after.op == "linear" else after["groups"]
     inner = [1] * (weight.dim() - 2)
     rows = (
-        scale.reshape(groups, 1, -1)
-        .expand(-1, weight.shape[0] // groups, -1)
-        .reshape(weight.shape[0], -1, *inner)
+        scale.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1).reshape(weight.shape[0], -1, *inner)
     )
     moved = (
-        shift.reshape(groups, 1, -1)
-        .expand(-1, weight.shape[0] // groups, -1)
-        .reshape(weight.shape[0], -1, *inner)
+        shift.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1).reshape(weight.shape[0], -1, *inner)
     )
     bias = (weight * moved).flatten(1).sum(1)
     if after["bias"] is not None:

@@ -23,9 +23,7 @@ class Chosen(NamedTuple):
     inputs: Tensor  # bool [B, inputs]
 
 
-def select(
-    contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | None, options: Options
-) -> Tensor:
+def select(contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | None, options: Options) -> Tensor:
     """Choose the smallest set of contributions that reaches the target of each neuron (METHOD, Eq. 1).
 
     Args:

@@ -100,9 +100,7 @@ class ClassPaths:
             for column, (key, sets) in enumerate(ragged.items()):
                 lengths = sets.lengths[rows]
                 inside = self._members(int(label), level, key, minimum).contains(sets.take(rows))
-                hits = np.bincount(
-                    np.repeat(np.arange(len(rows)), lengths), weights=inside, minlength=len(rows)
-                )
+                hits = np.bincount(np.repeat(np.arange(len(rows)), lengths), weights=inside, minlength=len(rows))
                 some = lengths > 0
                 result[rows[some], column] = hits[some] / lengths[some]
         return result

@@ -97,12 +97,12 @@ class IdSet:
     def contains(self, ids: Ids) -> Mask:
         """Tell for each id whether it is a member, bool of the shape of ``ids``."""
         if self._bits is not None:
-            return (self._bits[ids >> 3] >> (ids & 7).astype(np.uint8) & 1).astype(bool)
+            return np.asarray(self._bits[ids >> 3] >> (ids & 7).astype(np.uint8) & 1, dtype=bool)
         assert self._ids is not None
         if not len(self._ids):
             return np.zeros(np.shape(ids), dtype=bool)
         at = np.searchsorted(self._ids, ids)
-        return self._ids[np.minimum(at, len(self._ids) - 1)] == ids
+        return np.asarray(self._ids[np.minimum(at, len(self._ids) - 1)] == ids)
 
     def jaccard(self, other: IdSet) -> float:
         """|A ∩ B| ÷ |A ∪ B| (Eq. 5); NaN where both are empty."""

@@ -39,9 +39,7 @@ class Header:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise OptionError(
-            f"no layer {name!r} in this path; it has {', '.join(la.name for la in self.layers)}"
-        )
+        raise OptionError(f"no layer {name!r} in this path; it has {', '.join(la.name for la in self.layers)}")
 
     def keys(self, level: Level) -> list[str]:
         """Names of the sets of a level: layers, or parameters for weights, each once, in forward order."""
@@ -72,9 +70,7 @@ class Header:
         if self.options != other.options:
             raise OptionError(f"paths of different options: {self.options} and {other.options}")
         if [la.name for la in self.layers] != [la.name for la in other.layers]:
-            raise OptionError(
-                f"paths of different layers: {self.keys('neurons')} and {other.keys('neurons')}"
-            )
+            raise OptionError(f"paths of different layers: {self.keys('neurons')} and {other.keys('neurons')}")
 
 
 class Path:
@@ -346,9 +342,7 @@ class Paths(Sequence[Path]):
                 size = self.header.universe(level, key)
                 one = len(at) == 1
                 result[key] = (
-                    IdSet.from_sorted(ragged[int(at[0])], size=size)
-                    if one
-                    else IdSet(ragged.take(at), size=size)
+                    IdSet.from_sorted(ragged[int(at[0])], size=size) if one else IdSet(ragged.take(at), size=size)
                 )
             return result
 

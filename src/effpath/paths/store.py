@@ -54,9 +54,7 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
         "data": class_paths.data,
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    atomic_write(
-        FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)})
-    )
+    atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)}))
 
 
 def read_header(file: str | FilePath) -> dict[str, Any]:

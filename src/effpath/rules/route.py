@@ -52,9 +52,7 @@ def movement(graph: Graph, node: Node) -> Route:
             return ids[name]
         if name in graph.constants:
             constant = graph.constants[name].cpu()
-            return (
-                torch.zeros_like(constant, dtype=torch.float64) if constant.is_floating_point() else constant
-            )
+            return torch.zeros_like(constant, dtype=torch.float64) if constant.is_floating_point() else constant
         return values[name]
 
     values = _small_values(graph, node)

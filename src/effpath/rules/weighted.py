@@ -173,7 +173,5 @@ def _pool_window(graph: Graph, node: Node) -> Window:
         stride = per_axis(node["stride"] or kernel, lengths)
         padding = per_axis(node["padding"], lengths)
         dilation = per_axis(node.args.get("dilation") or 1, lengths)
-        axes = [
-            axis_taps(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)
-        ]
+        axes = [axis_taps(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)]
     return Window(grid_taps(axes, lengths), inputs=graph.size(source), channels=channels, groups=channels)

@@ -1,0 +1,194 @@
+"""Numbers and findings in plain words; every sentence comes from the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from effpath.demo.result import AttackResult, DemoResult, Example
+from effpath.detect.evaluate import BASELINES
+from effpath.detect.metrics import Interval
+
+DASH = "–"
+
+# What each detector looks at, for a reader who knows none of them.
+DETECTORS = {
+    "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
+    "forest": "random forest on the path similarities",
+    "adaboost": "AdaBoost on the path similarities",
+    "boosting": "gradient boosting on the path similarities",
+    "clean": "path similarities; trained on clean images alone",
+    "max softmax": "a low highest probability is suspicious; needs no paths, no training",
+    "energy": "small logits are suspicious; needs no paths, no training",
+}
+
+
+def main_detector(result: DemoResult) -> str:
+    """The joint similarity of the paper, or the first detector where it was not trained."""
+    return "linear" if "linear" in result.detectors else result.detectors[0]
+
+
+def detector_name(name: str) -> str:
+    """Name of a detector in a sentence."""
+    return "joint similarity" if name == "linear" else name
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with fixed digits, a dash for NaN.
+
+    >>> number(0.98765), number(float("nan"))
+    ('0.988', '–')
+    """
+    if math.isnan(value):
+        return DASH
+    return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as a percentage, a dash for NaN.
+
+    >>> percent(0.1234)
+    '12.3\u202f%'
+    """
+    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}\u202f%"
+
+
+def count(value: int) -> str:
+    """Return a whole number with thousands set apart."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def span(values: Sequence[float], write: Any = number) -> str:
+    """Return lowest to highest, or the one value where both read the same.
+
+    >>> span([0.97, 0.92])
+    '0.920 to 0.970'
+    """
+    low, high = write(min(values)), write(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Return names as in a sentence.
+
+    >>> listing(["FGSM", "BIM", "CWL2"])
+    'FGSM, BIM and CWL2'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def plain(value: Any) -> str:
+    """Return any setting as text: mappings and sequences on one line, None as a dash."""
+    if value is None:
+        return DASH
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or DASH
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def aucs(result: DemoResult, detector: str) -> dict[str, Interval]:
+    """AUC of one detector, by attack."""
+    return {attack.name: attack.scores[detector].auc for attack in result.attacks}
+
+
+def success(attack: AttackResult) -> float:
+    """Share of the attacked images that fooled the network; NaN where none was tried."""
+    return attack.succeeded / attack.tried if attack.tried else math.nan
+
+
+def summary(result: DemoResult) -> list[str]:
+    """Return what was found, sentence by sentence; where a baseline is better, it says so."""
+    main, attacks = main_detector(result), result.attacks
+    own = aucs(result, main)
+    worst, best = min(own, key=lambda name: own[name].value), max(own, key=lambda name: own[name].value)
+    unseen = [attack.name for attack in attacks if not attack.seen]
+    flagged = [attack.scores[main].tpr.value for attack in attacks]
+    ways = "one way" if len(attacks) == 1 else f"{len(attacks)} ways"
+    if worst == best:
+        found = f"{number(own[best].value)} ({best})"
+    else:
+        found = f"{number(own[worst].value)} ({worst}) to {number(own[best].value)} ({best})"
+    return [
+        f"{result.network} classifies {percent(result.accuracy)} of {count(result.test_images)} test images "
+        f"correctly.",
+        f"The effective paths of {count(sum(result.class_images))} correctly classified training images "
+        f"together use {percent(result.density['synapses'])} of its synapses.",
+        f"We attacked {count(max(attack.tried for attack in attacks))} test images in {ways}: "
+        f"{listing([attack.name for attack in attacks])}.",
+        f"The {detector_name(main)} of paths tells adversarial test images from clean ones with an AUC of "
+        f"{found}; 1 is perfect, 0.5 is chance.",
+        f"At one threshold for all attacks it flags {span(flagged, percent)} of the adversarial images and "
+        f"{percent(result.fpr[main])} of the clean ones.",
+        *([f"It was not trained on {listing(unseen)}."] if unseen else []),
+    ]
+
+
+def against_baselines(result: DemoResult) -> list[str]:
+    """Return who wins where: the joint similarity, or a baseline that needs no paths."""
+    main = main_detector(result)
+    own = aucs(result, main)
+    baselines = [name for name in result.detectors if name in BASELINES and name != main]
+    if not baselines:
+        return []
+    sentences = []
+    for name in baselines:
+        other = aucs(result, name)
+        higher = [attack for attack in own if other[attack].value > own[attack].value]
+        apart = [attack for attack in higher if other[attack].low > own[attack].high]
+        if not higher:
+            continue
+        everywhere = len(higher) == len(own)
+        where = f"on every attack ({listing(higher)})" if everywhere else f"on {listing(higher)}"
+        if apart:
+            sure = f"; the 95\u202f% intervals do not overlap {_of(apart, higher)}"
+        else:
+            sure = "; the 95\u202f% intervals overlap, so this may be chance"
+        sentences.append(f"{name.capitalize()}, which needs no paths, has the higher AUC {where}{sure}.")
+    won = [
+        attack for attack in own if all(aucs(result, name)[attack].value < own[attack].value for name in baselines)
+    ]
+    both = "the baseline" if len(baselines) == 1 else f"the baselines ({listing(baselines)})"
+    if won:
+        where = "every attack" if len(won) == len(own) else listing(won)
+        sentences.append(f"The {detector_name(main)} has a higher AUC than {both} on {where}.")
+    else:
+        sentences.append(f"On no attack does the {detector_name(main)} have a higher AUC than all of {both}.")
+    return sentences
+
+
+def _of(some: Sequence[str], all_: Sequence[str]) -> str:
+    if len(some) == len(all_):
+        return "on any of them" if len(some) > 1 else "there"
+    return f"on {listing(some)}"
+
+
+def why(example: Example, layers: Sequence[str]) -> str:
+    """Return in which layer the adversarial image's paths differ most from the clean one's."""
+    change = example.similarity - example.clean_similarity
+    first, second = np.split(change, 2)  # rank 1, rank 2
+    parts = []
+    if not np.isnan(first).all() and np.nanmin(first) < 0:
+        layer = int(np.nanargmin(first))
+        parts.append(
+            f"in {layers[layer]}, only {percent(example.similarity[layer], 0)} of the synapses that speak for "
+            f"{example.predicted} are usual for that class (clean image, for {example.label}: "
+            f"{percent(example.clean_similarity[layer], 0)})"
+        )
+    if not np.isnan(second).all() and np.nanmax(second) > 0:
+        layer = int(np.nanargmax(second))
+        at = layer + len(layers)
+        parts.append(
+            f"in {layers[layer]}, the path of the runner-up class is unusually at home in its class path: "
+            f"{percent(example.similarity[at], 0)} (clean image: {percent(example.clean_similarity[at], 0)})"
+        )
+    if not parts:
+        return "No single layer stands out; the sum over all layers does."
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}."

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from digits_net import class_paths, data, graph, noisy
+from sklearn.linear_model import LogisticRegression
+
+import effpath
+from effpath.detect.features import Features
+from effpath.errors import ClassPathError, FingerprintError, OptionError
+
+
+def parts():
+    images = data().test_images
+    return images[:100], noisy(images[100:200]), images[200:300], images[300:360], noisy(images[360:420])
+
+
+@pytest.mark.parametrize("kind", ["linear", "forest", "adaboost", "boosting", "clean"])
+def test_every_kind_flags_noise_more_often_than_clean_images(kind):
+    clean, adversarial, held_out, new_clean, new_noisy = parts()
+    detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    detector.fit(clean, None if kind == "clean" else adversarial).calibrate(held_out, fpr=0.05)
+    assert detector.detect(new_noisy).flagged.mean() > detector.detect(new_clean).flagged.mean() + 0.3
+    assert detector.detect(held_out).flagged.mean() <= 0.05
+
+
+def test_verdicts_carry_scores_classes_and_named_features():
+    clean, adversarial, held_out, new_clean, _ = parts()
+    detector = effpath.Detector(graph(), class_paths()).fit(clean, adversarial).calibrate(held_out)
+    verdicts = detector.detect(new_clean)
+    logits = graph().run(new_clean)["fc3"]
+    ranked = logits.argsort(dim=1, descending=True)
+    np.testing.assert_array_equal(verdicts.predicted, ranked[:, 0])
+    np.testing.assert_array_equal(verdicts.runner_up, ranked[:, 1])
+    np.testing.assert_array_equal(verdicts.flagged, verdicts.scores > detector.threshold)
+    assert verdicts.features.names[0] == "rank1:synapses:conv1"
+    assert verdicts.features.names[-1] == "rank2:synapses:fc3"
+    assert verdicts.features.values.shape == (60, 10)
+
+
+def test_features_are_the_similarities_of_the_rank_one_and_rank_two_paths():
+    images = data().test_images[:30]
+    features = effpath.path_features(graph(), class_paths(), images, batch_size=7)
+    both = [class_paths().similarity(effpath.extract(graph(), images, rank=rank)) for rank in (1, 2)]
+    np.testing.assert_array_equal(features.values, np.concatenate(both, axis=1))
+
+
+def test_features_of_other_levels_have_their_own_names():
+    features = effpath.path_features(graph(), class_paths(), data().test_images[:3], level="weights", ranks=(1,))
+    assert features.names == tuple(f"rank1:weights:{n}.weight" for n in ("conv1", "conv2", "fc1", "fc2", "fc3"))
+
+
+def test_any_scikit_learn_classifier_will_do():
+    clean, adversarial, held_out, _, new_noisy = parts()
+    detector = effpath.Detector(graph(), class_paths(), kind=LogisticRegression()).fit(clean, adversarial)
+    assert detector.calibrate(held_out, fpr=0.1).detect(new_noisy).flagged.mean() > 0.3
+
+
+def test_a_detector_without_a_threshold_or_with_the_wrong_images_says_so():
+    clean, adversarial, *_ = parts()
+    detector = effpath.Detector(graph(), class_paths()).fit(clean, adversarial)
+    with pytest.raises(OptionError, match="no threshold yet: call calibrate"):
+        detector.detect(clean)
+    with pytest.raises(OptionError, match="'linear' needs adversarial images too"):
+        effpath.Detector(graph(), class_paths()).fit(clean)
+    with pytest.raises(OptionError, match="'clean' takes clean images alone"):
+        effpath.Detector(graph(), class_paths(), kind="clean").fit(clean, adversarial)
+
+
+def test_a_predicted_class_without_a_class_path_is_an_error():
+    images, labels = data().train_images[:200], data().train_labels[:200]
+    built = effpath.build_class_paths(graph(), images[labels != 0], labels[labels != 0])
+    zeros = data().test_images[data().test_labels == 0]
+    with pytest.raises(ClassPathError, match="no class path for class 0"):
+        effpath.path_features(graph(), built, zeros[:3])
+
+
+def test_no_images_and_foreign_class_paths_are_errors():
+    with pytest.raises(effpath.errors.InputError, match="got none"):
+        effpath.path_features(graph(), class_paths(), data().test_images[:0])
+    assert len(Features(np.zeros((2, 1)), ("a",), np.zeros((2, 1), int), np.zeros((2, 3)))[:1]) == 1
+    import torch
+
+    other = effpath.capture(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval(), data().test_images[:1]
+    )
+    with pytest.raises(FingerprintError):
+        effpath.Detector(other, class_paths()).score(data().test_images[:1])

@@ -1,0 +1,45 @@
+"""A LeNet-5 trained on scikit-learn's digits in two seconds, and what is made from it, once a test run."""
+
+from functools import cache
+
+import torch
+
+import effpath
+from effpath.data import load_data
+from effpath.lenet import LeNet5
+from effpath.train import train_classifier
+
+
+@cache
+def data():
+    return load_data("digits")
+
+
+@cache
+def model():
+    digits = data()
+    torch.manual_seed(0)
+    net = LeNet5(image_size=8)
+    train_classifier(
+        net, digits.train_images, digits.train_labels, epochs=20, seed=0, batch_size=64, learning_rate=1e-2
+    )
+    return net
+
+
+@cache
+def graph():
+    return effpath.capture(model(), data().train_images[:1])
+
+
+@cache
+def class_paths():
+    digits = data()
+    return effpath.build_class_paths(
+        graph(), digits.train_images[:400], digits.train_labels[:400], names=digits.classes, data="digits[:400]"
+    )
+
+
+def noisy(images, seed=0):
+    """Images that the network was not made for: a cheap stand-in for an attack."""
+    generator = torch.Generator().manual_seed(seed)
+    return (images + 0.6 * torch.randn(images.shape, generator=generator)).clamp(0, 1)

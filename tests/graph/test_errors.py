@@ -1,0 +1,249 @@
+"""Errors say what was wanted, what came, where, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import Call
+from nets import Residual, prepare
+from torch import nn
+from torch.nn import functional as F
+
+import effpath
+from effpath.errors import CaptureError, InputError, NumericalError, OptionError, UnknownOperator
+from effpath.rules import route
+
+EXAMPLE = torch.zeros(1, 2, 4, 4)
+
+
+@pytest.fixture(scope="module")
+def graph() -> effpath.Graph:
+    return effpath.capture(prepare(Residual(), 3), EXAMPLE)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 5), (3, 1, 4, 4), (3, 2, 4), (3, 32), (2,)])
+def test_images_of_another_shape_are_refused_with_both_shapes(graph: effpath.Graph, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as error:
+        effpath.extract(graph, torch.zeros(shape))
+    assert "(N, 2, 4, 4)" in str(error.value)
+    assert str(shape) in str(error.value)
+
+
+def test_a_missing_batch_dimension_is_named(graph: effpath.Graph) -> None:
+    with pytest.raises(InputError, match=r"images\[None\]"):
+        effpath.extract(graph, torch.zeros(2, 4, 4))
+
+
+def test_no_images_are_refused(graph: effpath.Graph) -> None:
+    with pytest.raises(InputError, match="none"):
+        effpath.extract(graph, torch.zeros(0, 2, 4, 4))
+
+
+def test_integer_images_are_refused_and_the_conversion_is_named(graph: effpath.Graph) -> None:
+    with pytest.raises(InputError, match=r"uint8.*float\(\) / 255"):
+        effpath.extract(graph, torch.zeros(1, 2, 4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_image_with_nan_or_infinity_is_named_by_its_index(graph: effpath.Graph, bad: float) -> None:
+    images = torch.zeros(4, 2, 4, 4)
+    images[2, 1, 3, 0] = bad
+    with pytest.raises(NumericalError, match=r"index \[2\]"):
+        effpath.extract(graph, images)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("name", ["fc.weight", "conv2.bias", "bn1.running_var"])
+def test_a_parameter_with_nan_or_infinity_is_named(name: str, bad: float) -> None:
+    model = prepare(Residual(), 3)
+    with torch.no_grad():
+        model.state_dict()[name].view(-1)[0] = bad
+    with pytest.raises(NumericalError, match=name):
+        effpath.capture(model, EXAMPLE)
+
+
+def test_an_overflow_inside_the_network_names_the_node_where_it_was_met() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1e20)
+    graph = effpath.capture(model[:1].append(nn.Identity()), torch.zeros(1, 2))
+    effpath.extract(graph, torch.ones(1, 2))  # one layer alone does not overflow
+    model[0].bias.data.zero_()
+    model[2].bias.data.zero_()
+    model[4].bias.data.zero_()
+    graph = effpath.capture(model, torch.zeros(1, 2))
+    with pytest.raises(NumericalError, match=r"NaN or infinity.*'linear', node '4', module '4'"):
+        effpath.extract(graph, torch.ones(1, 2))
+
+
+def test_infinity_that_a_max_pooling_meets_is_an_error_that_names_it() -> None:
+    model = nn.Sequential(Call(torch.exp), nn.MaxPool1d(2), nn.Flatten()).eval()
+    graph = effpath.capture(model, torch.zeros(1, 1, 4))
+    with pytest.raises(NumericalError, match="max_pool1d"):
+        effpath.extract(graph, torch.full((1, 1, 4), 1e3))
+
+
+@pytest.mark.parametrize("name", ["bn1", "shortcut.1", "drop"])
+def test_a_batch_norm_or_dropout_in_train_mode_is_refused_and_named(name: str) -> None:
+    model = prepare(Residual(), 3)
+    model.get_submodule(name).train()
+    with pytest.raises(CaptureError, match=rf"'{name}'.*model\.eval\(\)"):
+        effpath.capture(model, EXAMPLE)
+
+
+def test_a_batch_norm_without_running_statistics_is_refused_even_in_eval_mode() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten()).eval()
+    with pytest.raises(CaptureError, match=r"track_running_stats") as error:
+        effpath.capture(model, EXAMPLE)
+    assert "'1'" in str(error.value)
+
+
+class Inner(nn.Module):
+    def forward(self, x):
+        return torch.cumsum(x, dim=1)
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(4, 4), Inner())
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.block(x))
+
+
+def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = prepare(Outer(), 1)
+    graph = effpath.capture(model, torch.zeros(1, 4))
+    with pytest.raises(UnknownOperator) as error:
+        effpath.extract(graph, torch.ones(1, 4))
+    for part in ("'cumsum'", "node 'block.1'", "module 'block.1'", "RULES['cumsum']"):
+        assert part in str(error.value)
+    monkeypatch.setitem(effpath.RULES, "cumsum", route.elementwise)
+    assert len(effpath.extract(graph, torch.ones(1, 4))) == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda x: x.max(2)[0].flatten(1), "max"),
+        (lambda x: x.topk(2, dim=2)[0].flatten(1), "topk"),
+        (lambda x: x.sort(2)[0].flatten(1), "sort"),
+        (lambda x: torch.var_mean(x, (2, 3))[1], "var_mean"),
+        (lambda x: x.topk(2, dim=2)[1].flatten(1) * 1.0, "topk"),
+    ],
+)
+def test_a_result_out_of_several_is_not_taken_for_a_movement_of_data(function, operator: str) -> None:
+    graph = effpath.capture(nn.Sequential(Call(function)).eval(), torch.zeros(1, 2, 3, 3))
+    with pytest.raises(UnknownOperator, match=f"'{operator}'"):
+        effpath.extract(graph, torch.ones(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.conv2d(x, x.mean(0, keepdim=True)[:, :, :2, :2]).flatten(1),
+        lambda x: F.conv2d(x, torch.ones(2, 2, 2, 2), x.mean((0, 2, 3))).flatten(1),
+        lambda x: F.linear(x.flatten(1), x.flatten(1)),
+    ],
+)
+def test_a_weight_or_bias_computed_from_the_image_has_no_rule(function) -> None:
+    graph = effpath.capture(Call(function).eval(), torch.zeros(1, 2, 4, 4))
+    with pytest.raises(UnknownOperator, match="constant weight"):
+        effpath.extract(graph, torch.ones(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("function", [lambda x: x - x.mean(0, keepdim=True), lambda x: x + x.sum()])
+def test_a_mean_over_the_batch_has_no_rule(function) -> None:
+    model = nn.Sequential(Call(function), nn.Linear(4, 3)).eval()
+    with pytest.raises(UnknownOperator, match="batch"):
+        effpath.extract(effpath.capture(model, torch.zeros(1, 4)), torch.ones(1, 4))
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+def test_a_model_of_two_inputs_is_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(2, 4\)"):
+        effpath.capture(TwoInputs(), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (lambda x: (x, x), "tuple"),
+        (lambda x: {"logits": x}, "dict"),
+        (lambda x: x[:, :, None], r"\(2, 4, 1\)"),
+        (lambda x: x.mean(), r"\(\)"),
+    ],
+)
+def test_a_model_that_returns_something_else_than_logits_is_refused(function, what: str) -> None:
+    with pytest.raises(CaptureError, match=rf"logits \[N, classes\].*{what}.*wrap"):
+        effpath.capture(Call(function).eval(), torch.zeros(1, 4))
+
+
+def test_a_model_that_returns_its_input_is_refused() -> None:
+    with pytest.raises(CaptureError, match="nothing to extract"):
+        effpath.capture(nn.Identity(), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("example", [torch.zeros(4), torch.zeros(0, 4), [[0.0]], None])
+def test_an_example_that_is_no_batch_is_refused(example: object) -> None:
+    with pytest.raises(InputError, match="example batch"):
+        effpath.capture(nn.Linear(4, 2), example)  # type: ignore[arg-type]
+
+
+def test_an_example_that_the_model_cannot_take_is_refused_with_its_shape() -> None:
+    with pytest.raises(InputError, match=r"\(2, 5\)"):
+        effpath.capture(nn.Linear(4, 2), torch.zeros(1, 5))
+
+
+def test_control_flow_on_values_is_refused_as_the_usual_cause() -> None:
+    def forked(x):
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(CaptureError, match="Control flow"):
+        effpath.capture(Call(forked).eval(), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("theta", [0, -1, 1.5, float("nan")])
+def test_theta_outside_its_range_is_refused(graph: effpath.Graph, theta: float) -> None:
+    with pytest.raises(OptionError, match=r"theta must lie in \(0, 1\]"):
+        effpath.extract(graph, EXAMPLE, theta=theta)
+
+
+def test_an_unknown_preset_is_refused(graph: effpath.Graph) -> None:
+    with pytest.raises(OptionError, match="'papers'.*paper, authors, default"):
+        effpath.extract(graph, EXAMPLE, preset="papers")
+
+
+@pytest.mark.parametrize("layers", [0, 5, -1])
+def test_a_number_of_layers_outside_the_network_is_refused(graph: effpath.Graph, layers: int) -> None:
+    with pytest.raises(OptionError, match=rf"1 … 4.*{layers}"):
+        effpath.extract(graph, EXAMPLE, layers=layers)
+
+
+def test_an_unknown_layer_is_refused_and_the_layers_are_named(graph: effpath.Graph) -> None:
+    with pytest.raises(OptionError, match=r"'conv7'.*conv1, conv2, shortcut\.0, fc"):
+        effpath.extract(graph, EXAMPLE, layers=["fc", "conv7"])
+
+
+def test_an_empty_list_of_layers_is_refused(graph: effpath.Graph) -> None:
+    with pytest.raises(OptionError, match="empty"):
+        effpath.extract(graph, EXAMPLE, layers=[])
+
+
+@pytest.mark.parametrize("rank", [0, 5, -1])
+def test_a_rank_outside_the_classes_is_refused(graph: effpath.Graph, rank: int) -> None:
+    with pytest.raises(OptionError, match=rf"1 … 4.*{rank}"):
+        effpath.extract(graph, EXAMPLE, rank=rank)
+
+
+@pytest.mark.parametrize("classes", [[0], [0, 4], [-1, 0], [0, 1, 2]])
+def test_classes_that_do_not_fit_the_batch_or_the_network_are_refused(graph: effpath.Graph, classes: list[int]) -> None:
+    with pytest.raises(OptionError, match="2 classes in 0 … 3"):
+        effpath.extract(graph, torch.zeros(2, 2, 4, 4), classes=classes)
