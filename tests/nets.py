@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import plain_walk as pw
 import torch
-from cases import quantised
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+import plain_walk as pw
+from cases import quantised
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import copy
 
 import pytest
 import torch
-from cases import Call
-from nets import NETS, Residual, Shared, Twice, prepare
 from torch import nn
 from torch.nn import functional as F
 
 import effpath
+from cases import Call
+from nets import NETS, Residual, Shared, Twice, prepare
 
 
 class Block(nn.Module):
@@ -45,18 +45,23 @@ def test_nodes_are_named_after_their_modules_and_layers_after_the_owner_of_their
         "layers.1.conv",
         "layers.1.act",
         "layers.1",
-        "kernel",
+        "kernel.conv2d",
         "pool",
         "view",
         "fc",
-    ] or names[2] in ("layers.0.add", "layers.0")
+    ]
     assert [layer.name for layer in effpath.plan_for(graph).layers] == [
         "layers.0.conv",
         "layers.1.conv",
-        "kernel",
+        "kernel.conv2d",
         "fc",
     ]
     assert [layer.parameter for layer in effpath.plan_for(graph).layers][2:] == ["kernel", "fc.weight"]
+
+
+def test_a_layer_that_is_the_whole_model_is_named_after_its_operator() -> None:
+    (layer,) = effpath.plan_for(effpath.capture(nn.Linear(4, 2).eval(), torch.zeros(1, 4))).layers
+    assert (layer.name, layer.parameter) == ("linear", "weight")
 
 
 def test_a_module_used_again_gets_a_number() -> None:
@@ -127,7 +132,9 @@ def test_the_users_model_is_untouched_by_capture_and_extraction() -> None:
     grads = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
     keys = {name: sorted(vars(module)) for name, module in model.named_modules()}
     chance = torch.get_rng_state()
-    effpath.extract(effpath.capture(model, torch.zeros(1, 2, 4, 4)), torch.rand(2, 2, 4, 4, generator=torch.Generator()))
+    effpath.extract(
+        effpath.capture(model, torch.zeros(1, 2, 4, 4)), torch.rand(2, 2, 4, 4, generator=torch.Generator())
+    )
     assert torch.equal(torch.get_rng_state(), chance)
     assert list(state) == list(model.state_dict())
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())

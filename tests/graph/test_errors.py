@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import Call
-from nets import Residual, prepare
 from torch import nn
 from torch.nn import functional as F
 
 import effpath
+from cases import Call
 from effpath.errors import CaptureError, InputError, NumericalError, OptionError, UnknownOperator
 from effpath.rules import route
+from nets import Residual, prepare
 
 EXAMPLE = torch.zeros(1, 2, 4, 4)
 
@@ -22,7 +22,9 @@ def graph() -> effpath.Graph:
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 4, 5), (3, 1, 4, 4), (3, 2, 4), (3, 32), (2,)])
-def test_images_of_another_shape_are_refused_with_both_shapes(graph: effpath.Graph, shape: tuple[int, ...]) -> None:
+def test_images_of_another_shape_are_refused_with_both_shapes(
+    graph: effpath.Graph, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(InputError) as error:
         effpath.extract(graph, torch.zeros(shape))
     assert "(N, 2, 4, 4)" in str(error.value)
@@ -114,7 +116,9 @@ class Outer(nn.Module):
         return self.fc(self.block(x))
 
 
-def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = prepare(Outer(), 1)
     graph = effpath.capture(model, torch.zeros(1, 4))
     with pytest.raises(UnknownOperator) as error:
@@ -217,7 +221,7 @@ def test_theta_outside_its_range_is_refused(graph: effpath.Graph, theta: float) 
 
 
 def test_an_unknown_preset_is_refused(graph: effpath.Graph) -> None:
-    with pytest.raises(OptionError, match="'papers'.*paper, authors, default"):
+    with pytest.raises(OptionError, match=r"'papers'.*paper, authors, default"):
         effpath.extract(graph, EXAMPLE, preset="papers")
 
 
@@ -244,6 +248,8 @@ def test_a_rank_outside_the_classes_is_refused(graph: effpath.Graph, rank: int) 
 
 
 @pytest.mark.parametrize("classes", [[0], [0, 4], [-1, 0], [0, 1, 2]])
-def test_classes_that_do_not_fit_the_batch_or_the_network_are_refused(graph: effpath.Graph, classes: list[int]) -> None:
+def test_classes_that_do_not_fit_the_batch_or_the_network_are_refused(
+    graph: effpath.Graph, classes: list[int]
+) -> None:
     with pytest.raises(OptionError, match="2 classes in 0 … 3"):
         effpath.extract(graph, torch.zeros(2, 2, 4, 4), classes=classes)

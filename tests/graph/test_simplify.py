@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from cases import Call
-from nets import prepare
 from torch import nn
 from torch.nn import functional as F
 
 import effpath
+from cases import Call
 from effpath.errors import CaptureError
 from effpath.rules.kinds import Route
+from nets import prepare
 
 
 def random_state(model: nn.Module) -> nn.Module:
@@ -35,7 +35,11 @@ def flat(*modules: nn.Module) -> nn.Module:
 # model, image, operators that may be left beside view; None of them a batch norm
 FOLDED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = {
     "conv, bn": (lambda: flat(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)), (2, 4, 4), ["conv2d"]),
-    "conv without bias, bn": (lambda: flat(nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3)), (2, 4, 4), ["conv2d"]),
+    "conv without bias, bn": (
+        lambda: flat(nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3)),
+        (2, 4, 4),
+        ["conv2d"],
+    ),
     "conv1d, bn": (lambda: flat(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3)), (2, 5), ["conv1d"]),
     "conv3d, bn": (lambda: flat(nn.Conv3d(1, 3, 2), nn.BatchNorm3d(3)), (1, 3, 2, 2), ["conv3d"]),
     "grouped conv, bn": (lambda: flat(nn.Conv2d(4, 6, 2, groups=2), nn.BatchNorm2d(6)), (4, 3, 3), ["conv2d"]),
@@ -68,8 +72,16 @@ FOLDED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
         (4, 2, 2),
         ["conv_transpose2d"],
     ),
-    "conv, bn, bn": (lambda: flat(nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.BatchNorm2d(3)), (2, 3, 3), ["conv2d"]),
-    "bn, bn, conv": (lambda: flat(nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 2)), (2, 3, 3), ["conv2d"]),
+    "conv, bn, bn": (
+        lambda: flat(nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.BatchNorm2d(3)),
+        (2, 3, 3),
+        ["conv2d"],
+    ),
+    "bn, bn, conv": (
+        lambda: flat(nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 2)),
+        (2, 3, 3),
+        ["conv2d"],
+    ),
     "linear, bn, bn, linear": (
         lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.Linear(4, 2)),
         (3,),

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from oracle import select_plain
 
 from effpath import PRESETS, Options
 from effpath.errors import NumericalError, OptionError
 from effpath.kernels import reference
 from effpath.kernels.options import make_options
 from effpath.kernels.window import Window
+from oracle import select_plain
 
 EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
 THETA = st.sampled_from([0.1, 0.2, 0.25, 1 / 3, 0.5, 0.7, 0.9, 1.0]) | st.floats(1e-3, 1)
@@ -227,7 +227,7 @@ def test_an_unknown_option_is_refused_and_named(field: str) -> None:
 
 
 def test_an_unknown_preset_is_refused_and_the_presets_are_named() -> None:
-    with pytest.raises(OptionError, match="'papper'.*paper, authors, default"):
+    with pytest.raises(OptionError, match=r"'papper'.*paper, authors, default"):
         make_options("papper")
 
 

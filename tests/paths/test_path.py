@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache, reduce
+from functools import cache, reduce
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import NETS, images_of, prepare
 
 import effpath
 from effpath.errors import FingerprintError, OptionError
 from effpath.rules import LEVELS
+from nets import NETS, images_of, prepare
 
 SHARED = next(net for net in NETS if net.name == "shared modules")
 
 
-@lru_cache(maxsize=None)
+@cache
 def graph() -> effpath.Graph:
     return effpath.capture(prepare(SHARED.make(), SHARED.seed), torch.zeros(1, *SHARED.shape))
 
 
-@lru_cache(maxsize=None)
+@cache
 def paths() -> effpath.Paths:
     return effpath.extract(graph(), images_of(SHARED.shape, count=6))
 

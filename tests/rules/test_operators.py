@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
-import oracle
 import pytest
 import torch
-from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
 
 import effpath
+import oracle
+from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
 from effpath import Options
 from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
@@ -18,7 +18,7 @@ from effpath.rules import RULES
 BY_NAME = {case.name: case for case in CASES}
 
 
-@lru_cache(maxsize=None)
+@cache
 def recorded_for(name: str) -> tuple[torch.nn.Module, Recorded, torch.Tensor]:
     case = BY_NAME[name]
     op = set_quantised(case.make(), seed=len(name))
@@ -28,7 +28,7 @@ def recorded_for(name: str) -> tuple[torch.nn.Module, Recorded, torch.Tensor]:
     return op, recorded, images
 
 
-@lru_cache(maxsize=None)
+@cache
 def rows_for(name: str) -> list[oracle.Row] | list[list[int]]:
     case, op = BY_NAME[name], recorded_for(name)[0]
     if case.kind == "max":
@@ -38,7 +38,7 @@ def rows_for(name: str) -> list[oracle.Row] | list[list[int]]:
     return oracle.rows_of_sum(op, case.shape, case.pixels_of_sources(), pooled=case.kind == "pooled")
 
 
-@lru_cache(maxsize=None)
+@cache
 def summands_for(name: str) -> list[list[tuple[list[float], float]]]:
     """Contributions and value of each output of each image."""
     op, _, images = recorded_for(name)

@@ -48,7 +48,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     pair = torch.cat([example[:1], example[:1]]).detach()
     with torch.no_grad():
         try:
-            expected = model(pair)
+            expected = model(pair.clone())  # a model may write into its input
         except Exception as error:
             raise InputError(
                 f"the model cannot run on an example of shape {tuple(pair.shape)}: {error}; "
@@ -59,7 +59,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
             f"wanted a model that returns logits [N, classes], got {_describe(expected)}; "
             "wrap it in a module that returns the logits"
         )
-    program, batched = _export(model, pair)
+    program, batched = _export(model, pair.clone())
     nodes, constants, source, output = _convert(program)
     for name, tensor in constants.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -151,10 +151,11 @@ def _name(call: fx.Node, targets: dict[str, str], ops_in: Counter[str]) -> str:
     op, module = _op(call), _module(call)
     if op.startswith(_OWNED) and len(call.args) > 1 and isinstance(call.args[1], fx.Node):
         owner, _, leaf = targets.get(call.args[1].name, "").rpartition(".")
-        if leaf == "weight" and owner:
-            return owner
-        if leaf:
-            return f"{owner}.{leaf.removesuffix('_weight')}".lstrip(".")
+        if leaf == "weight":
+            return owner or op
+        if leaf:  # a parameter of another name must not lend it to the node: constants are named by it
+            stem = leaf.removesuffix("_weight")
+            return f"{owner}.{stem if stem != leaf else f'{leaf}.{op}'}".lstrip(".")
     alone = ops_in[module] == 1 and op != "getitem"
     return module if module and alone else f"{module}.{op}".lstrip(".")
 

@@ -214,7 +214,8 @@ def _fold_ahead(graph: Graph, norm: Node) -> Graph | None:
         return None
     if after.op == "linear" and len(_rank_of(graph, norm)) != 2:
         return None
-    if after.op != "linear" and (isinstance(after["padding"], str) or any(after["padding"])):
+    padding = () if after.op == "linear" or after["padding"] == "valid" else after["padding"]
+    if padding == "same" or any(padding):
         return None  # the border would see the shift where the network sees zeros
     scale, shift = _scale_and_shift(graph, norm)
     weight = graph.constants[after["weight"].name].double()

@@ -22,4 +22,8 @@ def write_report(result: DemoResult, file: Path) -> None:
     if not result.attacks:
         raise InputError("the result holds no attack, so there is nothing to report; run the demo with one")
     content = page(result).encode()
-    atomic_write(file, lambda temporary: temporary.write_bytes(content) and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    atomic_write(file, write)

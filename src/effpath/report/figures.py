@@ -75,7 +75,7 @@ def class_similarity(result: DemoResult) -> Figure:
     values = np.array(result.class_similarity, dtype=np.float64)
     np.fill_diagonal(values, np.nan)
     classes = len(values)
-    figure = _figure(5.2, 4.7)
+    figure = _figure(5.2, 4.2)
     axes = figure.add_subplot()
     top = np.nanmax(values, initial=0.01)
     mesh = (
@@ -108,7 +108,7 @@ def class_similarity(result: DemoResult) -> Figure:
 
 def layer_similarity(result: DemoResult, rank: int) -> Figure:
     """Median and 10–90 % band of the image-class path similarity in each layer, for each group (Fig. 5)."""
-    figure = _figure(5.2, 3.9)
+    figure = _figure(5.2, 4.2)
     axes = figure.add_subplot()
     layers = len(result.layers)
     columns = slice((rank - 1) * layers, rank * layers)
@@ -122,7 +122,7 @@ def layer_similarity(result: DemoResult, rank: int) -> Figure:
     axes.set_ylim(-0.02, 1.04)
     axes.set_ylabel("image-class path similarity")
     axes.set_title(f"rank {rank}: {'predicted' if rank == 1 else 'second'} class")
-    axes.legend(loc="lower right", ncols=2, handlelength=2.6)
+    figure.legend(loc="outside lower center", ncols=min(3, len(result.similarity)), handlelength=3.2)
     return figure
 
 
@@ -154,6 +154,8 @@ def roc_curves(result: DemoResult, limit: float) -> Figure:
         axes.plot([0, 1], [0, 1], color="#b8bdc6", linewidth=1)
         axes.legend(loc="lower right", title="AUC", alignment="left", handlelength=2.6)
     axes.set_xlim(-0.01 * limit, limit * 1.01)
+    ticks = np.linspace(0, limit, 5)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(-0.01, 1.02)
     axes.set_xlabel("clean images flagged (false positive rate)")
     axes.set_ylabel("adversarial images flagged")

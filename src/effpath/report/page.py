@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -47,6 +48,20 @@ Based Path Extraction</cite>, CVPR 2019.</p></footer>
 </body>
 </html>
 """)
+_SECTION = Template("""<section id="$key" aria-labelledby="$key-title">
+<h2 id="$key-title">$title</h2>
+$body
+</section>""")
+_EXAMPLE = Template("""<article>
+<h3>$attack: $label taken for $predicted</h3>
+<div class="example"><div>
+<div class="pictures">$images</div>
+<p>$verdicts <span class="muted">threshold $threshold</span></p>
+$why
+</div>
+$chart
+</div>
+</article>""")
 
 
 def page(result: DemoResult) -> str:
@@ -67,8 +82,7 @@ def page(result: DemoResult) -> str:
         summary=_summary(result),
         links="".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in sections.items()),
         sections="\n".join(
-            f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{title}</h2>\n{body}\n</section>'
-            for key, (title, body) in sections.items()
+            _SECTION.substitute(key=key, title=title, body=body) for key, (title, body) in sections.items()
         ),
     )
 
@@ -79,114 +93,109 @@ def _summary(result: DemoResult) -> str:
     tiles = {
         "test images classified correctly": percent(result.accuracy),
         "of the synapses in the overall path": percent(result.density["synapses"]),
-        "images attacked": count(max(attack.tried for attack in result.attacks)),
+        "test images attacked": count(max(attack.tried for attack in result.attacks)),
         f"AUC of the {detector_name(main)}": span([score.auc.value for score in scores]).replace(" to ", "–"),
-        "adversarial images flagged": span([score.tpr.value for score in scores], lambda v: percent(v, 0)).replace(
-            "\u202f% to ", "–"
-        ),
+        "adversarial images flagged, by attack": span([100 * score.tpr.value for score in scores], _whole)
+        + "\u202f%",
         "clean images flagged": percent(result.fpr[main]),
     }
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles.items())
     rivals = against_baselines(result)
-    note = f'<p class="note"><strong>Compared with baselines.</strong> {_text(*rivals)}</p>' if rivals else ""
-    return f'<p class="lead">{_text(*summary(result))}</p>\n<dl class="tiles">{shown}</dl>\n{note}'
+    return "\n".join(
+        [
+            _paragraph(*summary(result), kind="lead"),
+            f'<dl class="tiles">{shown.replace(" to ", "–")}</dl>',
+            f'<p class="note"><strong>Beside the baselines.</strong> {_text(*rivals)}</p>' if rivals else "",
+        ]
+    )
 
 
 def _attacks(result: DemoResult) -> str:
     main = main_detector(result)
     sources = result.provenance.get("sources")
-    parts = {"train": "trained on", "calibrate": "given their threshold on", "test": "tested on"}
-    sizes = []
-    if isinstance(sources, Mapping):
-        sizes = [f"{parts.get(part, part)} {count(int(size))}" for part, size in sources.items()]
-    split = (
-        f"Detectors are {listing(sizes)} clean images; an image and everything that attacks made of it are always "
-        "in the same part."
-        if sizes
-        else ""
+    parts = {"train": "to train the detectors", "calibrate": "to fix the thresholds", "test": "to test"}
+    split = ""
+    if isinstance(sources, Mapping) and sources:
+        sizes = listing([f"{count(int(size))} {parts.get(part, part)}" for part, size in sources.items()])
+        split = f"Source images: {sizes}; an image and everything made of it are always in the same part."
+    return "\n".join(
+        [
+            _paragraph(
+                "An attack changes an image that the network gets right until it gets it wrong.",
+                "AUC is how often a random adversarial image looks more suspicious than a random clean one; small "
+                "figures are 95\u202f% intervals over source images, and the highest AUC of each row is marked.",
+                "The linear detector is the paper's joint similarity." if main == "linear" else "",
+            ),
+            tables.attack_table(result),
+            _paragraph(
+                "The attackers knew the network but not the detectors; one who knows both can do better.",
+                "Attacks that look for the smallest change stop just past the border between two classes, which "
+                "also shows in the network's own confidence: there, baselines without paths are strong.",
+                "A dash as size: made from nothing, not from a clean image; such an image is of no class."
+                if any(math.isnan(attack.l2) for attack in result.attacks)
+                else "",
+                kind="caption",
+            ),
+            tables.threshold_table(result),
+            _paragraph(
+                split,
+                "Each threshold was fixed on clean images alone and serves all attacks; on other clean images the "
+                "share flagged comes out a little different.",
+                kind="caption",
+            ),
+            _paper(result, "detection"),
+        ]
     )
-    no_size = any(attack.l2 != attack.l2 for attack in result.attacks)
-    return f"""<p>{
-        _text(
-            "Each attack changes an image that the network gets right until it gets it wrong.",
-            f"AUC is how often a random adversarial image looks more suspicious than a random clean one; small figures "
-            f"are 95\u202f% intervals over images, the highest AUC of a row is marked. The {main} detector is the "
-            f"{detector_name(main)}."
-            if main == "linear"
-            else "AUC is how often a random adversarial image looks more suspicious than a random clean one; small figures "
-            "are 95\u202f% intervals over images, the highest AUC of a row is marked.",
-        )
-    }</p>
-{tables.attack_table(result)}
-<p class="caption">{
-        _text(
-            "The attackers knew the network but not the detectors; one who knows both can do better.",
-            "Attacks that look for the smallest change stop just past the border between two classes, which also "
-            "shows in the network's own confidence: this is where the baselines without paths are strong.",
-            "A dash as size: these images were made from nothing, not from a clean one." if no_size else "",
-        )
-    }</p>
-{tables.threshold_table(result)}
-<p class="caption">{
-        _text(
-            split,
-            "The thresholds were fixed on clean images alone, so the rate on other clean images differs a little from "
-            "the one wanted.",
-        )
-    }</p>
-{_paper(result, "detection")}"""
 
 
 def _classes(result: DemoResult) -> str:
-    mean, special = result.mean_class_similarity, result.most_special
-    lowest = float(result.class_means.min())
-    alt = (
-        f"Heatmap of the similarity of {len(result.classes)} class paths: mean {number(mean, 2)}, lowest for class "
-        f"{special}."
-    )
+    mean, special = number(result.mean_class_similarity, 2), result.most_special
+    share, lowest = percent(result.mean_class_similarity, 0), number(float(result.class_means.min()), 2)
     heatmap = _figure(
         figures.svg(lambda: figures.class_similarity(result)),
-        alt,
+        f"Heatmap of the similarity of {len(result.classes)} class paths: mean {mean}, lowest for {special}.",
         "Each square compares two class paths. Dark: the classes use different synapses. Bright: they share many.",
     )
-    return f"""<p>{
-        _text(
-            "A class path is the union of the effective paths of the class's training images: the synapses that the "
-            "network uses for this class.",
-            f"Two classes share {number(mean, 2)} of their joint synapses on average (Jaccard similarity).",
-            f"The most special class is {special}, with {number(lowest, 2)}: it has most synapses to itself.",
-        )
-    }</p>
-<div class="pair">{heatmap}<div>{tables.class_table(result)}{_paper(result, "classes")}</div></div>"""
+    return "\n".join(
+        [
+            _paragraph(
+                "A class path is the union of the effective paths of a class's training images: the synapses that "
+                "the network uses for this class.",
+                f"Of all synapses that either of two classes uses, both use {share} on average: a Jaccard "
+                f"similarity of {mean}.",
+                f"The most special class is {special}, with a mean of {lowest}: it shares least with the others.",
+            ),
+            f'<div class="pair">{heatmap}<div>{tables.class_table(result)}{_paper(result, "classes")}</div></div>',
+        ]
+    )
 
 
 def _layers(result: DemoResult) -> str:
     said = {
-        1: "Share of an image's own path that lies in the class path of the predicted class. Adversarial images "
-        "(coloured) tend to lie below clean ones: they reach their class by unusual synapses.",
-        2: "The same for the class with the second highest score. Adversarial images tend to lie above clean ones "
-        "here: the true class often stays second, on its usual synapses.",
+        1: "Share of an image's own path that lies in the class path of the predicted class. An adversarial image "
+        "that lies below the clean ones reached its class by unusual synapses.",
+        2: "The same for the class with the second highest score. An adversarial image that lies above the clean "
+        "ones often has its true class in second place, on the usual synapses.",
     }
-    shown = "".join(
+    shown = [
         _figure(
             figures.svg(lambda rank=rank: figures.layer_similarity(result, rank)),  # type: ignore[misc]
             f"Rank-{rank} path similarity by layer ({listing(result.layers)}); medians of clean images: "
-            f"{_medians(result, 'clean', rank)}.",
+            f"{listing([number(value, 2) for value in figures.medians(result, 'clean', rank)])}.",
             caption,
         )
         for rank, caption in said.items()
+    ]
+    return "\n".join(
+        [
+            _paragraph(
+                "Lines are medians over test images, bands hold the middle 80\u202f%; layers run from input to "
+                "output.",
+                "The joint similarity adds up rank 1, weighted, and subtracts rank 2: low means adversarial.",
+            ),
+            f'<div class="pair">{"".join(shown)}</div>',
+        ]
     )
-    return f"""<p>{
-        _text(
-            "Lines are medians over test images, bands hold the middle 80\u202f%; layers run from input to output.",
-            "The joint similarity adds up the left side and subtracts the right one.",
-        )
-    }</p>
-<div class="pair">{shown}</div>"""
-
-
-def _medians(result: DemoResult, group: str, rank: int) -> str:
-    return listing([number(value, 2) for value in figures.medians(result, group, rank)])
 
 
 def _roc(result: DemoResult) -> str:
@@ -202,14 +211,16 @@ def _roc(result: DemoResult) -> str:
         f"The same ROC curves at false positive rates up to 0.2; threshold at {percent(result.fpr[main])}.",
         "The end that matters in use, where few clean images are flagged.",
     )
-    return f"""<p>{
-        _text(
-            f"What the {detector_name(main)} catches, for every false alarm rate that one might accept.",
-            f"Dots and the dotted line show the threshold in use: {percent(result.fpr[main])} of the clean test images "
-            "are flagged.",
-        )
-    }</p>
-<div class="pair">{whole}{close}</div>"""
+    return "\n".join(
+        [
+            _paragraph(
+                f"What the {detector_name(main)} catches, for every false alarm rate that one might accept.",
+                f"Symbols on the dotted line show the threshold in use: {percent(result.fpr[main])} of the clean "
+                "test images are flagged.",
+            ),
+            f'<div class="pair">{whole}{close}</div>',
+        ]
+    )
 
 
 def _scores(result: DemoResult) -> str:
@@ -218,18 +229,26 @@ def _scores(result: DemoResult) -> str:
     return _figure(
         figures.svg(lambda: figures.suspicion_scores(result)),
         f"Distribution of suspicion scores; flagged: clean {percent(result.fpr[main])}, {flagged}.",
-        f"How suspicious the {detector_name(main)} finds each test image, by group. Everything to the right of "
-        "the dashed threshold is flagged. The less a coloured hill overlaps the grey one, the better.",
+        f"How suspicious the {detector_name(main)} finds each test image, by group; each hill is scaled to its "
+        "own height. Everything right of the dashed threshold is flagged. The less a coloured hill overlaps the "
+        "grey one, the better.",
+        "card wide",
     )
 
 
 def _examples(result: DemoResult) -> str:
     if not result.examples:
-        return "<p>No adversarial image was flagged whose clean original was not.</p>"
-    shown = "\n".join(_example(result, example) for example in result.examples)
-    return f"""<p>Adversarial images of the test part that were flagged while their clean originals were not, and the
-path similarities that gave them away.</p>
-{shown}"""
+        return _paragraph("No adversarial image was flagged whose clean original was not.")
+    return "\n".join(
+        [
+            _paragraph(
+                "Adversarial test images that were flagged while their clean originals were not, and the path "
+                "similarities that gave them away.",
+                "They are the most suspicious of their kind, so clearer than most.",
+            ),
+            *(_example(result, example) for example in result.examples),
+        ]
+    )
 
 
 def _example(result: DemoResult, example: Example) -> str:
@@ -240,81 +259,89 @@ def _example(result: DemoResult, example: Example) -> str:
         (figures.picture(example.adversarial), example.attack, f"read as {example.predicted}"),
         (figures.picture(change), f"difference × {times:.1f}", meaning),
     ]
-    images = "".join(
-        f'<figure><img class="pixels" src="{data}" alt="{escape(f"{name}: {text}")}">'
-        f"<figcaption><strong>{escape(name)}</strong><br>{escape(text)}</figcaption></figure>"
-        for data, name, text in pictures
-    )
     chart = _figure(
         figures.svg(lambda: figures.example_similarity(result, example)),
         f"Path similarity by layer of the clean and the {example.attack} image, rank 1 above rank 2.",
-        "Similarity of this image's paths with the class paths, by layer.",
+        "Similarity of the two images' paths with the class paths, by layer.",
     )
-    scores = (
-        f"Suspicion: clean {number(example.clean_score, 2)}, adversarial {number(example.score, 2)}; threshold "
-        f"{number(example.threshold, 2)}."
+    return _EXAMPLE.substitute(
+        attack=tables.chip(result, example.attack),
+        label=escape(example.label),
+        predicted=escape(example.predicted),
+        images="".join(
+            f'<figure><img class="pixels" src="{data}" alt="{escape(f"{name}: {text}")}">'
+            f"<figcaption><strong>{escape(name)}</strong><br>{escape(text)}</figcaption></figure>"
+            for data, name, text in pictures
+        ),
+        verdicts=" ".join(
+            _verdict(name, score, example.threshold)
+            for name, score in (("clean", example.clean_score), ("adversarial", example.score))
+        ),
+        threshold=number(example.threshold, 2),
+        why=_paragraph(*why(example, result.layers)),
+        chart=chart,
     )
-    return f"""<article>
-<h3>{tables.chip(result, example.attack)}: {escape(example.label)} taken for {escape(example.predicted)}</h3>
-<div class="example"><div><div class="pictures">{images}</div>
-<p>{_verdict(example.clean_score, example.threshold, "clean")}
-{_verdict(example.score, example.threshold, "adversarial")} <span class="muted">threshold
-{number(example.threshold, 2)}</span></p>
-<p aria-label="{escape(scores)}">{_text(why(example, result.layers))}</p></div>
-{chart}</div>
-</article>"""
 
 
-def _verdict(score: float, threshold: float, name: str) -> str:
-    flagged = score > threshold
-    word, kind = ("flagged", "bad") if flagged else ("not flagged", "good")
+def _verdict(name: str, score: float, threshold: float) -> str:
+    word, kind = ("flagged", "bad") if score > threshold else ("not flagged", "good")
     return f'<span class="verdict {kind}">{name}: suspicion {number(score, 2)}, {word}</span>'
 
 
 def _density(result: DemoResult) -> str:
-    return f"""<p>{
-        _text(
-            "How much of the network the training images need together: the share of synapses, neurons and weights "
-            "that are in the effective path of at least one of them.",
-            "The lower the share, the more of a path's synapses say something about its image.",
-        )
-    }</p>
-{tables.density_table(result)}
-{_paper(result, "density")}"""
+    return "\n".join(
+        [
+            _paragraph(
+                "How much of the network the training images need together: the share of synapses, neurons and "
+                "weights that are in the effective path of at least one of them.",
+            ),
+            tables.density_table(result),
+            _paper(result, "density"),
+        ]
+    )
 
 
 def _provenance(result: DemoResult) -> str:
     single = {key: value for key, value in result.provenance.items() if not isinstance(value, Mapping)}
-    command = single.pop("command", "")
     nested = {key: value for key, value in result.provenance.items() if isinstance(value, Mapping)}
-    known = {name for figures_ in tables.PAPER_FIGURES.values() for name in figures_}
-    other = {name: value for name, value in result.paper.items() if name not in known}
+    command = single.pop("command", "")
+    known = {name for names in tables.PAPER_FIGURES.values() for name in names}
     parts = [
         f"<pre><code>{escape(str(command))}</code></pre>" if command else "",
         tables.settings_table("Settings", single),
         *(tables.settings_table(str(name).capitalize(), values) for name, values in nested.items()),
         tables.settings_table("Attacks", {attack.name: attack.settings for attack in result.attacks}),
-        tables.settings_table("The paper's other figures", other),
+        tables.settings_table(
+            "The paper's other figures", {name: value for name, value in result.paper.items() if name not in known}
+        ),
     ]
-    return f"""<details><summary>Command, settings, sizes, versions and times</summary>
-<div class="columns">{"".join(parts)}</div></details>"""
+    return (
+        "<details><summary>Command, settings, sizes, versions and times</summary>\n"
+        f'<div class="columns">{"".join(parts)}</div></details>'
+    )
 
 
 def _paper(result: DemoResult, section: str) -> str:
     found = tables.paper_table(result, section)
-    if not found:
-        return ""
-    return (
-        f'{found}<p class="caption">The paper\'s network, training and images are its own: compare with care.</p>'
-    )
+    note = _paragraph("The paper's training and images are its own: compare with care.", kind="caption")
+    return found and found + note
 
 
-def _figure(data: str, alt: str, caption: str) -> str:
+def _figure(data: str, alt: str, caption: str, kind: str = "card") -> str:
     return (
-        f'<figure class="card"><img src="{data}" alt="{escape(alt)}">'
+        f'<figure class="{kind}"><img src="{data}" alt="{escape(alt)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
+def _paragraph(*sentences: str, kind: str = "") -> str:
+    start = f'<p class="{kind}">' if kind else "<p>"
+    return f"{start}{_text(*sentences)}</p>"
+
+
 def _text(*sentences: str) -> str:
     return escape(" ".join(sentence for sentence in sentences if sentence), quote=False)
+
+
+def _whole(value: float) -> str:
+    return number(value, 0)

@@ -55,7 +55,7 @@ def attack_table(result: DemoResult) -> str:
     groups = "".join(
         f'<th scope="colgroup" colspan="{width}" class="group">{escape(name)}</th>'
         for name, width in (
-            ("attack", 7),
+            ("attack", 6),
             (f"{main} detector", 2),
             ("AUC of other detectors on paths", len(trained)),
             ("AUC without paths", len(without)),
@@ -64,8 +64,7 @@ def attack_table(result: DemoResult) -> str:
     )
     names = [
         "name",
-        "tried",
-        "succeeded",
+        "succeeded / tried",
         "median L2",
         "median L∞",
         "tested",
@@ -78,17 +77,17 @@ def attack_table(result: DemoResult) -> str:
     rows = []
     for attack in result.attacks:
         best = max(score.auc.value for score in attack.scores.values())
+        tpr = attack.scores[main].tpr
         rows.append(
             [
                 chip(result, attack.name),
-                count(attack.tried),
-                f"{count(attack.succeeded)} <small>{percent(success(attack))}</small>",
+                f"{count(attack.succeeded)} / {count(attack.tried)} <small>{percent(success(attack))}</small>",
                 number(attack.l2, 2),
                 number(attack.linf, 2),
                 count(attack.tested),
                 "yes" if attack.seen else "<strong>no</strong>",
-                _auc(attack, main, best),
-                _interval(attack.scores[main].tpr, percent),
+                _auc(attack, main, best, interval=True),
+                f"{percent(tpr.value)} {_ends(tpr, percent)}",
                 *(_auc(attack, name, best) for name in (*trained, *without)),
             ]
         )
@@ -134,7 +133,7 @@ def class_table(result: DemoResult, ends: int = 6) -> str:
     if left_out > 1:
         rows.insert(ends, [f"{count(left_out)} more", "…", "…"])
     head = ["class", "training images", "mean similarity with the other classes"]
-    return table("Classes, the most special first", head, rows)
+    return table("Classes, the most special first", head, rows, "bars")
 
 
 def density_table(result: DemoResult) -> str:
@@ -172,7 +171,7 @@ def settings_table(caption: str, settings: Mapping[str, Any]) -> str:
         [escape(str(name)), f'<span class="value">{escape(plain(value))}</span>']
         for name, value in settings.items()
     ]
-    return table(caption, ["setting", "value"], rows, "words") if rows else ""
+    return table(caption, ["name", "value"], rows, "words pairs") if rows else ""
 
 
 def chip(result: DemoResult, group: str) -> str:
@@ -181,9 +180,9 @@ def chip(result: DemoResult, group: str) -> str:
 
 
 def bar(share: float, label: str, full: float = 1.0) -> str:
-    """Return a number in front of a bar of its length."""
+    """Return a number and a bar of its length."""
     width = 0.0 if math.isnan(share) else 100 * min(share / full, 1)
-    return f'<span class="bar" style="--share:{width:.1f}%">{label}</span>'
+    return f'<span class="bar"><span>{label}</span><i style="width:{width:.1f}%"></i></span>'
 
 
 def _scroll(caption: str, head: str, rows: Sequence[Sequence[str]], kind: str) -> str:
@@ -198,15 +197,18 @@ def _scroll(caption: str, head: str, rows: Sequence[Sequence[str]], kind: str) -
     )
 
 
-def _auc(attack: AttackResult, detector: str, best: float) -> str:
+def _auc(attack: AttackResult, detector: str, best: float, interval: bool = False) -> str:
     auc = attack.scores[detector].auc
-    return _interval(auc, number, best=auc.value == best)
+    value = number(auc.value)
+    shown = (
+        f'<strong class="best" title="highest AUC of this row">{value}</strong>' if auc.value == best else value
+    )
+    return f"{shown} {_ends(auc, number)}" if interval else shown
 
 
-def _interval(interval: Interval, write: Callable[[float], str], best: bool = False) -> str:
-    value, low, high = map(write, interval)
-    shown = f'<strong class="best" title="highest AUC of this row">{value}</strong>' if best else value
-    return f"{shown} <small>{low.removesuffix('\u202f%')}{DASH}{high.removesuffix('\u202f%')}</small>"
+def _ends(interval: Interval, write: Callable[[float], str]) -> str:
+    low, high = (write(end).removesuffix("\u202f%") for end in interval[1:])  # the unit once is enough
+    return f"<small>{low}–{high}</small>"
 
 
 def _own_aucs(result: DemoResult) -> str:

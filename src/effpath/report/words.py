@@ -154,12 +154,12 @@ def against_baselines(result: DemoResult) -> list[str]:
     won = [
         attack for attack in own if all(aucs(result, name)[attack].value < own[attack].value for name in baselines)
     ]
-    both = "the baseline" if len(baselines) == 1 else f"the baselines ({listing(baselines)})"
+    rivals = "the baseline" if len(baselines) == 1 else f"every baseline ({listing(baselines)})"
     if won:
         where = "every attack" if len(won) == len(own) else listing(won)
-        sentences.append(f"The {detector_name(main)} has a higher AUC than {both} on {where}.")
+        sentences.append(f"The {detector_name(main)} has a higher AUC than {rivals} on {where}.")
     else:
-        sentences.append(f"On no attack does the {detector_name(main)} have a higher AUC than all of {both}.")
+        sentences.append(f"On no attack does the {detector_name(main)} have a higher AUC than {rivals}.")
     return sentences
 
 
@@ -169,26 +169,23 @@ def _of(some: Sequence[str], all_: Sequence[str]) -> str:
     return f"on {listing(some)}"
 
 
-def why(example: Example, layers: Sequence[str]) -> str:
-    """Return in which layer the adversarial image's paths differ most from the clean one's."""
-    change = example.similarity - example.clean_similarity
-    first, second = np.split(change, 2)  # rank 1, rank 2
-    parts = []
+def why(example: Example, layers: Sequence[str]) -> list[str]:
+    """Return in which layers the adversarial image's paths differ most from the clean one's."""
+    first, second = np.split(example.similarity - example.clean_similarity, 2)  # rank 1, rank 2
+    sentences = []
     if not np.isnan(first).all() and np.nanmin(first) < 0:
         layer = int(np.nanargmin(first))
-        parts.append(
-            f"in {layers[layer]}, only {percent(example.similarity[layer], 0)} of the synapses that speak for "
-            f"{example.predicted} are usual for that class (clean image, for {example.label}: "
-            f"{percent(example.clean_similarity[layer], 0)})"
+        sentences.append(
+            f"In {layers[layer]}, {percent(example.similarity[layer], 0)} of the synapses behind "
+            f"“{example.predicted}” are in that class's path; for the clean image and “{example.label}” it is "
+            f"{percent(example.clean_similarity[layer], 0)}."
         )
     if not np.isnan(second).all() and np.nanmax(second) > 0:
         layer = int(np.nanargmax(second))
-        at = layer + len(layers)
-        parts.append(
-            f"in {layers[layer]}, the path of the runner-up class is unusually at home in its class path: "
-            f"{percent(example.similarity[at], 0)} (clean image: {percent(example.clean_similarity[at], 0)})"
+        column = layer + len(layers)
+        sentences.append(
+            f"The runner-up class fits unusually well: in {layers[layer]}, "
+            f"{percent(example.similarity[column], 0)} of its synapses are in its class path, against "
+            f"{percent(example.clean_similarity[column], 0)} in the clean image."
         )
-    if not parts:
-        return "No single layer stands out; the sum over all layers does."
-    sentence = "; ".join(parts)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    return sentences or ["No single layer stands out; the sum over all layers does."]

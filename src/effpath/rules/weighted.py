@@ -78,7 +78,7 @@ def mean(graph: Graph, node: Node) -> Weighted:
     shape = graph.shape(source)
     chosen = node.args.get("dim")
     dims = sorted(d % len(shape) for d in (range(len(shape)) if chosen in (None, []) else chosen))
-    if 0 in dims:
+    if 0 in dims and shape[0] == 1:  # a longer one is tokens: the batch is elsewhere, and images are run alone
         raise UnknownOperator(f"a mean over the batch dimension is not one image's own: {node.place}")
     kept = [d for d in range(len(shape)) if d not in dims]
     ids = torch.arange(graph.size(source)).reshape(shape).permute(*kept, *dims)

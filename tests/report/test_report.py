@@ -1,0 +1,349 @@
+"""The report is one whole, well-formed file that says what the result says, whatever is in it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effpath.demo.result import AttackResult, DemoResult, Example
+from effpath.detect.evaluate import Score
+from effpath.detect.metrics import Interval
+from effpath.errors import InputError, StoreError
+from effpath.report import figures, write_report
+from effpath.report.words import against_baselines, number, percent, summary
+
+ATTACKS = ("FGSM", "CWL2", "Random")
+DETECTORS = ("linear", "forest", "max softmax", "energy")
+VOID = {"img", "meta", "br", "link", "hr", "input"}
+
+
+def score(auc: float) -> Score:
+    return Score(Interval(auc, auc - 0.01, min(1.0, auc + 0.01)), Interval(auc - 0.1, auc - 0.15, auc - 0.05))
+
+
+def make_result(
+    *,
+    classes: tuple[str, ...] = ("zero", "one", "two"),
+    layers: tuple[str, ...] = ("conv1", "conv2", "fc1"),
+    channels: int = 1,
+    paper: dict[str, object] | None = None,
+) -> DemoResult:
+    rng = np.random.default_rng(0)
+    images, width = 60, 2 * len(layers)
+    groups = ("clean", *ATTACKS)
+    similarity = {group: rng.uniform(0.2, 1, (images, width)) for group in groups}
+    similar = rng.uniform(0.1, 0.6, (len(classes), len(classes)))
+    similar = (similar + similar.T) / 2
+    np.fill_diagonal(similar, 1)
+    clean = rng.uniform(0, 1, (channels, 8, 8)).astype(np.float32)
+    example = Example(
+        "FGSM",
+        clean,
+        np.clip(clean + 0.1, 0, 1),
+        classes[0],
+        classes[1],
+        -0.5,
+        1.5,
+        0.2,
+        rng.uniform(0.5, 1, width),
+        rng.uniform(0, 0.5, width),
+    )
+    aucs = {"linear": 0.95, "forest": 0.94, "max softmax": 0.90, "energy": 0.85}
+    return DemoResult(
+        title="LeNet-5 on digits",
+        provenance={
+            "command": "effpath demo --data digits",
+            "seed": 0,
+            "theta": 0.5,
+            "fpr": 0.05,
+            "sources": {"train": 10, "calibrate": 20, "test": 60},
+            "fingerprint": "abc123",
+            "seconds": {"training": 1.5},
+            "versions": {"torch": "2.6"},
+        },
+        network="LeNet-5",
+        accuracy=0.975,
+        test_images=719,
+        density={"synapses": 0.0921, "neurons": 0.6, "weights": 0.1},
+        layer_density={
+            "synapses": {layer: 0.1 for layer in layers},
+            "neurons": {layer: 0.5 for layer in layers},
+            "weights": {f"{layer}.weight": 0.2 for layer in layers},
+        },
+        classes=classes,
+        class_images=(100,) * len(classes),
+        class_similarity=similar,
+        layers=layers,
+        similarity=similarity,
+        roc={
+            name: {group: rng.normal(0 if group == "clean" else 2, 1, images) for group in groups}
+            for name in DETECTORS
+        },
+        threshold={name: 1.0 for name in DETECTORS},
+        fpr={name: 0.065 for name in DETECTORS},
+        detectors=DETECTORS,
+        attacks=tuple(
+            AttackResult(
+                name,
+                {"steps": 10},
+                80,
+                70,
+                *((math.nan,) * 3 if name == "Random" else (5.0, 0.5, 0.1)),
+                images,
+                name != "Random",
+                {detector: score(auc) for detector, auc in aucs.items()},
+            )
+            for name in ATTACKS
+        ),
+        examples=(example,),
+        paper=paper or {},
+    )
+
+
+def with_aucs(result: DemoResult, detector: str, values: dict[str, float]) -> DemoResult:
+    """The same result with other AUCs of one detector."""
+    return dataclasses.replace(
+        result,
+        attacks=tuple(
+            dataclasses.replace(attack, scores={**attack.scores, detector: score(values[attack.name])})
+            if attack.name in values
+            else attack
+            for attack in result.attacks
+        ),
+    )
+
+
+def written(result: DemoResult, folder: Path) -> str:
+    write_report(result, folder / "report.html")
+    return (folder / "report.html").read_text("utf-8")
+
+
+class Balance(HTMLParser):
+    """Notes every tag that is closed out of turn, every image without a description and every reference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.images: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.references += [found[name] or "" for name in ("src", "href", "srcset", "data") if name in found]
+        self.ids += [found["id"] or ""] if "id" in found else []
+        if tag == "img":
+            self.images.append(found["src"] or "")
+            if not found.get("alt"):
+                self.wrong.append("img without alt")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def parsed(page: str) -> Balance:
+    parser = Balance()
+    parser.feed(page)
+    parser.close()
+    return parser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(make_result(), tmp_path_factory.mktemp("report"))
+
+
+def test_it_names_every_attack_layer_class_and_detector(page: str) -> None:
+    text = " ".join(parsed(page).text)
+    for name in (*ATTACKS, *DETECTORS, "conv1", "conv2", "fc1", "zero", "one", "two"):
+        assert name in text
+
+
+def test_it_needs_nothing_but_itself(page: str) -> None:
+    assert all(reference.startswith(("data:", "#")) for reference in parsed(page).references)
+    assert not re.search(r"https?:|url\(|@import|<script|<link", page)
+
+
+def test_its_figures_load_nothing_either(page: str) -> None:
+    drawings = [image for image in parsed(page).images if image.startswith("data:image/svg")]
+    assert len(drawings) == 7
+    for image in drawings:
+        drawing = base64.b64decode(image.partition(",")[2]).decode()
+        assert all(link.startswith(("#", "data:")) for link in re.findall(r'href="([^"]*)"', drawing))
+
+
+def test_its_tags_are_balanced_its_ids_unique_and_its_images_described(page: str) -> None:
+    parser = parsed(page)
+    assert not parser.wrong
+    assert not parser.open
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert {link[1:] for link in parser.references if link.startswith("#")} <= set(parser.ids)
+
+
+def test_it_has_the_numbers_of_the_result(page: str) -> None:
+    text = " ".join(parsed(page).text)
+    for shown in (percent(0.975), percent(0.0921), "0.950", percent(0.85), "719", "abc123", "effpath demo --data"):
+        assert shown in text
+
+
+def test_it_is_small(page: str) -> None:
+    assert len(page.encode()) < 1_500_000
+
+
+def test_large_colour_images_and_many_layers_stay_small(tmp_path: Path) -> None:
+    result = make_result(
+        layers=tuple(f"layer{stage}.{block}.conv1" for stage in range(4) for block in range(8)),
+        classes=tuple(f"class {number}" for number in range(40)),
+        channels=3,
+    )
+    pixels = np.random.default_rng(0).uniform(0, 1, (3, 224, 224)).astype(np.float32)
+    example = dataclasses.replace(result.examples[0], clean=pixels, adversarial=pixels[:, ::-1])
+    page = written(dataclasses.replace(result, examples=(example,) * 3), tmp_path)
+    assert len(page.encode()) < 1_500_000
+    assert not parsed(page).wrong
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    result = make_result(classes=("<b>", 'a" onload="x', "$\\frac{&"), layers=("conv<1>", "a&b", "fc"))
+    page = written(dataclasses.replace(result, title="<script>alert(1)</script>"), tmp_path)
+    parser = parsed(page)
+    assert not parser.wrong
+    assert not re.search(r"<b>|<script|conv<1>", page)
+    assert html.escape("<b>") in page
+    assert "<b>" in " ".join(parser.text)
+
+
+def test_a_similarity_that_is_not_a_number_leaves_a_gap(tmp_path: Path) -> None:
+    result = make_result()
+    result.similarity["clean"][:, 1] = np.nan  # a whole layer
+    result.similarity["FGSM"][:5, 0] = np.nan
+    result.examples[0].similarity[2] = np.nan
+    result.examples[0].clean_similarity[:] = np.nan
+    assert not parsed(written(result, tmp_path)).wrong
+    assert math.isnan(figures.medians(result, "clean", 1)[1])
+    assert not any(map(math.isnan, figures.medians(result, "FGSM", 1)))
+
+
+def test_an_old_report_is_untouched_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "report.html"
+    file.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError, match="no space left"):
+        write_report(make_result(), file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_same_result_gives_the_same_bytes(page: str, tmp_path: Path) -> None:
+    assert written(make_result(), tmp_path) == page
+
+
+def test_the_users_plot_settings_neither_matter_nor_change(page: str, tmp_path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other", "lines.linewidth": 9}):
+        assert written(make_result(), tmp_path) == page
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_importing_it_does_not_import_matplotlib() -> None:
+    code = "import sys, effpath.report; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_result_without_attacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no attack"):
+        write_report(dataclasses.replace(make_result(), attacks=()), tmp_path / "report.html")
+
+
+def test_a_result_without_examples_says_so(tmp_path: Path) -> None:
+    page = written(dataclasses.replace(make_result(), examples=()), tmp_path)
+    assert "No adversarial image was flagged" in page
+
+
+def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
+    paper = {"density": 0.138, "AUC": (0.92, 0.95), "most special": "1", "random detected": 0.9385, "speed": 106.0}
+    text = " ".join(parsed(written(make_result(paper=paper), tmp_path)).text)
+    for shown in (percent(0.138), "0.92 to 0.95", percent(0.9385), "speed"):
+        assert shown in text
+
+
+def test_the_summary_says_that_the_detector_wins_only_where_it_does() -> None:
+    result = make_result()
+    assert "higher AUC than every baseline (max softmax and energy) on every attack" in " ".join(
+        against_baselines(result)
+    )
+    beaten = " ".join(against_baselines(with_aucs(result, "max softmax", {"CWL2": 0.99, "FGSM": 0.951})))
+    assert "Max softmax, which needs no paths, has the higher AUC on FGSM and CWL2" in beaten
+    assert "do not overlap on CWL2" in beaten
+    assert "than every baseline (max softmax and energy) on Random" in beaten
+    close = " ".join(against_baselines(with_aucs(result, "energy", {"FGSM": 0.951})))
+    assert "the 95\u202f% intervals overlap" in close
+    lost = with_aucs(result, "energy", dict.fromkeys(ATTACKS, 0.999))
+    assert "On no attack does the joint similarity" in " ".join(against_baselines(lost))
+
+
+def test_the_summary_gives_the_range_over_attacks() -> None:
+    text = " ".join(summary(with_aucs(make_result(), "linear", {"FGSM": 0.91, "Random": 0.99})))
+    assert "0.910 (FGSM) to 0.990 (Random)" in text
+    assert "not trained on Random" in text
+
+
+def test_the_best_detector_of_a_row_is_marked(tmp_path: Path) -> None:
+    page = written(with_aucs(make_result(), "energy", {"CWL2": 0.999}), tmp_path)
+    assert re.findall(r'class="best"[^>]*>([\d.]+)<', page) == ["0.950", "0.999", "0.950"]
+
+
+def test_the_area_under_the_drawn_curve_is_the_auc() -> None:
+    rng = np.random.default_rng(1)
+    clean, adversarial = rng.normal(0, 1, 300), rng.normal(1.5, 1, 200)
+    fpr, tpr = figures.roc(clean, adversarial)
+    area = float((np.diff(fpr) * tpr[:-1]).sum())  # a step curve
+    assert area == pytest.approx((adversarial[:, None] > clean).mean(), abs=1e-12)
+    assert (fpr[-1], tpr[-1]) == (1, 1)
+
+
+def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
+    rng = np.random.default_rng(2)
+    clean, adversarial = rng.normal(0, 1, 20000), rng.normal(1.5, 1, 20000)
+    fpr, tpr = figures.roc(clean, adversarial)
+    assert len(fpr) <= figures.CURVE_POINTS
+    exact = [(adversarial > np.quantile(clean, 1 - rate)).mean() for rate in (0.01, 0.1, 0.5)]
+    assert np.interp((0.01, 0.1, 0.5), fpr, tpr) == pytest.approx(exact, abs=0.005)
+
+
+def test_a_difference_fills_its_scale() -> None:
+    example = make_result().examples[0]
+    change, times = figures.difference(example)
+    assert change.shape == (3, 8, 8)
+    assert times == pytest.approx(1 / np.abs(example.adversarial - example.clean).max())
+    same, once = figures.difference(dataclasses.replace(example, adversarial=example.clean))
+    assert once == 1
+    assert (same == 1).all()
+
+
+def test_numbers_read_well() -> None:
+    assert number(-math.inf) == "−∞"
+    assert number(math.nan) == percent(math.nan) == "–"
