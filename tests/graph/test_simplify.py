@@ -260,11 +260,18 @@ def test_a_weight_made_by_a_parametrization_is_computed_once() -> None:
     torch.testing.assert_close(graph.constants[conv["weight"].name], model[0].weight.detach())
 
 
-@pytest.mark.parametrize("make", [lambda: F.dropout, lambda: F.dropout2d])
-def test_functional_dropout_that_is_left_on_is_refused(make) -> None:
-    model = nn.Sequential(nn.Conv2d(1, 1, 1), Call(make(), p=0.5, training=True), nn.Flatten()).eval()
-    with pytest.raises(CaptureError):
-        effpath.capture(model, torch.zeros(1, 1, 2, 2))
+@pytest.mark.parametrize("function", [F.dropout, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout])
+def test_dropout_that_is_called_as_a_function_and_left_on_is_refused(function) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), Call(function, p=0.5, training=True), nn.Flatten()).eval()
+    for _ in range(4):  # not by a comparison of outputs, which agree by chance
+        with pytest.raises(CaptureError, match=r"chance.*module '1'"):
+            effpath.capture(model, torch.zeros(1, 1, 2, 2))
+
+
+def test_noise_is_refused_even_where_it_could_be_computed_once() -> None:
+    noise = Call(lambda x: x + torch.rand_like(torch.ones(4)))
+    with pytest.raises(CaptureError, match="chance"):
+        effpath.capture(nn.Sequential(nn.Linear(4, 4), noise).eval(), torch.zeros(1, 4))
 
 
 def test_of_a_pooling_with_indices_only_the_values_are_kept() -> None:

@@ -30,6 +30,7 @@ _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", 
 def simplify(graph: Graph) -> Graph:
     """Return an equal graph of fewer and plainer nodes."""
     for rewrite in (
+        refuse_chance,
         fold_constants,
         plain_batch_norm,
         first_results,
@@ -38,6 +39,19 @@ def simplify(graph: Graph) -> Graph:
         drop_unused,
     ):
         graph = rewrite(graph)
+    return graph
+
+
+def refuse_chance(graph: Graph) -> Graph:
+    """Return the graph as it is; CaptureError where an operator draws random numbers."""
+    for node in graph.nodes:
+        random = torch.Tag.nondeterministic_seeded in getattr(node.function, "tags", ())
+        switches = [node[key] for key in ("train", "training", "dropout_p") if key in node.args]
+        if random and (any(switches) or not switches):
+            raise CaptureError(
+                f"the output depends on chance ({node.place}); call model.eval(), and switch off dropout "
+                "that is called as a function"
+            )
     return graph
 
 
@@ -116,13 +130,11 @@ def _first(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def drop_no_ops(graph: Graph) -> Graph:
-    """Remove dropout in eval mode, copies, aliases and padding by nothing; refuse dropout in train mode."""
+    """Remove dropout in eval mode, copies, aliases and padding by nothing."""
     alias: dict[str, str] = {}
     for node in graph.nodes:
         first = next(iter(node.refs), None)
         if node.op in _NO_OPS or (node.op in ("pad", "constant_pad_nd") and not any(node["pad"])):
-            if "dropout" in node.op and node["train"]:
-                raise CaptureError(f"dropout in train mode ({node.place}); call model.eval()")
             if first is not None:
                 alias[node.name] = first
     return _rename(graph, alias)

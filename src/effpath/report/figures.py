@@ -113,13 +113,17 @@ def layer_similarity(result: DemoResult, rank: int) -> Figure:
     layers = len(result.layers)
     columns = slice((rank - 1) * layers, rank * layers)
     places = np.arange(layers)
+    lowest = [1.0]  # of both ranks, so that they have one scale
     for group, values in result.similarity.items():
-        low, median, high = _quantiles(values[:, columns], (0.1, 0.5, 0.9))
+        band = _quantiles(values, (0.1, 0.5, 0.9))
+        lowest += band[~np.isnan(band)].tolist()
+        low, median, high = band[:, columns]
         shade = colour(result, group)
         axes.fill_between(places, low, high, color=shade, alpha=0.22 if group == "clean" else 0.1, linewidth=0)
         axes.plot(places, median, label=group, color=shade, **_strokes(result, group))
     _layer_axis(axes, result.layers)
-    axes.set_ylim(-0.02, 1.04)
+    bottom = max(0.0, min(lowest) - 0.05)
+    axes.set_ylim(bottom - 0.02, 1.02 + 0.02 * (1 - bottom))
     axes.set_ylabel("image-class path similarity")
     axes.set_title(f"rank {rank}: {'predicted' if rank == 1 else 'second'} class")
     figure.legend(loc="outside lower center", ncols=min(3, len(result.similarity)), handlelength=3.2)
@@ -136,11 +140,10 @@ def roc_curves(result: DemoResult, limit: float) -> Figure:
         fpr, tpr = roc(scores["clean"], scores[attack.name])
         strokes = _strokes(result, attack.name)
         shade, marker = colour(result, attack.name), strokes.pop("marker")
-        inside = np.append(fpr <= limit, True)[: len(fpr)]
+        inside = np.append(True, fpr[:-1] <= limit)  # one point past the limit: the line leaves the panel
         axes.plot(
             fpr[inside],
             tpr[inside],
-            drawstyle="steps-post",
             label=f"{attack.name}  {number(attack.scores[detector].auc.value)}",
             color=shade,
             **strokes,
@@ -264,18 +267,21 @@ def difference(example: Example) -> tuple[NDArray[np.float32], float]:
 
 
 def roc(clean: Floats, adversarial: Floats) -> tuple[Floats, Floats]:
-    """Return FPR and TPR of a step curve, at most `CURVE_POINTS` points, densest at low FPR.
+    """Return FPR and TPR at the corners of the curve, at most `CURVE_POINTS` of them, densest at low FPR.
 
-    A row is flagged where its score lies strictly above the threshold; the thresholds are the clean scores.
+    Straight lines between them are exact: one across scores that clean and adversarial images share counts
+    ties as one half, as the AUC does.
     """
-    ordered = np.sort(clean)
-    thresholds = np.append(np.unique(ordered)[::-1], -np.inf)
-    if len(thresholds) > CURVE_POINTS:
-        spread = np.linspace(0, 1, CURVE_POINTS) ** 2
-        thresholds = thresholds[np.unique(np.round(spread * (len(thresholds) - 1)).astype(int))]
-    above = len(ordered) - np.searchsorted(ordered, thresholds, side="right")
-    caught = len(adversarial) - np.searchsorted(np.sort(adversarial), thresholds, side="right")
-    return above / len(ordered), caught / len(adversarial)
+    thresholds = np.append(np.inf, np.unique(np.concatenate([clean, adversarial]))[::-1])
+    above, caught = (
+        len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left") for scores in (clean, adversarial)
+    )
+    right, up = np.diff(above), np.diff(caught)
+    corner = np.append(True, np.append(right[1:] * up[:-1] != right[:-1] * up[1:], True))
+    chosen = np.flatnonzero(corner)
+    if len(chosen) > CURVE_POINTS:
+        chosen = chosen[np.unique(np.round(np.linspace(0, 1, CURVE_POINTS) ** 2 * (len(chosen) - 1)).astype(int))]
+    return above[chosen] / len(clean), caught[chosen] / len(adversarial)
 
 
 def _figure(width: float, height: float) -> Figure:

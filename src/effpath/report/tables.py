@@ -152,7 +152,7 @@ def density_table(result: DemoResult) -> str:
         ]
         rows.append([escape(layer), *cells])
     head = ["layer", *(escape(level) for level in result.density)]
-    return table("Density of the overall path", head, rows, "bars")
+    return table("Density of the overall path", head, rows, "bars levels")
 
 
 def paper_table(result: DemoResult, section: str) -> str:
@@ -226,7 +226,7 @@ def _random_detected(result: DemoResult) -> str:
 
 def _paper(name: str, value: Any) -> str:
     def write(figure: float) -> str:
-        return percent(figure) if name in _SHARES else number(figure, 2)
+        return f"{100 * figure:.4g}\u202f%" if name in _SHARES else number(figure, 2)  # as exact as given
 
     if isinstance(value, (list, tuple)) and all(isinstance(item, (int, float)) for item in value):
         return span(value, write)
