@@ -3,6 +3,7 @@ import os
 import re
 
 import pytest
+
 from cli_run import run
 
 pytest.importorskip("foolbox")

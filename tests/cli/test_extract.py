@@ -2,18 +2,24 @@ import json
 
 import numpy as np
 import pytest
-from cli_run import run
-from digits_net import data, model
 from PIL import Image
 from safetensors.torch import save_file
+
+from cli_run import run
+from digits_net import data, model
 
 
 @pytest.fixture
 def weights(tmp_path):
     file = tmp_path / "digits.safetensors"
     save_file({name: value.contiguous() for name, value in model().state_dict().items()}, file)
-    factory = "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n    return net\n"
-    (tmp_path / "net.py").write_text(factory)
+    lines = [
+        "from effpath.lenet import LeNet5",
+        "def make():",
+        "    net = LeNet5(8)",
+        "    net.input_size = (1, 8, 8)",
+    ]
+    (tmp_path / "net.py").write_text("\n".join([*lines, "    return net", ""]))
     return file
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from digits_net import class_paths, data, graph, noisy
 from sklearn.linear_model import LogisticRegression
 
 import effpath
+from digits_net import class_paths, data, graph, noisy
 from effpath.detect.features import Features
 from effpath.errors import ClassPathError, FingerprintError, OptionError
 

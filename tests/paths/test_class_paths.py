@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from digits_net import class_paths, data, graph
 
 import effpath
+from digits_net import class_paths, data, graph
 from effpath.errors import ClassPathError, InputError, OptionError
 
 

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from digits_net import data, graph
 from safetensors import safe_open
 
 import effpath
+from digits_net import data, graph
 from effpath.errors import OptionError
 
 

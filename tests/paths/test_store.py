@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from digits_net import class_paths, data, graph
 
 import effpath
+from digits_net import class_paths, data, graph
 from effpath.errors import FingerprintError, StoreError
 from effpath.paths.store import read_header
 
