@@ -2,9 +2,9 @@
 
     python benchmarks/run.py --networks lenet5 torchvision:alexnet --batch 1 8 --output results.json
 
-Networks are ``lenet5`` (trained on scikit-learn's digits, 8×8), ``torchvision:NAME`` (random weights from the seed),
-or ``data:NAME``, a trained network of the folder $EFFPATH_DATA. Images are random but for lenet5. Process time, median
-and quartiles.
+Networks are ``lenet5`` (trained on scikit-learn's digits, 8×8), ``torchvision:NAME`` (random weights from the
+seed), or ``data:NAME``, a trained network of the folder $EFFPATH_DATA. Images are random but for lenet5. Process
+time, median and quartiles.
 """
 
 from __future__ import annotations

@@ -178,9 +178,11 @@ def test_a_power_of_two_times_a_layer_and_the_next_one_divided_changes_nothing(p
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_permutation_of_channels_permutes_the_path_where_no_contributions_tie(preset: str) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     model = Plain().double().eval()  # random numbers in double precision: no ties, no rounding at a threshold
-    images = torch.rand(4, 2, 4, 4, dtype=torch.float64)
+    for layer in (model.conv1, model.conv2, model.fc):
+        layer.bias.data /= 8  # else the bias of the logit alone explains it, in an untrained network
+    images = torch.rand(8, 2, 4, 4, dtype=torch.float64)
     order = torch.tensor([2, 0, 3, 1])  # new channel k is old channel order[k]
     permuted = copy.deepcopy(model)
     with torch.no_grad():
@@ -190,7 +192,7 @@ def test_a_permutation_of_channels_permutes_the_path_where_no_contributions_tie(
     before = effpath.extract(effpath.capture(model, images), images, preset=preset)
     after = effpath.extract(effpath.capture(permuted, images), images, preset=preset)
     old = order.tolist()
-    assert before.union().synapses["conv1"]
+    assert len(before.union().synapses["conv1"]) > 10
     for row in range(len(images)):
         mine, theirs = sets_of(before, row), sets_of(after, row)
         moved = {old[i // 16] * 16 + i % 16 for i in theirs["neurons", "conv1"]}

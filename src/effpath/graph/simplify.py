@@ -134,9 +134,9 @@ def drop_no_ops(graph: Graph) -> Graph:
     alias: dict[str, str] = {}
     for node in graph.nodes:
         first = next(iter(node.refs), None)
-        if node.op in _NO_OPS or (node.op in ("pad", "constant_pad_nd") and not any(node["pad"])):
-            if first is not None:
-                alias[node.name] = first
+        idle = node.op in _NO_OPS or (node.op in ("pad", "constant_pad_nd") and not any(node["pad"]))
+        if idle and first is not None:
+            alias[node.name] = first
     return _rename(graph, alias)
 
 
