@@ -27,6 +27,7 @@ def demo(
     preset: Annotated[str, typer.Option(help="default, paper or authors.")] = "default",
     theta: Annotated[float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Of training, attacks, splits and classifiers.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     attacks: Annotated[str, typer.Option(help="Names, separated by commas.")] = "FGSM,BIM,DeepFool,CWL2,Random",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
@@ -52,10 +53,17 @@ def demo(
         images=images,
         train_images=train_images,
         attacks=names,
+        threads=threads,
     )
     output.mkdir(parents=True, exist_ok=True)
     shown = ["effpath demo", f"--data {data.partition(':')[0]}{':DIR' if ':' in data else ''}"]
-    shown += [f"--images {images}", f"--preset {preset}", f"--seed {seed}", f"--attacks {attacks}"]
+    shown += [
+        f"--images {images}",
+        f"--preset {preset}",
+        f"--seed {seed}",
+        f"--attacks {attacks}",
+        f"--threads {threads}",
+    ]
     shown += [f"--theta {theta}"] * (theta is not None) + [f"--train-images {train_images}"] * bool(train_images)
     result = run_demo(options, output, partial(track, quiet=quiet), " ".join(shown))
     report = output / "report.html"
