@@ -66,7 +66,7 @@ def extract(
         return
     table = Table("image", "class", "synapses", "neurons", "weights")
     for row in rows[:20]:
-        table.add_row(row["image"], str(row["class"]), *(f"{v:.3%}" for v in list(row.values())[2:]))
+        table.add_row(row["image"], str(row["class"]), *(f"{100 * v:.3g} %" for v in list(row.values())[2:]))
     console = Console(file=sys.stdout)
     console.print(table)
     more = f" (and {len(rows) - 20} more)" if len(rows) > 20 else ""
