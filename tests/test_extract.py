@@ -307,3 +307,12 @@ def test_operators_that_only_feed_a_gate_need_no_rule_unless_gates_are_followed(
     assert len(effpath.extract(graph, torch.ones(1, 3))) == 1
     with pytest.raises(UnknownOperator, match="cumsum"):
         effpath.extract(graph, torch.ones(1, 3), preset=Options(gates=True))
+
+
+def test_classes_with_equal_logits_rank_in_the_order_of_the_classes() -> None:
+    model = nn.Linear(2, 100).eval()
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    graph = effpath.capture(model, torch.zeros(1, 2))
+    for rank in (1, 2, 57, 100):
+        assert effpath.extract(graph, torch.ones(1, 2), rank=rank).classes.tolist() == [rank - 1]

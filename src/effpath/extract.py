@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from effpath.backends.compiled import CompiledWalk, Found, prepare
+from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, OptionError
 from effpath.graph.graph import Graph
-from effpath.kernels import reference
 from effpath.kernels.options import Options, make_options
 from effpath.kernels.reference import Chosen
-from effpath.paths.path import Header, Paths, Ragged
+from effpath.paths.compact import CompactNeurons, CompactSynapses
+from effpath.paths.path import Header, IdRows, Paths, Ragged
 from effpath.rules.kinds import Choice, Gate, Route, Weighted
 from effpath.rules.plan import Plan, plan_for
 
-Activations = dict[str, Tensor]
+Backend = Literal["auto", "compiled", "reference"]
 
 
 def extract(
@@ -30,6 +34,7 @@ def extract(
     preset: str | Options = "default",
     theta: float | None = None,
     include_auxiliary: bool = False,
+    backend: Backend = "auto",
 ) -> Paths:
     """Return the effective path of each image (Sec. 2.1).
 
@@ -42,6 +47,8 @@ def extract(
         preset: how contributions are selected: ``"paper"``, ``"authors"``, ``"default"`` or `Options`.
         theta: θ in (0, 1], instead of the preset's 0.5.
         include_auxiliary: keep the synapses of pooling and add too.
+        backend: ``"compiled"`` for float32 networks on a CPU, ``"reference"`` (plain torch) for any other; the
+            sets are the same.
 
     Raises:
         InputError: images of another shape or type.
@@ -56,7 +63,9 @@ def extract(
         Paths(5 images, 1 layers)
     """
     options = make_options(preset, theta=theta)
-    recorded = record(graph, images, options=options, layers=layers, include_auxiliary=include_auxiliary)
+    recorded = record(
+        graph, images, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
+    )
     return recorded.paths(rank=rank, classes=classes)
 
 
@@ -68,15 +77,18 @@ class Recorded:
         plan: the rules of the graph.
         header: options and the layers to keep.
         visited: the nodes that a walk must visit.
-        values: recorded tensors by node name, [B, …].
+        values: recorded tensors by node name, [B, size]: in canonical order for the reference backend, in the
+            plan's layouts for the compiled one.
         logits: [B, classes].
+        compiled: which backend walks.
     """
 
     plan: Plan
     header: Header
     visited: frozenset[str]
-    values: Activations
+    values: dict[str, Tensor]
     logits: Tensor
+    compiled: bool
 
     def __len__(self) -> int:
         """Number of images."""
@@ -84,7 +96,16 @@ class Recorded:
 
     def select(self, rows: slice | Tensor) -> Recorded:
         """Return the recording of some of the images: a batch walks exactly as its parts do."""
-        return replace(self, values={k: v[rows] for k, v in self.values.items()}, logits=self.logits[rows])
+        values = {name: value[rows].contiguous() for name, value in self.values.items()}
+        return replace(self, values=values, logits=self.logits[rows])
+
+    def plainly(self) -> Recorded:
+        """Return the same recording for the reference backend."""
+        if not self.compiled:
+            return self
+        layouts = prepare(self.plan).layouts
+        values = {name: layouts[name].restore(value) for name, value in self.values.items()}
+        return replace(self, values=values, compiled=False)
 
     def ranked(self, rank: int) -> Tensor:
         """Return the class with the rank-th highest logit of each image, int64 [B]; ties to the lower class."""
@@ -92,26 +113,26 @@ class Recorded:
             raise OptionError(f"rank must be 1 … {self.logits.shape[1]} (the classes), got {rank}")
         return self.logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
 
+    def start(self, classes: Tensor | Sequence[int]) -> Tensor:
+        """Return the mask of one logit an image, bool [B, classes]."""
+        count = self.logits.shape[1]
+        start = torch.as_tensor(classes, dtype=torch.int64, device=self.logits.device)
+        if start.shape != (len(self),) or bool(((start < 0) | (start >= count)).any()):
+            raise OptionError(f"wanted {len(self)} classes in 0 … {count - 1}, got {start.tolist()[:8]}")
+        return torch.nn.functional.one_hot(start, count).bool()
+
     def paths(self, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Paths:
         """Walk from the rank-th class, or from the given classes [B], back to the pixels."""
-        count = self.logits.shape[1]
-        if classes is None:
-            start = self.ranked(rank)
-        else:
-            rank, start = 0, torch.as_tensor(classes, dtype=torch.int64, device=self.logits.device)
-            if start.shape != (len(self),) or bool(((start < 0) | (start >= count)).any()):
-                raise OptionError(f"wanted {len(self)} classes in 0 … {count - 1}, got {start.tolist()[:8]}")
-        active = torch.zeros_like(self.logits, dtype=torch.bool)
-        active[torch.arange(len(self), device=start.device), start] = True
-        chosen, neurons, pixels = walk(self, active)
+        start = self.start(self.ranked(rank) if classes is None else classes)
+        walked = walk(self, start)
         return Paths(
             self.header,
-            start.cpu().numpy(),
-            rank,
+            start.int().argmax(1).cpu().numpy(),
+            rank if classes is None else 0,
             self.logits.float().cpu().numpy(),
-            {layer.name: _ragged(chosen[layer.name], len(self)) for layer in self.header.layers},
-            {layer.name: _of_mask(neurons[layer.name]) for layer in self.header.layers},
-            None if pixels is None else _of_mask(pixels),
+            walked.synapses,
+            walked.neurons,
+            walked.pixels,
         )
 
 
@@ -122,10 +143,12 @@ def record(
     options: Options,
     layers: int | str | Sequence[str] | None = None,
     include_auxiliary: bool = False,
+    backend: Backend = "auto",
 ) -> Recorded:
     """Run the forward pass once and keep what walks over the wanted layers need."""
     images = graph.check_images(images)
     plan = plan_for(graph, gates=options.gates)
+    compiled = _is_compiled(graph, backend)
     wanted = plan.choose_layers(layers)
     visited = plan.leading_to(wanted)
     if include_auxiliary:
@@ -140,16 +163,41 @@ def record(
             keep.update(kind.sources)
         if isinstance(kind, Weighted) and not kind.pooled:
             keep.add(name)
+    layouts = prepare(plan).layouts if compiled else {}
+    if compiled and not layouts[graph.input].plain and images.dim() == 4:
+        images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
+
+    def stored(name: str, value: Tensor, count: int) -> Tensor:
+        return layouts[name].store(value.reshape(count, *graph.shape(name)[1:])) if compiled else value.reshape(count, -1)
+
     parts = torch.split(images, len(images) if graph.batched else 1)
-    runs = [graph.run(part, keep) for part in parts]
-    values = {
-        name: torch.cat([run[name].reshape(len(part), -1) for run, part in zip(runs, parts, strict=True)])
-        for name in keep
-    }
-    return Recorded(plan, header, frozenset(visited), values, values[graph.logits])
+    runs = [
+        {name: stored(name, value, len(part)) for name, value in graph.run(part, keep).items()} for part in parts
+    ]
+    values = runs[0] if len(runs) == 1 else {name: torch.cat([run[name] for run in runs]) for name in keep}
+    logits = values[graph.logits]
+    return Recorded(plan, header, frozenset(visited), values, logits, compiled)
 
 
-Walked = tuple[dict[str, Chosen], dict[str, Tensor], Tensor | None]
+def _is_compiled(graph: Graph, backend: Backend) -> bool:
+    if backend not in ("auto", "compiled", "reference"):
+        raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
+    able = graph.dtype == torch.float32 and graph.device.type == "cpu"
+    if backend == "compiled" and not able:
+        raise OptionError(
+            f"the compiled backend takes float32 networks on a CPU, this one is {graph.dtype} on {graph.device}; "
+            "use backend='reference' or 'auto'"
+        )
+    return able and backend != "reference"
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """What a walk found: synapses and neurons by layer, and pixels (None for a partial extraction)."""
+
+    synapses: dict[str, IdRows]
+    neurons: dict[str, IdRows]
+    pixels: Ragged | None
 
 
 def walk(recorded: Recorded, active: Tensor) -> Walked:
@@ -158,40 +206,31 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
     Args:
         recorded: activations and rules.
         active: bool [B, classes], where to start.
-
-    Returns:
-        Chosen synapses by layer, active outputs bool [B, outputs] by layer, and active pixels
-        bool [B, C·H·W] (None for a partial extraction).
     """
     plan, options = recorded.plan, recorded.header.options
-    masks: dict[str, Tensor] = {plan.graph.logits: active}
-    chosen: dict[str, Chosen] = {}
-    neurons: dict[str, Tensor] = {}
     wanted = {layer.name for layer in recorded.header.layers}
-
-    def mark(sources: Sequence[str], reached: Tensor) -> None:
-        start = 0
-        for source in sources:
-            size = plan.graph.size(source)
-            part = reached[:, start : start + size]
-            start += size
-            if source in recorded.visited or source == plan.graph.input:
-                masks[source] = masks[source] | part if source in masks else part
-
+    masks = (CompiledWalk if recorded.compiled else PlainWalk)(
+        plan, options, recorded.values, active, recorded.visited
+    )
+    synapses: dict[str, IdRows] = {}
+    neurons: dict[str, IdRows] = {}
     for name in reversed(plan.kinds):
-        if name not in recorded.visited or name not in masks:
+        if name not in recorded.visited or not (masks.holds(name) or name in wanted):
             continue
-        kind, mask = plan.kinds[name], masks.pop(name)
+        kind = plan.kinds[name]
         if isinstance(kind, (Weighted, Choice)):
-            found = _decide(recorded, name, kind, mask, options)
-            mark(kind.sources, found.inputs)
+            try:
+                found = masks.decide(name, kind)
+            except NumericalError as error:
+                place = plan.graph.by_name[name].place
+                message = f"{error}, at {place}; look for the layer before it that overflows"
+                raise NumericalError(message) from error
             if name in wanted:
-                chosen[name], neurons[name] = found, mask
+                synapses[name], neurons[name] = _sets(masks, name, found, len(recorded))
         else:
-            for route in _routes(kind, options):
-                mark(route.sources, _push(route, mask, sum(plan.graph.size(s) for s in route.sources)))
+            masks.follow(name, _routes(kind, options))
     everywhere = len(recorded.visited) == len(plan.kinds)  # else a skip from the input gives a part of them
-    return chosen, neurons, masks.get(plan.graph.input) if everywhere else None
+    return Walked(synapses, neurons, _of_mask(torch.as_tensor(masks.mask(plan.graph.input))) if everywhere else None)
 
 
 def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
@@ -200,41 +239,15 @@ def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
     return (kind.data, *kind.gates) if options.gates or kind.equal else (kind.data,)
 
 
-def _push(route: Route, mask: Tensor, inputs: int) -> Tensor:
-    """Return the input elements that the active outputs stand for, bool [B, inputs]."""
-    if route.ids is None:
-        return mask
-    ids = route.ids.to(mask.device)
-    image, output = mask.nonzero(as_tuple=True)
-    source = ids[output]
-    reached = mask.new_zeros(len(mask), inputs)
-    reached[image[source >= 0], source[source >= 0]] = True
-    return reached
-
-
-def _decide(recorded: Recorded, name: str, kind: Weighted | Choice, mask: Tensor, options: Options) -> Chosen:
-    """Let the kernel choose; say where, if it meets NaN or infinity."""
-    constants, values = recorded.plan.graph.constants, recorded.values
-    x = torch.cat([values[source] for source in kind.sources], dim=1)
-    try:
-        if isinstance(kind, Choice):
-            return reference.choose(kind.window, x, mask, options)
-        return reference.weigh(
-            kind.window,
-            x,
-            None if kind.pooled else values[name],
-            mask,
-            options,
-            None if kind.weight is None else constants[kind.weight],
-            None if kind.bias is None else constants[kind.bias],
-        )
-    except NumericalError as error:
-        place = recorded.plan.graph.by_name[name].place
-        raise NumericalError(f"{error}, at {place}; look for the layer before it that overflows") from error
-
-
-def _ragged(found: Chosen, images: int) -> Ragged:
-    return Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
+def _sets(masks: CompiledWalk | PlainWalk, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
+    if isinstance(found, Chosen):
+        synapses = Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
+        return synapses, _of_mask(masks.mask(name))
+    starts = np.concatenate([[0], np.cumsum(found.of_image)])
+    compact = CompactSynapses(
+        found.neurons, found.counts, found.candidates, starts, found.inputs, found.channels, found.positions
+    )
+    return compact, CompactNeurons(compact)
 
 
 def _of_mask(mask: Tensor) -> Ragged:

@@ -279,3 +279,11 @@ def test_slots_and_candidate_tables_agree_on_inputs_and_weights(window: Window) 
     assert window.synapses == int((inputs >= 0).sum())
     assert int(inputs.max()) < window.inputs
     assert sorted(window.weights_of(slots).unique().tolist()) == list(range(window.weights))
+
+
+def test_a_constant_factor_may_differ_from_output_to_output() -> None:
+    taps = torch.tensor([[0, 1], [1, 2]])
+    window = Window(taps, 6, 2, 1, 2, coefficients=torch.tensor([[0.75, 0.25], [0.25, 0.75]], dtype=torch.float64))
+    x = torch.ones(1, 6)
+    found = reference.weigh(window, x, x[:, :4], torch.ones(1, 4, dtype=torch.bool), Options(theta=0.5))
+    assert window.ends(found.slot)[1].tolist() == [0, 2, 3, 5]

@@ -132,12 +132,15 @@ def _first(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def drop_no_ops(graph: Graph) -> Graph:
     """Remove dropout in eval mode, copies, aliases and padding by nothing."""
     alias: dict[str, str] = {}
-    for node in graph.nodes:
+    views = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+    reshape = torch.ops.aten.reshape.default  # a view of what was a contiguous copy needs no copy of its own then
+    nodes = tuple(replace(n, function=reshape) if n.function in views else n for n in graph.nodes)
+    for node in nodes:
         first = next(iter(node.refs), None)
         idle = node.op in _NO_OPS or (node.op in ("pad", "constant_pad_nd") and not any(node["pad"]))
         if idle and first is not None:
             alias[node.name] = first
-    return _rename(graph, alias)
+    return _rename(replace(graph, nodes=nodes), alias)
 
 
 def _rename(graph: Graph, alias: dict[str, str]) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -227,6 +228,28 @@ def weights_of(header: Header, slots: Mapping[str, Ids]) -> dict[str, IdSet]:
     return found
 
 
+class IdRows(Protocol):
+    """Sorted ids of each image of a batch, however they are kept."""
+
+    @property
+    def values(self) -> Ids:
+        """All ids, image after image."""
+
+    @property
+    def offsets(self) -> Ids:
+        """Where each image's begin, [B + 1]."""
+
+    @property
+    def lengths(self) -> Ids:
+        """Number of ids of each image."""
+
+    def __getitem__(self, index: int) -> Ids:
+        """Ids of one image."""
+
+    def take(self, rows: NDArray[np.int64]) -> Ids:
+        """Ids of several images, laid end to end."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Sorted ids of each image of a batch, laid end to end: image i has values[offsets[i]:offsets[i+1]]."""
@@ -272,8 +295,8 @@ class Paths(Sequence[Path]):
         classes: NDArray[np.int64],
         rank: int,
         logits: NDArray[np.float32],
-        synapses: Mapping[str, Ragged],
-        neurons: Mapping[str, Ragged],
+        synapses: Mapping[str, IdRows],
+        neurons: Mapping[str, IdRows],
         pixels: Ragged | None,
     ) -> None:
         """Hold the sets of a batch."""
@@ -299,7 +322,7 @@ class Paths(Sequence[Path]):
             result[parameter] = Ragged.of(keys // size, keys % size, images)
         return result
 
-    def ragged(self, level: Level) -> Mapping[str, Ragged]:
+    def ragged(self, level: Level) -> Mapping[str, IdRows]:
         """Return the sets of a level, by layer (by parameter, for weights)."""
         if level == "synapses":
             return self.synapses

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
@@ -54,11 +54,13 @@ class Plan:
         graph: the network.
         kinds: by node name, in forward order.
         every: all weighted operators and choices, in forward order.
+        prepared: what a backend made of the plan, by its name.
     """
 
     graph: Graph
     kinds: dict[str, Kind]
     every: tuple[Layer, ...]
+    prepared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

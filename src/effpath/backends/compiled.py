@@ -1,0 +1,398 @@
+"""The walk on the CPU by compiled kernels: all masks in one arena, channels last, nothing sorted.
+
+It chooses the sets of `effpath.backends.plain` from the same recorded activations, float32 networks only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from effpath.backends.layout import Layout, is_sum, layouts_of, one_to_one
+from effpath.errors import NumericalError
+from effpath.kernels.options import Options
+from effpath.kernels.window import Window
+from effpath.rules.kinds import Choice, Kind, Route, Weighted
+from effpath.rules.plan import Plan
+
+Array = NDArray[Any]
+WORTH_A_THREAD = 1 << 20  # candidates of active outputs below which a second thread costs more than it saves
+
+
+@cache
+def kernels() -> Any:
+    """Return the compiled kernels; Numba is imported, and they are compiled or read from its cache, at first use."""
+    from effpath.kernels import cpu
+
+    return cpu
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="effpath")
+
+
+class Found(NamedTuple):
+    """What one operator chose over a batch: its active outputs in the order of its `own` layout, image by image."""
+
+    neurons: Array  # int32 [N], stored
+    counts: Array  # int32 [N], chosen candidates of each
+    candidates: Array  # uint16 or int32 [Σ counts], ascending for each neuron
+    of_image: Array  # int64 [B], neurons of each image
+    hits: Array  # int64 [B, 2], members of a compared set, and chosen synapses
+    inputs: int  # candidates that an output has
+    channels: int  # stored output position · channels + channel is output channel · positions + position
+    positions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A weighted operator or choice, ready for its kernel: everything that does not depend on the image."""
+
+    window: Window
+    own: Layout  # of the outputs, as the kernel wants them
+    shape: Array
+    block: int
+    tables: tuple[Array, ...]
+    guesses: Array
+    slots: Array
+
+
+@dataclass(eq=False)
+class Prepared:
+    """What the compiled walk knows of a plan: layouts, places in the arena, weights as rows. Made once a plan."""
+
+    plan: Plan
+    layouts: dict[str, Layout]
+    places: dict[str, int]
+    width: int
+    operators: dict[str, Operator] = field(default_factory=dict)
+    targets: dict[tuple[str, int], Array] = field(default_factory=dict)
+
+    def operator(self, name: str) -> Operator:
+        """Return an operator, prepared at its first use."""
+        if name not in self.operators:
+            self.operators[name] = _prepare_operator(self, name)
+        return self.operators[name]
+
+    def same_place(self, name: str, route: Route) -> bool:
+        """Whether a route's source has the mask of its result."""
+        return len(route.sources) == 1 and self.places[route.sources[0]] == self.places[name]
+
+    def targets_of(self, name: str, number: int, route: Route) -> Array:
+        """Return the column of the arena that each stored output of a route stands for, int64, -1 for none."""
+        if (name, number) not in self.targets:
+            graph = self.plan.graph
+            columns = torch.cat([self.layouts[s].table + self.places[s] for s in route.sources])
+            ids = torch.arange(graph.size(name)) if route.ids is None else route.ids
+            columns = torch.where(ids >= 0, columns[ids.clamp(min=0)], -1)
+            stored = torch.empty_like(columns)
+            stored[self.layouts[name].table] = columns
+            self.targets[name, number] = stored.numpy()
+        return self.targets[name, number]
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Lay out the arena of a plan: tensors that are one another element by element share a place."""
+    if "compiled" not in plan.prepared:
+        layouts = layouts_of(plan)
+        places: dict[str, int] = {}
+        width = 0
+        for name in reversed([plan.graph.input, *plan.kinds]):
+            if name not in places:
+                places[name] = width
+                width += -(-layouts[name].size // 64) * 64
+            kind = plan.kinds.get(name)
+            if isinstance(kind, (Weighted, Choice)) or kind is None:
+                continue
+            for source in one_to_one(kind, name, plan):
+                if source not in places and layouts[source] == layouts[name]:
+                    places[source] = places[name]
+        plan.prepared["compiled"] = Prepared(plan, layouts, places, width)
+    prepared: Prepared = plan.prepared["compiled"]
+    return prepared
+
+
+def _prepare_operator(prepared: Prepared, name: str) -> Operator:
+    kind = prepared.plan.kinds[name]
+    assert isinstance(kind, (Weighted, Choice))
+    window, layouts, places = kind.window, prepared.layouts, prepared.places
+    kernel, span, groups = window.taps.shape[1], window.group_channels, window.groups
+    out, total = layouts[name], groups * span
+    shape = np.zeros(14, np.int64)
+    marks = np.array([places[source] for source in kind.sources], np.int64)
+    shape[4], shape[8], shape[9], shape[10] = kernel, places[name], marks[0], window.candidates
+    empty = np.zeros((0, 0), np.float32)
+    coefficients = empty if window.coefficients is None else window.coefficients.float().numpy()
+    slots = np.empty(0, np.uint16 if window.candidates <= 1 << 16 else np.int32)
+    guesses = np.full(kernels().BINS, 0.05, np.float32)
+    own = Layout(out.size, window.channels if window.channels_first else 1)
+    if isinstance(kind, Weighted) and is_sum(kind):
+        own = out
+        shape[0], shape[1], shape[2], shape[3], shape[11] = out.positions, out.channels, 1, 0, int(not out.plain)
+        sizes = [layouts[source].size for source in kind.sources]
+        taps = _stored_taps(window.taps, [layouts[source] for source in kind.sources], out)
+        if len(coefficients) > 1:
+            coefficients = _stored_rows(coefficients, out)
+        splits = np.array([0, *np.cumsum(sizes)], np.int64)
+        block = max(1, 4096 // max(1, out.channels))
+        return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
+    source = layouts[kind.sources[0]]
+    within = window.inputs // total
+    last = source.channels == total or within == 1 or (source.plain and not window.channels_first)
+    strides = (total, 1) if last else (1, within)
+    shape[0], shape[1], shape[2], shape[3], shape[7] = window.positions, window.channels, span, groups, total
+    shape[5], shape[6] = shape[12], shape[13] = strides
+    shape[11] = int(window.channels_first)
+    taps = window.taps.to(torch.int32).contiguous().numpy()
+    block = max(1, 4096 // window.channels)
+    if isinstance(kind, Choice):
+        return Operator(window, own, shape, block, (taps,), guesses, slots)
+    rows = empty if kind.weight is None else _rows(window, prepared.plan.graph.constants[kind.weight])
+    if span == 1:
+        splits = np.array([0, window.inputs], np.int64)
+        return Operator(window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots)
+    padded = -(-window.candidates // 16) * 16
+    if rows.shape[1] != padded:
+        rows = np.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
+    norms = np.sqrt(np.einsum("ok,ok->o", rows, rows, dtype=np.float64)).astype(np.float32)
+    runs, run_of = _runs(taps, groups)
+    of = np.arange(window.candidates, dtype=np.int32)
+    tap_of = np.stack([of // span, of % span], axis=1)
+    block = int(np.clip((1 << 16) // padded, 8, 64))  # the patches of a block stay in the second-level cache
+    return Operator(window, own, shape, block, (rows, norms, taps, runs, run_of, tap_of), guesses, slots)
+
+
+def _rows(window: Window, weight: Tensor) -> Array:
+    """Return weights as float32 [O, K], candidates in canonical order; a view where they are so already."""
+    kernel, span = window.taps.shape[1], window.group_channels
+    if window.transposed:
+        per_group = window.channels // window.groups
+        split = weight.reshape(window.groups, span, per_group, kernel)
+        return split.permute(0, 2, 3, 1).reshape(window.channels, -1).contiguous().numpy()
+    return weight.reshape(window.channels, span, kernel).transpose(1, 2).reshape(window.channels, -1).contiguous().numpy()
+
+
+def _runs(taps: Array, groups: int) -> tuple[Array, Array]:
+    """Return runs of taps whose inputs lie side by side, int32 [R, 3], and where each position's begin, [P + 1]."""
+    valid = taps >= 0
+    joined = valid.copy()
+    joined[:, 0] = False
+    joined[:, 1:] &= valid[:, :-1] & (taps[:, 1:] == taps[:, :-1] + 1) & (groups == 1)
+    heads = valid & ~joined
+    position, first = np.nonzero(heads)
+    run = np.cumsum(heads.ravel())[valid.ravel()] - 1
+    lengths = np.bincount(run, minlength=len(first))
+    runs = np.stack([first, taps[position, first], lengths], axis=1).astype(np.int32)
+    return runs, np.concatenate([[0], heads.sum(1).cumsum()]).astype(np.int32)
+
+
+def _stored_taps(taps: Tensor, sources: Sequence[Layout], out: Layout) -> Array:
+    """Return a sum's table by stored output of stored elements, int32 [outputs, T]; [0, 0] for the plain sum."""
+    columns, offset = [], 0
+    for source in sources:
+        columns.append(source.table + offset)
+        offset += source.size
+    table = torch.cat([*columns, torch.tensor([-1])])
+    moved = torch.empty_like(taps)
+    moved[out.table] = table[taps]
+    plain = torch.arange(out.size)[:, None] + torch.arange(len(sources)) * out.size
+    if moved.shape == plain.shape and torch.equal(moved, plain):
+        return np.zeros((0, 0), np.int32)
+    return moved.to(torch.int32).numpy()
+
+
+def _stored_rows(rows: Array, out: Layout) -> Array:
+    moved = np.empty_like(rows)
+    moved[out.table.numpy()] = rows
+    return moved
+
+
+class CompiledWalk:
+    """The masks of one walk, and what decides and follows them."""
+
+    def __init__(
+        self, plan: Plan, options: Options, values: Mapping[str, Tensor], active: Tensor, visited: frozenset[str]
+    ) -> None:
+        """Start at the active logits, bool [B, classes]; ``values`` are in the plan's layouts."""
+        self.prepared = prepare(plan)
+        self.options, self.values, self.visited = options, values, visited
+        self.images = len(active)
+        self.arena = np.zeros((self.images, self.prepared.width), np.uint8)
+        self.touched: set[int] = set()
+        at = self.prepared.places[plan.graph.logits]
+        self.arena[:, at : at + active.shape[1]] = active.numpy()
+        self.touched.add(at)
+
+    def holds(self, name: str) -> bool:
+        """Whether anything may be active in a tensor."""
+        return self.prepared.places[name] in self.touched
+
+    def _touch(self, sources: Sequence[str]) -> list[bool]:
+        wanted = [s in self.visited or s == self.prepared.plan.graph.input for s in sources]
+        self.touched.update(self.prepared.places[s] for s, w in zip(sources, wanted, strict=True) if w)
+        return wanted
+
+    def follow(self, name: str, routes: Sequence[Route]) -> None:
+        """Make active what the active outputs of a route stand for."""
+        prepared = self.prepared
+        for number, route in enumerate(routes):
+            self._touch(route.sources)
+            if not prepared.same_place(name, route):
+                targets = prepared.targets_of(name, number, route)
+                kernels().push(self.arena, self.arena, prepared.places[name], prepared.layouts[name].size, targets)
+
+    def decide(
+        self, name: str, kind: Weighted | Choice, *, mode: int = 0, sets: Array | None = None, mark: bool = True
+    ) -> Found:
+        """Let the kernel choose among the candidates of the active outputs.
+
+        Args:
+            name, kind: of the node.
+            mode: collect the chosen, compare them with the sets, or unite them into the sets.
+            sets: int64 [B, 3], kind and addresses of each image's set, see `effpath.kernels.cpu.is_member`.
+            mark: go on to the sources.
+        """
+        operator = self.prepared.operator(name)
+        wanted = self._touch(kind.sources)
+        shape = operator.shape
+        if not (mark and all(wanted)):
+            shape = shape.copy()
+            shape[9] = shape[9] if mark and wanted[0] else -1
+        given = np.zeros((self.images, 3), np.int64) if sets is None else sets
+        options = self.options
+        choice = np.array(
+            [
+                options.target == "sum",
+                options.bias == "candidate",
+                options.fallback == "argmax",
+                options.lone,
+            ],
+            np.int64,
+        )
+        xs = [self.values[source].numpy() for source in kind.sources]
+        active = self.arena
+        if not _same(operator.own, self.prepared.layouts[name]):
+            active = operator.own.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8)
+            shape = np.array([0 if i == 8 else n for i, n in enumerate(shape)], np.int64)
+        cpu, arena, theta = kernels(), self.arena, float(options.theta)
+        run: Callable[[Array], Any]
+        if isinstance(kind, Choice):
+            (taps,) = operator.tables
+
+            def run(task: Array) -> Any:
+                return cpu.choose(
+                    xs[0], active, arena, taps, shape, options.ties == "all", task, operator.slots, mode, given
+                )  # fmt: skip
+        else:
+            constants = self.prepared.plan.graph.constants
+            bias = np.zeros(0, np.float32) if kind.bias is None else constants[kind.bias].contiguous().numpy()
+            nothing = np.zeros((self.images, 0), np.float32)
+            value = nothing if kind.pooled else self._value(name, operator)
+            if len(operator.tables) == 6:
+                rows, norms, taps, runs, run_of, tap_of = operator.tables
+                x = self._rowwise(kind.sources[0], operator)
+
+                def run(task: Array) -> Any:
+                    return cpu.weigh(
+                        x, value, active, arena, rows, norms, bias, taps, runs, run_of, tap_of, operator.guesses,
+                        shape, choice, theta, task, operator.slots, mode, given,
+                    )  # fmt: skip
+            else:
+                splits, marks, taps, coefficients, rows = operator.tables
+                marks = np.where([w and mark for w in wanted], marks, -1)
+                bases = np.array([x.ctypes.data for x in xs], np.int64)
+                strides = np.array([x.shape[1] for x in xs], np.int64)
+                factors = nothing if kind.factors is None else self.values[kind.factors].numpy()
+
+                def run(task: Array) -> Any:
+                    return cpu.combine(
+                        bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, arena,
+                        bias, operator.guesses, shape, choice, theta, task, operator.slots, mode, given,
+                    )  # fmt: skip
+
+        parts = _in_parts(run, active, operator, shape)
+        if any(status != cpu.FINE for *_, status in parts):
+            raise NumericalError("NaN or infinity in a contribution or a value")
+        own = operator.own
+        return _join([Found(*part[:5], operator.window.candidates, own.channels, own.positions) for part in parts])
+
+    def _value(self, name: str, operator: Operator) -> Array:
+        """The recorded output in the operator's own layout."""
+        stored = self.values[name]
+        if not _same(operator.own, self.prepared.layouts[name]):
+            stored = operator.own.store(self.prepared.layouts[name].restore(stored))
+        return stored.numpy()
+
+    def _rowwise(self, source: str, operator: Operator) -> Array:
+        """The recorded input, every position's channels side by side."""
+        stored = self.values[source]
+        if operator.shape[13] != 1:  # another reader has it in canonical order
+            total = int(operator.shape[7])
+            stored = Layout(stored.shape[1], total).store(stored)
+        return stored.numpy()
+
+    def mask(self, name: str) -> Array:
+        """Mask of a tensor's active elements, bool [B, size] in canonical order."""
+        layout, at = self.prepared.layouts[name], self.prepared.places[name]
+        region = torch.from_numpy(self.arena[:, at : at + layout.size]).view(torch.bool)
+        return layout.restore(region.contiguous()).numpy()
+
+
+def _in_parts(run: Callable[[Array], Any], active: Array, operator: Operator, shape: Array) -> list[Any]:
+    """Run the kernel over all outputs, by as many threads as torch has where there is work for them."""
+    positions, outputs, at = int(shape[0]), int(shape[1]), int(shape[8])
+    total, threads = len(active) * positions, torch.get_num_threads()
+    whole = np.array([0, total, operator.block, 0, outputs], np.int64)
+    if threads == 1:
+        return [run(whole)]
+    region = active[:, at : at + positions * outputs]
+    if np.count_nonzero(region) * int(shape[10]) < WORTH_A_THREAD:
+        return [run(whole)]
+    tasks = _equal_parts(region, whole, threads)
+    if total < 2 * threads and positions == 1:
+        edges = np.linspace(0, outputs, threads + 1).astype(np.int64)
+        tasks = [
+            np.array([image, image + 1, 1, left, right], np.int64)
+            for image in range(total)
+            for left, right in itertools.pairwise(edges)
+        ]
+    return list(_pool(threads).map(run, tasks))
+
+
+def _equal_parts(region: Array, whole: Array, threads: int) -> list[Array]:
+    """Cut the positions of a batch into one range a thread, of about as many active outputs each."""
+    total, block, outputs = int(whole[1]), int(whole[2]), int(whole[4])
+    flat = region.reshape(total, outputs)
+    edges = np.unique([*(np.linspace(0, total, 16 * threads + 1).astype(np.int64) // block * block), total])
+    counts = [np.count_nonzero(flat[a:b]) for a, b in itertools.pairwise(edges)]
+    reached = np.concatenate([[0], np.cumsum(counts)])
+    goals = np.linspace(0, reached[-1], threads + 1)[1:-1]
+    cuts = np.unique([0, *edges[np.searchsorted(reached, goals)], total])
+    return [np.array([a, b, block, 0, outputs], np.int64) for a, b in itertools.pairwise(cuts)]
+
+
+def _same(one: Layout, other: Layout) -> bool:
+    return one.channels == other.channels or (one.plain and other.plain)
+
+
+def _join(parts: list[Found]) -> Found:
+    if len(parts) == 1:
+        return parts[0]
+    return Found(
+        np.concatenate([part.neurons for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.candidates for part in parts]),
+        np.sum([part.of_image for part in parts], axis=0),
+        np.sum([part.hits for part in parts], axis=0),
+        *parts[0][5:],
+    )

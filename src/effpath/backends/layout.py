@@ -1,0 +1,110 @@
+"""Where each tensor's elements lie in memory: channels last where that suits its readers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from effpath.rules.kinds import Choice, Gate, Kind, Route, Weighted
+from effpath.rules.plan import Plan
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Channels last: canonical element channel · positions + position is stored at position · channels + channel.
+
+    One channel, or one position, is the canonical order itself.
+    """
+
+    size: int
+    channels: int = 1
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        return self.size // self.channels
+
+    @property
+    def plain(self) -> bool:
+        """Whether the elements are stored in canonical order."""
+        return self.channels == 1 or self.positions == 1
+
+    def store(self, values: Tensor) -> Tensor:
+        """Return values [B, …] in canonical order as contiguous [B, size] in this one: free for channels-last memory."""
+        flat = values.reshape(len(values), self.channels, self.positions)
+        return flat.transpose(1, 2).contiguous().view(len(values), self.size)
+
+    def restore(self, stored: Tensor) -> Tensor:
+        """Return stored values [B, size] in canonical order."""
+        return stored.view(len(stored), self.positions, self.channels).transpose(1, 2).reshape(len(stored), self.size)
+
+    @cached_property
+    def table(self) -> Tensor:
+        """Where each canonical element is stored, int64 [size]."""
+        ids = torch.arange(self.size)
+        return ids % self.positions * self.channels + ids // self.positions
+
+
+def layouts_of(plan: Plan) -> dict[str, Layout]:
+    """Choose a layout for the input and every node's result.
+
+    Linear layers and convolutions vote for what lets them read and write whole rows; tensors that are one another
+    element by element share a layout.
+    """
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    votes: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    asked: list[tuple[str, int, int]] = []
+    graph = plan.graph
+    for name, kind in plan.kinds.items():
+        for source in one_to_one(kind, name, plan):
+            parent[find(source)] = find(name)
+        if isinstance(kind, (Weighted, Choice)):
+            asked += _wishes(name, kind)
+    for name, channels, weight in asked:
+        votes[find(name)][channels] += weight * graph.size(name)
+    chosen = {}
+    for name in (graph.input, *plan.kinds):
+        own = votes[find(name)]
+        channels = max(own, key=lambda c: (own[c], c)) if own else 1
+        size = graph.size(name)
+        chosen[name] = Layout(size, channels if size % channels == 0 else 1)
+    return chosen
+
+
+def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:
+    """Sources that a node's result is element by element: of an elementwise operator, or a sum of equal shapes."""
+    size = plan.graph.size(name)
+    if isinstance(kind, Weighted) and is_sum(kind):
+        return [source for source in kind.sources if plan.graph.size(source) == size]
+    route = kind.data if isinstance(kind, Gate) else kind
+    if isinstance(route, Route) and route.ids is None:
+        return [*route.sources]
+    return []
+
+
+def is_sum(kind: Weighted) -> bool:
+    """Whether the window's taps are elements of the operands, not positions with channels."""
+    window = kind.window
+    return kind.weight is None and window.channels == window.group_channels == window.groups == 1
+
+
+def _wishes(name: str, kind: Weighted | Choice) -> list[tuple[str, int, int]]:
+    """(tensor, channels, weight) that an operator asks for."""
+    window = kind.window
+    if isinstance(kind, Weighted) and is_sum(kind):
+        return []
+    total = window.groups * window.group_channels
+    weight = 4 if window.group_channels > 1 else 1
+    if not window.channels_first:
+        return [(kind.sources[0], 1, weight), (name, 1, weight)]
+    return [(kind.sources[0], total, weight), (name, window.channels, weight)]

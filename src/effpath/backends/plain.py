@@ -1,0 +1,82 @@
+"""The walk by the plain kernels of `effpath.kernels.reference`: torch, any device, any float type; the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from effpath.kernels import reference
+from effpath.kernels.options import Options
+from effpath.kernels.reference import Chosen
+from effpath.kernels.window import Window
+from effpath.rules.kinds import Choice, Route, Weighted
+from effpath.rules.plan import Plan
+
+
+class PlainWalk:
+    """The masks of one walk, and what decides and follows them."""
+
+    def __init__(
+        self, plan: Plan, options: Options, values: Mapping[str, Tensor], active: Tensor, visited: frozenset[str]
+    ) -> None:
+        """Start at the active logits, bool [B, classes]; ``values`` [B, size] are in canonical order."""
+        self.plan, self.options, self.values, self.visited = plan, options, values, visited
+        self.masks: dict[str, Tensor] = {plan.graph.logits: active}
+
+    def holds(self, name: str) -> bool:
+        """Whether anything may be active in a tensor."""
+        return name in self.masks
+
+    def mask(self, name: str) -> Tensor:
+        """Mask of a tensor's active elements, bool [B, size] in canonical order."""
+        if name in self.masks:
+            return self.masks[name]
+        return next(iter(self.masks.values())).new_zeros(len(self.values[self.plan.graph.logits]), self.plan.graph.size(name))
+
+    def decide(self, name: str, kind: Weighted | Choice) -> Chosen:
+        """Let the kernel choose among the candidates of the active outputs."""
+        constants, values, mask = self.plan.graph.constants, self.values, self.masks[name]
+        x = torch.cat([values[source] for source in kind.sources], dim=1)
+        if isinstance(kind, Choice):
+            found = reference.choose(kind.window, x, mask, self.options)
+        else:
+            found = reference.weigh(
+                kind.window,
+                x,
+                None if kind.pooled else values[name],
+                mask,
+                self.options,
+                None if kind.weight is None else constants[kind.weight],
+                None if kind.bias is None else constants[kind.bias],
+            )
+        self._mark(kind.sources, found.inputs)
+        return found
+
+    def follow(self, name: str, routes: Sequence[Route]) -> None:
+        """Make active what the active outputs of a route stand for."""
+        for route in routes:
+            inputs = sum(self.plan.graph.size(source) for source in route.sources)
+            self._mark(route.sources, _push(route, self.masks[name], inputs))
+
+    def _mark(self, sources: Sequence[str], reached: Tensor) -> None:
+        start = 0
+        for source in sources:
+            size = self.plan.graph.size(source)
+            part = reached[:, start : start + size]
+            start += size
+            if source in self.visited or source == self.plan.graph.input:
+                self.masks[source] = self.masks[source] | part if source in self.masks else part
+
+
+def _push(route: Route, mask: Tensor, inputs: int) -> Tensor:
+    """Return the input elements that the active outputs stand for, bool [B, inputs]."""
+    if route.ids is None:
+        return mask
+    ids = route.ids.to(mask.device)
+    image, output = mask.nonzero(as_tuple=True)
+    source = ids[output]
+    reached = mask.new_zeros(len(mask), inputs)
+    reached[image[source >= 0], source[source >= 0]] = True
+    return reached

@@ -1,0 +1,509 @@
+"""The walk's work on one operator over a batch, compiled for the CPU.
+
+Activations and masks are channels last where the operator has channels: element (position, channel) of an image
+lies at position · channels + channel. A task is a range of output positions of the batch, cut into blocks; in a
+block of a linear layer or convolution the active (position, channel) pairs are sorted by channel, so that one row
+of weights serves all of its positions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effpath.kernels.cpu_select import compiled, pick, pick_largest
+from effpath.kernels.vector import (
+    byte_at,
+    float_at,
+    float_bits,
+    half_at,
+    int_at,
+    largest,
+    positive_total,
+    put_byte,
+    put_float,
+    put_int,
+    square_sum,
+    total,
+    word_at,
+)
+
+BINS = 256  # of target ÷ scale, 4 an octave
+FINE, NOT_FINITE = 0, 1
+COLLECT, COMPARE, UNITE = 0, 1, 2  # what is done with the chosen
+
+
+@compiled
+def bin_of(ratio):  # type: ignore[no-untyped-def]
+    """Quarter octave of a positive ratio, 0 … BINS - 1, the middle one at 1."""
+    return min(max((float_bits(np.float32(ratio)) >> 21) - 508 + BINS // 2, 0), BINS - 1)
+
+
+@compiled
+def list_pairs(active, shape, first, last, left, right, pair_at, pair_channel):  # type: ignore[no-untyped-def]
+    """Write the active (position - first, channel - left) pairs of a block in storage order; their number."""
+    positions, outputs, active_at = shape[0], shape[1], shape[8]
+    width, pairs = right - left, 0
+    for q in range(first, last):
+        image, position = q // positions, q % positions
+        base = active.ctypes.data + image * active.shape[1] + active_at + position * outputs + left
+        channel = 0
+        while channel < width:
+            if channel + 8 <= width and word_at(base + channel, 0) == 0:
+                channel += 8
+                continue
+            for c in range(channel, min(channel + 8, width)):
+                if byte_at(base, c) != 0:
+                    pair_at[pairs] = q - first
+                    pair_channel[pairs] = c
+                    pairs += 1
+            channel += 8
+    return pairs
+
+
+@compiled
+def is_member(kind, one, other, slot):  # type: ignore[no-untyped-def]
+    """Tell whether a set holds an id: kind 0 is empty, 1 packed bits at ``one``, 2 rows (starts, lows)."""
+    if kind == 1:
+        return (byte_at(one, slot >> 3) >> (slot & 7)) & 1
+    if kind == 2:
+        low = slot & 65535
+        begin, end = word_at(one, slot >> 16), word_at(one, (slot >> 16) + 1)
+        while begin < end:
+            middle = (begin + end) >> 1
+            here = half_at(other, middle) & 65535
+            if here == low:
+                return 1
+            if here < low:
+                begin = middle + 1
+            else:
+                end = middle
+    return 0
+
+
+@compiled
+def finish(
+    mode, sets, shape, first, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
+    neurons, counts, found, used, total_found, of_image, hits,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Keep the chosen of a block in storage order, or compare them with a set of each image, or unite them.
+
+    Returns the arrays, grown where there was no room, and how much of them is used.
+    """
+    positions, outputs, candidates, channels_first = shape[0], shape[1], shape[10], shape[11]
+    if mode == COLLECT:
+        filled = 0
+        for j in range(pairs):
+            filled += lengths[j]
+        if used + pairs > len(neurons):
+            more = np.empty(max(used + pairs, 2 * len(neurons)), np.int32)
+            more[:used] = neurons[:used]
+            neurons = more
+            more = np.empty(len(more), np.int32)
+            more[:used] = counts[:used]
+            counts = more
+        if total_found + filled > len(found):
+            wider = np.empty(max(total_found + filled, 2 * len(found)), found.dtype)
+            wider[:total_found] = found[:total_found]
+            found = wider
+    for j in range(pairs):
+        q = first + pair_at[j]
+        image, position, channel = q // positions, q % positions, left + pair_channel[j]
+        begin, length = begins[j], lengths[j]
+        of_image[image] += 1
+        if mode == COLLECT:
+            neurons[used] = position * outputs + channel
+            counts[used] = length
+            used += 1
+            for i in range(begin, begin + length):
+                found[total_found] = chosen[i]
+                total_found += 1
+        else:
+            kind, one, other = sets[image, 0], sets[image, 1], sets[image, 2]
+            neuron = channel * positions + position if channels_first else position * outputs + channel
+            slot = neuron * candidates
+            hits[image, 1] += length
+            if mode == COMPARE:
+                for i in range(begin, begin + length):
+                    hits[image, 0] += is_member(kind, one, other, slot + chosen[i])
+            else:
+                for i in range(begin, begin + length):
+                    at = slot + chosen[i]
+                    put_byte(one, at >> 3, byte_at(one, at >> 3) | (1 << (at & 7)))
+    return neurons, counts, found, used, total_found
+
+
+@compiled
+def decide(
+    x, w, vectors, v, pooled, bias, choice, theta, scale, guesses, taps, kernel, span, room, scratch, into,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Choose among the contributions x·w of one neuron of value v; -1 where the value is not finite.
+
+    Args:
+        x, w, vectors: padded rows.
+        v: its value; with ``pooled`` the sum of the contributions is taken instead.
+        bias: of the neuron, 0 where there is none.
+        choice: target is the sum, bias is a candidate, fallback is the largest, lone.
+        theta: θ.
+        scale: what the guesses are relative to; 0 for no guess.
+        guesses: float32 [BINS], smallest chosen value ÷ scale by target ÷ scale: learned as it goes.
+        taps, kernel, span: the row's taps, for padding.
+        room, scratch: five arrays of ``room`` 4-byte elements.
+        into: where the candidates go.
+    """
+    if pooled:
+        v = total(x, w, vectors, 0)
+    if not np.isfinite(v):
+        return -1
+    flip = 1 if v < 0 else 0
+    if choice[3]:
+        inside = 0
+        for t in range(kernel):
+            if int_at(taps, t) >= 0:
+                inside += span
+        if inside > 0 and 1.0 / inside >= theta:
+            put_int(into, 0, pick_largest(x, w, vectors, flip, taps, span, kernel * span))
+            return 1
+    target = theta * total(x, w, vectors, flip) if choice[0] else theta * abs(v)
+    own = 0.0
+    if choice[1]:
+        own = -bias if flip else bias
+    if not target > 0:
+        if choice[2]:
+            k = pick_largest(x, w, vectors, flip, taps, span, kernel * span)
+            put_int(into, 0, k)
+            return 1 if k >= 0 else 0
+        own = 0.0
+        target = theta * positive_total(x, w, vectors, flip)
+        if not target > 0:
+            return 0
+    tau, place = 0.0, -1
+    if scale > 0:
+        ratio = target / scale
+        if 0 < ratio < np.inf:
+            place = bin_of(ratio)
+            tau = 0.8 * scale * np.float64(guesses[place])
+    count, smallest = pick(
+        x, w, vectors, flip, target - 1e-12 * target, own, tau,
+        scratch, scratch + 4 * room, scratch + 8 * room, scratch + 12 * room, scratch + 16 * room, into,
+    )  # fmt: skip
+    if smallest > 0 and place >= 0:
+        guesses[place] += np.float32((smallest / scale - np.float64(guesses[place])) * 0.125)
+    if count == 0 and choice[2] and not largest(x, w, vectors, flip) > 0:
+        k = pick_largest(x, w, vectors, flip, taps, span, kernel * span)
+        put_int(into, 0, k)
+        return 1 if k >= 0 else 0
+    return count
+
+
+@compiled
+def weigh(
+    x, value, active, reached, rows, norms, bias, taps, runs, run_of, tap_of, guesses,
+    shape, choice, theta, task, slots, mode, sets,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Choose the synapses of the active outputs of a linear layer or a convolution.
+
+    Args:
+        x: float32 [B, positions · channels], the input.
+        value: float32 [B, P · O].
+        active: uint8 [B, …], the mask of the outputs begins at column shape[8].
+        reached: uint8 [B, …], the mask of the inputs begins at column shape[9].
+        rows: float32 [O, padded K], weights in canonical order.
+        norms: float32 [O], root of the sum of squares of each row.
+        bias: float32 [O], or empty.
+        taps: int32 [P, T], input position of each tap, negative for padding.
+        runs: int32 [R, 3], taps whose inputs lie side by side: first tap, its input position, their number.
+        run_of: int32 [P + 1], the runs of each position.
+        tap_of: int32 [K, 2], tap and channel of each candidate.
+        guesses: float32 [BINS], see `decide`.
+        shape: int64: P, O, C, groups, T, tap stride and channel stride of the inputs' mask, channels of x,
+            first column of the outputs' mask, of the inputs' mask (negative: do not mark), K, channels first.
+        choice, theta: see `decide`.
+        task: int64: first and last output position of the batch, block length, first and last channel.
+        slots: an empty array of the dtype of the candidates in the result.
+        mode, sets: what to do with the chosen, see `finish`.
+
+    Returns:
+        neurons int32 [N] (position · O + channel), counts int32 [N], candidates [ΣN], neurons of each image
+        int64 [B], hits and synapses of each image int64 [B, 2], and a status.
+    """
+    positions, outputs, span, groups, kernel = shape[0], shape[1], shape[2], shape[3], shape[4]
+    tap_stride, channel_stride, inner, reached_at = shape[5], shape[6], shape[7], shape[9]
+    first, last, block, left, right = task[0], task[1], task[2], task[3], task[4]
+    candidates, padded, per_group = kernel * span, rows.shape[1], outputs // groups
+    vectors, width = padded // 16, right - left
+    direct = kernel == 1 and groups == 1 and span == padded
+    row_bytes, x_bytes = 4 * padded, 4 * x.shape[1]
+
+    pair_at, pair_channel = np.empty(block * width, np.int32), np.empty(block * width, np.int32)
+    order, counting = np.empty(block * width, np.int32), np.empty(width + 1, np.int64)
+    begins, lengths = np.empty(block * width, np.int64), np.empty(block * width, np.int32)
+    patch_group, sources = np.empty(block, np.int64), np.empty(block, np.int64)
+    patch_norm = np.empty(block, np.float64)
+    patches = np.zeros((block, 1 if direct else padded), np.float32)
+    room = padded + 64
+    scratch = np.zeros(5 * room, np.float32)
+    chosen = np.empty(1 << 14, np.int32)
+    neurons, counts = np.empty(64, np.int32), np.empty(64, np.int32)
+    found = np.empty(1024, slots.dtype)
+    of_image, hits = np.zeros(len(x), np.int64), np.zeros((len(x), 2), np.int64)
+    used, total_found, status = 0, 0, FINE
+
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        if pairs == 0:
+            continue
+        counting[:] = 0
+        for j in range(pairs):
+            counting[pair_channel[j] + 1] += 1
+        for c in range(width):
+            counting[c + 1] += counting[c]
+        for j in range(pairs):
+            c = pair_channel[j]
+            order[counting[c]] = j
+            counting[c] += 1
+        patch_group[:] = -1
+        filled = 0
+        for turn in range(pairs):
+            j = order[turn]
+            local, channel = np.int64(pair_at[j]), left + np.int64(pair_channel[j])
+            q = start + local
+            image, position = q // positions, q % positions
+            group = channel // per_group
+            tap_row = taps.ctypes.data + 4 * position * kernel
+            if patch_group[local] != group:
+                patch_group[local] = group
+                pixels = x.ctypes.data + image * x_bytes
+                if direct:
+                    sources[local] = pixels + 4 * int_at(tap_row, 0) * inner
+                else:
+                    patch = patches.ctypes.data + local * row_bytes
+                    sources[local] = patch
+                    for c in range(candidates):
+                        put_float(patch, c, np.float32(0))
+                    for r in range(run_of[position], run_of[position + 1]):
+                        into = patch + 4 * runs[r, 0] * span
+                        row = pixels + 4 * (runs[r, 1] * inner + group * span)
+                        for c in range(runs[r, 2] * span):
+                            put_float(into, c, float_at(row, c))
+                patch_norm[local] = np.sqrt(np.float64(square_sum(sources[local], vectors)))
+            source, w = sources[local], rows.ctypes.data + channel * row_bytes
+            scale = patch_norm[local] * np.float64(norms[channel])
+            if not scale < 3e38:  # NaN, infinity, or a product that might overflow: look at each
+                for k in range(candidates):
+                    c = float_at(source, k) * float_at(w, k)
+                    if int_at(tap_row, tap_of[k, 0]) >= 0 and not np.isfinite(c):
+                        status = NOT_FINITE
+                scale = 0.0
+            if filled + padded > len(chosen):
+                longer = np.empty(2 * len(chosen) + padded, np.int32)
+                longer[:filled] = chosen[:filled]
+                chosen = longer
+            into = chosen.ctypes.data + 4 * filled
+            v = np.float64(value[image, position * outputs + channel])
+            own = np.float64(bias[channel]) if len(bias) else 0.0
+            count = decide(
+                source, w, vectors, v, False, own, choice, theta, scale, guesses, tap_row, kernel, span,
+                room, scratch.ctypes.data, into,
+            )  # fmt: skip
+            if count < 0:
+                status, count = NOT_FINITE, 0
+            begins[j], lengths[j] = filled, count
+            filled += count
+            if reached_at >= 0:
+                base = reached.ctypes.data + image * reached.shape[1] + reached_at
+                for i in range(count):
+                    k = int_at(into, i)
+                    tap = int_at(tap_row, tap_of[k, 0])
+                    put_byte(base, tap * tap_stride + (group * span + tap_of[k, 1]) * channel_stride, 1)
+        neurons, counts, found, used, total_found = finish(
+            mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
+            neurons, counts, found, used, total_found, of_image, hits,
+        )  # fmt: skip
+    return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
+
+
+@compiled
+def combine(
+    bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, reached, bias, guesses,
+    shape, choice, theta, task, slots, mode, sets,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Choose where an output has few candidates, one input element a tap.
+
+    Pooling by the mean, sums of tensors, depthwise convolutions, products with attention weights.
+
+    Args:
+        bases: int64 [n], addresses of the operands, float32 each.
+        strides: int64 [n], elements of an image of each.
+        splits: int64 [n + 1], where the operands begin in the tap table's numbering.
+        marks: int64 [n], first column of each operand's mask in ``reached``, negative: do not mark.
+        taps: int32 [P, T] input positions; [outputs, T] elements where shape[3] is 0; [0, 0] where tap t of
+            output i is element i of operand t.
+        coefficients: float32 [P or 1, T] or [0, 0].
+        factors: float32 [B, P · T], of each image, or [B, 0].
+        rows: float32 [O, T], weights, or [0, 0].
+        value: float32 [B, P · O]; [B, 0] where the value is the sum of the contributions.
+
+    The rest is as for `weigh`; shape[3] is 0 for a sum of operands, shape[4] is always T.
+    """
+    positions, outputs, groups, kernel = shape[0], shape[1], shape[3], shape[4]
+    tap_stride, channel_stride, inner = shape[5], shape[6], shape[7]
+    x_tap, x_channel = shape[12], shape[13]
+    first, last, block = task[0], task[1], task[2]
+    left, right = task[3], task[4]
+    vectors = (kernel + 15) // 16
+    padded, width = vectors * 16, right - left
+    per_group = outputs // groups if groups else outputs
+    aligned, pooled = len(taps) == 0, value.shape[1] == 0
+    pair_at, pair_channel = np.empty(block * width, np.int32), np.empty(block * width, np.int32)
+    begins, lengths = np.empty(block * width, np.int64), np.empty(block * width, np.int32)
+    room = padded + 64
+    scratch, products = np.zeros(5 * room, np.float32), np.zeros(padded, np.float32)
+    ones = np.ones(padded, np.float32)
+    elements, operands = np.zeros(kernel, np.int64), np.zeros(kernel, np.int64)
+    present = np.zeros(kernel, np.int32)
+    chosen = np.empty(1 << 14, np.int32)
+    neurons, counts = np.empty(64, np.int32), np.empty(64, np.int32)
+    found = np.empty(1024, slots.dtype)
+    of_image, hits = np.zeros(len(active), np.int64), np.zeros((len(active), 2), np.int64)
+    used, total_found, status = 0, 0, FINE
+
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        filled = 0
+        for j in range(pairs):
+            q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
+            image, position = q // positions, q % positions
+            output = position * outputs + channel
+            squares = 0.0
+            for t in range(kernel):
+                operand, element = 0, np.int64(output)
+                if aligned:
+                    operand = t
+                elif groups == 0:
+                    element = np.int64(taps[output, t])
+                    while element >= splits[operand + 1]:
+                        operand += 1
+                    element -= splits[operand]
+                else:
+                    element = np.int64(taps[position, t])
+                present[t] = 0 if element >= 0 else -1
+                operands[t], elements[t] = operand, element
+                c = np.float32(0)
+                if element >= 0:
+                    at = element
+                    if groups:
+                        at = element * x_tap + channel // per_group * x_channel
+                    c = float_at(bases[operand] + 4 * image * strides[operand], at)
+                    if len(rows):
+                        c = c * rows[channel, t]
+                    if coefficients.shape[1]:
+                        c = c * coefficients[position if len(coefficients) > 1 else 0, t]
+                    if factors.shape[1]:
+                        c = c * factors[image, position * kernel + t]
+                    if not np.isfinite(c):
+                        status = NOT_FINITE
+                products[t] = c
+                squares += np.float64(c) * np.float64(c)
+            if filled + padded > len(chosen):
+                longer = np.empty(2 * len(chosen) + padded, np.int32)
+                longer[:filled] = chosen[:filled]
+                chosen = longer
+            into = chosen.ctypes.data + 4 * filled
+            v = 0.0 if pooled else np.float64(value[image, output])
+            own = np.float64(bias[channel]) if len(bias) else 0.0
+            scale = np.sqrt(squares) if kernel > 16 and squares < 1e76 else 0.0
+            count = decide(
+                products.ctypes.data, ones.ctypes.data, vectors, v, pooled, own, choice, theta, scale, guesses,
+                present.ctypes.data, kernel, 1, room, scratch.ctypes.data, into,
+            )  # fmt: skip
+            if count < 0:
+                status, count = NOT_FINITE, 0
+            begins[j], lengths[j] = filled, count
+            filled += count
+            for i in range(count):
+                k = int_at(into, i)
+                operand, element = operands[k], elements[k]
+                if marks[operand] >= 0:
+                    at = element
+                    if groups:
+                        at = element * tap_stride + channel // per_group * channel_stride
+                    put_byte(reached.ctypes.data + image * reached.shape[1] + marks[operand], at, 1)
+        neurons, counts, found, used, total_found = finish(
+            mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
+            neurons, counts, found, used, total_found, of_image, hits,
+        )  # fmt: skip
+    products[0], scratch[0], ones[0] = 0, 0, 0  # Numba frees an array after its last mention
+    return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
+
+
+@compiled
+def choose(x, active, reached, taps, shape, all_ties, task, slots, mode, sets):  # type: ignore[no-untyped-def]
+    """Choose the largest input of the active outputs of a max pooling; arguments as for `weigh`.
+
+    ``all_ties`` keeps every input equal to it, else the first in window order.
+    """
+    positions, outputs, groups, kernel = shape[0], shape[1], shape[3], shape[4]
+    tap_stride, channel_stride, reached_at = shape[5], shape[6], shape[9]
+    x_tap, x_channel = shape[12], shape[13]
+    first, last, block, left, right = task[0], task[1], task[2], task[3], task[4]
+    width, per_group = right - left, outputs // groups
+    pair_at, pair_channel = np.empty(block * width, np.int32), np.empty(block * width, np.int32)
+    begins, lengths = np.empty(block * width, np.int64), np.empty(block * width, np.int32)
+    chosen = np.empty(block * width * kernel, np.int32)
+    neurons, counts = np.empty(64, np.int32), np.empty(64, np.int32)
+    found = np.empty(1024, slots.dtype)
+    of_image, hits = np.zeros(len(active), np.int64), np.zeros((len(active), 2), np.int64)
+    used, total_found, status = 0, 0, FINE
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        filled = 0
+        for j in range(pairs):
+            q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
+            image, position = q // positions, q % positions
+            source = channel // per_group
+            base = x.ctypes.data + 4 * (image * x.shape[1] + source * x_channel)
+            begins[j] = filled
+            best = -np.inf
+            for t in range(kernel):
+                tap = np.int64(taps[position, t])
+                if tap < 0:
+                    continue
+                c = np.float64(float_at(base, tap * x_tap))
+                if not np.isfinite(c):
+                    status = NOT_FINITE
+                if c > best:
+                    best, filled = c, begins[j]
+                if (c == best and all_ties) or filled == begins[j]:
+                    chosen[filled] = t
+                    filled += 1
+            lengths[j] = filled - begins[j]
+            if reached_at >= 0:
+                for i in range(begins[j], filled):
+                    tap = np.int64(taps[position, chosen[i]])
+                    at = image * reached.shape[1] + reached_at + tap * tap_stride + source * channel_stride
+                    put_byte(reached.ctypes.data, at, 1)
+        neurons, counts, found, used, total_found = finish(
+            mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
+            neurons, counts, found, used, total_found, of_image, hits,
+        )  # fmt: skip
+    return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
+
+
+@compiled
+def push(active, reached, active_at, outputs, targets):  # type: ignore[no-untyped-def]
+    """Make the elements that active outputs stand for active: output i stands for column targets[i], if any."""
+    for image in range(len(active)):
+        base = active.ctypes.data + image * active.shape[1] + active_at
+        goal = reached.ctypes.data + image * reached.shape[1]
+        i = 0
+        while i < outputs:
+            if i + 8 <= outputs and word_at(base + i, 0) == 0:
+                i += 8
+                continue
+            for j in range(i, min(i + 8, outputs)):
+                if byte_at(base, j) != 0 and targets[j] >= 0:
+                    put_byte(goal, targets[j], 1)
+            i += 8

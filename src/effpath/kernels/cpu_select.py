@@ -1,0 +1,240 @@
+"""Selection for one neuron, compiled: predict a cut, scan once, settle what lies above it exactly.
+
+Never sorts, but gives the sets of `effpath.kernels.reference`: a decision that the rounding of a sum could turn is
+made again in the reference's own order. Rows are float32, padded with zeros to whole vectors; all arrays come as
+addresses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from effpath.kernels.vector import (
+    cut,
+    float_at,
+    int_at,
+    largest,
+    put_float,
+    put_int,
+    scan,
+    trailing_zeros,
+    word_at,
+)
+
+compiled = njit(cache=True, nogil=True, error_model="numpy")
+MARGIN = 1e-13  # relative; a sum of positive float64 is exact to much less
+RANKED = 32  # candidates that `cut` ranks at once
+UNSURE = 1 << 62
+
+
+@compiled
+def gather(x: int, w: int, vectors: int, flip: int, masks: int, values: int, index: int) -> tuple[int, float]:
+    """Collect the contributions whose bit is set: values, indices, their number and float64 sum."""
+    count, found = 0, 0.0
+    for word in range((vectors + 3) >> 2):
+        bits = word_at(masks, word)
+        while bits != 0:
+            k = (word << 6) + trailing_zeros(bits)
+            bits &= bits - 1
+            c = float_at(x, k) * float_at(w, k)
+            c = -c if flip else c
+            put_float(values, count, c)
+            put_int(index, count, k)
+            found += np.float64(c)
+            count += 1
+    return count, found
+
+
+@compiled
+def settle_exactly(values: int, count: int, wanted: float, bias: float) -> tuple[float, int]:
+    """Rank by sorting and add in that order, as the reference does; the last chosen (value, position)."""
+    own = np.empty(count, np.float64)
+    for i in range(count):
+        own[i] = -np.float64(float_at(values, i))
+    order = np.argsort(own, kind="mergesort")
+    running, last_value, last = 0.0, np.inf, -1
+    waiting = bias > 0
+    for i in order:
+        c = -own[i]
+        if waiting and bias > c:
+            if running >= wanted:
+                break
+            running += bias
+            waiting = False
+        if running >= wanted:
+            break
+        running += c
+        last_value, last = c, i
+    return last_value, last
+
+
+@compiled
+def settle_many(values: int, count: int, wanted: float, bias: float, work: int, at: int) -> tuple[float, int]:
+    """Choose among any number of candidates by halving: the last chosen (value, position), (inf, -1) for none.
+
+    ``work`` and ``at`` have room for all of them.
+    """
+    for i in range(count):
+        put_float(work, i, float_at(values, i))
+        put_int(at, i, i)
+    m, base, waiting = count, 0.0, bias
+    while m > RANKED:
+        mean = 0.0
+        for i in range(m):
+            mean += np.float64(float_at(work, i))
+        pivot = np.float32(mean / m)
+        above, larger = 0.0, 0
+        for i in range(m):
+            c = float_at(work, i)
+            if c > pivot:
+                above += np.float64(c)
+                larger += 1
+        if larger == 0 or larger == m:
+            return settle_exactly(values, count, wanted, bias)
+        bias_above = waiting > np.float64(pivot)
+        reached = base + above + (waiting if bias_above else 0.0)
+        if abs(reached - wanted) <= MARGIN * (wanted + reached):
+            return settle_exactly(values, count, wanted, bias)
+        keep_larger = reached > wanted
+        if not keep_larger:
+            base = reached
+        if bias_above != keep_larger:
+            waiting = 0.0
+        kept = 0
+        for i in range(m):
+            c = float_at(work, i)
+            if (c > pivot) == keep_larger:
+                put_float(work, kept, c)
+                put_int(at, kept, int_at(at, i))
+                kept += 1
+        m = kept
+    bits = cut(work, m, wanted, base, waiting)
+    if bits & UNSURE:
+        return settle_exactly(values, count, wanted, bias)
+    last_value, last = np.inf, -1
+    if bits == 0:  # all that was put aside is chosen: what is larger than the rest
+        rest = 0.0
+        for i in range(m):
+            rest = max(rest, np.float64(float_at(work, i)))
+        for i in range(count):
+            c = np.float64(float_at(values, i))
+            if c > rest and c <= last_value:
+                last_value, last = c, i
+        return last_value, last
+    for i in range(m):
+        if bits >> i & 1:
+            c = np.float64(float_at(work, i))
+            if c <= last_value:
+                last_value, last = c, int_at(at, i)
+    return last_value, last
+
+
+@compiled
+def settle(
+    values: int, index: int, count: int, wanted: float, bias: float, work: int, at: int, chosen: int
+) -> tuple[int, float]:
+    """Write the chosen candidates' indices, ascending; their number and the smallest chosen value (0 if none)."""
+    if count == 0:
+        return 0, 0.0
+    taken, smallest = 0, np.inf
+    if count <= RANKED:
+        bits = cut(values, count, wanted, 0.0, bias)
+        if not bits & UNSURE:
+            while bits != 0:
+                i = trailing_zeros(bits)
+                bits &= bits - 1
+                smallest = min(smallest, np.float64(float_at(values, i)))
+                put_int(chosen, taken, int_at(index, i))
+                taken += 1
+            return taken, (smallest if taken else 0.0)
+        last_value, last = settle_exactly(values, count, wanted, bias)
+    else:
+        last_value, last = settle_many(values, count, wanted, bias, work, at)
+    for i in range(count):
+        c = np.float64(float_at(values, i))
+        if c > last_value or (c == last_value and i <= last):
+            put_int(chosen, taken, int_at(index, i))
+            taken += 1
+    return taken, (last_value if taken else 0.0)
+
+
+@compiled
+def pick(
+    x: int,
+    w: int,
+    vectors: int,
+    flip: int,
+    wanted: float,
+    bias: float,
+    tau: float,
+    masks: int,
+    values: int,
+    index: int,
+    work: int,
+    at: int,
+    chosen: int,
+) -> tuple[int, float]:
+    """Choose the smallest set of contributions x·w that reaches ``wanted``; all positive ones if none does.
+
+    Args:
+        x, w: padded rows of ``vectors`` vectors.
+        flip: 1 where the signs are to be turned.
+        wanted: the target less its tolerance, positive.
+        bias: ranked among the contributions where it is positive.
+        tau: guess of the smallest chosen value; changes the time, never the result.
+        masks, values, index, work, at: scratch of a whole row.
+        chosen: where the indices go, ascending.
+
+    Returns:
+        Their number, and the smallest chosen value (0 where it says nothing about tau).
+    """
+    tries = 0
+    while True:
+        approximate = np.float64(scan(x, w, vectors, flip, np.float32(tau), masks))
+        own = bias if bias > tau else 0.0
+        if tau > 0 and approximate + own < wanted * 0.999999:
+            tries += 1
+            tau = np.float64(np.float32(tau * 0.4)) if tries < 3 else 0.0
+            continue
+        count, exact = gather(x, w, vectors, flip, masks, values, index)
+        if tau > 0 and exact + own < wanted * (1 + MARGIN):
+            tries += 1
+            tau = np.float64(np.float32(tau * 0.4)) if tries < 3 else 0.0
+            continue
+        break
+    if exact + own < wanted * (1 - MARGIN):  # tau is 0: nothing reaches it
+        for i in range(count):
+            put_int(chosen, i, int_at(index, i))
+        return count, 0.0
+    return settle(values, index, count, wanted, bias, work, at, chosen)
+
+
+@compiled
+def first_equal(x: int, w: int, vectors: int, flip: int, value: float) -> int:
+    """Lowest index of a contribution of this value; -1 if there is none."""
+    for k in range(vectors * 16):
+        c = float_at(x, k) * float_at(w, k)
+        c = -c if flip else c
+        if c == value:
+            return k
+    return -1
+
+
+@compiled
+def pick_largest(x: int, w: int, vectors: int, flip: int, taps: int, span: int, count: int) -> int:
+    """Index of the largest contribution that is not padding, ties to the lower; -1 where all are padding.
+
+    ``taps`` are the int32 input positions of the row's taps, negative for padding, ``span`` candidates each.
+    """
+    top = np.float64(largest(x, w, vectors, flip))
+    if top > 0:
+        return first_equal(x, w, vectors, flip, top)
+    best, found = -np.inf, -1
+    for k in range(count):
+        if int_at(taps, k // span) >= 0:
+            c = float_at(x, k) * float_at(w, k)
+            c = -c if flip else c
+            if found < 0 or np.float64(c) > best:
+                best, found = np.float64(c), k
+    return found

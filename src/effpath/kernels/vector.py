@@ -1,0 +1,293 @@
+"""Vector instructions that Numba has no words for, as LLVM IR: 16 float32 lanes on every machine.
+
+LLVM splits the lanes where a machine's registers are narrower. Addresses are plain integers: the caller keeps
+the arrays alive and in bounds. Row lengths are counted in vectors of 16; rows are padded with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16
+_F32, _F64 = ir.FloatType(), ir.DoubleType()
+_I1, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
+_V32, _V64 = ir.VectorType(_F32, LANES), ir.VectorType(_F64, LANES)
+_VI32 = ir.VectorType(_I32, LANES)
+
+
+def _at(builder: Any, base: Any, index: Any, kind: Any, bytes_each: int) -> Any:
+    """Pointer to element ``index`` of ``bytes_each`` bytes behind an integer address."""
+    address = builder.add(base, builder.mul(index, _I64(bytes_each)))
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _load(builder: Any, base: Any, index: Any, kind: Any, bytes_each: int) -> Any:
+    loaded = builder.load(_at(builder, base, index, kind, bytes_each))
+    loaded.align = 4 if bytes_each >= 4 else bytes_each
+    return loaded
+
+
+def _splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
+    vector = ir.VectorType(scalar.type, lanes)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _I32(0))
+    zeros = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _constant(kind: Any, value: float) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _halve(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """Combine lane i with lane i + half, until one is left: a fixed order."""
+    lanes = vector.type.count
+    undefined = ir.Constant(vector.type, ir.Undefined)
+    while lanes > 1:
+        lanes //= 2
+        low = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+        high = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes, 2 * lanes)))
+        vector = combine(
+            builder.shuffle_vector(vector, undefined, low), builder.shuffle_vector(vector, undefined, high)
+        )
+        undefined = ir.Constant(vector.type, ir.Undefined)
+    return builder.extract_element(vector, _I32(0))
+
+
+def _products(builder: Any, x: Any, w: Any, index: Any, flip: Any) -> Any:
+    """16 contributions, their signs flipped where ``flip`` (a vector of sign bits) says so."""
+    product = builder.fmul(_load(builder, x, index, _V32, 64), _load(builder, w, index, _V32, 64))
+    return builder.bitcast(builder.xor(builder.bitcast(product, _VI32), flip), _V32)
+
+
+def _variable(builder: Any, initial: Any) -> Any:
+    place = cgutils.alloca_once(builder, initial.type)
+    builder.store(initial, place)
+    return place
+
+
+def _sign_bits(builder: Any, flip: Any) -> Any:
+    return _splat(builder, builder.shl(builder.trunc(flip, _I32), _I32(31)))
+
+
+@intrinsic
+def scan(typingctx, x, w, vectors, flip, tau, masks):  # type: ignore[no-untyped-def]
+    """Mark the contributions x·w above tau, one bit each, in uint16 ``masks``; return their float32 sum."""
+    signature = types.float32(types.int64, types.int64, types.int64, types.int64, types.float32, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        x, w, vectors, flip, tau, masks = args
+        flips, cut = _sign_bits(builder, flip), _splat(builder, tau)
+        sums = [_variable(builder, _constant(_V32, 0.0)) for _ in range(4)]
+
+        def step(index: Any, place: Any) -> None:
+            products = _products(builder, x, w, index, flips)
+            above = builder.fcmp_ordered(">", products, cut)
+            stored = builder.store(builder.bitcast(above, _I16), _at(builder, masks, index, _I16, 2))
+            stored.align = 2
+            old = builder.load(place)
+            builder.store(builder.select(above, builder.fadd(old, products), old), place)
+
+        fours = builder.lshr(vectors, _I64(2))
+        with cgutils.for_range(builder, fours) as loop:
+            first = builder.shl(loop.index, _I64(2))
+            for j, place in enumerate(sums):
+                step(builder.add(first, _I64(j)), place)
+        with cgutils.for_range(builder, vectors, start=builder.shl(fours, _I64(2))) as loop:
+            step(loop.index, sums[0])
+        a, b, c, d = (builder.load(place) for place in sums)
+        return _halve(builder, builder.fadd(builder.fadd(a, b), builder.fadd(c, d)), builder.fadd)
+
+    return signature, generate
+
+
+@intrinsic
+def total(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
+    """Float64 sum of all contributions, in the order of `reference.ordered_sum`: 16 lanes, then halves."""
+    signature = types.float64(types.int64, types.int64, types.int64, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        x, w, vectors, flip = args
+        flips = _sign_bits(builder, flip)
+        place = _variable(builder, _constant(_V64, 0.0))
+        with cgutils.for_range(builder, vectors) as loop:
+            products = builder.fpext(_products(builder, x, w, loop.index, flips), _V64)
+            builder.store(builder.fadd(builder.load(place), products), place)
+        return _halve(builder, builder.load(place), builder.fadd)
+
+    return signature, generate
+
+
+@intrinsic
+def positive_total(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
+    """Float64 sum of the positive contributions."""
+    signature = types.float64(types.int64, types.int64, types.int64, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        x, w, vectors, flip = args
+        flips = _sign_bits(builder, flip)
+        place = _variable(builder, _constant(_V64, 0.0))
+        with cgutils.for_range(builder, vectors) as loop:
+            products = _products(builder, x, w, loop.index, flips)
+            positive = builder.fcmp_ordered(">", products, _constant(_V32, 0.0))
+            kept = builder.select(positive, products, _constant(_V32, 0.0))
+            builder.store(builder.fadd(builder.load(place), builder.fpext(kept, _V64)), place)
+        return _halve(builder, builder.load(place), builder.fadd)
+
+    return signature, generate
+
+
+@intrinsic
+def largest(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
+    """Largest contribution, padding's zeros included."""
+    signature = types.float32(types.int64, types.int64, types.int64, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        x, w, vectors, flip = args
+        flips = _sign_bits(builder, flip)
+        place = _variable(builder, _constant(_V32, float("-inf")))
+
+        def larger(one: Any, other: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+        with cgutils.for_range(builder, vectors) as loop:
+            products = _products(builder, x, w, loop.index, flips)
+            builder.store(larger(products, builder.load(place)), place)
+        return _halve(builder, builder.load(place), larger)
+
+    return signature, generate
+
+
+@intrinsic
+def square_sum(typingctx, x, vectors):  # type: ignore[no-untyped-def]
+    """Float32 sum of squares: NaN or infinite where an element is, or where a square overflows."""
+    signature = types.float32(types.int64, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        x, vectors = args
+        place = _variable(builder, _constant(_V32, 0.0))
+        with cgutils.for_range(builder, vectors) as loop:
+            loaded = _load(builder, x, loop.index, _V32, 64)
+            builder.store(builder.fadd(builder.load(place), builder.fmul(loaded, loaded)), place)
+        return _halve(builder, builder.load(place), builder.fadd)
+
+    return signature, generate
+
+
+@intrinsic
+def cut(typingctx, values, count, wanted, base, bias):  # type: ignore[no-untyped-def]
+    """Choose among at most 32 positive candidates by ranking: bit i is set where candidate i is chosen.
+
+    Candidate i is chosen where ``base`` plus all before it (larger, or equal and earlier; the bias if it is
+    larger) is below ``wanted``. Bit 62 is set where that was decided by less than the rounding of a sum
+    could be. ``values`` must hold 32 floats, those behind ``count`` of any value.
+    """
+    signature = types.int64(types.int64, types.int64, types.float64, types.float64, types.float64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        values, count, wanted, base, bias = args
+        lanes = ir.Constant(_VI32, list(range(LANES)))
+        found = _variable(builder, _I64(0))
+        wants = _splat(builder, wanted)
+        margin = builder.fmul(builder.fadd(wanted, base), ir.Constant(_F64, 1e-13))
+        low, high = _splat(builder, builder.fsub(wanted, margin)), _splat(builder, builder.fadd(wanted, margin))
+        groups = builder.lshr(builder.add(count, _I64(LANES - 1)), _I64(4))
+        with cgutils.for_range(builder, groups) as group:
+            mine = _load(builder, values, group.index, _V32, 64)
+            first = builder.shl(group.index, _I64(4))
+            at = builder.add(lanes, _splat(builder, builder.trunc(first, _I32)))
+            wide = builder.fpext(mine, _V64)
+            bias_first = builder.fcmp_ordered(">", _splat(builder, bias), wide)
+            own = builder.select(bias_first, _splat(builder, bias), _constant(_V64, 0.0))
+            before = _variable(builder, builder.fadd(own, _splat(builder, base)))
+            with cgutils.for_range(builder, count) as loop:
+                other = _load(builder, values, loop.index, _F32, 4)
+                others = _splat(builder, other)
+                earlier = builder.icmp_signed(">", at, _splat(builder, builder.trunc(loop.index, _I32)))
+                ahead = builder.or_(
+                    builder.fcmp_ordered(">", others, mine),
+                    builder.and_(builder.fcmp_ordered("==", others, mine), earlier),
+                )
+                old = builder.load(before)
+                grown = builder.fadd(old, _splat(builder, builder.fpext(other, _F64)))
+                builder.store(builder.select(ahead, grown, old), before)
+            sums = builder.load(before)
+            real = builder.icmp_signed("<", at, _splat(builder, builder.trunc(count, _I32)))
+            chosen = builder.and_(builder.fcmp_ordered("<", sums, wants), real)
+            unsure = builder.and_(
+                builder.and_(builder.fcmp_ordered(">", sums, low), builder.fcmp_ordered("<", sums, high)), real
+            )
+            bits = builder.shl(builder.zext(builder.bitcast(chosen, _I16), _I64), first)
+            doubt = builder.icmp_unsigned("!=", builder.bitcast(unsure, _I16), _I16(0))
+            flag = builder.select(doubt, _I64(1 << 62), _I64(0))
+            builder.store(builder.or_(builder.load(found), builder.or_(bits, flag)), found)
+        return builder.load(found)
+
+    return signature, generate
+
+
+@intrinsic
+def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
+    """Index of the lowest set bit of a non-zero 64-bit word."""
+    signature = types.int64(types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.cttz(args[0], _I1(1))
+
+    return signature, generate
+
+
+@intrinsic
+def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
+    """Bits of a float32 as an integer."""
+    signature = types.int64(types.float32)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.zext(builder.bitcast(args[0], _I32), _I64)
+
+    return signature, generate
+
+
+def _reader(name: str, result: Any, kind: Any, bytes_each: int) -> Any:
+    def read(typingctx, base, index):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            loaded = _load(builder, args[0], args[1], kind, bytes_each)
+            loaded.align = 1
+            return builder.sext(loaded, _I64) if isinstance(kind, ir.IntType) and kind.width < 64 else loaded
+
+        return result(types.int64, types.int64), generate
+
+    read.__name__ = name
+    read.__doc__ = f"Element ``index`` of the {bytes_each}-byte elements behind an address."
+    return intrinsic(read)
+
+
+def _writer(name: str, source: Any, kind: Any, bytes_each: int) -> Any:
+    def write(typingctx, base, index, value):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            value = args[2]
+            if isinstance(kind, ir.IntType) and kind.width < 64:
+                value = builder.trunc(value, kind)
+            stored = builder.store(value, _at(builder, args[0], args[1], kind, bytes_each))
+            stored.align = 1
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, source), generate
+
+    write.__name__ = name
+    write.__doc__ = f"Set element ``index`` of the {bytes_each}-byte elements behind an address."
+    return intrinsic(write)
+
+
+byte_at = _reader("byte_at", types.int64, ir.IntType(8), 1)
+half_at = _reader("half_at", types.int64, _I16, 2)
+float_at = _reader("float_at", types.float32, _F32, 4)
+word_at = _reader("word_at", types.int64, _I64, 8)
+int_at = _reader("int_at", types.int64, _I32, 4)
+put_float = _writer("put_float", types.float32, _F32, 4)
+put_int = _writer("put_int", types.int64, _I32, 4)
+put_byte = _writer("put_byte", types.int64, ir.IntType(8), 1)
