@@ -220,7 +220,7 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
         kind = plan.kinds[name]
         if isinstance(kind, (Weighted, Choice)):
             try:
-                found = masks.decide(name, kind)
+                found = masks.decide(name, kind, keep=name in wanted)
             except NumericalError as error:
                 place = plan.graph.by_name[name].place
                 message = f"{error}, at {place}; look for the layer before it that overflows"

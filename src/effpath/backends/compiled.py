@@ -54,6 +54,26 @@ class Found(NamedTuple):
     positions: int
 
 
+_none = np.zeros(0, np.int64)
+NOTHING = Found(_none, _none, _none, _none, _none, 1, 1, 1)
+_NOT_FINITE = "NaN or infinity in a contribution or a value"
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """A set for each image of a batch, over the slots of one layer.
+
+    Attributes:
+        table: int64 [B, 3], form and addresses of each, see `effpath.kernels.cpu.is_member`.
+        unite: add the chosen to the sets, which are packed bits, instead of counting how many are members.
+        held: keeps what the addresses point to.
+    """
+
+    table: Array
+    unite: bool
+    held: tuple[Array, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Operator:
     """A weighted operator or choice, ready for its kernel: everything that does not depend on the image."""
@@ -168,8 +188,32 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     runs, run_of = _runs(taps, groups)
     of = np.arange(window.candidates, dtype=np.int32)
     tap_of = np.stack([of // span, of % span], axis=1)
-    block = int(np.clip((1 << 16) // padded, 8, 64))  # the patches of a block stay in the second-level cache
-    return Operator(window, own, shape, block, (rows, norms, taps, runs, run_of, tap_of), guesses, slots)
+    offsets, origins = np.zeros(0, np.int32), np.zeros(0, np.int32)
+    found = _origins(taps) if span % 16 == 0 else None
+    if found is not None:
+        origins, deltas = found
+        offsets = deltas[tap_of[:, 0]] * total + tap_of[:, 1]
+        block = int(np.clip((1 << 17) // max(1, total * within // window.positions), 16, 4096))
+    else:
+        block = int(np.clip((1 << 16) // padded, 8, 64))  # the copies of a block stay in the second-level cache
+    tables = (rows, norms, taps, runs, run_of, tap_of, offsets, origins)
+    return Operator(window, own, shape, block, tables, guesses, slots)
+
+
+def _origins(taps: Array) -> tuple[Array, Array] | None:
+    """Split a tap table into origins [P] + deltas [T], where it can be (all but transposed convolutions)."""
+    valid = taps >= 0
+    deltas = np.zeros(taps.shape[1], np.int64)
+    whole = np.flatnonzero(valid.all(1))
+    if not len(whole):
+        return None
+    deltas = taps[whole[0]].astype(np.int64) - taps[whole[0], 0]
+    first = valid.argmax(1)
+    origins = taps[np.arange(len(taps)), first] - deltas[first]
+    origins[~valid.any(1)] = 0
+    if np.any(valid & (taps != origins[:, None] + deltas)):
+        return None
+    return origins.astype(np.int32), deltas.astype(np.int32)
 
 
 def _rows(window: Window, weight: Tensor) -> Array:
@@ -251,40 +295,38 @@ class CompiledWalk:
                 targets = prepared.targets_of(name, number, route)
                 kernels().push(self.arena, self.arena, prepared.places[name], prepared.layouts[name].size, targets)
 
-    def decide(
-        self, name: str, kind: Weighted | Choice, *, mode: int = 0, sets: Array | None = None, mark: bool = True
-    ) -> Found:
+    def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True, sets: Sets | None = None) -> Found:
         """Let the kernel choose among the candidates of the active outputs.
 
         Args:
             name, kind: of the node.
-            mode: collect the chosen, compare them with the sets, or unite them into the sets.
-            sets: int64 [B, 3], kind and addresses of each image's set, see `effpath.kernels.cpu.is_member`.
-            mark: go on to the sources.
+            keep: return what was chosen; else only go on to the sources.
+            sets: compare the chosen with these, or unite them into these, instead of returning them.
         """
         operator = self.prepared.operator(name)
         wanted = self._touch(kind.sources)
         shape = operator.shape
-        if not (mark and all(wanted)):
+        if not all(wanted):
             shape = shape.copy()
-            shape[9] = shape[9] if mark and wanted[0] else -1
-        given = np.zeros((self.images, 3), np.int64) if sets is None else sets
+            shape[9] = shape[9] if wanted[0] else -1
         options = self.options
-        choice = np.array(
-            [
-                options.target == "sum",
-                options.bias == "candidate",
-                options.fallback == "argmax",
-                options.lone,
-            ],
-            np.int64,
+        cpu = kernels()
+        choice = (
+            (options.target == "sum") * cpu.SUM
+            + (options.bias == "candidate") * cpu.BIAS
+            + (options.fallback == "argmax") * cpu.LARGEST
+            + options.lone * cpu.LONE
         )
+        mode = cpu.COLLECT if keep else cpu.SKIP
+        given = np.zeros((self.images, 3), np.int64)
+        if sets is not None:
+            mode, given = (cpu.UNITE if sets.unite else cpu.COMPARE), sets.table
         xs = [self.values[source].numpy() for source in kind.sources]
         active = self.arena
         if not _same(operator.own, self.prepared.layouts[name]):
             active = operator.own.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8)
             shape = np.array([0 if i == 8 else n for i, n in enumerate(shape)], np.int64)
-        cpu, arena, theta = kernels(), self.arena, float(options.theta)
+        arena, theta = self.arena, float(options.theta)
         run: Callable[[Array], Any]
         if isinstance(kind, Choice):
             (taps,) = operator.tables
@@ -298,18 +340,20 @@ class CompiledWalk:
             bias = np.zeros(0, np.float32) if kind.bias is None else constants[kind.bias].contiguous().numpy()
             nothing = np.zeros((self.images, 0), np.float32)
             value = nothing if kind.pooled else self._value(name, operator)
-            if len(operator.tables) == 6:
-                rows, norms, taps, runs, run_of, tap_of = operator.tables
+            if len(operator.tables) == 8:
+                rows, norms, *geometry = operator.tables
                 x = self._rowwise(kind.sources[0], operator)
 
                 def run(task: Array) -> Any:
                     return cpu.weigh(
-                        x, value, active, arena, rows, norms, bias, taps, runs, run_of, tap_of, operator.guesses,
+                        x, value, active, arena, rows, norms, bias, *geometry, operator.guesses,
                         shape, choice, theta, task, operator.slots, mode, given,
                     )  # fmt: skip
             else:
                 splits, marks, taps, coefficients, rows = operator.tables
-                marks = np.where([w and mark for w in wanted], marks, -1)
+                marks = np.where(wanted, marks, -1)
+                if mode == cpu.SKIP and not len(taps) and len(xs) == 2:
+                    return self._add_two(name, xs, value, marks, coefficients, choice)
                 bases = np.array([x.ctypes.data for x in xs], np.int64)
                 strides = np.array([x.shape[1] for x in xs], np.int64)
                 factors = nothing if kind.factors is None else self.values[kind.factors].numpy()
@@ -322,9 +366,27 @@ class CompiledWalk:
 
         parts = _in_parts(run, active, operator, shape)
         if any(status != cpu.FINE for *_, status in parts):
-            raise NumericalError("NaN or infinity in a contribution or a value")
+            raise NumericalError(_NOT_FINITE)
         own = operator.own
         return _join([Found(*part[:5], operator.window.candidates, own.channels, own.positions) for part in parts])
+
+    def _add_two(self, name: str, xs: list[Array], value: Array, marks: Array, factors: Array, choice: int) -> Found:
+        """Go on from the sum of two tensors, the skip connection of a residual network."""
+        cpu, at = kernels(), self.prepared.places[name]
+        first, second = factors[0] if len(factors) else np.ones(2, np.float32)
+
+        def run(rows: tuple[int, int]) -> int:
+            status: int = cpu.add_two(
+                *xs, value, self.arena, self.arena, first, second, *marks, at, choice, float(self.options.theta), *rows
+            )  # fmt: skip
+            return status
+
+        threads = min(torch.get_num_threads(), self.images)
+        edges = np.linspace(0, self.images, threads + 1).astype(int).tolist()
+        parts = list(itertools.pairwise(edges))
+        if any(status != cpu.FINE for status in (map(run, parts) if threads == 1 else _pool(threads).map(run, parts))):
+            raise NumericalError(_NOT_FINITE)
+        return NOTHING
 
     def _value(self, name: str, operator: Operator) -> Array:
         """The recorded output in the operator's own layout."""

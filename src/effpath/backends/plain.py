@@ -35,8 +35,8 @@ class PlainWalk:
             return self.masks[name]
         return next(iter(self.masks.values())).new_zeros(len(self.values[self.plan.graph.logits]), self.plan.graph.size(name))
 
-    def decide(self, name: str, kind: Weighted | Choice) -> Chosen:
-        """Let the kernel choose among the candidates of the active outputs."""
+    def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True) -> Chosen:
+        """Let the kernel choose among the candidates of the active outputs; ``keep`` changes nothing here."""
         constants, values, mask = self.plan.graph.constants, self.values, self.masks[name]
         x = torch.cat([values[source] for source in kind.sources], dim=1)
         if isinstance(kind, Choice):

@@ -13,15 +13,18 @@ import numpy as np
 from effpath.kernels.cpu_select import compiled, pick, pick_largest
 from effpath.kernels.vector import (
     byte_at,
+    copy_floats,
     float_at,
     float_bits,
     half_at,
     int_at,
     largest,
     positive_total,
+    prefetch,
     put_byte,
     put_float,
     put_int,
+    put_word,
     square_sum,
     total,
     word_at,
@@ -29,7 +32,8 @@ from effpath.kernels.vector import (
 
 BINS = 256  # of target ÷ scale, 4 an octave
 FINE, NOT_FINITE = 0, 1
-COLLECT, COMPARE, UNITE = 0, 1, 2  # what is done with the chosen
+SUM, BIAS, LARGEST, LONE = 1, 2, 4, 8  # bits of a choice: target, bias as candidate, fallback, lone rule
+COLLECT, SKIP, COMPARE, UNITE = 0, 1, 2, 3  # what is done with the chosen
 
 
 @compiled
@@ -39,13 +43,18 @@ def bin_of(ratio):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def list_pairs(active, shape, first, last, left, right, pair_at, pair_channel):  # type: ignore[no-untyped-def]
-    """Write the active (position - first, channel - left) pairs of a block in storage order; their number."""
+def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_channel):  # type: ignore[no-untyped-def]
+    """Write the active (position - first, channel - left) pairs of a block in storage order; their number.
+
+    Their values, float32 [B, P · O] at an address (0: none), are fetched on the way.
+    """
     positions, outputs, active_at = shape[0], shape[1], shape[8]
     width, pairs = right - left, 0
     for q in range(first, last):
         image, position = q // positions, q % positions
-        base = active.ctypes.data + image * active.shape[1] + active_at + position * outputs + left
+        at = position * outputs + left
+        base = active.ctypes.data + image * active.shape[1] + active_at + at
+        values = value + 4 * (image * positions * outputs + at)
         channel = 0
         while channel < width:
             if channel + 8 <= width and word_at(base + channel, 0) == 0:
@@ -56,6 +65,8 @@ def list_pairs(active, shape, first, last, left, right, pair_at, pair_channel): 
                     pair_at[pairs] = q - first
                     pair_channel[pairs] = c
                     pairs += 1
+                    if value != 0:
+                        prefetch(values + 4 * c)
             channel += 8
     return pairs
 
@@ -90,6 +101,8 @@ def finish(
     Returns the arrays, grown where there was no room, and how much of them is used.
     """
     positions, outputs, candidates, channels_first = shape[0], shape[1], shape[10], shape[11]
+    if mode == SKIP:
+        return neurons, counts, found, used, total_found
     if mode == COLLECT:
         filled = 0
         for j in range(pairs):
@@ -105,22 +118,26 @@ def finish(
             wider = np.empty(max(total_found + filled, 2 * len(found)), found.dtype)
             wider[:total_found] = found[:total_found]
             found = wider
+    local, image, position, base = -1, 0, 0, 0
     for j in range(pairs):
-        q = first + pair_at[j]
-        image, position, channel = q // positions, q % positions, left + pair_channel[j]
-        begin, length = begins[j], lengths[j]
+        if pair_at[j] != local:
+            local = pair_at[j]
+            q = first + np.int64(local)
+            image, position = q // positions, q % positions
+            base = position * outputs + left
+        begin, length = begins[j], np.int64(lengths[j])
         of_image[image] += 1
         if mode == COLLECT:
-            neurons[used] = position * outputs + channel
+            neurons[used] = base + pair_channel[j]
             counts[used] = length
             used += 1
-            for i in range(begin, begin + length):
-                found[total_found] = chosen[i]
-                total_found += 1
+            for i in range(length):
+                found[total_found + i] = chosen[begin + i]
+            total_found += length
         else:
             kind, one, other = sets[image, 0], sets[image, 1], sets[image, 2]
-            neuron = channel * positions + position if channels_first else position * outputs + channel
-            slot = neuron * candidates
+            channel = left + pair_channel[j]
+            slot = (channel * positions + position if channels_first else position * outputs + channel) * candidates
             hits[image, 1] += length
             if mode == COMPARE:
                 for i in range(begin, begin + length):
@@ -134,46 +151,52 @@ def finish(
 
 @compiled
 def decide(
-    x, w, vectors, v, pooled, bias, choice, theta, scale, guesses, taps, kernel, span, room, scratch, into,
+    x, w, runs, run_count, offsets, vectors, v, pooled, bias, choice, theta, scale, guesses,
+    taps, kernel, span, room, scratch, into,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Choose among the contributions x·w of one neuron of value v; -1 where the value is not finite.
 
     Args:
-        x, w, vectors: padded rows.
+        x, w, runs, run_count, offsets, vectors: its row, see `pick`.
         v: its value; with ``pooled`` the sum of the contributions is taken instead.
         bias: of the neuron, 0 where there is none.
-        choice: target is the sum, bias is a candidate, fallback is the largest, lone.
+        choice: bits: target is the sum, bias is a candidate, fallback is the largest, lone.
         theta: θ.
         scale: what the guesses are relative to; 0 for no guess.
-        guesses: float32 [BINS], smallest chosen value ÷ scale by target ÷ scale: learned as it goes.
+        guesses: address of float32 [BINS], smallest chosen value ÷ scale by target ÷ scale: learned as it goes.
         taps, kernel, span: the row's taps, for padding.
-        room, scratch: five arrays of ``room`` 4-byte elements.
+        room, scratch: see `pick`.
         into: where the candidates go.
     """
     if pooled:
-        v = total(x, w, vectors, 0)
+        v = total(x, w, runs, run_count, 0)
     if not np.isfinite(v):
         return -1
     flip = 1 if v < 0 else 0
-    if choice[3]:
+    if choice & LONE:
         inside = 0
         for t in range(kernel):
             if int_at(taps, t) >= 0:
                 inside += span
         if inside > 0 and 1.0 / inside >= theta:
-            put_int(into, 0, pick_largest(x, w, vectors, flip, taps, span, kernel * span))
+            k = pick_largest(
+                x, w, runs, run_count, offsets, vectors, flip, taps, span, kernel * span, scratch
+            )  # fmt: skip
+            put_int(into, 0, k)
             return 1
-    target = theta * total(x, w, vectors, flip) if choice[0] else theta * abs(v)
+    target = theta * total(x, w, runs, run_count, flip) if choice & SUM else theta * abs(v)
     own = 0.0
-    if choice[1]:
+    if choice & BIAS:
         own = -bias if flip else bias
     if not target > 0:
-        if choice[2]:
-            k = pick_largest(x, w, vectors, flip, taps, span, kernel * span)
+        if choice & LARGEST:
+            k = pick_largest(
+                x, w, runs, run_count, offsets, vectors, flip, taps, span, kernel * span, scratch
+            )  # fmt: skip
             put_int(into, 0, k)
             return 1 if k >= 0 else 0
         own = 0.0
-        target = theta * positive_total(x, w, vectors, flip)
+        target = theta * positive_total(x, w, runs, run_count, flip)
         if not target > 0:
             return 0
     tau, place = 0.0, -1
@@ -181,15 +204,15 @@ def decide(
         ratio = target / scale
         if 0 < ratio < np.inf:
             place = bin_of(ratio)
-            tau = 0.8 * scale * np.float64(guesses[place])
+            tau = 0.8 * scale * np.float64(float_at(guesses, place))
     count, smallest = pick(
-        x, w, vectors, flip, target - 1e-12 * target, own, tau,
-        scratch, scratch + 4 * room, scratch + 8 * room, scratch + 12 * room, scratch + 16 * room, into,
+        x, w, runs, run_count, offsets, vectors, flip, target - 1e-12 * target, own, tau, room, scratch, into
     )  # fmt: skip
     if smallest > 0 and place >= 0:
-        guesses[place] += np.float32((smallest / scale - np.float64(guesses[place])) * 0.125)
-    if count == 0 and choice[2] and not largest(x, w, vectors, flip) > 0:
-        k = pick_largest(x, w, vectors, flip, taps, span, kernel * span)
+        guess = np.float64(float_at(guesses, place))
+        put_float(guesses, place, np.float32(guess + (smallest / scale - guess) * 0.125))
+    if count == 0 and choice & LARGEST and not largest(x, w, runs, run_count, flip) > 0:
+        k = pick_largest(x, w, runs, run_count, offsets, vectors, flip, taps, span, kernel * span, scratch)
         put_int(into, 0, k)
         return 1 if k >= 0 else 0
     return count
@@ -197,10 +220,12 @@ def decide(
 
 @compiled
 def weigh(
-    x, value, active, reached, rows, norms, bias, taps, runs, run_of, tap_of, guesses,
+    x, value, active, reached, rows, norms, bias, taps, runs, run_of, tap_of, offsets, origins, guesses,
     shape, choice, theta, task, slots, mode, sets,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Choose the synapses of the active outputs of a linear layer or a convolution.
+
+    Inputs are read where they lie if whole vectors of them lie side by side; else each position's are copied.
 
     Args:
         x: float32 [B, positions · channels], the input.
@@ -214,6 +239,8 @@ def weigh(
         runs: int32 [R, 3], taps whose inputs lie side by side: first tap, its input position, their number.
         run_of: int32 [P + 1], the runs of each position.
         tap_of: int32 [K, 2], tap and channel of each candidate.
+        offsets: int32 [K], where the input of a candidate lies, from its position's origin; empty: copy.
+        origins: int32 [P], input position that the offsets of a position count from.
         guesses: float32 [BINS], see `decide`.
         shape: int64: P, O, C, groups, T, tap stride and channel stride of the inputs' mask, channels of x,
             first column of the outputs' mask, of the inputs' mask (negative: do not mark), K, channels first.
@@ -231,15 +258,23 @@ def weigh(
     first, last, block, left, right = task[0], task[1], task[2], task[3], task[4]
     candidates, padded, per_group = kernel * span, rows.shape[1], outputs // groups
     vectors, width = padded // 16, right - left
-    direct = kernel == 1 and groups == 1 and span == padded
+    in_place = len(offsets) > 0
     row_bytes, x_bytes = 4 * padded, 4 * x.shape[1]
+    pixels = x.shape[1] // inner
+    same_mask = in_place and tap_stride == inner and channel_stride == 1
 
     pair_at, pair_channel = np.empty(block * width, np.int32), np.empty(block * width, np.int32)
     order, counting = np.empty(block * width, np.int32), np.empty(width + 1, np.int64)
     begins, lengths = np.empty(block * width, np.int64), np.empty(block * width, np.int32)
     patch_group, sources = np.empty(block, np.int64), np.empty(block, np.int64)
+    image_of, position_of = np.empty(block, np.int64), np.empty(block, np.int64)
     patch_norm = np.empty(block, np.float64)
-    patches = np.zeros((block, 1 if direct else padded), np.float32)
+    pixel_norm = np.empty((len(x), pixels * groups if in_place else 0), np.float64)
+    pixel_norm[first // positions : (last - 1) // positions + 1] = -1
+    patches = np.zeros((1 if in_place else block, padded), np.float32)
+    most = kernel if in_place else 1
+    windows = np.zeros((block, most, 3), np.int32)
+    window_count, gaps = np.zeros(block, np.int64), np.zeros(block, np.int64)
     room = padded + 64
     scratch = np.zeros(5 * room, np.float32)
     chosen = np.empty(1 << 14, np.int32)
@@ -247,10 +282,16 @@ def weigh(
     found = np.empty(1024, slots.dtype)
     of_image, hits = np.zeros(len(x), np.int64), np.zeros((len(x), 2), np.int64)
     used, total_found, status = 0, 0, FINE
+    x_p, taps_p, rows_p, guesses_p = x.ctypes.data, taps.ctypes.data, rows.ctypes.data, guesses.ctypes.data
+    patches_p, windows_p, scratch_p = patches.ctypes.data, windows.ctypes.data, scratch.ctypes.data
+    offset_p = offsets.ctypes.data if in_place else 0
+    reached_p, reached_bytes = reached.ctypes.data + reached_at, reached.shape[1]
+    marked = reached_at >= 0
+    chosen_p = chosen.ctypes.data
 
     for start in range(first, last, block):
         stop = min(start + block, last)
-        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        pairs = list_pairs(active, shape, start, stop, left, right, value.ctypes.data, pair_at, pair_channel)
         if pairs == 0:
             continue
         counting[:] = 0
@@ -262,64 +303,96 @@ def weigh(
             c = pair_channel[j]
             order[counting[c]] = j
             counting[c] += 1
-        patch_group[:] = -1
+        patch_group[: stop - start] = -1
+        for local in range(stop - start):
+            image_of[local], position_of[local] = (start + local) // positions, (start + local) % positions
         filled = 0
         for turn in range(pairs):
-            j = order[turn]
+            j = np.int64(order[turn])
             local, channel = np.int64(pair_at[j]), left + np.int64(pair_channel[j])
-            q = start + local
-            image, position = q // positions, q % positions
-            group = channel // per_group
-            tap_row = taps.ctypes.data + 4 * position * kernel
+            image, position = image_of[local], position_of[local]
+            group = channel // per_group if groups > 1 else 0
+            tap_row = taps_p + 4 * position * kernel
             if patch_group[local] != group:
                 patch_group[local] = group
-                pixels = x.ctypes.data + image * x_bytes
-                if direct:
-                    sources[local] = pixels + 4 * int_at(tap_row, 0) * inner
+                picture = x_p + image * x_bytes
+                if in_place:
+                    origin = np.int64(origins[position])
+                    sources[local] = picture + 4 * (origin * inner + group * span)
+                    squares, covered = 0.0, 0
+                    window_count[local] = run_of[position + 1] - run_of[position]
+                    for r in range(window_count[local]):
+                        run = run_of[position] + r
+                        tap, at, taps_here = np.int64(runs[run, 0]), np.int64(runs[run, 1]), np.int64(runs[run, 2])
+                        windows[local, r, 0] = tap * span // 16
+                        windows[local, r, 1] = (at - origin) * inner
+                        windows[local, r, 2] = taps_here * span // 16
+                        covered += taps_here
+                        for pixel in range(at, at + taps_here):
+                            place = pixel * groups + group
+                            if pixel_norm[image, place] < 0:
+                                pixel_norm[image, place] = np.float64(
+                                    square_sum(picture + 4 * (pixel * inner + group * span), span // 16)
+                                )
+                            squares += pixel_norm[image, place]
+                    gaps[local] = 1 if covered < kernel else 0
+                    patch_norm[local] = np.sqrt(squares)
                 else:
-                    patch = patches.ctypes.data + local * row_bytes
+                    patch = patches_p + local * row_bytes
                     sources[local] = patch
-                    for c in range(candidates):
+                    for c in range(padded):
                         put_float(patch, c, np.float32(0))
                     for r in range(run_of[position], run_of[position + 1]):
-                        into = patch + 4 * runs[r, 0] * span
-                        row = pixels + 4 * (runs[r, 1] * inner + group * span)
-                        for c in range(runs[r, 2] * span):
-                            put_float(into, c, float_at(row, c))
-                patch_norm[local] = np.sqrt(np.float64(square_sum(sources[local], vectors)))
-            source, w = sources[local], rows.ctypes.data + channel * row_bytes
+                        row = picture + 4 * (np.int64(runs[r, 1]) * inner + group * span)
+                        copy_floats(row, patch + 4 * np.int64(runs[r, 0]) * span, np.int64(runs[r, 2]) * span)
+                    windows[local, 0, 2] = vectors
+                    window_count[local], gaps[local] = 1, 0
+                    patch_norm[local] = np.sqrt(np.float64(square_sum(patch, vectors)))
+            source, w = sources[local], rows_p + channel * row_bytes
             scale = patch_norm[local] * np.float64(norms[channel])
             if not scale < 3e38:  # NaN, infinity, or a product that might overflow: look at each
                 for k in range(candidates):
-                    c = float_at(source, k) * float_at(w, k)
-                    if int_at(tap_row, tap_of[k, 0]) >= 0 and not np.isfinite(c):
-                        status = NOT_FINITE
+                    if int_at(tap_row, tap_of[k, 0]) >= 0:
+                        c = float_at(source, int_at(offset_p, k) if in_place else k) * float_at(w, k)
+                        if not np.isfinite(c):
+                            status = NOT_FINITE
                 scale = 0.0
             if filled + padded > len(chosen):
                 longer = np.empty(2 * len(chosen) + padded, np.int32)
                 longer[:filled] = chosen[:filled]
                 chosen = longer
-            into = chosen.ctypes.data + 4 * filled
+                chosen_p = chosen.ctypes.data
+            into = chosen_p + 4 * filled
+            if gaps[local]:
+                for word in range((vectors + 3) >> 2):
+                    put_word(scratch_p, word, 0)
             v = np.float64(value[image, position * outputs + channel])
             own = np.float64(bias[channel]) if len(bias) else 0.0
             count = decide(
-                source, w, vectors, v, False, own, choice, theta, scale, guesses, tap_row, kernel, span,
-                room, scratch.ctypes.data, into,
+                source, w, windows_p + 12 * local * most, window_count[local], offset_p, vectors,
+                v, False, own, choice, theta, scale, guesses_p, tap_row, kernel, span,
+                room, scratch_p, into,
             )  # fmt: skip
             if count < 0:
                 status, count = NOT_FINITE, 0
             begins[j], lengths[j] = filled, count
             filled += count
-            if reached_at >= 0:
-                base = reached.ctypes.data + image * reached.shape[1] + reached_at
-                for i in range(count):
-                    k = int_at(into, i)
-                    tap = int_at(tap_row, tap_of[k, 0])
-                    put_byte(base, tap * tap_stride + (group * span + tap_of[k, 1]) * channel_stride, 1)
+            if marked:
+                base = reached_p + image * reached_bytes
+                if same_mask:
+                    base += np.int64(origins[position]) * inner + group * span
+                    for i in range(count):
+                        put_byte(base, int_at(offset_p, int_at(into, i)), 1)
+                else:
+                    for i in range(count):
+                        k = int_at(into, i)
+                        tap = int_at(tap_row, tap_of[k, 0])
+                        put_byte(base, tap * tap_stride + (group * span + tap_of[k, 1]) * channel_stride, 1)
         neurons, counts, found, used, total_found = finish(
             mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
             neurons, counts, found, used, total_found, of_image, hits,
         )  # fmt: skip
+    patches[0, 0], windows[0, 0, 0], scratch[0] = 0, 0, 0  # Numba frees an array after its last mention
     return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
 
 
@@ -362,15 +435,22 @@ def combine(
     ones = np.ones(padded, np.float32)
     elements, operands = np.zeros(kernel, np.int64), np.zeros(kernel, np.int64)
     present = np.zeros(kernel, np.int32)
+    run = np.array([0, 0, vectors], np.int32)
     chosen = np.empty(1 << 14, np.int32)
     neurons, counts = np.empty(64, np.int32), np.empty(64, np.int32)
     found = np.empty(1024, slots.dtype)
     of_image, hits = np.zeros(len(active), np.int64), np.zeros((len(active), 2), np.int64)
     used, total_found, status = 0, 0, FINE
+    products_p, ones_p, run_p, present_p = (
+        products.ctypes.data, ones.ctypes.data, run.ctypes.data, present.ctypes.data,
+    )  # fmt: skip
+    guesses_p, scratch_p = guesses.ctypes.data, scratch.ctypes.data
+    reached_p, reached_bytes = reached.ctypes.data, reached.shape[1]
+    chosen_p = chosen.ctypes.data
 
     for start in range(first, last, block):
         stop = min(start + block, last)
-        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        pairs = list_pairs(active, shape, start, stop, left, right, 0 if pooled else value.ctypes.data, pair_at, pair_channel)
         filled = 0
         for j in range(pairs):
             q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
@@ -410,13 +490,14 @@ def combine(
                 longer = np.empty(2 * len(chosen) + padded, np.int32)
                 longer[:filled] = chosen[:filled]
                 chosen = longer
-            into = chosen.ctypes.data + 4 * filled
+                chosen_p = chosen.ctypes.data
+            into = chosen_p + 4 * filled
             v = 0.0 if pooled else np.float64(value[image, output])
             own = np.float64(bias[channel]) if len(bias) else 0.0
             scale = np.sqrt(squares) if kernel > 16 and squares < 1e76 else 0.0
             count = decide(
-                products.ctypes.data, ones.ctypes.data, vectors, v, pooled, own, choice, theta, scale, guesses,
-                present.ctypes.data, kernel, 1, room, scratch.ctypes.data, into,
+                products_p, ones_p, run_p, 1, 0, vectors, v, pooled, own, choice, theta, scale, guesses_p,
+                present_p, kernel, 1, room, scratch_p, into,
             )  # fmt: skip
             if count < 0:
                 status, count = NOT_FINITE, 0
@@ -429,13 +510,69 @@ def combine(
                     at = element
                     if groups:
                         at = element * tap_stride + channel // per_group * channel_stride
-                    put_byte(reached.ctypes.data + image * reached.shape[1] + marks[operand], at, 1)
+                    put_byte(reached_p + image * reached_bytes + marks[operand], at, 1)
         neurons, counts, found, used, total_found = finish(
             mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
             neurons, counts, found, used, total_found, of_image, hits,
         )  # fmt: skip
-    products[0], scratch[0], ones[0] = 0, 0, 0  # Numba frees an array after its last mention
+    products[0], scratch[0], ones[0], run[0], present[0] = 0, 0, 0, 0, 0  # Numba frees an array after its last mention
     return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
+
+
+@compiled
+def add_two(
+    one, other, value, active, reached, factor, other_factor, one_at, other_at, active_at, choice, theta, first, last
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Choose between the two operands of a plain sum, for the active outputs of images first … last - 1.
+
+    Args:
+        one, other, value: float32 [B, n], operands and result, stored alike.
+        active, reached: uint8 [B, …], masks of the result (from column active_at) and of the operands (from columns
+            one_at and other_at, negative: do not mark).
+        factor, other_factor: float32, of the operands.
+        choice, theta: see `decide`.
+
+    Returns:
+        A status.
+    """
+    size, status = value.shape[1], FINE
+    lone = choice & LONE and 0.5 >= theta
+    for image in range(first, last):
+        base = active.ctypes.data + image * active.shape[1] + active_at
+        goal = reached.ctypes.data + image * reached.shape[1]
+        ones, others = one.ctypes.data + 4 * image * size, other.ctypes.data + 4 * image * size
+        values = value.ctypes.data + 4 * image * size
+        for start in range(0, size, 8):
+            if start + 8 <= size and word_at(base + start, 0) == 0:
+                continue
+            for i in range(start, min(start + 8, size)):
+                if byte_at(base, i) == 0:
+                    continue
+                a, b = float_at(ones, i) * factor, float_at(others, i) * other_factor
+                v = np.float64(float_at(values, i))
+                if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(v)):
+                    status = NOT_FINITE
+                    continue
+                if v < 0:
+                    a, b = -a, -b
+                c, d = np.float64(a), np.float64(b)
+                takes_a, takes_b = False, False
+                target = theta * ((c + d) if choice & SUM else abs(v))
+                largest_alone = lone or (not (target > 0 and max(c, d) > 0) and choice & LARGEST)
+                if largest_alone:
+                    takes_a, takes_b = c >= d, c < d
+                else:
+                    if not target > 0:
+                        target = theta * (max(c, 0.0) + max(d, 0.0))
+                    wanted = target - 1e-12 * target
+                    if wanted > 0:
+                        takes_a = c > 0 and (c >= d or d < wanted)
+                        takes_b = d > 0 and (d > c or c < wanted)
+                if takes_a and one_at >= 0:
+                    put_byte(goal, one_at + i, 1)
+                if takes_b and other_at >= 0:
+                    put_byte(goal, other_at + i, 1)
+    return status
 
 
 @compiled
@@ -456,15 +593,16 @@ def choose(x, active, reached, taps, shape, all_ties, task, slots, mode, sets): 
     found = np.empty(1024, slots.dtype)
     of_image, hits = np.zeros(len(active), np.int64), np.zeros((len(active), 2), np.int64)
     used, total_found, status = 0, 0, FINE
+    x_p, reached_p, reached_bytes = x.ctypes.data, reached.ctypes.data + reached_at, reached.shape[1]
     for start in range(first, last, block):
         stop = min(start + block, last)
-        pairs = list_pairs(active, shape, start, stop, left, right, pair_at, pair_channel)
+        pairs = list_pairs(active, shape, start, stop, left, right, 0, pair_at, pair_channel)
         filled = 0
         for j in range(pairs):
             q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
             image, position = q // positions, q % positions
             source = channel // per_group
-            base = x.ctypes.data + 4 * (image * x.shape[1] + source * x_channel)
+            base = x_p + 4 * (image * x.shape[1] + source * x_channel)
             begins[j] = filled
             best = -np.inf
             for t in range(kernel):
@@ -483,8 +621,7 @@ def choose(x, active, reached, taps, shape, all_ties, task, slots, mode, sets): 
             if reached_at >= 0:
                 for i in range(begins[j], filled):
                     tap = np.int64(taps[position, chosen[i]])
-                    at = image * reached.shape[1] + reached_at + tap * tap_stride + source * channel_stride
-                    put_byte(reached.ctypes.data, at, 1)
+                    put_byte(reached_p + image * reached_bytes, tap * tap_stride + source * channel_stride, 1)
         neurons, counts, found, used, total_found = finish(
             mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
             neurons, counts, found, used, total_found, of_image, hits,

@@ -11,13 +11,16 @@ import numpy as np
 from numba import njit
 
 from effpath.kernels.vector import (
+    bits_float,
     cut,
     float_at,
+    float_bits,
     int_at,
     largest,
     put_float,
     put_int,
     scan,
+    sum_above,
     trailing_zeros,
     word_at,
 )
@@ -29,15 +32,18 @@ UNSURE = 1 << 62
 
 
 @compiled
-def gather(x: int, w: int, vectors: int, flip: int, masks: int, values: int, index: int) -> tuple[int, float]:
-    """Collect the contributions whose bit is set: values, indices, their number and float64 sum."""
+def gather(x, w, offsets, vectors, flip, masks, values, index):  # type: ignore[no-untyped-def]
+    """Collect the contributions whose bit is set: values, indices, their number and float64 sum.
+
+    The input of candidate k lies ``offsets[k]`` floats behind x (int32; address 0: k itself).
+    """
     count, found = 0, 0.0
     for word in range((vectors + 3) >> 2):
         bits = word_at(masks, word)
         while bits != 0:
             k = (word << 6) + trailing_zeros(bits)
             bits &= bits - 1
-            c = float_at(x, k) * float_at(w, k)
+            c = float_at(x, int_at(offsets, k) if offsets != 0 else k) * float_at(w, k)
             c = -c if flip else c
             put_float(values, count, c)
             put_int(index, count, k)
@@ -70,56 +76,50 @@ def settle_exactly(values: int, count: int, wanted: float, bias: float) -> tuple
 
 
 @compiled
-def settle_many(values: int, count: int, wanted: float, bias: float, work: int, at: int) -> tuple[float, int]:
+def settle_many(values, count, total, wanted, bias, work, at):  # type: ignore[no-untyped-def]
     """Choose among any number of candidates by halving: the last chosen (value, position), (inf, -1) for none.
 
-    ``work`` and ``at`` have room for all of them.
+    ``total`` is their sum; ``work`` and ``at`` have room for all of them and a vector more.
     """
     for i in range(count):
         put_float(work, i, float_at(values, i))
         put_int(at, i, i)
-    m, base, waiting = count, 0.0, bias
+    m, base, waiting, rest = count, 0.0, bias, total
     while m > RANKED:
-        mean = 0.0
-        for i in range(m):
-            mean += np.float64(float_at(work, i))
-        pivot = np.float32(mean / m)
-        above, larger = 0.0, 0
-        for i in range(m):
-            c = float_at(work, i)
-            if c > pivot:
-                above += np.float64(c)
-                larger += 1
-        if larger == 0 or larger == m:
-            return settle_exactly(values, count, wanted, bias)
+        for i in range(m, ((m + 15) >> 4) << 4):
+            put_float(work, i, np.float32(0))
+        pivot = np.float32(rest / m)
+        above = sum_above(work, (m + 15) >> 4, pivot)
         bias_above = waiting > np.float64(pivot)
         reached = base + above + (waiting if bias_above else 0.0)
         if abs(reached - wanted) <= MARGIN * (wanted + reached):
             return settle_exactly(values, count, wanted, bias)
         keep_larger = reached > wanted
-        if not keep_larger:
-            base = reached
         if bias_above != keep_larger:
             waiting = 0.0
         kept = 0
-        for i in range(m):
+        for i in range(m):  # without a branch: which side a value falls on cannot be predicted
             c = float_at(work, i)
-            if (c > pivot) == keep_larger:
-                put_float(work, kept, c)
-                put_int(at, kept, int_at(at, i))
-                kept += 1
+            put_float(work, kept, c)
+            put_int(at, kept, int_at(at, i))
+            kept += 1 if (c > pivot) == keep_larger else 0
+        if kept == m or kept == 0:
+            return settle_exactly(values, count, wanted, bias)
+        rest = above if keep_larger else rest - above
+        if not keep_larger:
+            base = reached
         m = kept
     bits = cut(work, m, wanted, base, waiting)
     if bits & UNSURE:
         return settle_exactly(values, count, wanted, bias)
     last_value, last = np.inf, -1
     if bits == 0:  # all that was put aside is chosen: what is larger than the rest
-        rest = 0.0
+        top = 0.0
         for i in range(m):
-            rest = max(rest, np.float64(float_at(work, i)))
+            top = max(top, np.float64(float_at(work, i)))
         for i in range(count):
             c = np.float64(float_at(values, i))
-            if c > rest and c <= last_value:
+            if c > top and c <= last_value:
                 last_value, last = c, i
         return last_value, last
     for i in range(m):
@@ -131,9 +131,7 @@ def settle_many(values: int, count: int, wanted: float, bias: float, work: int, 
 
 
 @compiled
-def settle(
-    values: int, index: int, count: int, wanted: float, bias: float, work: int, at: int, chosen: int
-) -> tuple[int, float]:
+def settle(values, index, count, total, wanted, bias, work, at, chosen):  # type: ignore[no-untyped-def]
     """Write the chosen candidates' indices, ascending; their number and the smallest chosen value (0 if none)."""
     if count == 0:
         return 0, 0.0
@@ -150,7 +148,7 @@ def settle(
             return taken, (smallest if taken else 0.0)
         last_value, last = settle_exactly(values, count, wanted, bias)
     else:
-        last_value, last = settle_many(values, count, wanted, bias, work, at)
+        last_value, last = settle_many(values, count, total, wanted, bias, work, at)
     for i in range(count):
         c = np.float64(float_at(values, i))
         if c > last_value or (c == last_value and i <= last):
@@ -160,44 +158,35 @@ def settle(
 
 
 @compiled
-def pick(
-    x: int,
-    w: int,
-    vectors: int,
-    flip: int,
-    wanted: float,
-    bias: float,
-    tau: float,
-    masks: int,
-    values: int,
-    index: int,
-    work: int,
-    at: int,
-    chosen: int,
-) -> tuple[int, float]:
+def pick(x, w, runs, run_count, offsets, vectors, flip, wanted, bias, tau, room, scratch, chosen):  # type: ignore[no-untyped-def]
     """Choose the smallest set of contributions x·w that reaches ``wanted``; all positive ones if none does.
 
     Args:
-        x, w: padded rows of ``vectors`` vectors.
+        x, w, runs, run_count: a row, see `effpath.kernels.vector`.
+        offsets: see `gather`.
+        vectors: of the weights' row.
         flip: 1 where the signs are to be turned.
         wanted: the target less its tolerance, positive.
         bias: ranked among the contributions where it is positive.
         tau: guess of the smallest chosen value; changes the time, never the result.
-        masks, values, index, work, at: scratch of a whole row.
+        room, scratch: five arrays of ``room`` 4-byte elements, more than a row has; the first is zero where the
+            runs leave gaps.
         chosen: where the indices go, ascending.
 
     Returns:
         Their number, and the smallest chosen value (0 where it says nothing about tau).
     """
+    masks, values, index = scratch, scratch + 4 * room, scratch + 8 * room
+    work, at = scratch + 12 * room, scratch + 16 * room
     tries = 0
     while True:
-        approximate = np.float64(scan(x, w, vectors, flip, np.float32(tau), masks))
+        approximate = np.float64(scan(x, w, runs, run_count, flip, np.float32(tau), masks))
         own = bias if bias > tau else 0.0
         if tau > 0 and approximate + own < wanted * 0.999999:
             tries += 1
             tau = np.float64(np.float32(tau * 0.4)) if tries < 3 else 0.0
             continue
-        count, exact = gather(x, w, vectors, flip, masks, values, index)
+        count, exact = gather(x, w, offsets, vectors, flip, masks, values, index)
         if tau > 0 and exact + own < wanted * (1 + MARGIN):
             tries += 1
             tau = np.float64(np.float32(tau * 0.4)) if tries < 3 else 0.0
@@ -207,34 +196,29 @@ def pick(
         for i in range(count):
             put_int(chosen, i, int_at(index, i))
         return count, 0.0
-    return settle(values, index, count, wanted, bias, work, at, chosen)
+    return settle(values, index, count, exact, wanted, bias, work, at, chosen)
 
 
 @compiled
-def first_equal(x: int, w: int, vectors: int, flip: int, value: float) -> int:
-    """Lowest index of a contribution of this value; -1 if there is none."""
-    for k in range(vectors * 16):
-        c = float_at(x, k) * float_at(w, k)
-        c = -c if flip else c
-        if c == value:
-            return k
-    return -1
-
-
-@compiled
-def pick_largest(x: int, w: int, vectors: int, flip: int, taps: int, span: int, count: int) -> int:
+def pick_largest(x, w, runs, run_count, offsets, vectors, flip, taps, span, count, masks):  # type: ignore[no-untyped-def]
     """Index of the largest contribution that is not padding, ties to the lower; -1 where all are padding.
 
     ``taps`` are the int32 input positions of the row's taps, negative for padding, ``span`` candidates each.
     """
-    top = np.float64(largest(x, w, vectors, flip))
+    top = largest(x, w, runs, run_count, flip)
     if top > 0:
-        return first_equal(x, w, vectors, flip, top)
-    best, found = -np.inf, -1
-    for k in range(count):
-        if int_at(taps, k // span) >= 0:
-            c = float_at(x, k) * float_at(w, k)
-            c = -c if flip else c
-            if found < 0 or np.float64(c) > best:
-                best, found = np.float64(c), k
+        below = bits_float(float_bits(top) - 1)
+        scan(x, w, runs, run_count, flip, below, masks)
+        for word in range((vectors + 3) >> 2):
+            bits = word_at(masks, word)
+            if bits != 0:
+                return (word << 6) + trailing_zeros(bits)
+    best, found = np.float32(-np.inf), -1
+    for t in range(count // span):
+        if int_at(taps, t) >= 0:
+            for k in range(t * span, (t + 1) * span):
+                c = float_at(x, int_at(offsets, k) if offsets != 0 else k) * float_at(w, k)
+                c = -c if flip else c
+                if found < 0 or c > best:
+                    best, found = c, k
     return found

@@ -6,7 +6,7 @@ the arrays alive and in bounds. Row lengths are counted in vectors of 16; rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -58,9 +58,9 @@ def _halve(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> Any
     return builder.extract_element(vector, _I32(0))
 
 
-def _products(builder: Any, x: Any, w: Any, index: Any, flip: Any) -> Any:
+def _products(builder: Any, x: Any, w: Any, flip: Any) -> Any:
     """16 contributions, their signs flipped where ``flip`` (a vector of sign bits) says so."""
-    product = builder.fmul(_load(builder, x, index, _V32, 64), _load(builder, w, index, _V32, 64))
+    product = builder.fmul(_load(builder, x, _I64(0), _V32, 64), _load(builder, w, _I64(0), _V32, 64))
     return builder.bitcast(builder.xor(builder.bitcast(product, _VI32), flip), _V32)
 
 
@@ -74,67 +74,120 @@ def _sign_bits(builder: Any, flip: Any) -> Any:
     return _splat(builder, builder.shl(builder.trunc(flip, _I32), _I32(31)))
 
 
-@intrinsic
-def scan(typingctx, x, w, vectors, flip, tau, masks):  # type: ignore[no-untyped-def]
-    """Mark the contributions x·w above tau, one bit each, in uint16 ``masks``; return their float32 sum."""
-    signature = types.float32(types.int64, types.int64, types.int64, types.int64, types.float32, types.int64)
+def _over_runs(builder: Any, row: Sequence[Any], step: Callable[[Any, Any, Any, int], None]) -> None:
+    """Visit the vectors of a row: ``step(x address, w address, index of the vector, which of four)``.
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        x, w, vectors, flip, tau, masks = args
-        flips, cut = _sign_bits(builder, flip), _splat(builder, tau)
-        sums = [_variable(builder, _constant(_V32, 0.0)) for _ in range(4)]
+    ``row`` is x, w, and the runs that the inputs are read in: their address and number. A run is three int32:
+    index of its first vector, offset of its inputs from x in floats, number of vectors.
+    """
+    x, w, runs, count = row
+    with cgutils.for_range(builder, count) as run:
+        at = builder.mul(run.index, _I64(3))
+        first, offset, vectors = (
+            builder.sext(_load(builder, runs, builder.add(at, _I64(j)), _I32, 4), _I64) for j in range(3)
+        )
+        inputs = builder.add(x, builder.shl(offset, _I64(2)))
+        weights = builder.add(w, builder.shl(first, _I64(6)))
 
-        def step(index: Any, place: Any) -> None:
-            products = _products(builder, x, w, index, flips)
-            above = builder.fcmp_ordered(">", products, cut)
-            stored = builder.store(builder.bitcast(above, _I16), _at(builder, masks, index, _I16, 2))
-            stored.align = 2
-            old = builder.load(place)
-            builder.store(builder.select(above, builder.fadd(old, products), old), place)
+        def one(index: Any, which: int) -> None:
+            behind = builder.shl(index, _I64(6))
+            step(builder.add(inputs, behind), builder.add(weights, behind), builder.add(first, index), which)
 
         fours = builder.lshr(vectors, _I64(2))
         with cgutils.for_range(builder, fours) as loop:
-            first = builder.shl(loop.index, _I64(2))
-            for j, place in enumerate(sums):
-                step(builder.add(first, _I64(j)), place)
+            begin = builder.shl(loop.index, _I64(2))
+            for j in range(4):
+                one(builder.add(begin, _I64(j)), j)
         with cgutils.for_range(builder, vectors, start=builder.shl(fours, _I64(2))) as loop:
-            step(loop.index, sums[0])
+            one(loop.index, 0)
+
+
+_ROW = (types.int64, types.int64, types.int64, types.int64)  # x, w, runs, their number
+
+
+@intrinsic
+def scan(typingctx, x, w, runs, count, flip, tau, masks):  # type: ignore[no-untyped-def]
+    """Mark the contributions x·w above tau, one bit each, in uint16 ``masks``; return their float32 sum."""
+    signature = types.float32(*_ROW, types.int64, types.float32, types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        flips, above = _sign_bits(builder, args[4]), _splat(builder, args[5])
+        sums = [_variable(builder, _constant(_V32, 0.0)) for _ in range(4)]
+
+        def step(x: Any, w: Any, index: Any, which: int) -> None:
+            products = _products(builder, x, w, flips)
+            marked = builder.fcmp_ordered(">", products, above)
+            stored = builder.store(builder.bitcast(marked, _I16), _at(builder, args[6], index, _I16, 2))
+            stored.align = 2
+            old = builder.load(sums[which])
+            builder.store(builder.select(marked, builder.fadd(old, products), old), sums[which])
+
+        _over_runs(builder, args[:4], step)
         a, b, c, d = (builder.load(place) for place in sums)
         return _halve(builder, builder.fadd(builder.fadd(a, b), builder.fadd(c, d)), builder.fadd)
 
     return signature, generate
 
 
+def _reduction(name: str, kind: Any, result: Any, initial: float, add: Callable[..., Any], doc: str) -> Any:
+    """Make an intrinsic that reduces a row's contributions: lane by lane in ascending order, then halves."""
+
+    def reduce(typingctx, x, w, runs, count, flip):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            flips, place = _sign_bits(builder, args[4]), _variable(builder, _constant(kind, initial))
+
+            def step(x: Any, w: Any, index: Any, which: int) -> None:
+                builder.store(add(builder, builder.load(place), _products(builder, x, w, flips)), place)
+
+            _over_runs(builder, args[:4], step)
+            return _halve(builder, builder.load(place), lambda one, other: add(builder, one, other))
+
+        return result(*_ROW, types.int64), generate
+
+    reduce.__name__, reduce.__doc__ = name, doc
+    return intrinsic(reduce)
+
+
+def _add(builder: Any, one: Any, other: Any) -> Any:
+    wide = other.type == one.type
+    return builder.fadd(one, other if wide else builder.fpext(other, one.type))
+
+
+def _add_positive(builder: Any, one: Any, other: Any) -> Any:
+    if other.type == one.type:
+        return builder.fadd(one, other)
+    kept = builder.select(
+        builder.fcmp_ordered(">", other, _constant(_V32, 0.0)), other, _constant(_V32, 0.0)
+    )
+    return builder.fadd(one, builder.fpext(kept, one.type))
+
+
+def _larger(builder: Any, one: Any, other: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", other, one), other, one)
+
+
+total = _reduction(
+    "total", _V64, types.float64, 0.0, _add,
+    "Float64 sum of all contributions, in the order of `reference.ordered_sum`.",
+)  # fmt: skip
+positive_total = _reduction(
+    "positive_total", _V64, types.float64, 0.0, _add_positive, "Float64 sum of the positive contributions."
+)
+largest = _reduction(
+    "largest", _V32, types.float32, float("-inf"), _larger, "Largest contribution that lies in a run."
+)
+
+
 @intrinsic
-def total(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
-    """Float64 sum of all contributions, in the order of `reference.ordered_sum`: 16 lanes, then halves."""
-    signature = types.float64(types.int64, types.int64, types.int64, types.int64)
+def sum_above(typingctx, values, vectors, pivot):  # type: ignore[no-untyped-def]
+    """Float64 sum of the values above a pivot, which is not negative; rows are padded with zeros."""
+    signature = types.float64(types.int64, types.int64, types.float32)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        x, w, vectors, flip = args
-        flips = _sign_bits(builder, flip)
-        place = _variable(builder, _constant(_V64, 0.0))
-        with cgutils.for_range(builder, vectors) as loop:
-            products = builder.fpext(_products(builder, x, w, loop.index, flips), _V64)
-            builder.store(builder.fadd(builder.load(place), products), place)
-        return _halve(builder, builder.load(place), builder.fadd)
-
-    return signature, generate
-
-
-@intrinsic
-def positive_total(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
-    """Float64 sum of the positive contributions."""
-    signature = types.float64(types.int64, types.int64, types.int64, types.int64)
-
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        x, w, vectors, flip = args
-        flips = _sign_bits(builder, flip)
-        place = _variable(builder, _constant(_V64, 0.0))
-        with cgutils.for_range(builder, vectors) as loop:
-            products = _products(builder, x, w, loop.index, flips)
-            positive = builder.fcmp_ordered(">", products, _constant(_V32, 0.0))
-            kept = builder.select(positive, products, _constant(_V32, 0.0))
+        pivots, place = _splat(builder, args[2]), _variable(builder, _constant(_V64, 0.0))
+        with cgutils.for_range(builder, args[1]) as loop:
+            values = _load(builder, args[0], loop.index, _V32, 64)
+            kept = builder.select(builder.fcmp_ordered(">", values, pivots), values, _constant(_V32, 0.0))
             builder.store(builder.fadd(builder.load(place), builder.fpext(kept, _V64)), place)
         return _halve(builder, builder.load(place), builder.fadd)
 
@@ -142,22 +195,23 @@ def positive_total(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-d
 
 
 @intrinsic
-def largest(typingctx, x, w, vectors, flip):  # type: ignore[no-untyped-def]
-    """Largest contribution, padding's zeros included."""
-    signature = types.float32(types.int64, types.int64, types.int64, types.int64)
+def copy_floats(typingctx, source, target, count):  # type: ignore[no-untyped-def]
+    """Copy float32 elements from one address to another."""
+    signature = types.void(types.int64, types.int64, types.int64)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        x, w, vectors, flip = args
-        flips = _sign_bits(builder, flip)
-        place = _variable(builder, _constant(_V32, float("-inf")))
-
-        def larger(one: Any, other: Any) -> Any:
-            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
-
-        with cgutils.for_range(builder, vectors) as loop:
-            products = _products(builder, x, w, loop.index, flips)
-            builder.store(larger(products, builder.load(place)), place)
-        return _halve(builder, builder.load(place), larger)
+        whole = builder.lshr(args[2], _I64(4))
+        with cgutils.for_range(builder, whole) as loop:
+            stored = builder.store(
+                _load(builder, args[0], loop.index, _V32, 64), _at(builder, args[1], loop.index, _V32, 64)
+            )
+            stored.align = 4
+        with cgutils.for_range(builder, args[2], start=builder.shl(whole, _I64(4))) as loop:
+            stored = builder.store(
+                _load(builder, args[0], loop.index, _F32, 4), _at(builder, args[1], loop.index, _F32, 4)
+            )
+            stored.align = 4
+        return context.get_dummy_value()
 
     return signature, generate
 
@@ -252,6 +306,32 @@ def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
     return signature, generate
 
 
+@intrinsic
+def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of an address that is read soon."""
+    signature = types.void(types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def bits_float(typingctx, bits):  # type: ignore[no-untyped-def]
+    """Float32 of an integer's low 32 bits."""
+    signature = types.float32(types.int64)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(builder.trunc(args[0], _I32), _F32)
+
+    return signature, generate
+
+
 def _reader(name: str, result: Any, kind: Any, bytes_each: int) -> Any:
     def read(typingctx, base, index):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -291,3 +371,4 @@ int_at = _reader("int_at", types.int64, _I32, 4)
 put_float = _writer("put_float", types.float32, _F32, 4)
 put_int = _writer("put_int", types.int64, _I32, 4)
 put_byte = _writer("put_byte", types.int64, ir.IntType(8), 1)
+put_word = _writer("put_word", types.int64, _I64, 8)
