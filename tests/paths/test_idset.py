@@ -135,6 +135,15 @@ def test_random_sets_of_any_two_forms_combine_like_pythons(lengths: list[int]) -
         assert (a & b) <= a <= (a | b)
 
 
+def test_what_one_chunk_holds_never_shows_in_a_later_one() -> None:
+    size = 600 << 16
+    every, first = np.arange(600) * 65536 + 7, np.arange(300) * 65536 + 7
+    one, other = IdSet(every, size=size), IdSet(first, size=size)
+    assert (one & other).ids.tolist() == first.tolist()
+    assert (one - other).ids.tolist() == every[300:].tolist()
+    assert one.intersection_size(other) == 300
+
+
 def test_few_ids_are_kept_as_rows_and_many_as_bits_in_whatever_takes_less_room() -> None:
     few, many = IdSet([1, 5, 9], size=SIZE), IdSet(range(100), size=SIZE)
     assert few.bits is None

@@ -269,16 +269,18 @@ def ids_in_rows(starts: Ids, lows: Lows, ids: Ids, size: int) -> Mask:
 def rows_in_rows(starts: Ids, lows: Lows, other_starts: Ids, other: Lows) -> Mask:
     """Tell for each member of the first set whether it is one of the second."""
     inside = np.zeros(len(lows), np.bool_)
-    present = np.zeros(CHUNK, np.bool_)
+    stamps, stamp = np.zeros(CHUNK, np.uint8), 0  # a new stamp a chunk, so that they are rarely cleared
     for c in range(len(starts) - 1):
         if starts[c] == starts[c + 1]:
             continue
+        stamp += 1
+        if stamp == 256:
+            stamps[:] = 0
+            stamp = 1
         for j in range(other_starts[c], other_starts[c + 1]):
-            present[other[j]] = True
+            stamps[other[j]] = stamp
         for i in range(starts[c], starts[c + 1]):
-            inside[i] = present[lows[i]]
-        for j in range(other_starts[c], other_starts[c + 1]):
-            present[other[j]] = False
+            inside[i] = stamps[lows[i]] == stamp
     return inside
 
 
