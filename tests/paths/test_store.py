@@ -9,6 +9,8 @@ from safetensors.numpy import load_file, save_file
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.errors import FingerprintError, StoreError
+from effpath.paths.idset import IdSet
+from effpath.paths.path import Path
 from effpath.paths.store import read_header
 
 
@@ -43,13 +45,22 @@ def rewrite(file, change, about=None) -> None:
     save_file(arrays, file, {"effpath": json.dumps(header | (about or {}))})
 
 
+def test_sets_kept_as_ids_survive(tmp_path):
+    file = tmp_path / "class_paths.safetensors"
+    header = class_paths().header
+    sets = {key: IdSet([0, 2], size=header.universe("synapses", key)) for key in header.keys("synapses")}
+    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, sets, None)}, counts={})
+    effpath.save_class_paths(tiny, file)
+    assert {name.rpartition("/")[2] for name in load_file(file)} == {"ids"}
+    assert effpath.load_class_paths(file, graph())[4] == tiny[4]
+
+
 @pytest.mark.parametrize("counts", [True, False])
-def test_sets_of_either_form_survive(tmp_path, counts):
+def test_sets_kept_as_rows_and_as_bits_survive(tmp_path, counts):
     file = tmp_path / "class_paths.safetensors"
     built = effpath.build_class_paths(graph(), data().train_images[:300], data().train_labels[:300], counts=counts)
     sets = [s for label in built.classes for level in built.levels for s in built[label].sets(level).values()]
-    assert any(s.bits is not None for s in sets)
-    assert any(s.rows is not None for s in sets)
+    assert {name for s in sets for name in s.arrays} == {"starts", "lows", "bits"}
     effpath.save_class_paths(built, file)
     opened = effpath.load_class_paths(file, graph())
     assert all(opened[label] == built[label] for label in built.classes)

@@ -296,14 +296,14 @@ def rows_in_bits(starts: Ids, lows: Lows, words: Words) -> Mask:
 
 
 @compiled
-def choose_rows(starts: Ids, lows: Lows, chosen: Mask, wanted: bool) -> Rows:
-    """Keep the members whose ``chosen`` is as wanted."""
+def choose_rows(starts: Ids, lows: Lows, chosen: Mask) -> Rows:
+    """Keep the members that are chosen."""
     made_starts, made = np.zeros(len(starts), np.int64), np.empty(len(lows) + 1, np.uint16)
     at = 0
     for c in range(len(starts) - 1):
         for i in range(starts[c], starts[c + 1]):
-            made[at] = lows[i]  # overwritten by the next one where this one is not wanted
-            at += chosen[i] == wanted
+            made[at] = lows[i]  # overwritten by the next one where this one is not chosen
+            at += chosen[i]
         made_starts[c + 1] = at
     return made_starts, made[:at].copy()
 

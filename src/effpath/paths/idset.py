@@ -1,4 +1,4 @@
-"""A set of ids below a known size, as rows or as bits, whichever is smaller; it behaves like Python's set."""
+"""A set of ids below a known size, as ids, rows or bits, whichever is smallest; it behaves like Python's set."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ PIECE = 1 << 16  # ids turned into Python's integers at a time
 class IdSet:
     """An immutable set of integers in [0, size).
 
-    Kept as rows (ids in chunks of 2^16, two bytes an id) or as one bit an id of the universe, whichever takes
-    fewer bytes. Sets that are equal are kept alike. No operation takes memory beyond a few bytes a member or a
-    bit an id of the universe, whichever its operands already take. The loops are compiled at their first use.
+    Kept in the form that takes the fewest bytes: sorted ids (8 bytes an id), rows (2 bytes an id, 8 a chunk of
+    2^16 of the universe), or bits (one bit an id of the universe). Sets that are equal are kept alike. What an
+    operation takes beside its result is no more than its operands as rows or bits. Loops are compiled at their
+    first use.
 
     Example:
         >>> a, b = IdSet([1, 2, 5], size=8), IdSet([2, 3], size=8)
@@ -34,14 +35,17 @@ class IdSet:
         ([1, 2, 3, 5], [2], [1, 5], 0.25, True)
     """
 
-    __slots__ = ("_length", "_rows", "_words", "size")
+    __slots__ = ("_ids", "_length", "_rows", "_words", "size")
 
     def __init__(self, ids: Iterable[int] | Ids = (), *, size: int) -> None:
         """Make a set of the ids, in any order, repeated or not; OptionError where one is outside [0, size)."""
         given: Any = ids if isinstance(ids, np.ndarray) else list(ids)
         array = flat(given)
         check_range(array, size)
-        if _rows_are_smaller(len(array), size):
+        form = _smallest(len(array), size)
+        if form == "ids":
+            self._keep_ids(np.unique(array), size)
+        elif form == "rows":
             starts, lows, _ = loops().group(array, np.empty(0, np.uint32), chunks_of(size))
             self._keep_rows(loops().sort_rows(starts, lows), size)
         else:
@@ -49,23 +53,51 @@ class IdSet:
             loops().set_bits(words, array)
             self._keep_words(words, size)
 
-    def _keep_rows(self, rows: tuple[Ids, Lows], size: int) -> None:
-        """Hold rows, as bits where those are smaller."""
-        self.size, self._length = size, len(rows[1])
+    def _keep_ids(self, ids: Ids, size: int) -> None:
+        """Hold sorted ids in the smallest form."""
+        self.size, self._length = size, len(ids)
+        self._ids: Ids | None = None
         self._rows: tuple[Ids, Lows] | None = None
         self._words: Words | None = None
-        if _rows_are_smaller(len(rows[1]), size):
+        form = _smallest(len(ids), size)
+        if form == "ids":
+            self._ids = ids
+        elif form == "rows":
+            self._rows = loops().rows_of_sorted(ids, chunks_of(size))
+        else:
+            self._words = _no_bits(size)
+            loops().set_bits(self._words, ids)
+
+    def _keep_rows(self, rows: tuple[Ids, Lows], size: int) -> None:
+        """Hold rows in the smallest form."""
+        self.size, self._length = size, len(rows[1])
+        self._ids, self._rows, self._words = None, None, None
+        form = _smallest(self._length, size)
+        if form == "ids":
+            self._ids = loops().ids_of_rows(*rows)
+        elif form == "rows":
             self._rows = rows
         else:
             self._words = _no_bits(size)
             loops().write_rows(self._words, *rows, True)
 
     def _keep_words(self, words: Words, size: int) -> None:
-        """Hold bits, as rows where those are smaller."""
+        """Hold bits in the smallest form."""
         self.size, self._length = size, int(loops().count_bits(words, words))
-        self._rows, self._words = None, words
-        if _rows_are_smaller(self._length, size):
-            self._rows, self._words = loops().rows_of_bits(words, self._length, chunks_of(size)), None
+        self._ids, self._rows, self._words = None, None, None
+        form = _smallest(self._length, size)
+        if form == "ids":
+            self._ids = loops().ids_of_bits(words, self._length)
+        elif form == "rows":
+            self._rows = loops().rows_of_bits(words, self._length, chunks_of(size))
+        else:
+            self._words = words
+
+    @classmethod
+    def _of_ids(cls, ids: Ids, size: int) -> IdSet:
+        made = cls.__new__(cls)
+        made._keep_ids(ids, size)
+        return made
 
     @classmethod
     def _of_rows(cls, rows: tuple[Ids, Lows], size: int) -> IdSet:
@@ -87,11 +119,9 @@ class IdSet:
             raise OptionError("wanted ids that are sorted and unique; give others to IdSet(ids, size=…)")
         if len(array) and (array[0] < 0 or array[-1] >= size):
             raise OptionError(f"ids must lie in [0, {size}), got {array[0]} … {array[-1]}")
-        if _rows_are_smaller(len(array), size):
-            return cls._of_rows(loops().rows_of_sorted(array, chunks_of(size)), size)
-        words = _no_bits(size)
-        loops().set_bits(words, array)
-        return cls._of_words(words, size)
+        if np.may_share_memory(array, ids) and _smallest(len(array), size) == "ids":
+            array = array.copy()  # what is held must neither change nor keep a larger array alive
+        return cls._of_ids(array, size)
 
     @classmethod
     def from_mask(cls, mask: Mask) -> IdSet:
@@ -126,6 +156,8 @@ class IdSet:
     @property
     def ids(self) -> Ids:
         """All ids, sorted, int64."""
+        if self._ids is not None:
+            return self._ids
         found: Ids
         if self._rows is not None:
             found = loops().ids_of_rows(*self._rows)
@@ -137,22 +169,37 @@ class IdSet:
     def rows(self) -> tuple[Ids, Lows] | None:
         """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], or None where the set is kept as bits.
 
-        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending.
+        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending. Made anew at each call where the
+        set is kept as ids.
         """
+        return None if self._words is not None else self._as_rows()
+
+    def _as_rows(self) -> tuple[Ids, Lows]:
+        if self._ids is not None:
+            made: tuple[Ids, Lows] = loops().rows_of_sorted(self._ids, chunks_of(self.size))
+            return made
+        assert self._rows is not None
         return self._rows
 
     @property
     def bits(self) -> Bits | None:
-        """The packed bits, lowest first, uint8 [⌈size / 8⌉], or None where the set is kept as rows."""
+        """The packed bits, lowest first, uint8 [⌈size / 8⌉], or None where the set is not kept as bits."""
         return None if self._words is None else self._words.view(np.uint8)[: (self.size + 7) // 8]
 
-    def _arrays(self) -> tuple[NDArray[Any], ...]:
-        return self._rows if self._rows is not None else (self._words,)  # type: ignore[return-value]
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept, by name: ids, or starts and lows, or bits."""
+        if self._ids is not None:
+            return {"ids": self._ids}
+        if self._rows is not None:
+            return dict(zip(("starts", "lows"), self._rows, strict=True))
+        assert self.bits is not None
+        return {"bits": self.bits}
 
     @property
     def nbytes(self) -> int:
         """Memory of the set in bytes."""
-        return sum(array.nbytes for array in self._arrays())
+        return sum(array.nbytes for array in self.arrays.values())
 
     def mask(self) -> Mask:
         """Return bool [size], true at the members: a byte an id of the universe, so for small ones only."""
@@ -164,22 +211,26 @@ class IdSet:
         """Tell for each id, any integer, whether it is a member: bool of the shape of ``ids``."""
         asked = flat(ids)
         inside: Mask
-        if self._rows is not None:
+        if self._ids is not None:
+            inside = np.zeros(len(asked), dtype=bool)
+            if len(self):
+                at = np.searchsorted(self._ids, asked)
+                inside = self._ids[np.minimum(at, len(self) - 1)] == asked
+        elif self._rows is not None:
             inside = loops().ids_in_rows(*self._rows, asked, self.size)
         else:
             inside = loops().ids_in_bits(self._words, asked, self.size)
         return inside.reshape(np.shape(ids))
 
     def _inside(self, other: IdSet) -> Mask:
-        """Tell for each member of this set, which is kept as rows, whether it is one of the other."""
-        assert self._rows is not None
+        """Tell for each member of this set, which is not kept as bits, whether it is one of the other."""
         inside: Mask
-        if other._rows is None:
-            inside = loops().rows_in_bits(*self._rows, other._words)
-        elif len(self) * SKEW < len(other):
-            inside = other.contains(self.ids)
+        if self._ids is not None or len(self) * SKEW < len(other):
+            return other.contains(self.ids)
+        if other._words is not None:
+            inside = loops().rows_in_bits(*self._as_rows(), other._words)
         else:
-            inside = loops().rows_in_rows(*self._rows, *other._rows)
+            inside = loops().rows_in_rows(*self._as_rows(), *other._as_rows())
         return inside
 
     def jaccard(self, other: IdSet) -> float:
@@ -203,15 +254,13 @@ class IdSet:
     def __or__(self, other: IdSet) -> IdSet:
         """Union."""
         self._same_size(other)
-        if self._rows is not None and other._rows is not None:
-            return IdSet._of_rows(loops().unite_rows(*self._rows, *other._rows), self.size)
         if self._words is not None and other._words is not None:
             return IdSet._of_words(self._words | other._words, self.size)
         few, many = sorted((self, other), key=len)
-        assert few._rows is not None
-        assert many._words is not None
+        if many._words is None:
+            return IdSet._of_rows(loops().unite_rows(*few._as_rows(), *many._as_rows()), self.size)
         words = many._words.copy()
-        loops().write_rows(words, *few._rows, True)
+        loops().write_rows(words, *few._as_rows(), True)
         return IdSet._of_words(words, self.size)
 
     def __and__(self, other: IdSet) -> IdSet:
@@ -220,21 +269,24 @@ class IdSet:
         if self._words is not None and other._words is not None:
             return IdSet._of_words(self._words & other._words, self.size)
         few, many = sorted((self, other), key=len)
-        assert few._rows is not None
-        return IdSet._of_rows(loops().choose_rows(*few._rows, few._inside(many), True), self.size)
+        return few._chosen(few._inside(many))
 
     def __sub__(self, other: IdSet) -> IdSet:
         """Difference."""
         self._same_size(other)
-        if self._rows is not None:
-            return IdSet._of_rows(loops().choose_rows(*self._rows, self._inside(other), False), self.size)
-        assert self._words is not None
+        if self._words is None:
+            return self._chosen(~self._inside(other))
         if other._words is not None:
             return IdSet._of_words(self._words & ~other._words, self.size)
-        assert other._rows is not None
         words = self._words.copy()
-        loops().write_rows(words, *other._rows, False)
+        loops().write_rows(words, *other._as_rows(), False)
         return IdSet._of_words(words, self.size)
+
+    def _chosen(self, chosen: Mask) -> IdSet:
+        """Keep some of the members of this set, which is not kept as bits."""
+        if self._ids is not None:
+            return IdSet._of_ids(self._ids[chosen], self.size)
+        return IdSet._of_rows(loops().choose_rows(*self._as_rows(), chosen), self.size)
 
     def __len__(self) -> int:
         """Number of members."""
@@ -262,15 +314,15 @@ class IdSet:
             return NotImplemented
         if self.size != other.size or len(self) != len(other):
             return False
-        return all(map(np.array_equal, self._arrays(), other._arrays()))
+        return all(map(np.array_equal, self.arrays.values(), other.arrays.values()))
 
     def __hash__(self) -> int:
         """Consistent with equality."""
-        return hash((self.size, *(array.tobytes() for array in self._arrays())))
+        return hash((self.size, *(array.tobytes() for array in self.arrays.values())))
 
     def __repr__(self) -> str:
         """Length, universe and form."""
-        return f"IdSet({len(self)} of {self.size}, {'bits' if self._words is not None else 'rows'})"
+        return f"IdSet({len(self)} of {self.size}, {_smallest(len(self), self.size)})"
 
 
 def flat(ids: Any) -> Ids:
@@ -289,9 +341,10 @@ def chunks_of(size: int) -> int:
     return -(-size >> CHUNK_BITS)
 
 
-def _rows_are_smaller(length: int, size: int) -> bool:
-    """Tell whether so many ids take no more bytes as rows than as bits."""
-    return 8 * (chunks_of(size) + 1) + 2 * length <= 8 * (-(-size // 64))
+def _smallest(length: int, size: int) -> str:
+    """Return the form that takes the fewest bytes: ids, rows, bits; in this order as sets grow."""
+    taken = {"ids": 8 * length, "rows": 2 * length + 8 * (chunks_of(size) + 1), "bits": -(-size // 8)}
+    return min(taken, key=lambda form: taken[form])
 
 
 def _no_bits(size: int) -> Words:

@@ -22,7 +22,7 @@ from effpath.paths.tally import Counts
 from effpath.rules.plan import Level, plan_for
 
 FORMAT = "effpath-class-paths-2"
-READABLE = ("effpath-class-paths-1", FORMAT)  # the first kept sets as ids int64 or bits, and counts as uint32
+READABLE = ("effpath-class-paths-1", FORMAT)  # the first knew no rows, and kept counts as uint32
 
 
 def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
@@ -37,7 +37,7 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
         for level in class_paths.levels:
             for key, ids in path.sets(level).items():
                 name = f"{label}/{level}/{key}"
-                arrays |= {f"{name}/{kind}": array for kind, array in _arrays(ids).items()}
+                arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
                     arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key][1])
     about = {
@@ -54,14 +54,6 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)}))
-
-
-def _arrays(ids: IdSet) -> dict[str, NDArray[Any]]:
-    """Return a set's own arrays by the names they have in a file: starts and lows, or bits."""
-    if ids.rows is not None:
-        return dict(zip(("starts", "lows"), ids.rows, strict=True))
-    assert ids.bits is not None
-    return {"bits": ids.bits}
 
 
 def _narrow(counts: Counts) -> NDArray[Any]:
