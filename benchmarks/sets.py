@@ -399,7 +399,8 @@ def run(case: str, cache: Path | None, images: Sequence[int], repeats: int, file
 
 def table(found: dict[str, Any]) -> str:
     """Return the rows as Markdown: bytes of the second operand, times in ms."""
-    heads = ["set", "MB", "build", "∪", "|∩|", "Jaccard", "10⁵ in", "10⁶ in", "shuffled", "iterate", "save, load"]
+    heads = ["set", "MB", "build", "union", "size of ∩", "Jaccard", "10⁵ in", "10⁶ in", "shuffled"]
+    heads += ["iterate", "save, load"]
     lines = []
     cases: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in found["rows"]:
@@ -419,7 +420,9 @@ def table(found: dict[str, Any]) -> str:
     machine, versions = found["machine"], found["versions"]
     lines.append(
         f"\n{machine['processor']}, {machine['cores']} cores, one thread, process time in ms, medians of "
-        f"{found['repeats']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+        f"{found['repeats']} (3 above {LONG} s); "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + "."
     )
     return "\n".join(lines).strip()
 
