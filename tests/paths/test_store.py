@@ -1,10 +1,16 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.errors import FingerprintError, StoreError
+from effpath.paths.idset import IdSet
+from effpath.paths.path import Path
 from effpath.paths.store import read_header
 
 
@@ -31,13 +37,118 @@ def test_saved_class_paths_open_as_they_were(tmp_path):
     np.testing.assert_array_equal(opened.similarity(paths), before.similarity(paths))
 
 
-def test_sets_kept_as_bits_survive_too(tmp_path):
+def rewrite(file, change, about=None) -> None:
+    """Let ``change`` edit the arrays of a class-path file."""
+    header = read_header(file)
+    arrays = load_file(file)
+    change(arrays)
+    save_file(arrays, file, {"effpath": json.dumps(header | (about or {}))})
+
+
+def test_sets_kept_as_ids_survive(tmp_path):
     file = tmp_path / "class_paths.safetensors"
-    built = effpath.build_class_paths(graph(), data().train_images[:300], data().train_labels[:300], counts=False)
-    assert any(s.bits is not None for s in built[0].synapses.values())
+    header = class_paths().header
+    sets = {key: IdSet([0, 2], size=header.universe("synapses", key)) for key in header.keys("synapses")}
+    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, sets, None)}, counts={})
+    effpath.save_class_paths(tiny, file)
+    assert {name.rpartition("/")[2] for name in load_file(file)} == {"ids"}
+    assert effpath.load_class_paths(file, graph())[4] == tiny[4]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_sets_kept_as_rows_and_as_bits_survive(tmp_path, counts):
+    file = tmp_path / "class_paths.safetensors"
+    built = effpath.build_class_paths(graph(), data().train_images[:300], data().train_labels[:300], counts=counts)
+    sets = [s for label in built.classes for level in built.levels for s in built[label].sets(level).values()]
+    assert {name for s in sets for name in s.arrays} == {"starts", "lows", "bits"}
     effpath.save_class_paths(built, file)
     opened = effpath.load_class_paths(file, graph())
     assert all(opened[label] == built[label] for label in built.classes)
+    assert bool(opened.counts) == counts
+
+
+def test_files_of_the_first_format_still_open(tmp_path):
+    file = tmp_path / "class_paths.safetensors"
+    for class_path, counted in ((class_paths(), True), (replace(class_paths(), counts={}), False)):
+        effpath.save_class_paths(class_path, file)
+
+        def as_in_the_first_format(arrays, class_path=class_path, counted=counted):
+            arrays.clear()
+            for label in class_path.classes:
+                for level in class_path.levels:
+                    for key, ids in class_path[label].sets(level).items():
+                        name = f"{label}/{level}/{key}"
+                        if counted:
+                            ids_of, counts = class_path.counts[label][level][key]
+                            arrays[f"{name}/ids"], arrays[f"{name}/counts"] = ids_of, counts.astype(np.uint32)
+                        elif 8 * len(ids) > (ids.size + 7) // 8:
+                            arrays[f"{name}/bits"] = np.packbits(ids.mask(), bitorder="little")
+                        else:
+                            arrays[f"{name}/ids"] = ids.ids
+
+        rewrite(file, as_in_the_first_format, {"format": "effpath-class-paths-1"})
+        opened = effpath.load_class_paths(file, graph())
+        assert all(opened[label] == class_path[label] for label in class_path.classes)
+        assert bool(opened.counts) == counted
+        for label in opened.counts:
+            for level in opened.levels:
+                for key, (ids, counts) in class_path.counts[label][level].items():
+                    np.testing.assert_array_equal(opened.counts[label][level][key][0], ids)
+                    np.testing.assert_array_equal(opened.counts[label][level][key][1], counts)
+
+
+def test_counts_take_two_bytes_in_the_file_until_one_needs_four(tmp_path):
+    file = tmp_path / "class_paths.safetensors"
+    effpath.save_class_paths(class_paths(), file)
+    assert {a.dtype for name, a in load_file(file).items() if name.endswith("/counts")} == {np.dtype(np.uint16)}
+    big = 65536
+    counts = {
+        label: {
+            level: {key: (ids, uses + np.uint32(big)) for key, (ids, uses) in sets.items()}
+            for level, sets in levels.items()
+        }
+        for label, levels in class_paths().counts.items()
+    }
+    effpath.save_class_paths(replace(class_paths(), counts=counts), file)
+    opened = effpath.load_class_paths(file, graph())
+    for level, sets in counts[3].items():
+        for key, (_, uses) in sets.items():
+            np.testing.assert_array_equal(opened.counts[3][level][key][1], uses)
+
+
+def longest(arrays, kind: str) -> str:
+    return max((name for name in arrays if name.endswith(f"/{kind}")), key=lambda name: len(arrays[name]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("bits", lambda a: a[:-1], "bytes of bits"),
+        ("bits", lambda a: a.astype(np.int64), "wanted uint8"),
+        ("lows", lambda a: a[:-1], "ascending starts"),
+        ("lows", lambda a: a[::-1].copy(), "ascend within each chunk"),
+        ("lows", lambda a: a.astype(np.float32), "wanted uint16"),
+        ("lows", lambda a: a[None], "wanted uint16"),
+        ("lows", lambda a: None, "does not contain tensor"),
+        ("starts", lambda a: a[:-1], "ascending starts"),
+        ("starts", lambda a: None, "does not contain tensor"),
+        ("counts", lambda a: a[:-1], "one count for each"),
+        ("counts", lambda a: None, "does not contain tensor"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_an_error_that_names_them(tmp_path, kind, change, said):
+    file = tmp_path / "class_paths.safetensors"
+    effpath.save_class_paths(class_paths(), file)
+
+    def damage(arrays):
+        name = longest(arrays, kind)
+        changed = change(arrays.pop(name))
+        if changed is not None:
+            arrays[name] = changed
+
+    rewrite(file, damage)
+    with pytest.raises(StoreError, match=rf"cannot read the set \d/.*class_paths\.safetensors.*{said}"):
+        effpath.load_class_paths(file, graph())
 
 
 def test_the_header_tells_the_provenance_without_the_network(tmp_path):
@@ -77,10 +188,8 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path, keep):
 def test_a_missing_or_foreign_file_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="found no file"):
         effpath.load_class_paths(tmp_path / "none", graph())
-    from safetensors.numpy import save_file
-
     save_file({"a": np.zeros(2)}, tmp_path / "foreign")
-    with pytest.raises(StoreError, match="wanted a file of format effpath-class-paths-1"):
+    with pytest.raises(StoreError, match="wanted a file of format effpath-class-paths-1 or effpath-class-paths-2"):
         effpath.load_class_paths(tmp_path / "foreign", graph())
 
 

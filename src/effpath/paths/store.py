@@ -12,15 +12,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from effpath.cache import atomic_write
-from effpath.errors import FingerprintError, StoreError
+from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
 from effpath.paths.class_paths import ClassPaths, Counted
-from effpath.paths.idset import IdSet
+from effpath.paths.idset import Ids, IdSet
 from effpath.paths.path import Header, Path
+from effpath.paths.tally import Counts
 from effpath.rules.plan import Level, plan_for
 
-FORMAT = "effpath-class-paths-1"
+FORMAT = "effpath-class-paths-2"
+READABLE = ("effpath-class-paths-1", FORMAT)  # the first knew no rows, and kept counts as uint32
 
 
 def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
@@ -35,12 +37,9 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
         for level in class_paths.levels:
             for key, ids in path.sets(level).items():
                 name = f"{label}/{level}/{key}"
+                arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
-                    arrays[f"{name}/ids"], arrays[f"{name}/counts"] = class_paths.counts[label][level][key]
-                elif ids.bits is not None:
-                    arrays[f"{name}/bits"] = ids.bits
-                else:
-                    arrays[f"{name}/ids"] = ids.ids
+                    arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key][1])
     about = {
         "format": FORMAT,
         "fingerprint": header.fingerprint,
@@ -55,6 +54,11 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)}))
+
+
+def _narrow(counts: Counts) -> NDArray[Any]:
+    """Return counts as uint16 where all fit."""
+    return counts.astype(np.uint16) if counts.max(initial=0) < 1 << 16 else counts
 
 
 def read_header(file: str | FilePath) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def read_header(file: str | FilePath) -> dict[str, Any]:
             f"cannot read class paths from {file}: {error}; the file is truncated or damaged, or not a "
             "class-path file: build it again or copy it again"
         ) from error
-    if about.get("format") != FORMAT:
-        raise StoreError(f"wanted a file of format {FORMAT}, got {about.get('format')!r} in {file}")
+    if about.get("format") not in READABLE:
+        raise StoreError(f"wanted a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {file}")
     return dict(about)
 
 
@@ -98,7 +102,7 @@ def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
     paths: dict[int, Path] = {}
     counts: dict[int, Counted] = {}
     with safe_open(file, framework="numpy") as opened:
-        stored = set(opened.keys())
+        stored = _Stored(opened, str(file))
         for label_text, images in about["images"].items():
             label = int(label_text)
             sets: dict[Level, dict[str, IdSet]] = {}
@@ -106,14 +110,10 @@ def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
             for level in about["levels"]:
                 sets[level], counted[level] = {}, {}
                 for key in header.keys(level):
-                    name, size = f"{label}/{level}/{key}", header.universe(level, key)
-                    if f"{name}/bits" in stored:
-                        sets[level][key] = IdSet.from_bits(opened.get_tensor(f"{name}/bits"), size=size)
-                    else:
-                        ids = opened.get_tensor(f"{name}/ids")
-                        sets[level][key] = IdSet(ids, size=size)
-                        if label in about["counted"]:
-                            counted[level][key] = (ids, opened.get_tensor(f"{name}/counts"))
+                    name = f"{label}/{level}/{key}"
+                    sets[level][key] = stored.ids(name, header.universe(level, key))
+                    if label in about["counted"]:
+                        counted[level][key] = stored.counts(name, sets[level][key])
             paths[label] = Path(
                 header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images)
             )
@@ -128,3 +128,44 @@ def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
         tuple(about["names"]),
         about["data"],
     )
+
+
+class _Stored:
+    """The sets and counts of an open file; `StoreError` for arrays that are none."""
+
+    def __init__(self, opened: Any, file: str) -> None:
+        self.opened, self.file, self.names = opened, file, set(opened.keys())
+
+    def ids(self, name: str, size: int) -> IdSet:
+        """Return a set, whichever of the three ways it was written."""
+        try:
+            if f"{name}/bits" in self.names:
+                return IdSet.from_bits(self._array(f"{name}/bits", np.uint8), size=size)
+            if f"{name}/ids" in self.names:
+                return IdSet.from_sorted(self._array(f"{name}/ids", np.int64), size=size)
+            starts, lows = self._array(f"{name}/starts", np.int64), self._array(f"{name}/lows", np.uint16)
+            return IdSet.from_rows(starts, lows, size=size)
+        except OptionError as error:
+            raise self._damaged(name, str(error)) from error
+
+    def counts(self, name: str, ids: IdSet) -> tuple[Ids, Counts]:
+        """Return the ids of a set and their use counts."""
+        counts = self._array(f"{name}/counts", np.uint16, np.uint32)
+        if len(counts) != len(ids):
+            raise self._damaged(name, f"wanted one count for each of {len(ids)} ids, got {len(counts)}")
+        return ids.ids, counts.astype(np.uint32)
+
+    def _array(self, name: str, *types: type[np.integer[Any]]) -> NDArray[Any]:
+        try:
+            array: NDArray[Any] = self.opened.get_tensor(name)
+        except SafetensorError as error:
+            raise self._damaged(name, str(error)) from error
+        if array.ndim != 1 or array.dtype not in types:
+            wanted = " or ".join(t.__name__ for t in types)
+            raise self._damaged(name, f"wanted {wanted} [n], got {array.dtype} {list(array.shape)}")
+        return array
+
+    def _damaged(self, name: str, what: str) -> StoreError:
+        return StoreError(
+            f"cannot read the set {name} from {self.file}: {what}; the file is damaged: build it again"
+        )

@@ -1,13 +1,16 @@
-"""Counting how often each id was used, by one dense array or, for large universes, by merging sorted ids."""
+"""Counting how often each id was used: one counter an id or, for large universes, counted rows of used ids."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.paths.idset import Ids
+from effpath.errors import OptionError
+from effpath.paths.idset import Ids, Lows, check_range, chunks_of, flat, loops
 
 Counts = NDArray[np.uint32]
+ONCE: Counts = np.empty(0, dtype=np.uint32)  # no weights: each id counts once
+WAITING = 1 << 20  # ids, at least, that are gathered before they are merged
 
 
 class Tally:
@@ -16,34 +19,47 @@ class Tally:
     def __init__(self, size: int, *, dense: bool) -> None:
         """Start empty; ``dense`` keeps one counter per id of the universe."""
         self.size = size
-        self._dense = np.zeros(size, dtype=np.uint32) if dense else None
-        self._ids: Ids = np.empty(0, dtype=np.int64)
+        self._dense: Counts | None = np.zeros(size, dtype=np.uint32) if dense else None
+        self._starts: Ids = np.zeros(chunks_of(size) + 1, dtype=np.int64)
+        self._lows: Lows = np.empty(0, dtype=np.uint16)
         self._counts: Counts = np.empty(0, dtype=np.uint32)
-        self._waiting: list[tuple[Ids, Counts]] = []
+        self._waiting: list[Ids] = []
         self._waiting_length = 0
 
     def add(self, ids: Ids, counts: Counts | None = None) -> None:
-        """Count each id once for each time it appears (or as often as ``counts`` says)."""
-        if self._dense is not None:
-            np.add.at(self._dense, ids, np.uint32(1) if counts is None else counts)
-            return
-        own = np.ones(len(ids), dtype=np.uint32) if counts is None else counts
-        self._waiting.append((ids, own))
-        self._waiting_length += len(ids)
-        if self._waiting_length > max(len(self._ids), 1 << 20):  # so that all merges together cost n·log n
-            self._merge()
+        """Count each id once for each time it appears (or as often as ``counts`` says).
 
-    def _merge(self) -> None:
-        ids = np.concatenate([self._ids, *(ids for ids, _ in self._waiting)])
-        counts = np.concatenate([self._counts, *(counts for _, counts in self._waiting)])
-        self._ids, at = np.unique(ids, return_inverse=True)
-        self._counts = np.bincount(at, weights=counts, minlength=len(self._ids)).astype(np.uint32)
-        self._waiting, self._waiting_length = [], 0
+        Raises:
+            OptionError: an id is outside [0, size), or there is not one count an id.
+        """
+        array = flat(ids)
+        check_range(array, self.size)
+        weights = ONCE if counts is None else np.ascontiguousarray(counts, dtype=np.uint32)
+        if counts is not None and len(weights) != len(array):
+            raise OptionError(f"wanted one count for each of {len(array)} ids, got {len(weights)}")
+        if self._dense is not None:
+            loops().count_dense(self._dense, array, weights)
+        elif counts is not None:
+            self._merge(array, weights)
+        else:
+            self._waiting.append(array)
+            self._waiting_length += len(array)
+            if self._waiting_length > max(len(self._lows), WAITING):  # so that all merges together are linear
+                self._merge_waiting()
+
+    def _merge(self, ids: Ids, weights: Counts) -> None:
+        rows = loops().group(ids, weights, chunks_of(self.size))
+        self._starts, self._lows, self._counts = loops().count_rows(self._starts, self._lows, self._counts, *rows)
+
+    def _merge_waiting(self) -> None:
+        if self._waiting:
+            waiting, self._waiting, self._waiting_length = self._waiting, [], 0
+            self._merge(np.concatenate(waiting), ONCE)
 
     def result(self) -> tuple[Ids, Counts]:
         """Return the sorted ids that were used, and how often."""
         if self._dense is not None:
             ids = np.flatnonzero(self._dense).astype(np.int64)
             return ids, self._dense[ids]
-        self._merge()
-        return self._ids, self._counts
+        self._merge_waiting()
+        return loops().ids_of_rows(self._starts, self._lows), self._counts
