@@ -13,6 +13,7 @@ from effpath.graph.graph import Graph
 from effpath.kernels import reference
 from effpath.kernels.options import Options, make_options
 from effpath.kernels.reference import Chosen
+from effpath.kernels.window import Window
 from effpath.paths.path import Header, Paths, Ragged
 from effpath.rules.kinds import Choice, Gate, Route, Weighted
 from effpath.rules.plan import Plan, plan_for
@@ -140,6 +141,8 @@ def record(
             keep.update(kind.sources)
         if isinstance(kind, Weighted) and not kind.pooled:
             keep.add(name)
+        if isinstance(kind, Weighted) and kind.factors:
+            keep.add(kind.factors)
     parts = torch.split(images, len(images) if graph.batched else 1)
     runs = [graph.run(part, keep) for part in parts]
     values = {
@@ -185,6 +188,8 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
         if isinstance(kind, (Weighted, Choice)):
             found = _decide(recorded, name, kind, mask, options)
             mark(kind.sources, found.inputs)
+            if options.gates and isinstance(kind, Weighted) and kind.factors:
+                mark((kind.factors,), _used_factors(kind.window, found, len(mask)))
             if name in wanted:
                 chosen[name], neurons[name] = found, mask
         else:
@@ -227,10 +232,20 @@ def _decide(recorded: Recorded, name: str, kind: Weighted | Choice, mask: Tensor
             options,
             None if kind.weight is None else constants[kind.weight],
             None if kind.bias is None else constants[kind.bias],
+            None if kind.factors is None else values[kind.factors],
         )
     except NumericalError as error:
         place = recorded.plan.graph.by_name[name].place
         raise NumericalError(f"{error}, at {place}; look for the layer before it that overflows") from error
+
+
+def _used_factors(window: Window, found: Chosen, images: int) -> Tensor:
+    """Return the factor elements that the chosen synapses use, bool [B, P·T]."""
+    taps = window.taps.shape[1]
+    _, position = window.locate(found.slot // window.candidates)
+    used = torch.zeros(images, window.positions * taps, dtype=torch.bool, device=found.slot.device)
+    used[found.image, position * taps + found.slot % window.candidates // window.group_channels] = True
+    return used
 
 
 def _ragged(found: Chosen, images: int) -> Ragged:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, default_decompositions
 
 from effpath.errors import CaptureError, InputError, NumericalError
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
@@ -92,16 +92,22 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch")},))
-            return program.run_decompositions({}), True
+            return program.run_decompositions(_spelled_out()), True
         except Exception:
             try:
-                return torch.export.export(model, (pair[:1],)).run_decompositions({}), False
+                return torch.export.export(model, (pair[:1],)).run_decompositions(_spelled_out()), False
             except Exception as error:
                 raise CaptureError(
                     f"torch.export cannot capture {type(model).__name__}: {error}\n"
                     "Control flow that depends on values is the usual cause; wrap the part that classifies "
                     "one image batch in a module of its own."
                 ) from error
+
+
+def _spelled_out() -> dict[Any, Any]:
+    """Return the operators that torch.export shall write out in plainer ones."""
+    known = default_decompositions()
+    return {operator: known[operator] for operator in (torch.ops.aten.einsum.default,)}
 
 
 def _convert(program: ExportedProgram) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:

@@ -20,6 +20,8 @@ class Weighted:
         bias: name of the constant bias, or None.
         parameter: name of the model's parameter behind ``weight``; None for pooling, add, resize.
         pooled: the value to explain is the sum of the contributions (average pooling with weight 1).
+        factors: name of the tensor of the data-dependent factor of each tap (attention weights, taken as
+            constants), flat [P, T] of the window an image; it is followed only with ``gates=True``.
     """
 
     sources: tuple[str, ...]
@@ -28,6 +30,7 @@ class Weighted:
     bias: str | None = None
     parameter: str | None = None
     pooled: bool = False
+    factors: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
