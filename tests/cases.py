@@ -134,6 +134,10 @@ def halves(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], nn.Modu
     return call(lambda x: function(*x.chunk(2, 1)))
 
 
+def resized(mode: str, **kwargs: Any) -> Callable[[], nn.Module]:
+    return call(F.interpolate, mode=mode, **kwargs)
+
+
 def broadcast(x: Tensor) -> Tensor:
     return x[:, :8].reshape(-1, 2, 2, 2) + x[:, 8:].reshape(-1, 2, 1, 1)
 
@@ -296,6 +300,28 @@ CASES = (
     Case("in-place add", halves(lambda a, b: a.clone().add_(b)), (4, 2, 3), "sum"),
     Case("broadcasting add", call(broadcast), (10,), "sum"),
     Case("sub, broadcasting both ways", call(outer), (7,), "sum"),
+    Case("fold, overlapping", call(F.fold, output_size=(4, 5), kernel_size=3, padding=1), (18, 20), "pooled"),
+    Case(
+        "fold, stride, dilation",
+        call(F.fold, output_size=(5, 4), kernel_size=(2, 1), stride=(1, 2), dilation=2),
+        (4, 6),
+        "pooled",
+    ),
+    # resizing
+    Case("interpolate, linear", resized("linear", size=5), (2, 3), "sum"),
+    Case("interpolate, bilinear, to a size", resized("bilinear", size=(3, 7)), IMAGE, "sum"),
+    Case("interpolate, bilinear, by a factor", resized("bilinear", scale_factor=1.7), IMAGE, "sum"),
+    Case(
+        "interpolate, bilinear, by a factor computed again",
+        resized("bilinear", scale_factor=1.7, recompute_scale_factor=True),
+        IMAGE,
+        "sum",
+    ),
+    Case("interpolate, bilinear, corners", resized("bilinear", size=(8, 4), align_corners=True), IMAGE, "sum"),
+    Case("interpolate, bilinear, smoothed", resized("bilinear", size=(2, 3), antialias=True), IMAGE, "sum"),
+    Case("interpolate, trilinear", resized("trilinear", scale_factor=2), (1, 2, 1, 3), "sum"),
+    Case("interpolate, bicubic", resized("bicubic", size=(6, 3)), IMAGE, "sum"),
+    Case("interpolate, bicubic, smoothed", resized("bicubic", size=(3, 2), antialias=True), IMAGE, "sum"),
     # products of matrices
     Case("matmul by a matrix", partial(Weigh, 4, 3), (2, 3, 4), "transposed"),
     Case("matmul by a vector", partial(Weigh, 4), (3, 4), "transposed"),
@@ -373,6 +399,9 @@ CASES = (
     Case("adaptive_max_pool1d", call(F.adaptive_max_pool1d, output_size=3), (2, 5), "max"),
     Case("adaptive_max_pool2d", call(F.adaptive_max_pool2d, output_size=(3, 2)), IMAGE, "max"),
     Case("adaptive_max_pool3d", call(F.adaptive_max_pool3d, output_size=(1, 2, 2)), (1, 2, 3, 3), "max"),
+    Case("amax over two dimensions", call(torch.amax, dim=(1, 3)), IMAGE, "max"),
+    Case("max over a dimension, kept", call(lambda x: x.max(2, keepdim=True).values), IMAGE, "max"),
+    Case("maximum of tensors", halves(torch.maximum), (4, 2, 3), "max"),
     Case("AdaptiveMaxPool2d, a module", partial(nn.AdaptiveMaxPool2d, 2), (1, 3, 5), "max"),
 )
 

@@ -15,7 +15,7 @@ from effpath import Options
 from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
 
-WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product")
+WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")
 BY_NAME = {case.name: case for case in CASES}
 
 

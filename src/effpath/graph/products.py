@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -13,12 +14,18 @@ from torch import Tensor
 from effpath.graph.graph import Graph, Node, Ref
 
 _ATEN = torch.ops.aten
-_NORMALISERS = ("softmax", "_softmax", "_safe_softmax", "sigmoid")
+NORMALISERS = ("softmax", "_softmax", "_safe_softmax", "sigmoid")
 ACTIVATIONS = (
     "hardsigmoid", "tanh", "clamp", "hardtanh", "silu", "gelu", "hardswish", "relu", "relu6", "mish", "elu", "exp",
 )  # fmt: skip
 _MIXERS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "avg_pool2d", "max_pool2d", "adaptive_avg_pool2d")
 _NORMS = ("layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm")
+
+
+def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
+    """Return one of the nodes that ``node`` is written out in; the last one, of no name, stands for it."""
+    own = f"{node.name}.{name}" if name else node.name
+    return Node(own, op, args, function, frozenset(keywords), node.module)
 
 
 def plain_attention(graph: Graph) -> Graph:
@@ -43,10 +50,7 @@ def plain_attention(graph: Graph) -> Graph:
 
 def _attend(node: Node, samples: dict[str, Tensor]) -> Iterator[Node]:
     """Yield the plain nodes of one attention; ``samples`` has its operands at batch one."""
-
-    def call(step: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
-        return Node(f"{node.name}.{step}", op, args, function, frozenset(keywords), node.module)
-
+    call = partial(step, node)
     keys, values, mask = node["key"], node["value"], node["attn_mask"]
     query, key = samples[node["query"].name].shape, samples[keys.name].shape
     if node["enable_gqa"] and query[-3] != key[-3]:  # several heads of queries share one of keys and values
@@ -99,45 +103,36 @@ def orient_products(graph: Graph) -> Graph:
 
 def _as_matmul(node: Node) -> Iterator[Node]:
     """Yield a product in the spelling ``matmul``, and what it is added to apart."""
+    call, matmul = partial(step, node), _ATEN.matmul.default
     if node.op in ("mm", "bmm"):
-        yield _product(node, node.name, node["self"], node["mat2"])
+        yield call("", "matmul", matmul, self=node["self"], other=node["mat2"])
     elif node.op in ("addmm", "baddbmm"):
         one, two = ("mat1", "mat2") if node.op == "addmm" else ("batch1", "batch2")
-        product = _product(node, f"{node.name}.product", node[one], node[two])
-        yield product
-        args = {"self": Ref(product.name), "other": node["alpha"]}
-        scaled = Node(f"{node.name}.scaled", "mul", args, _ATEN.mul.Tensor, module=node.module)
-        yield scaled
-        args = {"self": Ref(scaled.name), "other": node["self"], "alpha": node["beta"]}
-        yield replace(node, op="add", args=args, function=_ATEN.add.Tensor, keywords=frozenset(["alpha"]))
+        yield (product := call("product", "matmul", matmul, self=node[one], other=node[two]))
+        yield (scaled := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(product.name), other=node["alpha"]))
+        total: dict[str, Any] = {"self": Ref(scaled.name), "other": node["self"], "alpha": node["beta"]}
+        yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
     else:
         yield node
 
 
-def _product(node: Node, name: str, left: Ref, right: Ref) -> Node:
-    args = {"self": left, "other": right}
-    return Node(name, "matmul", args, _ATEN.matmul.default, module=node.module)
-
-
-def _transpose(node: Node, step: str, source: Ref) -> Node:
-    args = {"self": source, "dim0": -2, "dim1": -1}
-    return Node(f"{node.name}.{step}", "transpose", args, _ATEN.transpose.int, module=node.module)
-
-
 def _turned(node: Node) -> Iterator[Node]:
-    yield (left := _transpose(node, "turned_right", node["other"]))
-    yield (right := _transpose(node, "turned_left", node["self"]))
-    product = replace(node, name=f"{node.name}.turned", args={"self": Ref(left.name), "other": Ref(right.name)})
-    yield product
-    yield replace(_transpose(node, "", Ref(product.name)), name=node.name)
+    """X·A = (Aᵀ·Xᵀ)ᵀ."""
+    call, swap = partial(step, node), {"dim0": -2, "dim1": -1}
+    transpose, matmul = _ATEN.transpose.int, _ATEN.matmul.default
+    yield (left := call("turned_right", "transpose", transpose, self=node["other"], **swap))
+    yield (right := call("turned_left", "transpose", transpose, self=node["self"], **swap))
+    yield (product := call("turned", "matmul", matmul, self=Ref(left.name), other=Ref(right.name)))
+    yield call("", "transpose", transpose, self=Ref(product.name), **swap)
 
 
 def _turned_linear(node: Node) -> Iterator[Node]:
     """W·x = (xᵀ·Wᵀ)ᵀ: a linear layer over tokens."""
-    yield (turned := _transpose(node, "turned", node["other"]))
-    args = {"input": Ref(turned.name), "weight": node["self"], "bias": None}
-    yield Node(f"{node.name}.linear", "linear", args, _ATEN.linear.default, module=node.module)
-    yield replace(_transpose(node, "", Ref(f"{node.name}.linear")), name=node.name)
+    call, swap, transpose = partial(step, node), {"dim0": -2, "dim1": -1}, _ATEN.transpose.int
+    yield (turned := call("turned", "transpose", transpose, self=node["other"], **swap))
+    linear: dict[str, Any] = {"input": Ref(turned.name), "weight": node["self"], "bias": None}
+    yield (product := call("linear", "linear", _ATEN.linear.default, **linear))
+    yield call("", "transpose", transpose, self=Ref(product.name), **swap)
 
 
 def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
@@ -145,7 +140,7 @@ def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
         return False
     if right not in graph.live:  # a constant matrix on the right is the weight of a linear layer
         return right not in graph.constants or graph.constants[right].dim() > 2
-    for makers, crossed in ((_NORMALISERS, ("linear",)), (ACTIVATIONS, ())):
+    for makers, crossed in ((NORMALISERS, ("linear",)), (ACTIVATIONS, ())):
         found = [_comes_from(graph, name, makers, crossed) for name in (left, right)]
         if found[0] != found[1]:
             return found[1]
@@ -154,7 +149,7 @@ def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
 
 def _comes_from(graph: Graph, name: str, makers: tuple[str, ...], crossed: tuple[str, ...]) -> bool:
     """Tell whether one of the makers is found going back, stopping at other nonlinearities and mixers."""
-    stops = {*_NORMALISERS, *ACTIVATIONS, *_MIXERS, *_NORMS} - {*crossed}
+    stops = {*NORMALISERS, *ACTIVATIONS, *_MIXERS, *_NORMS} - {*crossed}
     seen, ahead = {name}, [name]
     while ahead:
         node = graph.by_name.get(ahead.pop())

@@ -13,6 +13,7 @@ from torch import Tensor
 from effpath.errors import CaptureError
 from effpath.graph.graph import Graph, Node, Ref, substitute
 from effpath.graph.products import orient_products, plain_attention
+from effpath.graph.spelled import spell_out
 
 _NO_OPS = (
     "alias",
@@ -36,6 +37,7 @@ def simplify(graph: Graph) -> Graph:
         refuse_chance,
         free_views,
         fold_constants,
+        spell_out,
         plain_attention,
         orient_products,
         fold_constants,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -24,19 +25,18 @@ def matmul(graph: Graph, node: Node) -> Weighted:
         return _by_constant(graph, node)
     shape = graph.shape(right)
     heads, tokens, features = shape[:-2], shape[-2], shape[-1]
-    head = torch.arange(prod(heads)).reshape(heads).broadcast_to(node.shape[:-2]).reshape(-1)
-    rows = head.repeat_interleave(node.shape[-2])
+    taps = _rows_of_heads(heads, node.shape[:-1], tokens)
     constant = None
     if left not in graph.live:
         table = sample(graph, [left])[left].double().cpu()
         constant = table.broadcast_to(*node.shape[:-1], tokens).reshape(-1, tokens)
-    elif graph.size(left) != len(rows) * tokens:
+    elif graph.size(left) != taps.numel():
         raise UnknownOperator(
             f"attention weights {graph.shape(left)} that are broadcast over heads of {shape} have no rule: "
             f"{node.place}; expand them in the model"
         )
     window = Window(
-        taps=rows[:, None] * tokens + torch.arange(tokens),
+        taps=taps,
         inputs=graph.size(right),
         channels=features,
         group_channels=1,
@@ -45,6 +45,13 @@ def matmul(graph: Graph, node: Node) -> Weighted:
         coefficients=constant,
     )
     return Weighted((right,), window, factors=left if constant is None else None)
+
+
+@lru_cache(maxsize=16)
+def _rows_of_heads(heads: tuple[int, ...], rows: tuple[int, ...], tokens: int) -> torch.Tensor:
+    """Row of the values [heads · tokens, features] of each tap [rows, tokens]; layers of a network share it."""
+    head = torch.arange(prod(heads)).reshape(heads).broadcast_to(rows[:-1]).reshape(-1)
+    return head.repeat_interleave(rows[-1])[:, None] * tokens + torch.arange(tokens)
 
 
 def _by_constant(graph: Graph, node: Node) -> Weighted:
