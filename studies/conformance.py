@@ -9,8 +9,8 @@ from its first class to the pixels, with the preset ``default``; and *verified*:
 choice some active neurons are recomputed without effpath's geometry and selection (contributions by the derivative
 of the operator itself, a plain sorted loop) and must have the same inputs and weights.
 
-A model that takes longer than ``--limit`` seconds is stopped. Each model's row is a file of its own beside the
-output until all are there: a run that was stopped goes on where it was.
+A model that takes more than ``--limit`` seconds of processor time is stopped. Each model's row is a file of its own
+beside the output: a run that was stopped goes on where it was; delete rows to have them made again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import platform
 import re
+import resource
 import time
 import traceback
 import warnings
@@ -27,6 +28,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +145,11 @@ def value_of(recorded: Recorded, name: str, given: dict[str, Tensor]) -> Any:
     return graph.by_name[name].call(partial(value_of, recorded, given=given))
 
 
-def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.ndarray, float, np.ndarray]:
-    """Return of one output: its derivative by each source element, its value at zero, and what the weight meets.
+def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.ndarray, float, dict[int, int]]:
+    """Return of one output: its derivative by each source element, its value at zero, and the weight of each.
 
-    Everything but the sources and the weight keeps its recorded value. The last, [weights], is for each scalar
-    of the weight the id + 1 of the source element that this output multiplies it with, 0 for none.
+    Everything but the sources and the weight keeps its recorded value. The last gives for each source element
+    that this output multiplies with a scalar of the weight the id of that scalar.
     """
     graph = recorded.plan.graph
     node = graph.by_name[name]
@@ -155,10 +157,9 @@ def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.n
     if node.op == "linear":  # by its formula: the derivative of a large one by its weight takes too long
         weight = graph.constants[kind.weight].numpy()
         row, feature = divmod(output, len(weight))
-        inputs = np.arange(weight.shape[1])
-        slope, met = np.zeros(sum(sizes)), np.zeros(weight.size)
-        slope[row * weight.shape[1] + inputs] = weight[feature]
-        met[feature * weight.shape[1] + inputs] = row * weight.shape[1] + inputs + 1
+        slope, width = np.zeros(sum(sizes)), weight.shape[1]
+        slope[row * width : (row + 1) * width] = weight[feature]
+        met = {row * width + i: feature * width + i for i in range(width)}
         return slope, 0.0 if kind.bias is None else float(graph.constants[kind.bias][feature]), met
 
     def compute(x: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -173,13 +174,14 @@ def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.n
         x = torch.cat([recorded.values[source][0] for source in kind.sources]).double()
     at_zero = compute(x.requires_grad_())
     (slope,) = torch.autograd.grad(at_zero, x)
-    met = torch.zeros(0)
-    if isinstance(kind, Weighted) and kind.weight is not None:
+    met = {}
+    if isinstance(kind, Weighted) and kind.weight is not None:  # each scalar meets one element: give that its id
         weight = graph.constants[kind.weight].double().requires_grad_()
-        (met,) = torch.autograd.grad(
-            compute(torch.arange(1.0, 1 + sum(sizes), dtype=torch.float64), weight), weight
-        )
-    return slope.numpy(), float(at_zero), met.reshape(-1).numpy()
+        ids = torch.arange(1, 1 + sum(sizes)).double()
+        (by_weight,) = torch.autograd.grad(compute(ids, weight), weight)
+        flat = by_weight.reshape(-1)
+        met = {int(flat[w]) - 1: w for w in flat.nonzero()[:, 0].tolist()}
+    return slope.numpy(), float(at_zero), met
 
 
 def select_plain(c: np.ndarray, order: np.ndarray, value: float, bias: float, theta: float) -> list[int]:
@@ -229,7 +231,7 @@ def wanted(recorded: Recorded, name: str, kind: Kind, output: int, order: np.nda
     value = float(c.astype(np.float64).sum()) if op.startswith(SUMS) else float(recorded.values[name][0, output])
     bias = 0.0 if kind.bias is None else float(np.float32(at_zero))
     inputs = used[select_plain(c, order[used], value, bias, recorded.header.options.theta)]
-    return set(inputs.tolist()), set(np.flatnonzero(np.isin(met, inputs + 1)).tolist())
+    return set(inputs.tolist()), {met[i] for i in inputs.tolist() if met}
 
 
 def alone(recorded: Recorded, name: str, active: Tensor) -> Any:
@@ -275,14 +277,14 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
     """Write the row of one model after every stage, so that one that is stopped says how far it came."""
     warnings.simplefilter("ignore")
     row: Row = {"model": name, "family": family, "stage": "", "cause": "stopped at the time limit", "seconds": {}}
-    started = time.perf_counter()
+    started = time.process_time()
 
     def reached(stage: str, **found: Any) -> None:
         nonlocal started
         row.update(found, stage=stage)
-        row["seconds"][stage] = round(time.perf_counter() - started, 1)
+        row["seconds"][stage] = round(time.process_time() - started, 1)
         write_json(row, file)
-        started = time.perf_counter()
+        started = time.process_time()
 
     try:
         write_json(row, file)
@@ -310,6 +312,12 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         write_json(row, file)
 
 
+def examine_within(limit: float, *args: Any) -> None:
+    """Examine one model in this process, which is killed once it has worked for ``limit`` seconds."""
+    resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit)))
+    examine(*args)
+
+
 def write_json(value: Any, file: Path) -> None:
     text = json.dumps(value, indent=1) + "\n"
     atomic_write(file, lambda part: part.write_text(text, encoding="utf-8") and None)
@@ -322,12 +330,9 @@ def measure(models: dict[str, str], folder: Path, *, limit: float, neurons: int,
     for name, family in models.items():
         file = folder / f"{name.replace(':', '_')}.json"
         if not file.exists():
-            child = fork.Process(target=examine, args=(name, family, neurons, seed, file))
+            child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
             child.start()
-            child.join(limit)
-            if child.is_alive():
-                child.kill()
-                child.join()
+            child.join()
         rows.append(json.loads(file.read_text(encoding="utf-8")))
         print(f"{name}: {rows[-1]['stage']} {rows[-1]['cause']}"[:200], flush=True)
     return {"limit": limit, "neurons": neurons, "seed": seed, "summary": summarise(rows), "rows": rows}
@@ -381,7 +386,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, one a timm family"
     )
-    parser.add_argument("--limit", type=float, default=60, help="seconds a model")
+    parser.add_argument("--limit", type=float, default=60, help="seconds of processor time a model")
     parser.add_argument("--neurons", type=int, default=20, help="recomputed in each layer")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

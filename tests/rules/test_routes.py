@@ -110,15 +110,34 @@ def test_a_layer_scale_is_a_route() -> None:
         lambda x: x / (x.std((1, 2), keepdim=True, correction=0) + 1),
         lambda x: x * x.var((1, 2), keepdim=True) / x.std(1, unbiased=False, keepdim=True).add(1),
         lambda x: torch.addcmul(x, x.sigmoid(), x[:, :1], value=0.5),
+        lambda x: torch.minimum(torch.minimum(x, x.flip(1)), torch.tensor(0.5)),
+        lambda x: x + x.amin((1, 2), keepdim=True),
     ],
-    ids=["norm 2", "norm 1", "norm over two", "variance", "deviation", "of all", "addcmul"],
+    ids=[
+        "norm 2",
+        "norm 1",
+        "norm over two",
+        "variance",
+        "deviation",
+        "two deviations",
+        "addcmul",
+        "minimum",
+        "amin",
+    ],
 )
 def test_a_composite_operator_is_written_out_with_the_same_outputs(function: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Unflatten(1, (3, 4)), Call(function), nn.Flatten(), nn.Linear(12, 3)).eval()
     images = torch.randn(2, 12)
     graph = effpath.capture(model, images[:1])
-    assert not {node.op for node in graph.nodes} & {"linalg_vector_norm", "var", "std", "addcmul"}
+    assert not {node.op for node in graph.nodes} & {
+        "linalg_vector_norm",
+        "var",
+        "std",
+        "addcmul",
+        "minimum",
+        "amin",
+    }
     for image in images:
         torch.testing.assert_close(graph.run(image[None])[graph.logits], model(image[None]).detach())
     plain = effpath.extract(graph, images, preset="paper")

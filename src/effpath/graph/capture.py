@@ -62,7 +62,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     program, batched = _export(model, pair.clone())
     nodes, constants, source, output = _convert(program)
     for name, tensor in constants.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
             raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
     draft = Graph(nodes, constants, source, output, tuple(example.shape[1:]), example.dtype, batched, {}, "")
     original = draft.constants
@@ -70,6 +70,12 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     graph = _start_at_logits(replace(graph, batched=batched))
     _compare(graph, pair, expected)
     return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
+
+
+def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
+    """Tell which numbers are; infinities too in a buffer (a mask, an open bound) that is not of a batch norm."""
+    buffers = {key for key, _ in model.named_buffers() if not key.endswith(("running_mean", "running_var"))}
+    return ~tensor.isnan() if name in buffers else tensor.isfinite()
 
 
 def _describe(value: object) -> str:

@@ -16,7 +16,7 @@ _ATEN = torch.ops.aten
 
 
 def spell_out(graph: Graph) -> Graph:
-    """Write ``linalg_vector_norm``, ``var``, ``std`` and ``addcmul`` as squares, sums, roots and products.
+    """Write ``linalg_vector_norm``, ``var``, ``std``, ``addcmul``, ``minimum`` and ``amin`` in plainer operators.
 
     A norm is a gate in most networks (cosine attention, response normalisation): its path is one of sums.
     """
@@ -30,6 +30,8 @@ def spell_out(graph: Graph) -> Graph:
             nodes.extend(_norm(node))
         elif node.op == "addcmul":
             nodes.extend(_sum_of_product(node))
+        elif node.op in ("minimum", "amin"):
+            nodes.extend(_smallest(node))
         else:
             nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
@@ -75,3 +77,15 @@ def _sum_of_product(node: Node) -> Iterator[Node]:
     yield (product := call("product", "mul", _ATEN.mul.Tensor, self=node["tensor1"], other=node["tensor2"]))
     args = {"self": node["self"], "other": Ref(product.name), "alpha": node["value"]}
     yield call("", "add", _ATEN.add.Tensor, "alpha", **args)
+
+
+def _smallest(node: Node) -> Iterator[Node]:
+    call, negate = partial(step, node), _ATEN.neg.default
+    args = dict(node.args)
+    for key in ("self", "other"):
+        if key in args:
+            yield (negative := call(f"negative_{key}", "neg", negate, self=args[key]))
+            args[key] = Ref(negative.name)
+    op, largest = ("maximum", _ATEN.maximum.default) if "other" in args else ("amax", _ATEN.amax.default)
+    yield (found := call("largest", op, largest, **args))
+    yield call("", "neg", negate, self=Ref(found.name))

@@ -77,10 +77,12 @@ def mean(graph: Graph, node: Node) -> Weighted:
     return Weighted((node["self"].name,), _reduced_window(graph, node), pooled=True)
 
 
-def maximum(graph: Graph, node: Node) -> Choice:
+def maximum(graph: Graph, node: Node) -> Choice | Route:
     """The largest element over dimensions (``amax``, the values of ``max``), or of two tensors."""
     if isinstance(node.args.get("other"), Ref):
         names = tuple(name for name in node.refs if is_data(graph, Ref(name)))
+        if len(names) == 1:  # a bound
+            return Route(names, broadcast_ids(graph, names[0], node.shape))
         return Choice(names, _operands_window(graph, node, names))
     return Choice((node["self"].name,), _reduced_window(graph, node))
 
