@@ -60,18 +60,24 @@ class Case:
     """One operator.
 
     ``sources`` says for each element of the tensor that the operator reads which pixel it is, where that is
-    not the image itself (a reflected border, swapped operands).
+    not the image itself (a reflected border, swapped operands, the values that an attention weighs).
+    ``turned`` says for each output of the operator which logit it is, where they are moved on their way.
     """
 
     name: str
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
-    kind: str = "weighted"  # weighted, transposed, pooled, sum, max
+    kind: str = "weighted"  # weighted, transposed, pooled, sum, max, product
     sources: Callable[[np.ndarray], np.ndarray] | None = field(default=None)
+    turned: Callable[[np.ndarray], np.ndarray] | None = field(default=None)
 
     def pixels_of_sources(self) -> np.ndarray:
         ids = np.arange(int(np.prod(self.shape))).reshape(self.shape)
         return (ids if self.sources is None else self.sources(ids)).flatten()
+
+    def logits_of_outputs(self, outputs: int) -> np.ndarray:
+        ids = np.arange(outputs)
+        return (ids if self.turned is None else self.turned(ids)).flatten()
 
 
 def quantised(generator: torch.Generator, shape: tuple[int, ...], steps: int = 4, scale: float = 0.25) -> Tensor:
@@ -128,6 +134,10 @@ def halves(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], nn.Modu
     return call(lambda x: function(*x.chunk(2, 1)))
 
 
+def resized(mode: str, **kwargs: Any) -> Callable[[], nn.Module]:
+    return call(F.interpolate, mode=mode, **kwargs)
+
+
 def broadcast(x: Tensor) -> Tensor:
     return x[:, :8].reshape(-1, 2, 2, 2) + x[:, 8:].reshape(-1, 2, 1, 1)
 
@@ -138,6 +148,41 @@ def outer(x: Tensor) -> Tensor:
 
 def swapped(ids: np.ndarray) -> np.ndarray:
     return np.concatenate(np.split(ids, 2)[::-1])
+
+
+def product(function: Callable[[Tensor, Tensor], Tensor], first: tuple[int, ...], second: tuple[int, ...]) -> Any:
+    """An operator of two tensors that lie one behind the other in a flat image."""
+    cut = int(np.prod(first))
+    return call(lambda x: function(x[:, :cut].reshape(-1, *first), x[:, cut:].reshape(-1, *second)))
+
+
+def swap(*shape: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Where the elements of a tensor are whose last two dimensions were swapped."""
+    return lambda ids: ids.reshape(shape).swapaxes(-1, -2)
+
+
+def scaled(attention: Tensor, values: Tensor) -> Tensor:
+    return torch.baddbmm(torch.zeros(1, 1, 1, dtype=values.dtype), attention * 0.5, values)
+
+
+def behind(*first: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda ids: ids[int(np.prod(first)) :]
+
+
+class Weigh(nn.Module):
+    """A matrix of the model times the image, or the image times it."""
+
+    def __init__(self, *shape: int, left: bool = False, parameter: bool = True) -> None:
+        super().__init__()
+        if parameter:
+            self.weight = nn.Parameter(torch.zeros(shape))
+        else:
+            self.register_buffer("weight", torch.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 4 - 1.125)
+        self.left = left
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype)
+        return weight @ x if self.left else x @ weight
 
 
 IMAGE = (2, 4, 5)
@@ -255,6 +300,84 @@ CASES = (
     Case("in-place add", halves(lambda a, b: a.clone().add_(b)), (4, 2, 3), "sum"),
     Case("broadcasting add", call(broadcast), (10,), "sum"),
     Case("sub, broadcasting both ways", call(outer), (7,), "sum"),
+    Case("fold, overlapping", call(F.fold, output_size=(4, 5), kernel_size=3, padding=1), (18, 20), "pooled"),
+    Case(
+        "fold, stride, dilation",
+        call(F.fold, output_size=(5, 4), kernel_size=(2, 1), stride=(1, 2), dilation=2),
+        (4, 6),
+        "pooled",
+    ),
+    # resizing
+    Case("interpolate, linear", resized("linear", size=5), (2, 3), "sum"),
+    Case("interpolate, bilinear, to a size", resized("bilinear", size=(3, 7)), IMAGE, "sum"),
+    Case("interpolate, bilinear, by a factor", resized("bilinear", scale_factor=1.7), IMAGE, "sum"),
+    Case(
+        "interpolate, bilinear, by a factor computed again",
+        resized("bilinear", scale_factor=1.7, recompute_scale_factor=True),
+        IMAGE,
+        "sum",
+    ),
+    Case("interpolate, bilinear, corners", resized("bilinear", size=(8, 4), align_corners=True), IMAGE, "sum"),
+    Case("interpolate, bilinear, smoothed", resized("bilinear", size=(2, 3), antialias=True), IMAGE, "sum"),
+    Case("interpolate, trilinear", resized("trilinear", scale_factor=2), (1, 2, 1, 3), "sum"),
+    Case("interpolate, bicubic", resized("bicubic", size=(6, 3)), IMAGE, "sum"),
+    Case("interpolate, bicubic, smoothed", resized("bicubic", size=(3, 2), antialias=True), IMAGE, "sum"),
+    # products of matrices
+    Case("matmul by a matrix", partial(Weigh, 4, 3), (2, 3, 4), "transposed"),
+    Case("matmul by a vector", partial(Weigh, 4), (3, 4), "transposed"),
+    Case(
+        "matmul of a matrix and tokens",
+        partial(Weigh, 5, 3, left=True),
+        (2, 3, 4),
+        sources=lambda ids: ids.swapaxes(1, 2),
+        turned=swap(2, 5, 4),
+    ),
+    Case(
+        "matmul of matrices for each head",
+        partial(Weigh, 2, 5, 3, left=True, parameter=False),
+        (2, 3, 4),
+        "sum",
+    ),
+    Case(
+        "matmul by matrices for each head",
+        partial(Weigh, 2, 3, 2, parameter=False),
+        (2, 4, 3),
+        "sum",
+        lambda ids: ids.swapaxes(1, 2),
+        swap(2, 4, 2),
+    ),
+    Case(
+        "attention and values",
+        product(lambda a, v: a @ v, (2, 3, 4), (2, 4, 3)),
+        (48,),
+        "product",
+        behind(2, 3, 4),
+    ),
+    Case(
+        "attention and values shared by heads",
+        product(lambda a, v: a @ v[:, None], (3, 2, 4), (4, 2)),
+        (32,),
+        "product",
+        behind(3, 2, 4),
+    ),
+    Case(
+        "values and attention",
+        product(lambda v, a: v @ a.relu().transpose(1, 2), (3, 4), (2, 4)),
+        (20,),
+        "product",
+        lambda ids: ids[:12].reshape(3, 4).T,
+        turned=swap(3, 2),
+    ),
+    Case(
+        "attention and values, einsum",
+        product(lambda a, v: torch.einsum("bhij,bjhd->bihd", a, v), (2, 3, 4), (4, 2, 3)),
+        (48,),
+        "product",
+        lambda ids: ids[24:].reshape(4, 2, 3).swapaxes(0, 1),
+        lambda ids: ids.reshape(3, 2, 3).swapaxes(0, 1),
+    ),
+    Case("attention and values, bmm", product(torch.bmm, (2, 3), (3, 2)), (12,), "product", behind(2, 3)),
+    Case("attention and values, scaled", product(scaled, (2, 3), (3, 2)), (12,), "product", behind(2, 3)),
     # the largest input
     Case("max_pool1d", call(F.max_pool1d, kernel_size=2, stride=1), (2, 6), "max"),
     Case("max_pool2d", call(F.max_pool2d, kernel_size=2), IMAGE, "max"),
@@ -276,6 +399,9 @@ CASES = (
     Case("adaptive_max_pool1d", call(F.adaptive_max_pool1d, output_size=3), (2, 5), "max"),
     Case("adaptive_max_pool2d", call(F.adaptive_max_pool2d, output_size=(3, 2)), IMAGE, "max"),
     Case("adaptive_max_pool3d", call(F.adaptive_max_pool3d, output_size=(1, 2, 2)), (1, 2, 3, 3), "max"),
+    Case("amax over two dimensions", call(torch.amax, dim=(1, 3)), IMAGE, "max"),
+    Case("max over a dimension, kept", call(lambda x: x.max(2, keepdim=True).values), IMAGE, "max"),
+    Case("maximum of tensors", halves(torch.maximum), (4, 2, 3), "max"),
     Case("AdaptiveMaxPool2d, a module", partial(nn.AdaptiveMaxPool2d, 2), (1, 3, 5), "max"),
 )
 

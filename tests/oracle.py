@@ -91,6 +91,26 @@ def rows_of_sum(op: nn.Module, shape: tuple[int, ...], pixels: np.ndarray, *, po
     ]
 
 
+def rows_of_product(op: nn.Module, image: Tensor, values: np.ndarray) -> list[Row]:
+    """Rows of a product of two parts of the image: the ``values``, in this order, times what the rest is.
+
+    Which values reach an output is seen with a rest of ones; how much they count, at the image itself.
+    """
+    flat = image.double().flatten()
+    ones = torch.ones_like(flat)
+    ones[values] = flat[values]
+
+    def derivative(at: Tensor) -> np.ndarray:
+        function = lambda x: op(x.reshape(1, *image.shape))[0].flatten()  # noqa: E731
+        return torch.autograd.functional.jacobian(function, at, vectorize=True).numpy()
+
+    reached, matrix = derivative(ones), derivative(flat)
+    return [
+        Row([Candidate(i, NO_WEIGHT, float(matrix[o, i])) for i in values.tolist() if reached[o, i]], None)
+        for o in range(len(matrix))
+    ]
+
+
 def windows_of_max(op: nn.Module, shape: tuple[int, ...]) -> list[list[int]]:
     """Pixels of each window of a max pooling, found with images that are 1 at one pixel."""
     pixels = int(np.prod(shape))

@@ -163,6 +163,8 @@ def record(
             keep.update(kind.sources)
         if isinstance(kind, Weighted) and not kind.pooled:
             keep.add(name)
+        if isinstance(kind, Weighted) and kind.factors:
+            keep.add(kind.factors)
     layouts = prepare(plan).layouts if compiled else {}
     if compiled and not layouts[graph.input].plain and images.dim() == 4:
         images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows

@@ -79,6 +79,25 @@ def test_an_overflow_inside_the_network_names_the_node_where_it_was_met() -> Non
         effpath.extract(graph, torch.ones(1, 2))
 
 
+def test_a_buffer_may_hold_infinities_as_a_mask_or_an_open_bound() -> None:
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+            self.register_buffer("bound", torch.tensor(float("inf")))
+            self.register_buffer("mask", torch.tensor([0.0, 0.0, float("-inf")]))
+
+        def forward(self, x):
+            return self.fc(torch.minimum(x, self.bound)) * (self.mask.exp() + 1)
+
+    model = Bounded().eval()
+    graph = effpath.capture(model, torch.zeros(1, 4))
+    assert len(effpath.extract(graph, torch.ones(1, 4))[0].synapses["fc"])
+    model.mask[0] = float("nan")
+    with pytest.raises(NumericalError, match="mask"):
+        effpath.capture(model, torch.zeros(1, 4))
+
+
 def test_infinity_that_a_max_pooling_meets_is_an_error_that_names_it() -> None:
     model = nn.Sequential(Call(torch.exp), nn.MaxPool1d(2), nn.Flatten()).eval()
     graph = effpath.capture(model, torch.zeros(1, 1, 4))
@@ -132,7 +151,7 @@ def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(
 @pytest.mark.parametrize(
     ("function", "operator"),
     [
-        (lambda x: x.max(2)[0].flatten(1), "max"),
+        (lambda x: x.max(2)[1].flatten(1) * 1.0, "max"),
         (lambda x: x.topk(2, dim=2)[0].flatten(1), "topk"),
         (lambda x: x.sort(2)[0].flatten(1), "sort"),
         (lambda x: torch.var_mean(x, (2, 3))[1], "var_mean"),

@@ -15,6 +15,7 @@ from effpath import Options
 from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
 
+WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -29,8 +30,13 @@ def recorded_for(name: str) -> tuple[torch.nn.Module, Recorded, torch.Tensor]:
 
 
 @cache
-def rows_for(name: str) -> list[oracle.Row] | list[list[int]]:
+def rows_for(name: str, index: int) -> list[oracle.Row] | list[list[int]]:
+    """What the oracle knows of each output; of a product of two parts of an image it depends on the image."""
     case, op = BY_NAME[name], recorded_for(name)[0]
+    if case.kind == "product":
+        return oracle.rows_of_product(op, recorded_for(name)[2][index], case.pixels_of_sources())
+    if index:
+        return rows_for(name, 0)
     if case.kind == "max":
         return oracle.windows_of_max(op, case.shape)
     if case.kind in ("weighted", "transposed"):
@@ -44,8 +50,8 @@ def summands_for(name: str) -> list[list[tuple[list[float], float]]]:
     op, _, images = recorded_for(name)
     values = op(images).flatten(1).tolist()
     found = []
-    for image, outputs in zip(images.flatten(1).numpy(), values, strict=True):
-        c = [oracle.contributions(row, image) for row in rows_for(name)]
+    for index, (image, outputs) in enumerate(zip(images.flatten(1).numpy(), values, strict=True)):
+        c = [oracle.contributions(row, image) for row in rows_for(name, index)]
         pooled = BY_NAME[name].kind == "pooled"
         found.append([(own, sum(own) if pooled else v) for own, v in zip(c, outputs, strict=True)])
     return found
@@ -62,7 +68,7 @@ def wanted_synapses(name: str, index: int, outputs: list[int], options: Options)
     """(output, pixel, weight) of the chosen synapses of some outputs of one image."""
     found = set()
     for output in outputs:
-        row = rows_for(name)[output]
+        row = rows_for(name, index)[output]
         if BY_NAME[name].kind == "max":
             image = recorded_for(name)[2][index].flatten().numpy()
             found |= {(output, i, oracle.NO_WEIGHT) for i in oracle.choose_max_plain(row, image, options)}
@@ -86,9 +92,11 @@ def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, pre
     found = chosen[layer.name]
     pixel_of = case.pixels_of_sources()
 
+    order = torch.from_numpy(case.logits_of_outputs(active.shape[1]))
     outputs, sources = layer.window.ends(found.slot)
+    outputs = order[outputs]
     weights = layer.window.weights_of(found.slot) if layer.parameter else torch.full_like(outputs, -1)
-    assert torch.equal(neurons[layer.name], active)
+    assert torch.equal(neurons[layer.name], active[:, order])
     for i in range(len(images)):
         mine = found.image == i
         got = list(
@@ -109,7 +117,7 @@ def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, pre
 def test_an_operator_counts_all_its_synapses_and_no_padding(name: str) -> None:
     case = BY_NAME[name]
     (layer,) = recorded_for(name)[1].header.layers
-    rows = rows_for(name)
+    rows = rows_for(name, 0)
     sizes = [len(row) if case.kind == "max" else len(row.candidates) for row in rows]
     assert layer.total("synapses") == sum(sizes)
     assert layer.total("neurons") == len(rows)
@@ -140,7 +148,7 @@ def test_the_table_of_cases_has_every_weighted_operator_and_choice() -> None:
     for name in BY_NAME:
         graph = recorded_for(name)[1].plan.graph
         seen |= {node.op for node in graph.nodes}
-    table = {op for op, rule in RULES.items() if rule.__module__ == "effpath.rules.weighted"}
+    table = {op for op, rule in RULES.items() if rule.__module__ in WEIGHTED}
     assert table - seen == set()
 
 

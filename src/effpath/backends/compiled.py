@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effpath.backends.layout import Layout, is_sum, layouts_of, one_to_one
+from effpath.backends.layout import Layout, by_element, layouts_of, one_to_one
 from effpath.errors import NumericalError
 from effpath.kernels.options import Options
 from effpath.kernels.window import Window
@@ -156,14 +156,15 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     slots = np.empty(0, np.uint16 if window.candidates <= 1 << 16 else np.int32)
     guesses = np.full(kernels().BINS, 0.05, np.float32)
     own = Layout(out.size, window.channels if window.channels_first else 1)
-    if isinstance(kind, Weighted) and is_sum(kind):
+    if by_element(kind):
         own = out
         shape[0], shape[1], shape[2], shape[3], shape[11] = out.positions, out.channels, 1, 0, int(not out.plain)
-        sizes = [layouts[source].size for source in kind.sources]
-        taps = _stored_taps(window.taps, [layouts[source] for source in kind.sources], out)
+        splits = np.cumsum([0, *(layouts[source].size for source in kind.sources)]).astype(np.int64)
+        taps = np.zeros((0, 0), np.int32)
+        if window.channels == 1:  # else tap t of output i is element i of operand t
+            taps = _stored_taps(window.taps, [layouts[source] for source in kind.sources], out)
         if len(coefficients) > 1:
             coefficients = _stored_rows(coefficients, out)
-        splits = np.array([0, *np.cumsum(sizes)], np.int64)
         block = max(1, 4096 // max(1, out.channels))
         return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
     source = layouts[kind.sources[0]]
@@ -175,9 +176,9 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     shape[11] = int(window.channels_first)
     taps = window.taps.to(torch.int32).contiguous().numpy()
     block = max(1, 4096 // window.channels)
-    if isinstance(kind, Choice):
-        return Operator(window, own, shape, block, (taps,), guesses, slots)
-    rows = empty if kind.weight is None else _rows(window, prepared.plan.graph.constants[kind.weight])
+    rows = empty
+    if isinstance(kind, Weighted) and kind.weight is not None:
+        rows = _rows(window, prepared.plan.graph.constants[kind.weight])
     if span == 1:
         splits = np.array([0, window.inputs], np.int64)
         return Operator(window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots)
@@ -241,7 +242,7 @@ def _runs(taps: Array, groups: int) -> tuple[Array, Array]:
 
 
 def _stored_taps(taps: Tensor, sources: Sequence[Layout], out: Layout) -> Array:
-    """Return a sum's table by stored output of stored elements, int32 [outputs, T]; [0, 0] for the plain sum."""
+    """Return a table by stored output of stored elements, int32 [outputs, T]."""
     columns, offset = [], 0
     for source in sources:
         columns.append(source.table + offset)
@@ -249,9 +250,6 @@ def _stored_taps(taps: Tensor, sources: Sequence[Layout], out: Layout) -> Array:
     table = torch.cat([*columns, torch.tensor([-1])])
     moved = torch.empty_like(taps)
     moved[out.table] = table[taps]
-    plain = torch.arange(out.size)[:, None] + torch.arange(len(sources)) * out.size
-    if moved.shape == plain.shape and torch.equal(moved, plain):
-        return np.zeros((0, 0), np.int32)
     return moved.to(torch.int32).numpy()
 
 
@@ -317,7 +315,8 @@ class CompiledWalk:
             + (options.fallback == "argmax") * cpu.LARGEST
             + options.lone * cpu.LONE
         )
-        mode = cpu.COLLECT if keep else cpu.SKIP
+        follow = isinstance(kind, Weighted) and kind.factors is not None and options.gates
+        mode = cpu.COLLECT if keep or follow else cpu.SKIP
         given = np.zeros((self.images, 3), np.int64)
         if sets is not None:
             mode, given = (cpu.UNITE if sets.unite else cpu.COMPARE), sets.table
@@ -328,47 +327,60 @@ class CompiledWalk:
             shape = np.array([0 if i == 8 else n for i, n in enumerate(shape)], np.int64)
         arena, theta = self.arena, float(options.theta)
         run: Callable[[Array], Any]
+        constants, tables = self.prepared.plan.graph.constants, operator.tables
+        nothing = np.zeros((self.images, 0), np.float32)
+        bias, value, factors = np.zeros(0, np.float32), nothing, nothing
         if isinstance(kind, Choice):
-            (taps,) = operator.tables
+            choice = cpu.MAXIMUM + (options.ties == "all") * cpu.ALL_TIES
+        else:
+            bias = bias if kind.bias is None else constants[kind.bias].contiguous().numpy()
+            value = value if kind.pooled else self._value(name, operator)
+            factors = factors if kind.factors is None else self._plain_value(kind.factors)
+        if len(tables) == 8:
+            rows, norms, *geometry = tables
+            x = self._rowwise(kind.sources[0], operator)
 
             def run(task: Array) -> Any:
-                return cpu.choose(
-                    xs[0], active, arena, taps, shape, options.ties == "all", task, operator.slots, mode, given
+                return cpu.weigh(
+                    x, value, active, arena, rows, norms, bias, *geometry, operator.guesses,
+                    shape, choice, theta, task, operator.slots, mode, given,
                 )  # fmt: skip
         else:
-            constants = self.prepared.plan.graph.constants
-            bias = np.zeros(0, np.float32) if kind.bias is None else constants[kind.bias].contiguous().numpy()
-            nothing = np.zeros((self.images, 0), np.float32)
-            value = nothing if kind.pooled else self._value(name, operator)
-            if len(operator.tables) == 8:
-                rows, norms, *geometry = operator.tables
-                x = self._rowwise(kind.sources[0], operator)
+            splits, marks, taps, coefficients, rows = tables
+            marks = np.where(wanted, marks, -1)
+            if mode == cpu.SKIP and not len(taps) and len(xs) == 2 and isinstance(kind, Weighted):
+                return self._add_two(name, xs, value, marks, coefficients, choice)
+            bases = np.array([x.ctypes.data for x in xs], np.int64)
+            strides = np.array([x.shape[1] for x in xs], np.int64)
 
-                def run(task: Array) -> Any:
-                    return cpu.weigh(
-                        x, value, active, arena, rows, norms, bias, *geometry, operator.guesses,
-                        shape, choice, theta, task, operator.slots, mode, given,
-                    )  # fmt: skip
-            else:
-                splits, marks, taps, coefficients, rows = operator.tables
-                marks = np.where(wanted, marks, -1)
-                if mode == cpu.SKIP and not len(taps) and len(xs) == 2:
-                    return self._add_two(name, xs, value, marks, coefficients, choice)
-                bases = np.array([x.ctypes.data for x in xs], np.int64)
-                strides = np.array([x.shape[1] for x in xs], np.int64)
-                factors = nothing if kind.factors is None else self.values[kind.factors].numpy()
-
-                def run(task: Array) -> Any:
-                    return cpu.combine(
-                        bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, arena,
-                        bias, operator.guesses, shape, choice, theta, task, operator.slots, mode, given,
-                    )  # fmt: skip
+            def run(task: Array) -> Any:
+                return cpu.combine(
+                    bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, arena,
+                    bias, operator.guesses, shape, choice, theta, task, operator.slots, mode, given,
+                )  # fmt: skip
 
         parts = _in_parts(run, active, operator, shape)
         if any(status != cpu.FINE for *_, status in parts):
             raise NumericalError(_NOT_FINITE)
         own = operator.own
-        return _join([Found(*part[:5], operator.window.candidates, own.channels, own.positions) for part in parts])
+        found = _join([Found(*part[:5], operator.window.candidates, own.channels, own.positions) for part in parts])
+        if follow and isinstance(kind, Weighted) and kind.factors:
+            self._follow_factors(kind.factors, found)
+        return found
+
+    def _plain_value(self, name: str) -> Array:
+        """A recorded tensor in canonical order."""
+        return self.prepared.layouts[name].restore(self.values[name]).numpy()
+
+    def _follow_factors(self, name: str, found: Found) -> None:
+        """Make active the attention weights that chosen synapses used: element position · taps + tap."""
+        if not all(self._touch((name,))):
+            return
+        image = np.repeat(np.repeat(np.arange(self.images), found.of_image), found.counts)
+        position = np.repeat(found.neurons // found.channels, found.counts).astype(np.int64)
+        element = torch.from_numpy(position * found.inputs + found.candidates)
+        stored = self.prepared.layouts[name].table[element].numpy()
+        self.arena[image, self.prepared.places[name] + stored] = 1
 
     def _add_two(self, name: str, xs: list[Array], value: Array, marks: Array, factors: Array, choice: int) -> Found:
         """Go on from the sum of two tensors, the skip connection of a residual network."""

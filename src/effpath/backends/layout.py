@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from effpath.rules.kinds import Choice, Gate, Kind, Route, Weighted
+from effpath.rules.kinds import Choice, Gate, Kind, Weighted
 from effpath.rules.plan import Plan
 
 
@@ -84,24 +84,23 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
 def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:
     """Sources that a node's result is element by element: of an elementwise operator, or a sum of equal shapes."""
     size = plan.graph.size(name)
-    if isinstance(kind, Weighted) and is_sum(kind):
-        return [source for source in kind.sources if plan.graph.size(source) == size]
+    if isinstance(kind, (Weighted, Choice)):
+        return [source for source in kind.sources if plan.graph.size(source) == size] if by_element(kind) else []
     route = kind.data if isinstance(kind, Gate) else kind
-    if isinstance(route, Route) and route.ids is None:
-        return [*route.sources]
-    return []
+    return [*route.sources] if route.ids is None else []
 
 
-def is_sum(kind: Weighted) -> bool:
-    """Whether the window's taps are elements of the operands, not positions with channels."""
+def by_element(kind: Weighted | Choice) -> bool:
+    """Whether taps are elements of the operands (a sum of tensors, a mean), not positions that have channels."""
     window = kind.window
-    return kind.weight is None and window.channels == window.group_channels == window.groups == 1
+    plain = window.channels == window.group_channels == window.groups == 1
+    return len(kind.sources) > 1 or (plain and getattr(kind, "weight", None) is None)
 
 
 def _wishes(name: str, kind: Weighted | Choice) -> list[tuple[str, int, int]]:
     """(tensor, channels, weight) that an operator asks for."""
     window = kind.window
-    if isinstance(kind, Weighted) and is_sum(kind):
+    if by_element(kind):
         return []
     total = window.groups * window.group_channels
     weight = 4 if window.group_channels > 1 else 1

@@ -37,7 +37,7 @@ class PlainWalk:
 
     def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True) -> Chosen:
         """Let the kernel choose among the candidates of the active outputs; ``keep`` changes nothing here."""
-        constants, values, mask = self.plan.graph.constants, self.values, self.masks[name]
+        constants, values, mask = self.plan.graph.constants, self.values, self.mask(name)
         x = torch.cat([values[source] for source in kind.sources], dim=1)
         if isinstance(kind, Choice):
             found = reference.choose(kind.window, x, mask, self.options)
@@ -50,7 +50,10 @@ class PlainWalk:
                 self.options,
                 None if kind.weight is None else constants[kind.weight],
                 None if kind.bias is None else constants[kind.bias],
+                None if kind.factors is None else values[kind.factors],
             )
+            if kind.factors and self.options.gates:
+                self._mark((kind.factors,), _used_factors(kind.window, found, len(mask)))
         self._mark(kind.sources, found.inputs)
         return found
 
@@ -58,7 +61,7 @@ class PlainWalk:
         """Make active what the active outputs of a route stand for."""
         for route in routes:
             inputs = sum(self.plan.graph.size(source) for source in route.sources)
-            self._mark(route.sources, _push(route, self.masks[name], inputs))
+            self._mark(route.sources, _push(route, self.mask(name), inputs))
 
     def _mark(self, sources: Sequence[str], reached: Tensor) -> None:
         start = 0
@@ -80,3 +83,12 @@ def _push(route: Route, mask: Tensor, inputs: int) -> Tensor:
     reached = mask.new_zeros(len(mask), inputs)
     reached[image[source >= 0], source[source >= 0]] = True
     return reached
+
+
+def _used_factors(window: Window, found: Chosen, images: int) -> Tensor:
+    """Return the factor elements that the chosen synapses use, bool [B, P·T]."""
+    taps = window.taps.shape[1]
+    _, position = window.locate(found.slot // window.candidates)
+    used = torch.zeros(images, window.positions * taps, dtype=torch.bool, device=found.slot.device)
+    used[found.image, position * taps + found.slot % window.candidates // window.group_channels] = True
+    return used

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, default_decompositions
 
 from effpath.errors import CaptureError, InputError, NumericalError
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
@@ -62,7 +62,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     program, batched = _export(model, pair.clone())
     nodes, constants, source, output = _convert(program)
     for name, tensor in constants.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
             raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
     draft = Graph(nodes, constants, source, output, tuple(example.shape[1:]), example.dtype, batched, {}, "")
     original = draft.constants
@@ -70,6 +70,12 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     graph = _start_at_logits(replace(graph, batched=batched))
     _compare(graph, pair, expected)
     return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
+
+
+def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
+    """Tell which numbers are; infinities too in a buffer (a mask, an open bound) that is not of a batch norm."""
+    buffers = {key for key, _ in model.named_buffers() if not key.endswith(("running_mean", "running_var"))}
+    return ~tensor.isnan() if name in buffers else tensor.isfinite()
 
 
 def _describe(value: object) -> str:
@@ -92,16 +98,22 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch")},))
-            return program.run_decompositions({}), True
+            return program.run_decompositions(_spelled_out()), True
         except Exception:
             try:
-                return torch.export.export(model, (pair[:1],)).run_decompositions({}), False
+                return torch.export.export(model, (pair[:1],)).run_decompositions(_spelled_out()), False
             except Exception as error:
                 raise CaptureError(
                     f"torch.export cannot capture {type(model).__name__}: {error}\n"
                     "Control flow that depends on values is the usual cause; wrap the part that classifies "
                     "one image batch in a module of its own."
                 ) from error
+
+
+def _spelled_out() -> dict[Any, Any]:
+    """Return the operators that torch.export shall write out in plainer ones."""
+    known = default_decompositions()
+    return {operator: known[operator] for operator in (torch.ops.aten.einsum.default,)}
 
 
 def _convert(program: ExportedProgram) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:

@@ -12,6 +12,11 @@ from torch import Tensor
 
 from effpath.errors import InputError, NumericalError
 
+SHAPE_ONLY = (  # operators that look at the shape of what they read, never at its values
+    "sym_size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
+    "empty_like",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -129,7 +134,7 @@ class Graph:
         """Names whose value depends on the pixels of the image (not only on its shape)."""
         found = {self.input}
         for node in self.nodes:
-            if node.op != "sym_size" and any(name in found for name in node.refs):
+            if node.op not in SHAPE_ONLY and any(name in found for name in node.refs):
                 found.add(node.name)
         return frozenset(found)
 

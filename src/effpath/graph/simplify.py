@@ -12,6 +12,8 @@ from torch import Tensor
 
 from effpath.errors import CaptureError
 from effpath.graph.graph import Graph, Node, Ref, substitute
+from effpath.graph.products import orient_products, plain_attention
+from effpath.graph.spelled import spell_out
 
 _NO_OPS = (
     "alias",
@@ -24,6 +26,8 @@ _NO_OPS = (
     "alpha_dropout",
 )
 SPLITS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")  # every part of the result is data
+_MADE = ("arange", "zeros", "ones", "full", "eye", "linspace", "scalar_tensor")  # of nothing but numbers
+_MADE_LIKE = ("new_zeros", "new_ones", "new_full")  # with the type and device of a tensor
 _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
@@ -31,6 +35,11 @@ def simplify(graph: Graph) -> Graph:
     """Return an equal graph of fewer and plainer nodes."""
     for rewrite in (
         refuse_chance,
+        free_views,
+        fold_constants,
+        spell_out,
+        plain_attention,
+        orient_products,
         fold_constants,
         plain_batch_norm,
         first_results,
@@ -55,15 +64,28 @@ def refuse_chance(graph: Graph) -> Graph:
     return graph
 
 
+def free_views(graph: Graph) -> Graph:
+    """Let a view take a tensor of any memory layout: copies and fused operators before it are rewritten."""
+    views = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+    return replace(
+        graph,
+        nodes=tuple(
+            replace(node, op="view", function=torch.ops.aten.reshape.default) if node.function in views else node
+            for node in graph.nodes
+        ),
+    )
+
+
 def fold_constants(graph: Graph) -> Graph:
     """Compute once what depends on parameters alone (weight norm, weight standardisation, position tables)."""
     constants: dict[str, Any] = dict(graph.constants)
+    like = torch.empty(0, dtype=graph.dtype, device=graph.device)
     nodes = []
     for node in graph.nodes:
-        reads_constants = all(name in constants for name in node.refs)
-        if reads_constants and (node.refs or node.op in ("arange", "zeros", "ones", "full")):
+        read = [name for name in node.refs if node.op not in _MADE_LIKE or node["self"] != Ref(name)]
+        if all(name in constants for name in read) and (node.refs or node.op in _MADE):
             with torch.no_grad():
-                constants[node.name] = node.call(constants.__getitem__)
+                constants[node.name] = node.call(lambda name: constants.get(name, like))
         else:
             nodes.append(node)
     # a tuple of constants (from split, say) is read through getitem only, which was folded with it

@@ -33,6 +33,7 @@ from effpath.kernels.vector import (
 BINS = 256  # of target ÷ scale, 4 an octave
 FINE, NOT_FINITE = 0, 1
 SUM, BIAS, LARGEST, LONE = 1, 2, 4, 8  # bits of a choice: target, bias as candidate, fallback, lone rule
+MAXIMUM, ALL_TIES = 16, 32  # of a max pooling: the first of the largest, or all of them
 COLLECT, SKIP, COMPARE, UNITE = 0, 1, 2, 3  # what is done with the chosen
 
 
@@ -492,15 +493,28 @@ def combine(
                 chosen = longer
                 chosen_p = chosen.ctypes.data
             into = chosen_p + 4 * filled
-            v = 0.0 if pooled else np.float64(value[image, output])
-            own = np.float64(bias[channel]) if len(bias) else 0.0
-            scale = np.sqrt(squares) if kernel > 16 and squares < 1e76 else 0.0
-            count = decide(
-                products_p, ones_p, run_p, 1, 0, vectors, v, pooled, own, choice, theta, scale, guesses_p,
-                present_p, kernel, 1, room, scratch_p, into,
-            )  # fmt: skip
-            if count < 0:
-                status, count = NOT_FINITE, 0
+            if choice & MAXIMUM:
+                count, best = 0, np.float32(0)
+                for t in range(kernel):
+                    if present[t] >= 0:
+                        c = products[t]
+                        if count == 0 or c > best:
+                            best = c
+                            put_int(into, 0, t)
+                            count = 1
+                        elif c == best and choice & ALL_TIES:
+                            put_int(into, count, t)
+                            count += 1
+            else:
+                v = 0.0 if pooled else np.float64(value[image, output])
+                own = np.float64(bias[channel]) if len(bias) else 0.0
+                scale = np.sqrt(squares) if kernel > 16 and squares < 1e76 else 0.0
+                count = decide(
+                    products_p, ones_p, run_p, 1, 0, vectors, v, pooled, own, choice, theta, scale, guesses_p,
+                    present_p, kernel, 1, room, scratch_p, into,
+                )  # fmt: skip
+                if count < 0:
+                    status, count = NOT_FINITE, 0
             begins[j], lengths[j] = filled, count
             filled += count
             for i in range(count):
@@ -573,60 +587,6 @@ def add_two(
                 if takes_b and other_at >= 0:
                     put_byte(goal, other_at + i, 1)
     return status
-
-
-@compiled
-def choose(x, active, reached, taps, shape, all_ties, task, slots, mode, sets):  # type: ignore[no-untyped-def]
-    """Choose the largest input of the active outputs of a max pooling; arguments as for `weigh`.
-
-    ``all_ties`` keeps every input equal to it, else the first in window order.
-    """
-    positions, outputs, groups, kernel = shape[0], shape[1], shape[3], shape[4]
-    tap_stride, channel_stride, reached_at = shape[5], shape[6], shape[9]
-    x_tap, x_channel = shape[12], shape[13]
-    first, last, block, left, right = task[0], task[1], task[2], task[3], task[4]
-    width, per_group = right - left, outputs // groups
-    pair_at, pair_channel = np.empty(block * width, np.int32), np.empty(block * width, np.int32)
-    begins, lengths = np.empty(block * width, np.int64), np.empty(block * width, np.int32)
-    chosen = np.empty(block * width * kernel, np.int32)
-    neurons, counts = np.empty(64, np.int32), np.empty(64, np.int32)
-    found = np.empty(1024, slots.dtype)
-    of_image, hits = np.zeros(len(active), np.int64), np.zeros((len(active), 2), np.int64)
-    used, total_found, status = 0, 0, FINE
-    x_p, reached_p, reached_bytes = x.ctypes.data, reached.ctypes.data + reached_at, reached.shape[1]
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        pairs = list_pairs(active, shape, start, stop, left, right, 0, pair_at, pair_channel)
-        filled = 0
-        for j in range(pairs):
-            q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
-            image, position = q // positions, q % positions
-            source = channel // per_group
-            base = x_p + 4 * (image * x.shape[1] + source * x_channel)
-            begins[j] = filled
-            best = -np.inf
-            for t in range(kernel):
-                tap = np.int64(taps[position, t])
-                if tap < 0:
-                    continue
-                c = np.float64(float_at(base, tap * x_tap))
-                if not np.isfinite(c):
-                    status = NOT_FINITE
-                if c > best:
-                    best, filled = c, begins[j]
-                if (c == best and all_ties) or filled == begins[j]:
-                    chosen[filled] = t
-                    filled += 1
-            lengths[j] = filled - begins[j]
-            if reached_at >= 0:
-                for i in range(begins[j], filled):
-                    tap = np.int64(taps[position, chosen[i]])
-                    put_byte(reached_p + image * reached_bytes, tap * tap_stride + source * channel_stride, 1)
-        neurons, counts, found, used, total_found = finish(
-            mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
-            neurons, counts, found, used, total_found, of_image, hits,
-        )  # fmt: skip
-    return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
 
 
 @compiled

@@ -92,6 +92,7 @@ def weigh(
     options: Options,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Chosen:
     """Choose the synapses of the active outputs of a weighted operator.
 
@@ -103,14 +104,19 @@ def weigh(
         options: how to select.
         weight: the weight tensor, or None where every weight is 1 (or the window's coefficient).
         bias: [channels] or None.
+        factors: [B, P·T], the data-dependent factor of each tap (attention weights), or None.
     """
     window = window.to(x.device)
     flat_weight = None if weight is None else weight.reshape(-1)
 
     def pick(image: Tensor, output: Tensor, ids: Tensor, inside: Tensor, values: Tensor) -> Tensor:
-        factors = window.factors(output)
+        coefficients = window.factors(output)
         c = values if flat_weight is None else values * flat_weight[window.weight_ids(output)]
-        c = c if factors is None else c * factors.to(c.dtype)
+        c = c if coefficients is None else c * coefficients.to(c.dtype)
+        if factors is not None:
+            taps = window.taps.shape[1]
+            at = window.locate(output)[1][:, None] * taps + torch.arange(taps, device=output.device)
+            c = c * factors[image[:, None], at].repeat_interleave(window.group_channels, dim=1)
         c = torch.where(inside, c, 0)
         v = c.double().sum(1) if value is None else value[image, output]
         own = None if bias is None else bias[window.locate(output)[0]]

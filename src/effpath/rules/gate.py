@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from effpath.errors import UnknownOperator
 from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.products import ACTIVATIONS, NORMALISERS
 from effpath.rules.kinds import Gate, Kind, Route
-from effpath.rules.route import broadcast_ids, is_data
+from effpath.rules.route import broadcast_ids, is_data, movement
 
-_GATE_MAKERS = (
-    "sigmoid", "hardsigmoid", "softmax", "_softmax", "tanh", "clamp", "hardtanh",
-    "silu", "gelu", "hardswish", "relu", "relu6", "mish",
-)  # fmt: skip
+_GATE_MAKERS = (*NORMALISERS, *ACTIVATIONS)
 
 
 def multiply(graph: Graph, node: Node) -> Kind:
@@ -41,6 +41,23 @@ def divide(graph: Graph, node: Node) -> Kind:
     if isinstance(bottom, Ref) and is_data(graph, bottom):
         return Gate(route, (Route((bottom.name,), broadcast_ids(graph, bottom.name, node.shape)),))
     return route
+
+
+def glu(graph: Graph, node: Node) -> Gate:
+    """Gated linear unit: the first half of a dimension is data, the second its gate."""
+    source = node["self"].name
+    ids = torch.arange(graph.size(source)).reshape(graph.shape(source))
+    data, gate = (Route((source,), half.reshape(-1)) for half in ids.chunk(2, node["dim"]))
+    return Gate(data, (gate,))
+
+
+def where(graph: Graph, node: Node) -> Kind:
+    """A choice by a fixed mask moves elements; one by values goes to the operand that depends on the image."""
+    if is_data(graph, node["condition"]):
+        names = [v.name for v in (node["self"], node["other"]) if is_data(graph, v)]
+        routes = [Route((name,), broadcast_ids(graph, name, node.shape)) for name in names]
+        return Gate(routes[0], tuple(routes[1:]), equal=True)
+    return movement(graph, node)
 
 
 def _which_is_gate(graph: Graph, node: Node, data: list[str]) -> int | None:

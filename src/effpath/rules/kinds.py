@@ -45,7 +45,7 @@ class Choice:
 class Route:
     """Each output stands for one input element.
 
-    ``ids`` is int64 [outputs] into the sources laid end to end, -1 where an output stands for none
+    ``ids`` is int32 or int64 [outputs] into the sources laid end to end, -1 where an output stands for none
     (padding, a constant); None is the identity.
     """
 

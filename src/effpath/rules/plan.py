@@ -114,6 +114,15 @@ def sources_of(kind: Kind) -> tuple[str, ...]:
     """Return everything a kind can lead to, gates included."""
     if isinstance(kind, Gate):
         return (*kind.data.sources, *(s for gate in kind.gates for s in gate.sources))
+    if isinstance(kind, Weighted) and kind.factors:
+        return (*kind.sources, kind.factors)
+    return kind.sources
+
+
+def data_of(kind: Kind) -> tuple[str, ...]:
+    """Return what a kind leads to where gates and attention weights are not followed."""
+    if isinstance(kind, Gate):
+        return sources_of(kind) if kind.equal else kind.data.sources
     return kind.sources
 
 
@@ -130,8 +139,7 @@ def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
             continue
         kind = rule_for(node)(graph, node)
         kinds[node.name] = kind
-        follow_all = gates or (isinstance(kind, Gate) and kind.equal)
-        reached.update(kind.data.sources if isinstance(kind, Gate) and not follow_all else sources_of(kind))
+        reached.update(sources_of(kind) if gates else data_of(kind))
     kinds = {node.name: kinds[node.name] for node in graph.nodes if node.name in kinds}
     every = tuple(
         Layer(name, kind.sources, kind.window, getattr(kind, "parameter", None))

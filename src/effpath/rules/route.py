@@ -64,7 +64,9 @@ def movement(graph: Graph, node: Node) -> Route:
     moved = node.function(*positional, **{key: plain[key] for key in node.keywords})
     if index is not None:
         moved = moved[index]
-    return Route(tuple(sources), moved.reshape(-1).round().long() - 1)
+    found = moved.reshape(-1).round().int() - 1  # half the size of int64: routes are most of a plan's memory
+    kept = len(sources) == 1 and torch.equal(found, torch.arange(graph.size(sources[0]), dtype=torch.int32))
+    return Route(tuple(sources), None if kept else found)
 
 
 def _small_values(graph: Graph, node: Node) -> dict[str, Any]:

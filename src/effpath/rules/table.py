@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from effpath.errors import UnknownOperator
 from effpath.graph.graph import Graph, Node
-from effpath.rules import gate, route, weighted
+from effpath.rules import gate, product, resize, route, weighted
 from effpath.rules.kinds import Kind
 
 Rule = Callable[[Graph, Node], Kind]
@@ -31,6 +31,14 @@ RULES: dict[str, Rule] = {
     "add": weighted.add,
     "sub": weighted.add,
     "rsub": weighted.add,
+    "matmul": product.matmul,
+    "col2im": weighted.fold,
+    "upsample_linear1d": resize.interpolate,
+    "upsample_bilinear2d": resize.interpolate,
+    "upsample_trilinear3d": resize.interpolate,
+    "upsample_bicubic2d": resize.interpolate,
+    "_upsample_bilinear2d_aa": resize.interpolate,
+    "_upsample_bicubic2d_aa": resize.interpolate,
     # choice: the largest input
     "max_pool1d": weighted.max_pool,
     "max_pool2d": weighted.max_pool,
@@ -38,9 +46,14 @@ RULES: dict[str, Rule] = {
     "adaptive_max_pool1d": weighted.max_pool,
     "adaptive_max_pool2d": weighted.max_pool,
     "adaptive_max_pool3d": weighted.max_pool,
+    "max": weighted.maximum,
+    "amax": weighted.maximum,
+    "maximum": weighted.maximum,
     # gate: one to one to the data operand
     "mul": gate.multiply,
     "div": gate.divide,
+    "glu": gate.glu,
+    "where": gate.where,
     "layer_norm": route.elementwise,
     "group_norm": route.elementwise,
     "instance_norm": route.elementwise,
@@ -51,14 +64,15 @@ RULES: dict[str, Rule] = {
 _ELEMENTWISE = (
     "abs celu clamp clamp_max clamp_min elu erf exp gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu "
     "log log1p log_sigmoid log_softmax logit mish neg pow prelu reciprocal relu relu6 rsqrt selu sigmoid sign "
-    "silu sin cos softmax softplus softshrink sqrt square tan tanh threshold to _to_copy type_as"
+    "silu sin cos softmax _safe_softmax softplus softshrink sqrt square tan tanh threshold to _to_copy type_as"
 )
 _MOVEMENT = (
-    "_unsafe_view cat channel_shuffle chunk concat constant_pad_nd diagonal expand flatten flip getitem "
-    "index index_select movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d "
-    "reflection_pad2d reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d reshape roll "
-    "select slice split split_with_sizes squeeze stack swapaxes t tile transpose unbind unflatten unsqueeze "
-    "upsample_nearest1d upsample_nearest2d upsample_nearest3d view"
+    "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d cat channel_shuffle chunk "
+    "concat constant_pad_nd copy diagonal expand flatten flip getitem im2col index index_put index_select "
+    "masked_fill movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d "
+    "reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape roll "
+    "rot90 select select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes t tile "
+    "transpose unbind unflatten unfold unsqueeze upsample_nearest1d upsample_nearest2d upsample_nearest3d view"
 )
 RULES.update(dict.fromkeys(_ELEMENTWISE.split(), route.elementwise))
 RULES.update(dict.fromkeys(_MOVEMENT.split(), route.movement))

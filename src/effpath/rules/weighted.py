@@ -1,4 +1,4 @@
-"""Weighted operators: linear, convolution, average pooling, mean, add, sub."""
+"""Weighted operators: linear, convolution, average pooling, mean, add, sub; and the largest of inputs."""
 
 from __future__ import annotations
 
@@ -74,16 +74,47 @@ def max_pool(graph: Graph, node: Node) -> Choice:
 
 def mean(graph: Graph, node: Node) -> Weighted:
     """Sum or mean over dimensions: every reduced element with weight 1."""
+    return Weighted((node["self"].name,), _reduced_window(graph, node), pooled=True)
+
+
+def maximum(graph: Graph, node: Node) -> Choice | Route:
+    """The largest element over dimensions (``amax``, the values of ``max``), or of two tensors."""
+    if isinstance(node.args.get("other"), Ref):
+        names = tuple(name for name in node.refs if is_data(graph, Ref(name)))
+        if len(names) == 1:  # a bound
+            return Route(names, broadcast_ids(graph, names[0], node.shape))
+        return Choice(names, _operands_window(graph, node, names))
+    return Choice((node["self"].name,), _reduced_window(graph, node))
+
+
+def fold(graph: Graph, node: Node) -> Weighted:
+    """Sum of overlapping patches (``F.fold``): every output pixel against the patch elements that lie on it."""
+    source, sizes = node["self"].name, node["output_size"]
+    pixels = torch.arange(1.0, 1 + prod(sizes)).reshape(1, 1, *sizes)
+    cut = [node[key] for key in ("kernel_size", "dilation", "padding", "stride")]
+    pixel = torch.ops.aten.im2col(pixels, *cut).reshape(-1).long() - 1  # of each element, -1 outside
+    elements = (pixel >= 0).nonzero()[:, 0]
+    elements = elements[pixel[elements].sort(stable=True).indices]
+    counts = torch.bincount(pixel[elements], minlength=prod(sizes))
+    column = torch.arange(len(elements)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    taps = torch.full((prod(sizes), int(counts.max())), -1)
+    taps[pixel[elements], column] = elements
+    channels = graph.size(node.name) // prod(sizes)
+    window = Window(taps, inputs=graph.size(source), channels=channels, groups=channels)
+    return Weighted((source,), window, pooled=True)
+
+
+def _reduced_window(graph: Graph, node: Node) -> Window:
     source = node["self"].name
     shape = graph.shape(source)
     chosen = node.args.get("dim")
-    dims = sorted(d % len(shape) for d in (range(len(shape)) if chosen in (None, []) else chosen))
+    chosen = [chosen] if isinstance(chosen, int) else chosen
+    dims = sorted(d % len(shape) for d in (chosen or range(len(shape))))
     if 0 in dims and shape[0] == 1:  # a longer one is tokens: the batch is elsewhere, and images are run alone
-        raise UnknownOperator(f"a mean over the batch dimension is not one image's own: {node.place}")
+        raise UnknownOperator(f"a reduction of the batch dimension is not one image's own: {node.place}")
     kept = [d for d in range(len(shape)) if d not in dims]
     ids = torch.arange(graph.size(source)).reshape(shape).permute(*kept, *dims)
-    taps = ids.reshape(graph.size(node.name), -1)
-    return Weighted((source,), Window(taps, inputs=graph.size(source)), pooled=True)
+    return Window(ids.reshape(graph.size(node.name), -1), inputs=graph.size(source))
 
 
 def add(graph: Graph, node: Node) -> Kind:
@@ -101,15 +132,25 @@ def add(graph: Graph, node: Node) -> Kind:
     data = [(o.name, factor) for o, factor in operands if is_data(graph, o)]
     if len(data) == 1:
         return Route((data[0][0],), broadcast_ids(graph, data[0][0], node.shape))
+    names = tuple(name for name, _ in data)
+    factors = torch.tensor([[factor for _, factor in data]], dtype=torch.float64)
+    coefficients = None if bool((factors == 1).all()) else factors
+    return Weighted(names, _operands_window(graph, node, names, coefficients))
+
+
+def _operands_window(
+    graph: Graph, node: Node, names: Sequence[str], coefficients: torch.Tensor | None = None
+) -> Window:
+    """Every output against its element of each operand, which may be broadcast."""
+    size = graph.size(node.name)
+    if all(graph.size(name) == size for name in names):  # no table: tap t of output o is element t · size + o
+        taps = torch.arange(len(names))[None]
+        return Window(taps, len(names) * size, size, 1, size, channels_first=False, coefficients=coefficients)
     columns, offset = [], 0
-    for name, _ in data:
+    for name in names:
         columns.append(broadcast_ids(graph, name, node.shape, always=True) + offset)
         offset += graph.size(name)
-    factors = torch.tensor([[factor for _, factor in data]], dtype=torch.float64)
-    window = Window(
-        torch.stack(columns, 1), inputs=offset, coefficients=None if bool((factors == 1).all()) else factors
-    )
-    return Weighted(tuple(name for name, _ in data), window)
+    return Window(torch.stack(columns, 1), inputs=offset, coefficients=coefficients)
 
 
 def per_axis(value: Any, like: Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,145 @@
+"""Routes and gates: where each output element comes from, seen by its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import effpath
+from cases import Call
+from effpath.rules.kinds import Gate, Route
+
+SHAPE = (4, 4, 6)
+MOVED: dict[str, Callable[[Tensor], Tensor]] = {
+    "unfold into patches": lambda x: F.unfold(x, (2, 3), padding=1, stride=2),
+    "unfold a dimension": lambda x: x.unfold(2, 3, 1),
+    "pixel shuffle": lambda x: F.pixel_shuffle(x, 2),
+    "pixel unshuffle": lambda x: F.pixel_unshuffle(x, 2),
+    "channel shuffle": lambda x: F.channel_shuffle(x, 2),
+    "window shift": lambda x: x.roll((-1, 2), (2, 3)),
+    "nearest resize": lambda x: F.interpolate(x, scale_factor=1.5),
+    "nearest-exact resize": lambda x: F.interpolate(x, size=(3, 9), mode="nearest-exact"),
+    "index": lambda x: x[:, :, torch.tensor([2, 0, 2])],
+    "index, twice": lambda x: x[:, torch.tensor([0, 3]), torch.tensor([1, 1])],
+    "gather by repetition": lambda x: x.repeat_interleave(2, dim=1),
+    "tile": lambda x: x.repeat(1, 2, 1, 1),
+    "rotation": lambda x: x.rot90(1, (2, 3)),
+    "fixed mask": lambda x: x.masked_fill(torch.ones(4, 6).tril().bool(), 0.0),
+    "fixed choice": lambda x: torch.where(torch.ones(4, 6).tril().bool(), x, torch.zeros(())),
+    "written into a slice": lambda x: torch.zeros_like(x).slice_scatter(x[:, 1:3], 1, 0, 2),
+    "written over a row": lambda x: x.select_scatter(x[:, :, 0], 2, 3),
+    "written into indices": lambda x: x.index_put((torch.tensor([0]), torch.tensor([1])), x[:1, 2]),
+    "a part overwritten in place": lambda x: _overwritten(x.clone()),
+}
+
+
+def _overwritten(x: Tensor) -> Tensor:
+    x[:, 1:3, ::2] = x[:, 0:2, 1::2]
+    return x
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_operator_that_moves_elements_moves_their_ids(name: str) -> None:
+    model = nn.Sequential(Call(MOVED[name]), nn.Flatten()).eval()
+    image = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0)) + 1  # no two elements are equal
+    graph = effpath.capture(model, image)
+    values = model(image)[0]
+    for logit in range(len(values)):
+        found = [image.flatten()[i] for i in _source_of(graph, logit)]
+        assert found == ([values[logit]] if values[logit] else [])  # zeros are what it fills with
+
+
+def _source_of(graph: effpath.Graph, element: int) -> list[int]:
+    """Follow the routes of a graph of one source from an element of the logits to the pixel."""
+    kinds, name = effpath.plan_for(graph).kinds, graph.logits
+    while name != graph.input:
+        kind = kinds[name]
+        route = kind.data if isinstance(kind, Gate) else kind
+        assert isinstance(route, Route)
+        element = element if route.ids is None else int(route.ids[element])
+        if element < 0:
+            return []
+        for source in route.sources:
+            if element < graph.size(source):
+                name = source
+                break
+            element -= graph.size(source)
+    return [element]
+
+
+def plan_of_last(
+    function: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (6,)
+) -> tuple[object, effpath.Graph]:
+    graph = effpath.capture(nn.Sequential(nn.Flatten(), Call(function)).eval(), torch.ones(1, *shape))
+    return effpath.plan_for(graph, gates=True).kinds[graph.logits], graph
+
+
+def test_a_gated_linear_unit_is_its_first_half_gated_by_the_second() -> None:
+    kind, _ = plan_of_last(F.glu)
+    assert isinstance(kind, Gate)
+    assert kind.data.ids.tolist() == [0, 1, 2]
+    assert [gate.ids.tolist() for gate in kind.gates] == [[3, 4, 5]]
+
+
+def test_a_choice_by_values_goes_to_every_operand_that_depends_on_the_image() -> None:
+    kind, _ = plan_of_last(lambda x: torch.where(x > 1, x[:, :1], x * 2))
+    assert isinstance(kind, Gate)
+    assert kind.equal
+    assert kind.data.ids.tolist() == [0] * 6
+    kind, _ = plan_of_last(lambda x: torch.where(x > 1, 0.5, x))
+    assert (kind.data.ids, kind.gates) == (None, ())
+
+
+def test_a_layer_scale_is_a_route() -> None:
+    kind, _ = plan_of_last(lambda x: x * torch.arange(6.0))
+    assert isinstance(kind, Route)
+    assert kind.ids is None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.normalize(x, dim=1),
+        lambda x: F.normalize(x, p=1, dim=1),
+        lambda x: x / (x.norm(dim=(1, 2), keepdim=True) + 1),
+        lambda x: (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1).sqrt(),
+        lambda x: x / (x.std((1, 2), keepdim=True, correction=0) + 1),
+        lambda x: x * x.var((1, 2), keepdim=True) / x.std(1, unbiased=False, keepdim=True).add(1),
+        lambda x: torch.addcmul(x, x.sigmoid(), x[:, :1], value=0.5),
+        lambda x: torch.minimum(torch.minimum(x, x.flip(1)), torch.tensor(0.5)),
+        lambda x: x + x.amin((1, 2), keepdim=True),
+    ],
+    ids=[
+        "norm 2",
+        "norm 1",
+        "norm over two",
+        "variance",
+        "deviation",
+        "two deviations",
+        "addcmul",
+        "minimum",
+        "amin",
+    ],
+)
+def test_a_composite_operator_is_written_out_with_the_same_outputs(function: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Unflatten(1, (3, 4)), Call(function), nn.Flatten(), nn.Linear(12, 3)).eval()
+    images = torch.randn(2, 12)
+    graph = effpath.capture(model, images[:1])
+    assert not {node.op for node in graph.nodes} & {
+        "linalg_vector_norm",
+        "var",
+        "std",
+        "addcmul",
+        "minimum",
+        "amin",
+    }
+    for image in images:
+        torch.testing.assert_close(graph.run(image[None])[graph.logits], model(image[None]).detach())
+    plain = effpath.extract(graph, images, preset="paper")
+    gated = effpath.extract(graph, images, preset=effpath.Options(gates=True))
+    assert all(set(a.tolist()) <= set(b.tolist()) for a, b in zip(plain.pixels, gated.pixels, strict=True))
