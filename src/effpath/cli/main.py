@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from effpath.cli.check import check
 from effpath.cli.demo import demo
 from effpath.cli.extract import extract
+from effpath.cli.rules import rules
 from effpath.errors import EffpathError
 
 app = typer.Typer(
@@ -18,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(extract)
+for command in (demo, check, rules, extract):
+    app.command()(command)
 
 
 def _version(value: bool) -> None:
