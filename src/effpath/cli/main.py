@@ -10,6 +10,8 @@ import typer
 from effpath.cli.check import check
 from effpath.cli.demo import demo
 from effpath.cli.extract import extract
+from effpath.cli.merge import merge
+from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.errors import EffpathError
 
@@ -20,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract):
+for command in (demo, check, rules, extract, profile, merge):
     app.command()(command)
 
 
