@@ -130,6 +130,15 @@ def test_a_model_that_cannot_be_captured_and_a_wrong_size_or_layer_are_errors():
         check(model(), (1, 8, 8), layers="conv9")
 
 
+def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("view size is not compatible")
+
+    monkeypatch.setattr("effpath.check.capture", fail)
+    with pytest.raises(CaptureError, match="LeNet5 cannot be captured: RuntimeError: view size"):
+        check(model(), (1, 8, 8))
+
+
 @pytest.mark.parametrize(
     ("spec", "side", "layers"),
     [

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effpath.errors import UnknownOperator
+from effpath.errors import CaptureError, EffpathError, UnknownOperator
 from effpath.graph import Graph, capture
 from effpath.rules import LEVELS, Layer, Level, plan_for, rule_for
 from effpath.rules.kinds import Choice, Gate, Weighted
@@ -128,7 +128,15 @@ def check(
         >>> check(LeNet5().eval(), (1, 28, 28)).total("weights")
         61470
     """
-    graph = capture(model, torch.zeros(1, *input_size))
+    try:
+        graph = capture(model, torch.zeros(1, *input_size))
+    except EffpathError:
+        raise
+    except Exception as error:
+        raise CaptureError(
+            f"{type(model).__name__} cannot be captured: {type(error).__name__}: {error}; wrap the part that "
+            "classifies one image batch in a module of its own, or report it with the model"
+        ) from error
     unsupported = find_unsupported(graph, gates=gates)
     chosen: tuple[Layer, ...] = ()
     if not unsupported:

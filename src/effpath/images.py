@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -67,6 +67,14 @@ def format_of(model: Any) -> PictureFormat | None:
     if not isinstance(size, Sequence) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
         raise InputError(f"wanted the model's input_size to be (C, H, W), got {size!r}")
     return PictureFormat(*size)
+
+
+def resized(own: PictureFormat | None, size: tuple[int, int, int] | None) -> PictureFormat | None:
+    """Return the format for another size; the share of a picture that is cut off stays."""
+    if size is None or own is None:
+        return own if size is None else PictureFormat(*size)
+    resize = None if own.resize is None else own.resize * min(size[1:]) // min(own.height, own.width)
+    return replace(own, channels=size[0], height=size[1], width=size[2], resize=resize)
 
 
 class Pictures:

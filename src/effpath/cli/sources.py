@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.data.labels import read_class_map
 from effpath.data.load import is_data
 from effpath.errors import InputError
-from effpath.images import Images, PictureFormat, format_of, load_images
+from effpath.images import Images, PictureFormat, format_of, load_images, resized
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",
@@ -35,23 +34,23 @@ def open_model(
 
     size = parse_size(input_size)
     model = models.load_model(spec, weights, allow_pickle=allow_pickle, seed=seed, classes=classes)
-    if weights is None and models.from_library(spec):
-        library, _, name = spec.partition(":")
-        make = _SAVE[library].format(name=name.partition(".")[0] if library == "torchvision" else name)
-        say(
-            f"{spec} has RANDOM weights (seed {seed}): no --weights are given, and nothing is downloaded. "
-            f'Where the trained ones can be had, write them once with\n  python -c "import {library}; from '
-            f"safetensors.torch import save_file; save_file({make}.state_dict(), 'weights.safetensors')\""
-        )
+    warn_of_random_weights(spec, weights, seed)
     return model, resized(format_of(model), size)
 
 
-def resized(own: PictureFormat | None, size: tuple[int, int, int] | None) -> PictureFormat | None:
-    """Return the format for another size; the share of a picture that is cut off stays."""
-    if size is None or own is None:
-        return own if size is None else PictureFormat(*size)
-    resize = None if own.resize is None else own.resize * min(size[1:]) // min(own.height, own.width)
-    return replace(own, channels=size[0], height=size[1], width=size[2], resize=resize)
+def warn_of_random_weights(spec: str, weights: Path | None, seed: int) -> None:
+    """Say on standard error that a library's model has no trained weights, and how to get a file of them."""
+    from effpath.models import from_library
+
+    if weights is not None or not from_library(spec):
+        return
+    library, _, name = spec.partition(":")
+    make = _SAVE[library].format(name=name.partition(".")[0] if library == "torchvision" else name)
+    say(
+        f"{spec} has RANDOM weights (seed {seed}): no --weights are given, and nothing is downloaded. "
+        f'Where the trained ones can be had, write them once with\n  python -c "import {library}; from '
+        f"safetensors.torch import save_file; save_file({make}.state_dict(), 'weights.safetensors')\""
+    )
 
 
 def open_part(data: Dataset, part: str | None, *otherwise: str, skip_damaged: bool = False) -> Part:
