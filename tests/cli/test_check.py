@@ -77,5 +77,7 @@ def test_help_shows_examples(monkeypatch, capsys):
         ("profile", "effpath profile torchvision:resnet50"),
         ("merge", "effpath merge torchvision:resnet50"),
         ("extract", "effpath extract net.py:make cifar10:"),
+        ("score", "effpath score net.py:make"),
+        ("demo", "effpath demo --model net.py:make"),
     ):
         assert example in run(monkeypatch, capsys, command, "--help")[1]

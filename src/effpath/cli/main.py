@@ -13,6 +13,7 @@ from effpath.cli.extract import extract
 from effpath.cli.merge import merge
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
+from effpath.cli.score import score
 from effpath.errors import EffpathError
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge):
+for command in (demo, check, rules, extract, profile, merge, score):
     app.command()(command)
 
 
