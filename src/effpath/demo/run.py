@@ -63,7 +63,8 @@ class DemoOptions:
         preset, theta, layers: of the extraction.
         batch_size: images extracted and attacked together.
         images: test images that are attacked, at most.
-        train_images: training images for network and class paths, at most; None for all.
+        train_images: training images for network and class paths, at most; None for all. With ``model`` equally
+            many of each class.
         attacks: names, in the order of the table.
         unseen: attacks that the detectors are not trained on.
         fractions: shares of the attacked images for training, calibration and test.
@@ -117,7 +118,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
 
     model, data = _model_and_data(options, folder, track)
     train, test = data.part("train"), data.part("test", "val")
-    train = train.take(torch.arange(len(train))[: options.train_images])
+    train = _limited(train, options, len(data.classes))
     predicted = _predicted(model, test)
     measured = float((predicted == test.labels).double().mean())
     graph = capture(model, train.images[:1])
@@ -132,7 +133,8 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
             layers=options.layers,
             batch_size=options.batch_size,
             names=data.classes,
-            data=f"{data.name} train, seed {options.seed}, first {len(train)}",
+            data=f"{data.name} train, seed {options.seed}, first {len(train)}"
+            + (" in equal shares of the classes" if options.model and options.train_images else ""),
             checkpoint=folder / f"class_paths-{_key(graph, options)}.safetensors",
             progress=progress,
         )
@@ -256,6 +258,13 @@ def _trained(
 def _key(graph: Graph, options: DemoOptions) -> str:
     layers = [] if options.layers is None else [options.layers]
     return fingerprint(graph.fingerprint, options.preset, options.theta, options.train_images, *layers)[:12]
+
+
+def _limited(train: Part, options: DemoOptions, classes: int) -> Part:
+    """Return at most ``train_images``: the first; of a named model's data, which may be sorted, of each class."""
+    if options.train_images is None or options.model is None:
+        return train.take(torch.arange(len(train))[: options.train_images])
+    return train.first_of_each_class(max(1, options.train_images // classes))
 
 
 def _predicted(model: nn.Module, part: Part, batch_size: int = 256) -> torch.Tensor:
