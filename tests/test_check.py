@@ -44,19 +44,19 @@ def test_the_activations_are_those_that_a_walk_records():
         assert found.activation_bytes == sum(value.nbytes for value in held.values()) + recorded.logits.nbytes
 
 
-def test_a_class_path_on_disk_costs_what_check_says(tmp_path):
+def test_a_class_path_on_disk_costs_no_more_than_check_says(tmp_path):
     found = check(model(), (1, 8, 8))
     effpath.save_class_paths(class_paths(), tmp_path / "counted.safetensors")
     elements = sum(len(s) for path in class_paths().paths.values() for level in ("synapses", "neurons", "weights")
                    for s in path.sets(level).values())  # fmt: skip
     counted = (tmp_path / "counted.safetensors").stat().st_size
-    assert 12 * elements <= counted <= 12 * elements + 60_000  # the header of the file
+    assert counted <= 12 * elements + 60_000  # the header of the file
     sets = class_paths()
     plain = effpath.ClassPaths(sets.header, sets.levels, sets.paths)
     effpath.save_class_paths(plain, tmp_path / "plain.safetensors")
-    assert (tmp_path / "plain.safetensors").stat().st_size <= 10 * sum(
-        cost.dense for cost in found.class_path.values()
-    ) + 40_000
+    plain_size = (tmp_path / "plain.safetensors").stat().st_size
+    assert plain_size <= 10 * sum(cost.dense for cost in found.class_path.values()) + 40_000
+    assert plain_size <= 8 * elements + 40_000
     for level, cost in check(model(), (1, 8, 8), density=sets[0].density("neurons")).class_path.items():
         if level == "neurons":
             assert cost.sparse == 8 * sum(map(len, sets[0].neurons.values()))

@@ -16,7 +16,7 @@ from effpath.rules import LEVELS, Layer, Level, plan_for, rule_for
 from effpath.rules.kinds import Choice, Gate, Weighted
 from effpath.rules.plan import Plan, sources_of
 
-ID_BYTES, COUNT_BYTES = 8, 4  # of an element of a class path on disk: its id and its use count
+ID_BYTES, COUNT_BYTES = 8, 4  # an element of a class path on disk, at most: its id and its use count
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Cost:
 
     Attributes:
         elements: neurons, synapses (in bounds) or weights of all layers.
-        dense: one bit an id: Σ over the sets of ⌈ids ÷ 8⌉. A synapse's ids count padding too. Without use
-            counts a class path takes no more than this.
-        sparse: at ``density``, 8 bytes an element.
-        counted: at ``density``, with use counts: 12 bytes an element.
+        dense: one bit an id: Σ over the sets of ⌈ids ÷ 8⌉. A synapse's ids count padding too.
+        sparse: at ``density``, at most 8 bytes an element. Without use counts a class path takes no more than
+            the smaller of the two.
+        counted: at ``density``, with use counts: at most 12 bytes an element.
     """
 
     elements: int
@@ -134,7 +134,7 @@ def check(
         raise
     except Exception as error:
         raise CaptureError(
-            f"{type(model).__name__} cannot be captured: {type(error).__name__}: {error}; wrap the part that "
+            f"{type(getattr(model, 'network', model)).__name__} cannot be captured: {type(error).__name__}: {error}; wrap the part that "
             "classifies one image batch in a module of its own, or report it with the model"
         ) from error
     unsupported = find_unsupported(graph, gates=gates)

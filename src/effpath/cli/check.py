@@ -83,14 +83,14 @@ def show(model: str, found: CheckResult, console: Console) -> None:
     console.print(table)
     costs = Table(
         "level",
-        title=f"one class path on disk, at {found.density:.0%} of the network; the smaller of bits and ids",
+        title=f"one class path on disk, at {found.density:.0%} of the network; without counts the smaller of two",
     )
-    for name in ("elements", "as bits (at most)", "as ids", "ids with use counts"):
+    for name in ("elements", "as bits", "as ids", "with use counts"):
         costs.add_column(name, justify="right")
     for level, cost in found.class_path.items():
         costs.add_row(level, f"{cost.elements:,}", *map(readable, (cost.dense, cost.sparse, cost.counted)))
     console.print(costs)
-    print("bits: Σ over layers of ⌈ids ÷ 8⌉ bytes; ids: 8 bytes an element; with use counts: 12 bytes")
+    print("bits: Σ over layers of ⌈ids ÷ 8⌉ bytes; ids: 8 bytes an element; with use counts: 12 bytes; at most")
     print(
         f"{model}: supported; {len(found.layers)} layers, input {size}, {found.classes} classes"
         + ("" if found.batched else "; runs image by image")
