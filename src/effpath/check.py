@@ -133,9 +133,10 @@ def check(
     except EffpathError:
         raise
     except Exception as error:
+        name = type(getattr(model, "network", model)).__name__
         raise CaptureError(
-            f"{type(getattr(model, 'network', model)).__name__} cannot be captured: {type(error).__name__}: {error}; wrap the part that "
-            "classifies one image batch in a module of its own, or report it with the model"
+            f"{name} cannot be captured: {type(error).__name__}: {error}; wrap the part that classifies one image "
+            "batch in a module of its own, or report it with the model"
         ) from error
     unsupported = find_unsupported(graph, gates=gates)
     chosen: tuple[Layer, ...] = ()
