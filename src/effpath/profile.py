@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,9 +27,19 @@ DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take l
 CHECKPOINT_SECONDS = 60.0
 
 
+class Images(Protocol):
+    """Images [N, C, H, W]: a tensor, or something that reads them when they are indexed."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """Return some images, float [n, C, H, W]."""
+
+
 def build_class_paths(
     graph: Graph,
-    images: Tensor,
+    images: Images,
     labels: Tensor | Sequence[int],
     *,
     preset: str | Options = "default",
@@ -40,13 +51,14 @@ def build_class_paths(
     names: Sequence[str] = (),
     data: str = "",
     checkpoint: str | FilePath | None = None,
+    allow_missing: bool = False,
     progress: Progress | None = None,
 ) -> ClassPaths:
     """Return the class path of each class: the union over its correctly predicted images (Sec. 2.2).
 
     Args:
         graph: of the network.
-        images: float [N, C, H, W].
+        images: float [N, C, H, W]; read batch by batch where they are not in memory.
         labels: int [N].
         preset, theta, layers: as in `extract`.
         levels: the sets to keep: synapses, neurons, weights.
@@ -56,10 +68,11 @@ def build_class_paths(
         data: a description of the images, stored with the result.
         checkpoint: a file that the work so far is written to about once a minute; where it exists and was
             made by the same call, the work goes on from there.
+        allow_missing: leave out a class of which no image is predicted correctly, instead of an error.
         progress: called with (images done, images in all).
 
     Raises:
-        ClassPathError: a class has images but none is predicted correctly.
+        ClassPathError: a class has images but none is predicted correctly; the checkpoint keeps the work.
         InputError, NumericalError, OptionError: bad images, labels or options.
         FingerprintError: the checkpoint belongs to another network.
     """
@@ -94,15 +107,16 @@ def build_class_paths(
             save_class_paths(builder.result(), checkpoint)
             written = time.monotonic()
     result = builder.result()
+    if checkpoint is not None:
+        save_class_paths(result, checkpoint)
     missing = sorted(set(target.tolist()) - set(result.paths))
-    if missing:
+    if missing and not allow_missing:
         wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
         raise ClassPathError(
             f"no image of class {wrong} is predicted correctly, so it has no class path; check that labels "
-            "and preprocessing fit the model, give more images, or leave the class out"
+            "and preprocessing fit the model, give more images, or leave the class out (allow_missing=True, "
+            "--allow-missing)"
         )
-    if checkpoint is not None:
-        save_class_paths(result, checkpoint)
     return result
 
 

@@ -2,9 +2,13 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cli_run import run
+from digits_net import data, model
 
 pytest.importorskip("foolbox")
 
@@ -54,9 +58,58 @@ def test_bad_data_is_one_clear_message(small, monkeypatch, capsys):
     assert "unknown data set 'letters'" in err
 
 
+def test_a_model_and_data_of_ones_own_go_the_same_way(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / "net.py").write_text(
+        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "    net.classes = tuple('zero one two three four five six seven eight nine'.split())\n    return net\n"
+    )
+    save_file(
+        {name: value.contiguous() for name, value in model().state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    backwards = 9 - torch.cat([data().train_labels, data().test_labels])
+    np.savez(
+        tmp_path / "d.npz",
+        train_images=data().train_images.numpy(),
+        train_labels=backwards[:1078].numpy(),
+        test_images=data().test_images.numpy(),
+        test_labels=backwards[1078:].numpy(),
+        classes=["nine", "eight", "seven", "six", "five", "four", "three", "two", "one", "zero"],
+    )
+    arguments = ["--model", f"{tmp_path}/net.py:make", "--weights", tmp_path / "w.safetensors", "--json"]
+    arguments += ["--data", f"npz:{tmp_path}/d.npz", "--layers", 3, "--batch-size", 64, *SMALL]
+    code, out, _ = run(monkeypatch, capsys, "demo", "--output", small, *arguments)
+    assert code == 0
+    result = json.loads(out)
+    assert result["network"] == "make"
+    assert result["title"] == "make on d"
+    assert result["accuracy"] > 0.9
+    assert result["classes"][2] == "two"
+    assert list(result["layer_density"]["neurons"]) == ["fc1", "fc2", "fc3"]
+    assert "--model net.py:make --weights w.safetensors --batch-size 64" in result["provenance"]["command"]
+    assert str(tmp_path) not in (small / "report.html").read_text() + (small / "results.json").read_text()
+
+
+def test_data_that_lenet_is_not_trained_on_ask_for_a_model(small, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "demo", "--output", small, "--data", "digits:16")
+    assert code == 1
+    assert "name a model with --model" in err
+
+
+def test_a_model_of_more_outputs_than_the_data_has_classes_is_refused(small, tmp_path, monkeypatch, capsys):
+    np.savez(
+        tmp_path / "d.npz",
+        train_images=np.zeros((20, 1, 28, 28), np.float32),
+        train_labels=np.arange(20) % 3,
+    )
+    arguments = ["--model", "effpath.lenet:LeNet5", "--data", f"npz:{tmp_path}/d.npz"]
+    code, _, err = run(monkeypatch, capsys, "demo", "--output", small, *arguments)
+    assert code == 1
+    assert "each of the network's 10 outputs" in err
+
+
 @pytest.mark.skipif(not os.environ.get("EFFPATH_DATA"), reason="EFFPATH_DATA is not set")
 def test_the_demo_runs_on_mnist_with_the_papers_figures_beside_ours(small, monkeypatch, capsys):
-    data = os.path.join(os.environ["EFFPATH_DATA"], "mnist")
+    folder = os.path.join(os.environ["EFFPATH_DATA"], "mnist")
     code, out, _ = run(
         monkeypatch,
         capsys,
@@ -64,7 +117,7 @@ def test_the_demo_runs_on_mnist_with_the_papers_figures_beside_ours(small, monke
         "--output",
         small,
         "--data",
-        f"mnist:{data}",
+        f"mnist:{folder}",
         "--images",
         60,
         "--train-images",
@@ -74,4 +127,4 @@ def test_the_demo_runs_on_mnist_with_the_papers_figures_beside_ours(small, monke
     )
     assert code == 0
     assert "(paper: 13.8%)" in out
-    assert data not in (small / "report.html").read_text()
+    assert folder not in (small / "report.html").read_text()

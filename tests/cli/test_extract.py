@@ -45,7 +45,7 @@ def test_pictures_and_folders_are_read_in_the_networks_size(tmp_path, monkeypatc
         Image.fromarray(pixels).resize((16, 16), Image.Resampling.NEAREST).save(folder / f"{i}.png")
     code, out, _ = run(
         monkeypatch, capsys, "extract", f"{tmp_path}/net.py:make", folder, folder / "0.png",
-        "--weights", weights, "-o", tmp_path / "paths.safetensors", "--last", 2,
+        "--weights", weights, "-o", tmp_path / "paths.safetensors", "--layers", 2,
     )  # fmt: skip
     assert code == 0
     assert "3 images; paths:" in out
@@ -88,7 +88,7 @@ def broken(tmp_path):
             ["--preset", "best"],
             "unknown preset 'best'; one of paper, authors, default",
         ),
-        ("net.py:make", "images.npy", ["--last", "9"], "layers must be 1 … 5 for the last k, got 9"),
+        ("net.py:make", "images.npy", ["--layers", "9"], "layers must be 1 … 5 for the last k, got 9"),
         ("net.py:make", "images.npy", ["--rank", "11"], "rank must be 1 … 10"),
         ("net.py:make", "images.npy", ["--weights", "weights.pt"], "pickles can run code"),
         ("net.py:make", "images.npy", ["--weights", "torn.safetensors"], "StoreError: cannot read weights"),
@@ -126,7 +126,7 @@ def test_pictures_for_a_network_of_unknown_size_ask_for_it(tmp_path, monkeypatch
 
 
 def test_ctrl_c_is_exit_code_130(tmp_path, monkeypatch, capsys):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("effpath.models.load_model", interrupt)

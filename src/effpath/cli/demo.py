@@ -6,17 +6,44 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from effpath.cli.options import (
+    AllowPickle,
+    AsJson,
+    BatchSize,
+    InputSize,
+    Layers,
+    Preset,
+    Quiet,
+    Theta,
+    Weights,
+    parse_layers,
+    parse_size,
+)
 from effpath.demo.result import DemoResult
+
+if TYPE_CHECKING:
+    from effpath.demo import DemoOptions
 
 
 def demo(
-    data: Annotated[str, typer.Option(help="digits, or mnist:DIR with the four IDX files.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="digits, mnist:DIR; with --model also cifar10:DIR, imagefolder:DIR, npz:FILE …")
+    ] = "digits",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A trained network, torchvision:NAME, timm:NAME, file.py:factory; else LeNet-5 is trained."
+        ),
+    ] = None,
+    weights: Weights = None,
+    allow_pickle: AllowPickle = False,
+    input_size: InputSize = None,
     output: Annotated[Path, typer.Option(help="Folder for weights, class paths, tables, report.")] = Path(
         "effpath-demo"
     ),
@@ -24,13 +51,15 @@ def demo(
     train_images: Annotated[
         int | None, typer.Option(help="Training images for network and class paths, at most.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="default, paper or authors.")] = "default",
-    theta: Annotated[float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.")] = None,
+    preset: Preset = "default",
+    theta: Theta = None,
+    layers: Layers = None,
     seed: Annotated[int, typer.Option(help="Of training, attacks, splits and classifiers.")] = 0,
+    batch_size: BatchSize = 256,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    as_json: AsJson = False,
     attacks: Annotated[str, typer.Option(help="Names, separated by commas.")] = "FGSM,BIM,DeepFool,CWL2,Random",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train LeNet-5, build class paths, attack the network, detect the attacks, write a report.
 
@@ -39,33 +68,34 @@ def demo(
       effpath demo
 
       effpath demo --data mnist:path/to/mnist --output mnist-demo
+
+      effpath demo --model net.py:make --weights net.safetensors --data imagefolder:DIR --layers 3 --batch-size 8
     """
+    from effpath.cli.sources import warn_of_random_weights
     from effpath.demo import DemoOptions, run_demo
     from effpath.progress import track
     from effpath.report import write_report
 
-    names = tuple(name.strip() for name in attacks.split(","))
+    if model is not None:
+        warn_of_random_weights(model, weights, seed)
     options = DemoOptions(
         data=data,
+        model=model,
+        weights=weights,
+        allow_pickle=allow_pickle,
+        input_size=parse_size(input_size),
         seed=seed,
         preset=preset,
         theta=theta,
+        layers=parse_layers(layers),
+        batch_size=batch_size,
         images=images,
         train_images=train_images,
-        attacks=names,
+        attacks=tuple(name.strip() for name in attacks.split(",")),
         threads=threads,
     )
     output.mkdir(parents=True, exist_ok=True)
-    shown = ["effpath demo", f"--data {data.partition(':')[0]}{':DIR' if ':' in data else ''}"]
-    shown += [
-        f"--images {images}",
-        f"--preset {preset}",
-        f"--seed {seed}",
-        f"--attacks {attacks}",
-        f"--threads {threads}",
-    ]
-    shown += [f"--theta {theta}"] * (theta is not None) + [f"--train-images {train_images}"] * bool(train_images)
-    result = run_demo(options, output, partial(track, quiet=quiet), " ".join(shown))
+    result = run_demo(options, output, partial(track, quiet=quiet), command_of(options))
     report = output / "report.html"
     write_report(result, report)
     numbers = json.dumps(result.to_dict(), indent=1)
@@ -75,6 +105,31 @@ def demo(
         return
     show(result, Console(file=sys.stdout))
     print(f"report: {report}\nnumbers: {output / 'results.json'}")
+
+
+def command_of(options: DemoOptions) -> str:
+    """Return the command line that gives these options, without the folders of this machine."""
+    scheme, colon, _ = options.data.partition(":")
+    place = {"digits": options.data.partition(":")[2], "npz": "FILE"}.get(scheme, "DIR") if colon else ""
+    shown = ["effpath demo", f"--data {scheme}{colon}{place}"]
+    if options.model is not None:
+        source, _, name = options.model.rpartition(":")
+        shown.append(f"--model {Path(source).name}:{name}")
+        if options.weights is not None:
+            shown.append(f"--weights {options.weights.name}")
+        if options.input_size is not None:
+            shown.append(f"--input-size {','.join(map(str, options.input_size))}")
+        shown.append(f"--batch-size {options.batch_size}")
+    shown += [f"--images {options.images}", f"--preset {options.preset}", f"--seed {options.seed}"]
+    shown += [f"--attacks {','.join(options.attacks)}", f"--threads {options.threads}"]
+    if options.theta is not None:
+        shown.append(f"--theta {options.theta}")
+    if options.layers is not None:
+        kept = options.layers
+        shown.append(f"--layers {kept if isinstance(kept, int) else ','.join(kept)}")
+    if options.train_images:
+        shown.append(f"--train-images {options.train_images}")
+    return " ".join(shown)
 
 
 def show(result: DemoResult, console: Console) -> None:

@@ -11,22 +11,50 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from effpath.cli.options import (
+    AllowPickle,
+    AsJson,
+    BatchSize,
+    Classes,
+    InputSize,
+    Layers,
+    Model,
+    Part,
+    Preset,
+    Quiet,
+    Seed,
+    SkipDamaged,
+    Theta,
+    Weights,
+    parse_layers,
+)
+
 
 def extract(
-    model: Annotated[str, typer.Argument(help="path/to/file.py:factory or package.module:factory.")],
-    images: Annotated[list[str], typer.Argument(help=".npy, .npz, pictures, folders of pictures.")],
+    model: Model,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="paths.npz or paths.safetensors.")],
-    weights: Annotated[Path | None, typer.Option(help="State dict, .safetensors.")] = None,
-    input_size: Annotated[
-        str | None, typer.Option(help="C,H,W; the model's input_size attribute if not given.")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="default, paper or authors.")] = "default",
-    theta: Annotated[float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.")] = None,
+    weights: Weights = None,
+    allow_pickle: AllowPickle = False,
+    seed: Seed = 0,
+    classes: Classes = None,
+    input_size: InputSize = None,
+    part: Part = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    preset: Preset = "default",
+    theta: Theta = None,
     rank: Annotated[int, typer.Option(help="Start at the class with the rank-th highest logit.")] = 1,
-    last: Annotated[int | None, typer.Option(help="Only the last so many layers.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images extracted together.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    layers: Layers = None,
+    skip_damaged: SkipDamaged = False,
+    batch_size: BatchSize = 8,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the effective path of each image: synapses, neurons and weights of every layer.
 
@@ -34,29 +62,37 @@ def extract(
 
       effpath extract effpath.lenet:LeNet5 digits.npy -o paths.npz
 
-      effpath extract net.py:make cat.jpg dogs/ --weights net.safetensors --last 3 -o paths.safetensors
+      effpath extract torchvision:resnet50 cat.jpg dogs/ --weights resnet50.safetensors --layers 3
+      -o paths.safetensors
+
+      effpath extract net.py:make cifar10:path/to/cifar10 --part test --first 100 -o paths.npz
     """
+    from effpath.cli.sources import open_images, open_model
     from effpath.extract import extract as extract_paths
     from effpath.graph import capture
-    from effpath.images import load_images
-    from effpath.models import load_model
     from effpath.paths.export import export_paths
     from effpath.progress import track
 
-    network = load_model(model, weights)
-    pixels, names = load_images(images, _size(input_size) or getattr(network, "input_size", None))
+    network, wanted = open_model(
+        model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
+    )
+    pixels, names = open_images(images, wanted, seed=seed, part=part, skip_damaged=skip_damaged)
+    names = names[:first]
     graph = capture(network, pixels[:1])
+    kept = parse_layers(layers)
     batches = []
-    with track(f"paths of {len(pixels)} images", quiet=quiet) as progress:
-        for start in range(0, len(pixels), batch_size):
-            batch = pixels[start : start + batch_size]
-            batches.append(extract_paths(graph, batch, rank=rank, layers=last, preset=preset, theta=theta))
-            progress(start + len(batch), len(pixels))
+    with track(f"paths of {len(names)} images", quiet=quiet) as progress:
+        for start in range(0, len(names), batch_size):
+            batch = pixels[start : min(start + batch_size, len(names))]
+            batches.append(extract_paths(graph, batch, rank=rank, layers=kept, preset=preset, theta=theta))
+            progress(start + len(batch), len(names))
     export_paths(batches, output, names=names)
+    known = tuple(getattr(network, "classes", ()))
     rows: list[dict[str, Any]] = [
         {
             "image": name,
             "class": int(paths.classes[i]),
+            **({"name": known[int(paths.classes[i])]} if len(known) == graph.classes else {}),
             **{f"{level}_density": paths[i].density(level) for level in ("synapses", "neurons", "weights")},
         }
         for name, (paths, i) in zip(names, ((b, i) for b in batches for i in range(len(b))), strict=True)
@@ -66,18 +102,8 @@ def extract(
         return
     table = Table("image", "class", "synapses", "neurons", "weights")
     for row in rows[:20]:
-        table.add_row(row["image"], str(row["class"]), *(f"{100 * v:.3g} %" for v in list(row.values())[2:]))
-    console = Console(file=sys.stdout)
-    console.print(table)
+        label = f"{row['class']} {row.get('name', '')}".strip()
+        table.add_row(row["image"], label, *(f"{100 * v:.3g} %" for k, v in row.items() if "density" in k))
+    Console(file=sys.stdout).print(table)
     more = f" (and {len(rows) - 20} more)" if len(rows) > 20 else ""
     print(f"{len(rows)} images{more}; paths: {output}")
-
-
-def _size(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
-        raise typer.BadParameter(f"wanted --input-size C,H,W such as 3,224,224, got {text!r}")
-    channels, height, width = (int(part) for part in parts)
-    return channels, height, width

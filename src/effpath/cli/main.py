@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
+from effpath.cli.check import check
 from effpath.cli.demo import demo
 from effpath.cli.extract import extract
+from effpath.cli.merge import merge
+from effpath.cli.profile import profile
+from effpath.cli.rules import rules
+from effpath.cli.score import score
 from effpath.errors import EffpathError
 
 app = typer.Typer(
@@ -18,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(extract)
+for command in (demo, check, rules, extract, profile, merge, score):
+    app.command()(command)
 
 
 def _version(value: bool) -> None:

@@ -14,20 +14,23 @@ import numpy as np
 import sklearn
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from effpath.attacks import ATTACKS, AdversarialSet, attack
 from effpath.cache import atomic_write, default_cache_dir, fingerprint
-from effpath.data import Dataset, load_data
+from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.result import AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
 from effpath.graph import Graph, capture
+from effpath.images import format_of, resized
 from effpath.lenet import LeNet5
+from effpath.models import load_model
 from effpath.paths.class_paths import ClassPaths
 from effpath.profile import build_class_paths
 from effpath.rules import LEVELS
-from effpath.train import accuracy, train_classifier
+from effpath.train import train_classifier
 
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
@@ -52,11 +55,16 @@ class DemoOptions:
     """What the demo is run with.
 
     Attributes:
-        data: ``digits`` or ``mnist:DIR``.
+        data: as in `load_data`; a class for each output of the network.
+        model: as in `load_model`, with ``weights``; None trains LeNet-5, on ``digits`` and ``mnist:DIR`` only.
+        weights, allow_pickle: as in `load_model`.
+        input_size: (C, H, W), if not the model's own.
         seed: of training, attacks, splits and classifiers.
-        preset, theta: of the extraction.
+        preset, theta, layers: of the extraction.
+        batch_size: images extracted and attacked together.
         images: test images that are attacked, at most.
-        train_images: training images for network and class paths, at most; None for all.
+        train_images: training images for network and class paths, at most; None for all. With ``model`` equally
+            many of each class.
         attacks: names, in the order of the table.
         unseen: attacks that the detectors are not trained on.
         fractions: shares of the attacked images for training, calibration and test.
@@ -66,9 +74,15 @@ class DemoOptions:
     """
 
     data: str = "digits"
+    model: str | None = None
+    weights: Path | None = None
+    allow_pickle: bool = False
+    input_size: tuple[int, int, int] | None = None
     seed: int = 0
     preset: str = "default"
     theta: float | None = None
+    layers: int | Sequence[str] | None = None
+    batch_size: int = 256
     images: int = 1000
     train_images: int | None = None
     attacks: Sequence[str] = ("FGSM", "BIM", "DeepFool", "CWL2", "Random")
@@ -102,34 +116,43 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
         seconds[step] = round(time.perf_counter() - clock, 2)
         clock = time.perf_counter()
 
-    data = load_data(options.data, seed=options.seed)
-    train_images = data.train_images[: options.train_images]
-    train_labels = data.train_labels[: options.train_images]
-    with track(f"training LeNet-5 on {len(train_images)} images") as progress:
-        model = _trained(data, train_images, train_labels, options, folder, progress)
-    measured = accuracy(model, data.test_images, data.test_labels)
-    graph = capture(model, train_images[:1])
+    model, data = _model_and_data(options, folder, track)
+    train, test = data.part("train"), data.part("test", "val")
+    train = _limited(train, options, len(data.classes))
+    predicted = _predicted(model, test)
+    measured = float((predicted == test.labels).double().mean())
+    graph = capture(model, train.images[:1])
     lap("training")
-    with track(f"class paths of {len(train_images)} images") as progress:
+    with track(f"class paths of {len(train)} images") as progress:
         class_paths = build_class_paths(
             graph,
-            train_images,
-            train_labels,
+            train.images,
+            train.labels,
             preset=options.preset,
             theta=options.theta,
+            layers=options.layers,
+            batch_size=options.batch_size,
             names=data.classes,
-            data=f"{data.name} train, seed {options.seed}, first {len(train_images)}",
+            data=f"{data.name} train, seed {options.seed}, first {len(train)}"
+            + (" in equal shares of the classes" if options.model and options.train_images else ""),
             checkpoint=folder / f"class_paths-{_key(graph, options)}.safetensors",
             progress=progress,
         )
     lap("class paths")
-    chosen = _images_to_attack(model, data, options)
-    images, labels = data.test_images[chosen], data.test_labels[chosen]
+    chosen = _images_to_attack(predicted == test.labels, options)
+    images, labels = test.images[chosen], test.labels[chosen]
     sets: dict[str, AdversarialSet] = {}
     for name in options.attacks:
         with track(f"{name} on {len(images)} images") as progress:
             sets[name] = attack(
-                model, images, labels, name, seed=options.seed, cache=default_cache_dir(), progress=progress
+                model,
+                images,
+                labels,
+                name,
+                seed=options.seed,
+                batch_size=options.batch_size,
+                cache=default_cache_dir(),
+                progress=progress,
             )
         lap(name)
     groups = {}
@@ -139,7 +162,13 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
 
         def group(name: str, pixels: torch.Tensor, source: torch.Tensor) -> Group:
             nonlocal done
-            features = path_features(graph, class_paths, pixels, progress=lambda n, _: progress(done + n, total))
+            features = path_features(
+                graph,
+                class_paths,
+                pixels,
+                batch_size=options.batch_size,
+                progress=lambda n, _: progress(done + n, total),
+            )
             done += len(pixels)
             return Group(name, features, source.numpy())
 
@@ -159,8 +188,48 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
     )
     lap("detection")
     return _result(
-        data, measured, class_paths, clean, groups, sets, judged, images, labels, options, seconds, command
+        data,
+        measured,
+        len(test),
+        class_paths,
+        clean,
+        groups,
+        sets,
+        judged,
+        images,
+        labels,
+        options,
+        seconds,
+        command,
     )
+
+
+def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[nn.Module, Dataset]:
+    """Return the network, trained or as it is named, and data whose labels are the network's outputs."""
+    if options.model is None:
+        data = load_data(options.data, seed=options.seed)
+        if data.name not in _TRAINING:
+            raise InputError(
+                f"LeNet-5 is trained on {' and '.join(_TRAINING)} only, got {options.data}; name a model with "
+                "--model, and its --weights"
+            )
+        count = len(data.train_labels[: options.train_images])
+        with track(f"training LeNet-5 on {count} images") as progress:
+            images, labels = data.train_images[:count], data.train_labels[:count]
+            return _trained(data, images, labels, options, folder, progress), data
+    model = load_model(options.model, options.weights, allow_pickle=options.allow_pickle, seed=options.seed)
+    wanted = resized(format_of(model), options.input_size)
+    data = load_data(options.data, seed=options.seed, picture_format=wanted)
+    with torch.no_grad():
+        outputs = model(data.part("train").images[:1]).shape[-1]
+    if len(data.classes) != outputs:
+        raise InputError(
+            f"wanted data with a class for each of the network's {outputs} outputs, so that every one has a class "
+            f"path, got {len(data.classes)} classes in {options.data}"
+        )
+    at = align_labels(data.classes, outputs, tuple(getattr(model, "classes", ())))
+    parts = {name: Part(part.images, at[part.labels], part.names) for name, part in data.parts.items()}
+    return model, Dataset(data.name, parts, tuple(data.classes[i] for i in at.argsort().tolist()))
 
 
 def _trained(
@@ -187,14 +256,27 @@ def _trained(
 
 
 def _key(graph: Graph, options: DemoOptions) -> str:
-    return fingerprint(graph.fingerprint, options.preset, options.theta, options.train_images)[:12]
+    layers = [] if options.layers is None else [options.layers]
+    return fingerprint(graph.fingerprint, options.preset, options.theta, options.train_images, *layers)[:12]
 
 
-def _images_to_attack(model: torch.nn.Module, data: Dataset, options: DemoOptions) -> torch.Tensor:
-    """Return correctly classified test images, drawn by the seed, in ascending order."""
+def _limited(train: Part, options: DemoOptions, classes: int) -> Part:
+    """Return at most ``train_images``: the first; of a named model's data, which may be sorted, of each class."""
+    if options.train_images is None or options.model is None:
+        return train.take(torch.arange(len(train))[: options.train_images])
+    return train.first_of_each_class(max(1, options.train_images // classes))
+
+
+def _predicted(model: nn.Module, part: Part, batch_size: int = 256) -> torch.Tensor:
+    """Return the predicted class of each image, int64 [N]; images that are not in memory are read in batches."""
+    starts = range(0, len(part), batch_size)
     with torch.no_grad():
-        predicted = torch.cat([model(batch).argmax(1) for batch in torch.split(data.test_images, 1000)])
-    correct = (predicted == data.test_labels).nonzero()[:, 0]
+        return torch.cat([model(part.images[start : start + batch_size]).argmax(1) for start in starts])
+
+
+def _images_to_attack(correct_ones: torch.Tensor, options: DemoOptions) -> torch.Tensor:
+    """Return correctly classified test images, drawn by the seed, in ascending order."""
+    correct = correct_ones.nonzero()[:, 0]
     order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(options.seed))
     return correct[order[: options.images]].sort().values
 
@@ -202,6 +284,7 @@ def _images_to_attack(model: torch.nn.Module, data: Dataset, options: DemoOption
 def _result(
     data: Dataset,
     measured: float,
+    test_images: int,
     class_paths: ClassPaths,
     clean: Group,
     groups: dict[str, Group],
@@ -214,6 +297,7 @@ def _result(
     command: str,
 ) -> DemoResult:
     overall = class_paths.overall
+    network = "LeNet-5" if options.model is None else options.model.rpartition(":")[2]
     detectors = (*judged.classifiers, *BASELINES)
     attacks = []
     for name, found in sets.items():
@@ -233,11 +317,12 @@ def _result(
             )
         )
     return DemoResult(
-        title=f"LeNet-5 on {data.name}",
+        title=f"{network} on {data.name}",
         provenance={
             "command": command,
-            **asdict(options),
+            **{name: value for name, value in asdict(options).items() if name not in ("model", "weights")},
             "data": data.name,
+            "model": network,
             "theta": class_paths.header.options.theta,
             "train_images": class_paths.seen,
             "sources": dict(judged.sizes),
@@ -250,9 +335,9 @@ def _result(
                 "numpy": np.__version__,
             },
         },
-        network="LeNet-5",
+        network=network,
         accuracy=measured,
-        test_images=len(data.test_images),
+        test_images=test_images,
         density={level: overall.density(level) for level in LEVELS},
         layer_density={level: overall.layer_density(level) for level in LEVELS},
         classes=data.classes,
@@ -268,7 +353,7 @@ def _result(
         detectors=detectors,
         attacks=tuple(attacks),
         examples=_examples(data, clean, groups, sets, judged, images, labels),
-        paper=_PAPER.get(data.name, {}),
+        paper=_PAPER.get(data.name, {}) if options.model is None else {},
     )
 
 

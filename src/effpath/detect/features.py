@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from effpath.errors import FingerprintError
 from effpath.extract import record
 from effpath.graph.graph import Graph
 from effpath.paths.class_paths import ClassPaths
+from effpath.profile import Images
 from effpath.rules.plan import Level
 
 
@@ -44,7 +44,7 @@ class Features:
 def path_features(
     graph: Graph,
     class_paths: ClassPaths,
-    images: Tensor,
+    images: Images,
     *,
     ranks: Sequence[int] = (1, 2),
     level: Level = "synapses",
@@ -76,5 +76,5 @@ def path_features(
         if progress is not None:
             progress(min(start + batch_size, len(images)), len(images))
     if not values:
-        graph.check_images(images)  # says that there are none
+        graph.check_images(images[:])  # says that there are none
     return Features(np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits))

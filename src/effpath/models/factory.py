@@ -1,4 +1,4 @@
-"""Models by name: ``path/to/file.py:factory`` and ``package.module:factory``."""
+"""Models that a function makes: ``path/to/file.py:factory`` and ``package.module:factory``."""
 
 from __future__ import annotations
 
@@ -8,39 +8,37 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from effpath.errors import InputError, StoreError
+from effpath.errors import InputError
 
 
-def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
-    """Return the model that a factory makes, in eval mode.
-
-    Args:
-        spec: ``path/to/file.py:factory`` or ``package.module:factory``; the factory takes no arguments and
-            returns a module.
-        weights: a safetensors file of its state dict; pickles are not read.
+def from_factory(spec: str) -> nn.Module:
+    """Return what the factory makes, called without arguments.
 
     Raises:
-        InputError: no such file, module or factory, or the factory returns no module.
-        StoreError: the weights cannot be read or do not fit.
+        InputError: no such file, module or factory, or it fails or returns no module.
     """
     source, _, factory = spec.rpartition(":")
     if not source or not factory:
-        raise InputError(f"wanted a model as path/to/file.py:factory or package.module:factory, got {spec!r}")
+        raise InputError(
+            "wanted a model as path/to/file.py:factory, package.module:factory, torchvision:NAME or timm:NAME, "
+            f"got {spec!r}"
+        )
     module = _from_file(Path(source)) if source.endswith(".py") else _from_module(source)
     make = getattr(module, factory, None)
     if not callable(make):
         names = [name for name in vars(module) if callable(getattr(module, name)) and name[0] != "_"]
         raise InputError(f"no factory {factory!r} in {source}; it has {', '.join(names) or 'none'}")
-    model = make()
+    try:
+        model = make()
+    except Exception as error:
+        raise InputError(
+            f"{factory}() in {source} failed: {type(error).__name__}: {error}; it is called without arguments"
+        ) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"wanted {spec} to return a torch.nn.Module, got {type(model).__name__}")
-    if weights is not None:
-        _load_weights(model, Path(weights))
-    return model.eval()
+    return model
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -67,16 +65,3 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"no module {name!r} to load a model from: {error}") from error
-
-
-def _load_weights(model: nn.Module, file: Path) -> None:
-    if file.suffix != ".safetensors":
-        raise InputError(f"wanted weights as a .safetensors file, got {file}; pickles can run code")
-    try:
-        state = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise StoreError(f"the weights in {file} do not fit the model: {error}") from error

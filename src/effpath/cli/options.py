@@ -1,0 +1,60 @@
+"""Options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.", show_default=False
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.", show_default=False
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="State dict, .safetensors.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read --weights from a pickle (.pt, .pth): it can run code.")
+]
+Seed = Annotated[int, typer.Option(help="Of random weights and splits.")]
+Classes = Annotated[
+    int | None, typer.Option(help="Outputs of a torchvision or timm network, if not the library's own number.")
+]
+InputSize = Annotated[str | None, typer.Option(help="C,H,W; the model's own if not given.")]
+Preset = Annotated[str, typer.Option(help="default, paper or authors.")]
+Theta = Annotated[float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.")]
+Layers = Annotated[
+    str | None, typer.Option(help="The last so many (3), or names (layer4.1.conv2,fc); all if not given.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images extracted together.")]
+Part = Annotated[str | None, typer.Option(help="Part of the data: train, val, test or all.")]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out pictures that cannot be read; reads each one before.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def parse_size(text: str | None) -> tuple[int, int, int] | None:
+    """Return (C, H, W) of ``--input-size``."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"wanted --input-size C,H,W such as 3,224,224, got {text!r}")
+    channels, height, width = (int(part) for part in parts)
+    return channels, height, width
+
+
+def parse_layers(text: str | None) -> int | list[str] | None:
+    """Return the number or the names in ``--layers``."""
+    if text is None:
+        return None
+    return int(text) if text.strip().isdecimal() else [name.strip() for name in text.split(",")]

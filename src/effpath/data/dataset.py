@@ -1,0 +1,102 @@
+"""What every reader gives: named parts of labelled images, in a fixed order, in memory or read when indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from effpath.errors import InputError
+from effpath.images import Chosen, Images, indices
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images with their labels, in a fixed order.
+
+    Attributes:
+        images: [N, C, H, W] in [0, 1]; ``images[rows]`` reads them where they are not in memory.
+        labels: int64 [N].
+        names: of the images, such as their files; may be empty.
+    """
+
+    images: Images
+    labels: Tensor
+    names: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Part:
+        """Return some of the images, by index or mask; files are not read."""
+        chosen = indices(rows, len(self))
+        at = torch.tensor(chosen, dtype=torch.int64)
+        images = self.images[at] if isinstance(self.images, Tensor) else Chosen(self.images, at)
+        return Part(images, self.labels[at], [self.names[i] for i in chosen] if self.names else ())
+
+    def first_of_each_class(self, count: int) -> Part:
+        """Return the first ``count`` images of each class, in the order that they have here."""
+        keep = torch.zeros(len(self), dtype=torch.bool)
+        for label in set(self.labels.tolist()):
+            keep[(self.labels == label).nonzero()[:count, 0]] = True
+        return self.take(keep)
+
+    def readable(self) -> tuple[Part, list[str]]:
+        """Return the part without damaged pictures, and the names of those; reads every one of them once."""
+        if isinstance(self.images, Tensor):
+            return self, []
+        whole = torch.ones(len(self), dtype=torch.bool)
+        for i in range(len(self)):
+            try:
+                self.images[i : i + 1]
+            except InputError:
+                whole[i] = False
+        broken = (~whole).nonzero()[:, 0].tolist()
+        return self.take(whole), [self.names[i] if self.names else str(i) for i in broken]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The parts of a data set.
+
+    Attributes:
+        name: what it is, without the folder it lies in.
+        parts: by name, ``train``, ``val``, ``test`` as far as they exist; ``all`` where there is no division.
+        classes: the name of label 0, of label 1, …
+    """
+
+    name: str
+    parts: Mapping[str, Part]
+    classes: tuple[str, ...]
+
+    def part(self, *names: str) -> Part:
+        """Return the first of these parts that exists; InputError names those there are."""
+        for name in names:
+            if name in self.parts:
+                return self.parts[name]
+        raise InputError(
+            f"wanted the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}"
+        )
+
+    @property
+    def train_images(self) -> Tensor:
+        """All images of the training part, in memory; ``part("train").images`` reads only what is asked."""
+        return self.part("train").images[:]
+
+    @property
+    def train_labels(self) -> Tensor:
+        """Labels of the training part."""
+        return self.part("train").labels
+
+    @property
+    def test_images(self) -> Tensor:
+        """All images of the test part, or else of the validation part, in memory."""
+        return self.part("test", "val").images[:]
+
+    @property
+    def test_labels(self) -> Tensor:
+        """Labels of the test part, or else of the validation part."""
+        return self.part("test", "val").labels

@@ -1,0 +1,85 @@
+"""Which output of a network stands for which class of a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from effpath.errors import InputError, StoreError
+
+
+def align_labels(
+    classes: Sequence[str], outputs: int, *namings: Sequence[str], class_map: Mapping[str, int] | None = None
+) -> Tensor:
+    """Return the output of each class of a data set, int64 [classes].
+
+    By ``class_map`` where it is given; else by name, in the first naming of the outputs that knows every class
+    (case, and ``_`` for a blank, do not count; ``tench, Tinca tinca`` goes by ``tench`` and by ``Tinca tinca``);
+    else in order, where there are as many classes as outputs or the classes are numbers.
+
+    Args:
+        classes: of the data set, in the order of its labels.
+        outputs: number of the network's outputs.
+        namings: names of the outputs, each in their order: the model's own, WordNet ids.
+        class_map: output by class.
+
+    Raises:
+        InputError: the classes cannot be matched.
+
+    Example:
+        >>> align_labels(["cat", "bird"], 3, ["bird", "cat", "dog"])
+        tensor([1, 0])
+    """
+    if class_map is not None:
+        missing = [name for name in classes if name not in class_map]
+        if missing:
+            raise InputError(f"the class map has no entry for {', '.join(missing[:5])}; it maps {len(class_map)}")
+        found = [int(class_map[name]) for name in classes]
+        if not all(0 <= output < outputs for output in found):
+            raise InputError(f"the class map names outputs outside 0 … {outputs - 1} (the network's logits)")
+        return torch.tensor(found)
+    for naming in namings:
+        known = _known(naming) if len(naming) == outputs else {}
+        if all(_plain(name) in known for name in classes):
+            return torch.tensor([known[_plain(name)] for name in classes])
+    if len(classes) == outputs or (len(classes) < outputs and all(name.isdecimal() for name in classes)):
+        return torch.arange(len(classes))
+    raise InputError(
+        f"the {len(classes)} classes of the data ({', '.join(classes[:3])} …) cannot be matched with the "
+        f"network's {outputs} outputs by name or number; give --class-map FILE.json, {{class: output}}, or "
+        "--classes N for a network of as many outputs"
+    )
+
+
+def read_class_map(file: Path) -> dict[str, int]:
+    """Return the output by class of a JSON file, {class: output}.
+
+    Raises:
+        StoreError: the file cannot be read or is no such table.
+    """
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read the class map {file}: {error}") from error
+    if not isinstance(held, dict) or not all(type(output) is int for output in held.values()):
+        raise StoreError(f"wanted a class map {{class: output}} with numbers as outputs in {file}")
+    return held
+
+
+def _known(naming: Sequence[str]) -> dict[str, int]:
+    """Return the output of every name that stands for one output only."""
+    found: dict[str, int] = {}
+    twice = set()
+    for output, names in enumerate(naming):
+        for name in {_plain(names), *(_plain(part) for part in names.split(","))}:
+            if found.setdefault(name, output) != output:
+                twice.add(name)
+    return {name: output for name, output in found.items() if name not in twice}
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("_", " ").casefold()

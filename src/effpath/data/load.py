@@ -1,0 +1,78 @@
+"""From a name to a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from effpath.data.cifar import cifar10, cifar100
+from effpath.data.dataset import Dataset, Part
+from effpath.data.digits import digits
+from effpath.data.folder import image_folder
+from effpath.data.mnist import mnist
+from effpath.data.npz import npz
+from effpath.errors import InputError
+from effpath.images import Fitted, PictureFormat, fit
+
+Reader = Callable[[str, int, PictureFormat | None], Dataset]
+
+
+def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None = None) -> Dataset:
+    """The data set that ``spec``, "scheme" or "scheme:argument", names.
+
+    - ``digits``: scikit-learn's 1797 handwritten digits, 8×8, 60 % of each class for training, drawn by
+      ``seed``; ``digits:28`` resizes them (bilinear) to 28×28.
+    - ``mnist:DIR``: the four original IDX files, plain or .gz, in DIR, DIR/raw or DIR/MNIST/raw.
+    - ``cifar10:DIR``, ``cifar100:DIR``: the original Python batches in DIR or in the folder of their archive,
+      read without running code; or one lossless sheet of tiles a class, DIR/train/00_airplane.webp.
+    - ``imagefolder:DIR``: DIR/train, DIR/val, DIR/test with a folder a class; or a folder a class (``all``); or
+      pictures with DIR/labels.csv (columns file, label). Read when indexed; needs ``picture_format``.
+    - ``npz:FILE``: arrays train_images, train_labels, test_images, test_labels, or images, labels (``all``);
+      class names in ``classes``, where given.
+
+    Args:
+        spec: as above.
+        seed: of the division of ``digits``.
+        picture_format: what the images are brought to; None leaves arrays as they are.
+
+    Raises:
+        InputError: an unknown spec, a missing folder, or pictures without a format.
+        StoreError: a missing or damaged file.
+
+    >>> load_data("digits").train_images.shape
+    torch.Size([1078, 1, 8, 8])
+    """
+    scheme, _, argument = spec.partition(":")
+    if scheme not in SCHEMES:
+        raise InputError(
+            f"unknown data set {spec!r}; wanted one of: {', '.join(sorted(SCHEMES))} (as scheme:argument)"
+        )
+    read = SCHEMES[scheme](argument, seed, picture_format)
+    parts = {name: _fitted(part, picture_format, spec) for name, part in read.parts.items()}
+    return Dataset(read.name, parts, read.classes)
+
+
+def is_data(spec: str) -> bool:
+    """Tell whether a name is one of a data set, rather than of a file."""
+    return spec.partition(":")[0] in SCHEMES
+
+
+def _fitted(part: Part, picture_format: PictureFormat | None, spec: str) -> Part:
+    if picture_format is None or not isinstance(part.images, Tensor):
+        return part
+    if tuple(part.images.shape[1:]) == picture_format.shape:
+        return part
+    fit(part.images[:1], picture_format, spec)  # what does not fit is refused here, not hours later
+    return Part(Fitted(part.images, picture_format, spec), part.labels, part.names)
+
+
+SCHEMES: dict[str, Reader] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "digits": digits,
+    "imagefolder": image_folder,
+    "mnist": mnist,
+    "npz": npz,
+}
+"""Scheme → reader(argument, seed, format); a new kind of data set is a function and a line here."""

@@ -1,0 +1,170 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+import effpath
+from cli_run import run
+from digits_net import data, graph, model
+
+
+@pytest.fixture
+def digits(tmp_path, monkeypatch):
+    """LeNet-5 in a file, its weights, and 120 digits in an .npz file; the arguments that name them."""
+    (tmp_path / "net.py").write_text(
+        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "    return net\n"
+    )
+    save_file(
+        {name: value.contiguous() for name, value in model().state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    np.savez(
+        tmp_path / "d.npz",
+        train_images=data().train_images[:120].numpy(),
+        train_labels=data().train_labels[:120].numpy(),
+    )
+    monkeypatch.chdir(tmp_path)
+    return ["net.py:make", "npz:d.npz", "--weights", "w.safetensors"]
+
+
+def api(rows=slice(0, 120), **options):
+    return effpath.build_class_paths(graph(), data().train_images[rows], data().train_labels[rows], **options)
+
+
+def same(first, second):
+    return first.classes == second.classes and all(first[label] == second[label] for label in first.classes)
+
+
+def test_the_command_line_builds_the_class_paths_of_the_api(digits, tmp_path, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "profile", *digits, "-o", "c.safetensors", "--json")
+    assert code == 0
+    built = effpath.load_class_paths(tmp_path / "c.safetensors", graph())
+    assert same(built, api())
+    found = json.loads(out)
+    assert found["images"] == 120
+    assert found["classes"][3]["synapses_density"] == built[3].density()
+    assert built.data == "d train, seed 0"
+    assert not built.counts
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_shares_of_the_images_unite_to_the_whole(digits, tmp_path, monkeypatch, capsys):
+    for i in (1, 2, 3):
+        arguments = [
+            "profile",
+            *digits,
+            "--shard",
+            f"{i}/3",
+            "--allow-missing",
+            "--counts",
+            "-o",
+            f"{i}.safetensors",
+        ]
+        assert run(monkeypatch, capsys, *arguments)[0] == 0
+    files = [f"{i}.safetensors" for i in (1, 2, 3)]
+    code, out, _ = run(
+        monkeypatch, capsys, "merge", digits[0], *files, "--weights", "w.safetensors", "-o", "all.safetensors"
+    )
+    assert code == 0
+    assert "of 120 images predicted correctly" in out
+    merged = effpath.load_class_paths(tmp_path / "all.safetensors", graph())
+    whole = api()
+    assert same(merged, whole)
+    ids, counts = merged.counts[4]["synapses"]["fc1"]
+    assert np.array_equal(ids, whole.counts[4]["synapses"]["fc1"][0])
+    assert np.array_equal(counts, whole.counts[4]["synapses"]["fc1"][1])
+
+
+def test_work_that_was_cut_off_goes_on_where_it_was(digits, tmp_path, monkeypatch, capsys):
+    import effpath.profile as profiling
+
+    real, calls = profiling.record, []
+
+    def fail_late(graph, images, **options):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(graph, images, **options)
+
+    monkeypatch.setattr(profiling, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(profiling, "record", fail_late)
+    arguments = ["profile", *digits, "--batch-size", 40, "-o", "c.safetensors"]
+    assert run(monkeypatch, capsys, *arguments)[0] == 130
+    assert (tmp_path / "c.safetensors.partial").exists()
+    assert not (tmp_path / "c.safetensors").exists()
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert calls == [40, 40, 40, 40]
+    assert same(effpath.load_class_paths(tmp_path / "c.safetensors", graph()), api())
+
+
+def test_a_class_without_a_correct_image_is_an_error_unless_it_may_be_missing(
+    digits, tmp_path, monkeypatch, capsys
+):
+    images, labels = data().train_images[:120], data().train_labels[:120]
+    rows = (labels == 0) | (labels == 3)
+    np.savez("d.npz", images=images[rows].numpy(), labels=labels[rows].where(labels[rows] == 0, 5).numpy())
+    arguments = ["profile", *digits, "--levels", "neurons", "-o", "c.safetensors"]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "no image of class 5" in err
+    assert "--allow-missing" in err
+    monkeypatch.setattr("effpath.profile.record", None)  # the work is kept: nothing is extracted again
+    assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0
+    assert effpath.load_class_paths(tmp_path / "c.safetensors", graph()).classes == [0]
+
+
+def test_classes_of_a_folder_are_matched_with_the_outputs(digits, tmp_path, monkeypatch, capsys):
+    for i in range(60):
+        label = int(data().train_labels[i])
+        if label in (3, 7):
+            folder = tmp_path / "pictures/train" / {3: "three", 7: "seven"}[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (data().train_images[i, 0].numpy() * 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:03}.png")
+    (folder / "broken.png").write_bytes(b"broken")
+    arguments = ["profile", digits[0], "imagefolder:pictures", *digits[2:], "-o", "c.safetensors", "--layers", "2"]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "--class-map" in err
+    (tmp_path / "map.json").write_text('{"three": 3, "seven": 7}')
+    arguments += ["--class-map", "map.json"]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "broken.png" in err
+    code, _, err = run(monkeypatch, capsys, *arguments, "--skip-damaged")
+    assert code == 0
+    assert "left out, cannot be read: train" in err
+    built = effpath.load_class_paths(tmp_path / "c.safetensors", graph())
+    assert built.classes == [3, 7]
+    assert built.names[3] == "three"
+    assert list(built[3].synapses) == ["fc2", "fc3"]
+
+
+def test_paths_of_a_data_set_can_be_extracted(digits, tmp_path, monkeypatch, capsys):
+    arguments = ["extract", *digits, "--part", "train", "--first", 5, "--batch-size", 2, "-o", "p.npz", "--json"]
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    rows = json.loads(out)["images"]
+    assert [row["image"] for row in rows] == [f"d[{i}]" for i in range(5)]
+    wanted = effpath.extract(graph(), data().train_images[:5])
+    assert [row["class"] for row in rows] == wanted.classes.tolist()
+    assert rows[4]["synapses_density"] == wanted[4].density()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--shard", "0/3"], 2, "i in 1 … n"),
+        (["--shard", "x"], 2, "i in 1 … n"),
+        (["--part", "test"], 1, "wanted the part 'test' of d; it has train"),
+        (["--levels", "atoms"], 1, "levels must be some of"),
+        (["--layers", "conv9"], 1, "no layer 'conv9'"),
+        (["--input-size", "3,8,8"], 1, "the model cannot run"),
+    ],
+)
+def test_bad_options_are_one_clear_message(digits, monkeypatch, capsys, options, code, message):
+    found, _, err = run(monkeypatch, capsys, "profile", *digits, "-o", "c.safetensors", *options)
+    assert found == code
+    assert message in " ".join(err.replace("│", " ").split())

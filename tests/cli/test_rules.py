@@ -1,0 +1,34 @@
+import json
+
+from cli_run import run
+from effpath.rules import RULES
+
+
+def test_the_table_has_a_line_for_every_operator_and_names_its_kind(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "rules", "--json")
+    assert code == 0
+    rows = {row["operator"]: row for row in json.loads(out)}
+    assert set(rows) == set(RULES)
+    assert {op: rows[op]["kind"] for op in ("conv2d", "add", "max_pool2d", "relu", "permute", "mul")} == {
+        "conv2d": "weighted", "add": "weighted", "max_pool2d": "choice", "relu": "route", "permute": "route",
+        "mul": "gate",
+    }  # fmt: skip
+    assert rows["max_pool2d"]["rule"] == "The largest input of the window, one."
+    assert all(row["rule"] for row in rows.values())
+
+
+def test_a_rule_of_ones_own_is_in_the_table(monkeypatch, capsys):
+    def mine(graph, node):
+        """Everything."""
+
+    monkeypatch.setitem(RULES, "my_operator", mine)
+    code, out, _ = run(monkeypatch, capsys, "rules", "my_op", "--json")
+    assert code == 0
+    assert [row["rule"] for row in json.loads(out)] == ["Everything."]
+
+
+def test_operators_can_be_searched(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "rules", "max_pool")
+    assert code == 0
+    assert "max_pool2d" in out
+    assert "conv2d" not in out

@@ -1,0 +1,164 @@
+"""What `check` says of a network: sizes by hand, costs as files have them, every operator without a rule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import effpath
+from cases import Call
+from digits_net import class_paths, graph, model
+from effpath.check import check, find_unsupported
+from effpath.errors import CaptureError, InputError, OptionError
+
+
+def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
+    from effpath.lenet import LeNet5
+
+    found = check(LeNet5().eval(), (1, 28, 28))
+    assert found.supported
+    assert [layer.name for layer in found.layers] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    assert [layer.neurons for layer in found.layers] == [6 * 28 * 28, 16 * 10 * 10, 120, 84, 10]
+    assert [layer.weights for layer in found.layers] == [150, 2400, 48000, 10080, 840]
+    padded = sum(5 - max(0, 2 - i) - max(0, i - 25) for i in range(28))  # taps of one axis inside the image
+    assert found.layers[0].synapses == 6 * padded**2
+    assert found.layers[1].synapses == 16 * 100 * 25 * 6
+    assert found.total("weights") == 61470
+    assert found.class_path["weights"].dense == sum((n + 7) // 8 for n in (150, 2400, 48000, 10080, 840))
+    assert found.operators["linear"] == 3
+    assert found.batched
+    assert found.classes == 10
+    assert found.parameter_bytes == 4 * (61470 + 6 + 16 + 120 + 84 + 10)
+
+
+def test_the_activations_are_those_that_a_walk_records():
+    from effpath.extract import record
+    from effpath.kernels.options import make_options
+
+    for layers in (None, 2):
+        found = check(model(), (1, 8, 8), layers=layers)
+        recorded = record(graph(), torch.zeros(1, 1, 8, 8), options=make_options("default"), layers=layers)
+        held = {name: value for name, value in recorded.values.items() if name != graph().logits}
+        assert found.activation_bytes == sum(value.nbytes for value in held.values()) + recorded.logits.nbytes
+
+
+def test_a_class_path_on_disk_costs_no_more_than_check_says(tmp_path):
+    found = check(model(), (1, 8, 8))
+    effpath.save_class_paths(class_paths(), tmp_path / "counted.safetensors")
+    elements = sum(len(s) for path in class_paths().paths.values() for level in ("synapses", "neurons", "weights")
+                   for s in path.sets(level).values())  # fmt: skip
+    counted = (tmp_path / "counted.safetensors").stat().st_size
+    assert counted <= 12 * elements + 60_000  # the header of the file
+    sets = class_paths()
+    plain = effpath.ClassPaths(sets.header, sets.levels, sets.paths)
+    effpath.save_class_paths(plain, tmp_path / "plain.safetensors")
+    plain_size = (tmp_path / "plain.safetensors").stat().st_size
+    assert plain_size <= 10 * sum(cost.dense for cost in found.class_path.values()) + 40_000
+    assert plain_size <= 8 * elements + 40_000
+    for level, cost in check(model(), (1, 8, 8), density=sets[0].density("neurons")).class_path.items():
+        if level == "neurons":
+            assert cost.sparse == 8 * sum(map(len, sets[0].neurons.values()))
+            assert cost.counted == 12 * sum(map(len, sets[0].neurons.values()))
+
+
+class Odd(nn.Module):
+    """Operators without a rule in two places, one more that only feeds a gate, and one that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.first, self.second = Call(lambda x: torch.cummax(x, 3)[0]), Call(lambda x: torch.cumsum(x, 2))
+        self.gate = Call(lambda x: torch.cumprod(x, 1))
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        x = self.second(self.first(x) * 2)
+        x = x.mean((2, 3))
+        return self.fc(x * torch.sigmoid(self.gate(x)))
+
+
+def test_all_operators_without_a_rule_are_named_not_only_the_first():
+    found = check(Odd().eval(), (3, 6, 6))
+    assert not found.supported
+    assert found.layers == ()
+    assert [(m.operator, m.module) for m in found.unsupported] == [("cummax", "first"), ("cumsum", "second")]
+    assert all("docs/howto-add-operator.md" in m.message for m in found.unsupported)
+    gates = check(Odd().eval(), (3, 6, 6), gates=True)
+    assert [m.operator for m in gates.unsupported] == ["cummax", "cumsum", "cumprod"]
+
+
+def test_what_extract_refuses_check_finds_and_the_other_way_round():
+    for net, shape in ((Odd(), (3, 6, 6)), (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 2, 2))):
+        network = effpath.capture(net.eval(), torch.zeros(1, *shape))
+        found = find_unsupported(network)
+        if found:
+            with pytest.raises(effpath.errors.UnknownOperator):
+                effpath.plan_for(network)
+        else:
+            effpath.plan_for(network)
+
+
+def test_a_parameter_that_two_layers_share_costs_once():
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.flatten(1)
+            return self.fc(F.relu(self.fc(x)))
+
+    found = check(Shared().eval(), (2, 2, 2))
+    assert [layer.weights for layer in found.layers] == [64, 64]
+    assert found.total("weights") == 64
+    assert found.total("synapses") == 128
+
+
+def test_a_model_that_cannot_be_captured_and_a_wrong_size_or_layer_are_errors():
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+    with pytest.raises(CaptureError, match="cannot capture Branch"):
+        check(Branch().eval(), (1, 2, 2))
+    with pytest.raises(InputError, match="cannot run"):
+        check(model(), (3, 8, 8))
+    with pytest.raises(OptionError, match="no layer 'conv9'"):
+        check(model(), (1, 8, 8), layers="conv9")
+
+
+def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("view size is not compatible")
+
+    monkeypatch.setattr("effpath.check.capture", fail)
+    with pytest.raises(CaptureError, match="LeNet5 cannot be captured: RuntimeError: view size"):
+        check(model(), (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("spec", "side", "layers"),
+    [
+        ("torchvision:alexnet", 224, 8),
+        ("torchvision:vgg16", 64, 16),
+        ("torchvision:resnet50", 64, 54),
+        ("timm:resnetv2_50", 64, 54),
+        ("timm:inception_v4", 139, 150),
+    ],
+)
+def test_the_papers_architectures_are_supported_by_name(spec, side, layers):
+    from effpath.models import load_model
+
+    pytest.importorskip("timm")
+    network = load_model(spec)
+    found = check(network, (3, side, side))
+    assert found.supported
+    assert len(found.layers) == layers
+    assert found.classes == 1000
+    biases = sum(value.numel() for name, value in network.named_parameters() if name.endswith("bias"))
+    if spec == "torchvision:alexnet":  # the sizes that everyone quotes
+        assert found.total("weights") + biases == 61_100_840
+        assert found.total("neurons") == 64 * 55**2 + 192 * 27**2 + (384 + 256 + 256) * 13**2 + 4096 * 2 + 1000
