@@ -22,6 +22,7 @@ LEVEL = {
             ("kernels", "cache", "progress"),
             ("graph",),
             ("rules",),
+            ("backends",),
             ("paths",),
             ("extract",),
             ("profile", "check"),

@@ -170,7 +170,11 @@ def record(
         images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
 
     def stored(name: str, value: Tensor, count: int) -> Tensor:
-        return layouts[name].store(value.reshape(count, *graph.shape(name)[1:])) if compiled else value.reshape(count, -1)
+        return (
+            layouts[name].store(value.reshape(count, *graph.shape(name)[1:]))
+            if compiled
+            else value.reshape(count, -1)
+        )
 
     parts = torch.split(images, len(images) if graph.batched else 1)
     runs = [
@@ -232,7 +236,9 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
         else:
             masks.follow(name, _routes(kind, options))
     everywhere = len(recorded.visited) == len(plan.kinds)  # else a skip from the input gives a part of them
-    return Walked(synapses, neurons, _of_mask(torch.as_tensor(masks.mask(plan.graph.input))) if everywhere else None)
+    return Walked(
+        synapses, neurons, _of_mask(torch.as_tensor(masks.mask(plan.graph.input))) if everywhere else None
+    )
 
 
 def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
@@ -244,7 +250,7 @@ def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
 def _sets(masks: CompiledWalk | PlainWalk, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
     if isinstance(found, Chosen):
         synapses = Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
-        return synapses, _of_mask(masks.mask(name))
+        return synapses, _of_mask(torch.as_tensor(masks.mask(name)))
     starts = np.concatenate([[0], np.cumsum(found.of_image)])
     compact = CompactSynapses(
         found.neurons, found.counts, found.candidates, starts, found.inputs, found.channels, found.positions

@@ -224,7 +224,13 @@ def _rows(window: Window, weight: Tensor) -> Array:
         per_group = window.channels // window.groups
         split = weight.reshape(window.groups, span, per_group, kernel)
         return split.permute(0, 2, 3, 1).reshape(window.channels, -1).contiguous().numpy()
-    return weight.reshape(window.channels, span, kernel).transpose(1, 2).reshape(window.channels, -1).contiguous().numpy()
+    return (
+        weight.reshape(window.channels, span, kernel)
+        .transpose(1, 2)
+        .reshape(window.channels, -1)
+        .contiguous()
+        .numpy()
+    )
 
 
 def _runs(taps: Array, groups: int) -> tuple[Array, Array]:
@@ -363,7 +369,8 @@ class CompiledWalk:
         if any(status != cpu.FINE for *_, status in parts):
             raise NumericalError(_NOT_FINITE)
         own = operator.own
-        found = _join([Found(*part[:5], operator.window.candidates, own.channels, own.positions) for part in parts])
+        of = (operator.window.candidates, own.channels, own.positions)
+        found = _join([Found(*part[:5], *of) for part in parts])
         if follow and isinstance(kind, Weighted) and kind.factors:
             self._follow_factors(kind.factors, found)
         return found
@@ -382,7 +389,9 @@ class CompiledWalk:
         stored = self.prepared.layouts[name].table[element].numpy()
         self.arena[image, self.prepared.places[name] + stored] = 1
 
-    def _add_two(self, name: str, xs: list[Array], value: Array, marks: Array, factors: Array, choice: int) -> Found:
+    def _add_two(
+        self, name: str, xs: list[Array], value: Array, marks: Array, factors: Array, choice: int
+    ) -> Found:
         """Go on from the sum of two tensors, the skip connection of a residual network."""
         cpu, at = kernels(), self.prepared.places[name]
         first, second = factors[0] if len(factors) else np.ones(2, np.float32)
@@ -396,7 +405,9 @@ class CompiledWalk:
         threads = min(torch.get_num_threads(), self.images)
         edges = np.linspace(0, self.images, threads + 1).astype(int).tolist()
         parts = list(itertools.pairwise(edges))
-        if any(status != cpu.FINE for status in (map(run, parts) if threads == 1 else _pool(threads).map(run, parts))):
+        if any(
+            status != cpu.FINE for status in (map(run, parts) if threads == 1 else _pool(threads).map(run, parts))
+        ):
             raise NumericalError(_NOT_FINITE)
         return NOTHING
 
@@ -468,5 +479,7 @@ def _join(parts: list[Found]) -> Found:
         np.concatenate([part.candidates for part in parts]),
         np.sum([part.of_image for part in parts], axis=0),
         np.sum([part.hits for part in parts], axis=0),
-        *parts[0][5:],
+        parts[0].inputs,
+        parts[0].channels,
+        parts[0].positions,
     )

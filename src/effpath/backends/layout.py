@@ -40,7 +40,9 @@ class Layout:
 
     def restore(self, stored: Tensor) -> Tensor:
         """Return stored values [B, size] in canonical order."""
-        return stored.view(len(stored), self.positions, self.channels).transpose(1, 2).reshape(len(stored), self.size)
+        return (
+            stored.view(len(stored), self.positions, self.channels).transpose(1, 2).reshape(len(stored), self.size)
+        )
 
     @cached_property
     def table(self) -> Tensor:

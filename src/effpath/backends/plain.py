@@ -33,7 +33,9 @@ class PlainWalk:
         """Mask of a tensor's active elements, bool [B, size] in canonical order."""
         if name in self.masks:
             return self.masks[name]
-        return next(iter(self.masks.values())).new_zeros(len(self.values[self.plan.graph.logits]), self.plan.graph.size(name))
+        return next(iter(self.masks.values())).new_zeros(
+            len(self.values[self.plan.graph.logits]), self.plan.graph.size(name)
+        )
 
     def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True) -> Chosen:
         """Let the kernel choose among the candidates of the active outputs; ``keep`` changes nothing here."""

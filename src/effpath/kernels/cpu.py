@@ -38,13 +38,13 @@ COLLECT, SKIP, COMPARE, UNITE = 0, 1, 2, 3  # what is done with the chosen
 
 
 @compiled
-def bin_of(ratio):  # type: ignore[no-untyped-def]
+def bin_of(ratio):
     """Quarter octave of a positive ratio, 0 … BINS - 1, the middle one at 1."""
     return min(max((float_bits(np.float32(ratio)) >> 21) - 508 + BINS // 2, 0), BINS - 1)
 
 
 @compiled
-def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_channel):  # type: ignore[no-untyped-def]
+def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_channel):
     """Write the active (position - first, channel - left) pairs of a block in storage order; their number.
 
     Their values, float32 [B, P · O] at an address (0: none), are fetched on the way.
@@ -73,7 +73,7 @@ def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_cha
 
 
 @compiled
-def is_member(kind, one, other, slot):  # type: ignore[no-untyped-def]
+def is_member(kind, one, other, slot):
     """Tell whether a set holds an id: kind 0 is empty, 1 packed bits at ``one``, 2 rows (starts, lows)."""
     if kind == 1:
         return (byte_at(one, slot >> 3) >> (slot & 7)) & 1
@@ -96,7 +96,7 @@ def is_member(kind, one, other, slot):  # type: ignore[no-untyped-def]
 def finish(
     mode, sets, shape, first, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
     neurons, counts, found, used, total_found, of_image, hits,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Keep the chosen of a block in storage order, or compare them with a set of each image, or unite them.
 
     Returns the arrays, grown where there was no room, and how much of them is used.
@@ -138,7 +138,9 @@ def finish(
         else:
             kind, one, other = sets[image, 0], sets[image, 1], sets[image, 2]
             channel = left + pair_channel[j]
-            slot = (channel * positions + position if channels_first else position * outputs + channel) * candidates
+            slot = (
+                channel * positions + position if channels_first else position * outputs + channel
+            ) * candidates
             hits[image, 1] += length
             if mode == COMPARE:
                 for i in range(begin, begin + length):
@@ -154,7 +156,7 @@ def finish(
 def decide(
     x, w, runs, run_count, offsets, vectors, v, pooled, bias, choice, theta, scale, guesses,
     taps, kernel, span, room, scratch, into,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Choose among the contributions x·w of one neuron of value v; -1 where the value is not finite.
 
     Args:
@@ -223,7 +225,7 @@ def decide(
 def weigh(
     x, value, active, reached, rows, norms, bias, taps, runs, run_of, tap_of, offsets, origins, guesses,
     shape, choice, theta, task, slots, mode, sets,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Choose the synapses of the active outputs of a linear layer or a convolution.
 
     Inputs are read where they lie if whole vectors of them lie side by side; else each position's are copied.
@@ -401,7 +403,7 @@ def weigh(
 def combine(
     bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, reached, bias, guesses,
     shape, choice, theta, task, slots, mode, sets,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Choose where an output has few candidates, one input element a tap.
 
     Pooling by the mean, sums of tensors, depthwise convolutions, products with attention weights.
@@ -421,7 +423,7 @@ def combine(
     The rest is as for `weigh`; shape[3] is 0 for a sum of operands, shape[4] is always T.
     """
     positions, outputs, groups, kernel = shape[0], shape[1], shape[3], shape[4]
-    tap_stride, channel_stride, inner = shape[5], shape[6], shape[7]
+    tap_stride, channel_stride = shape[5], shape[6]
     x_tap, x_channel = shape[12], shape[13]
     first, last, block = task[0], task[1], task[2]
     left, right = task[3], task[4]
@@ -451,7 +453,9 @@ def combine(
 
     for start in range(first, last, block):
         stop = min(start + block, last)
-        pairs = list_pairs(active, shape, start, stop, left, right, 0 if pooled else value.ctypes.data, pair_at, pair_channel)
+        pairs = list_pairs(
+            active, shape, start, stop, left, right, 0 if pooled else value.ctypes.data, pair_at, pair_channel
+        )
         filled = 0
         for j in range(pairs):
             q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
@@ -529,14 +533,20 @@ def combine(
             mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
             neurons, counts, found, used, total_found, of_image, hits,
         )  # fmt: skip
-    products[0], scratch[0], ones[0], run[0], present[0] = 0, 0, 0, 0, 0  # Numba frees an array after its last mention
+    products[0], scratch[0], ones[0], run[0], present[0] = (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )  # Numba frees an array after its last mention
     return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
 
 
 @compiled
 def add_two(
     one, other, value, active, reached, factor, other_factor, one_at, other_at, active_at, choice, theta, first, last
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Choose between the two operands of a plain sum, for the active outputs of images first … last - 1.
 
     Args:
@@ -550,7 +560,7 @@ def add_two(
         A status.
     """
     size, status = value.shape[1], FINE
-    lone = choice & LONE and 0.5 >= theta
+    lone = choice & LONE and theta <= 0.5
     for image in range(first, last):
         base = active.ctypes.data + image * active.shape[1] + active_at
         goal = reached.ctypes.data + image * reached.shape[1]
@@ -590,7 +600,7 @@ def add_two(
 
 
 @compiled
-def push(active, reached, active_at, outputs, targets):  # type: ignore[no-untyped-def]
+def push(active, reached, active_at, outputs, targets):
     """Make the elements that active outputs stand for active: output i stands for column targets[i], if any."""
     for image in range(len(active)):
         base = active.ctypes.data + image * active.shape[1] + active_at

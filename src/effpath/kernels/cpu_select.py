@@ -32,7 +32,7 @@ UNSURE = 1 << 62
 
 
 @compiled
-def gather(x, w, offsets, vectors, flip, masks, values, index):  # type: ignore[no-untyped-def]
+def gather(x, w, offsets, vectors, flip, masks, values, index):
     """Collect the contributions whose bit is set: values, indices, their number and float64 sum.
 
     The input of candidate k lies ``offsets[k]`` floats behind x (int32; address 0: k itself).
@@ -76,7 +76,7 @@ def settle_exactly(values: int, count: int, wanted: float, bias: float) -> tuple
 
 
 @compiled
-def settle_many(values, count, total, wanted, bias, work, at):  # type: ignore[no-untyped-def]
+def settle_many(values, count, total, wanted, bias, work, at):
     """Choose among any number of candidates by halving: the last chosen (value, position), (inf, -1) for none.
 
     ``total`` is their sum; ``work`` and ``at`` have room for all of them and a vector more.
@@ -131,7 +131,7 @@ def settle_many(values, count, total, wanted, bias, work, at):  # type: ignore[n
 
 
 @compiled
-def settle(values, index, count, total, wanted, bias, work, at, chosen):  # type: ignore[no-untyped-def]
+def settle(values, index, count, total, wanted, bias, work, at, chosen):
     """Write the chosen candidates' indices, ascending; their number and the smallest chosen value (0 if none)."""
     if count == 0:
         return 0, 0.0
@@ -158,7 +158,7 @@ def settle(values, index, count, total, wanted, bias, work, at, chosen):  # type
 
 
 @compiled
-def pick(x, w, runs, run_count, offsets, vectors, flip, wanted, bias, tau, room, scratch, chosen):  # type: ignore[no-untyped-def]
+def pick(x, w, runs, run_count, offsets, vectors, flip, wanted, bias, tau, room, scratch, chosen):
     """Choose the smallest set of contributions x·w that reaches ``wanted``; all positive ones if none does.
 
     Args:
@@ -200,7 +200,7 @@ def pick(x, w, runs, run_count, offsets, vectors, flip, wanted, bias, tau, room,
 
 
 @compiled
-def pick_largest(x, w, runs, run_count, offsets, vectors, flip, taps, span, count, masks):  # type: ignore[no-untyped-def]
+def pick_largest(x, w, runs, run_count, offsets, vectors, flip, taps, span, count, masks):
     """Index of the largest contribution that is not padding, ties to the lower; -1 where all are padding.
 
     ``taps`` are the int32 input positions of the row's taps, negative for padding, ``span`` candidates each.

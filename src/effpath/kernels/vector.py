@@ -106,11 +106,11 @@ _ROW = (types.int64, types.int64, types.int64, types.int64)  # x, w, runs, their
 
 
 @intrinsic
-def scan(typingctx, x, w, runs, count, flip, tau, masks):  # type: ignore[no-untyped-def]
+def scan(typingctx, x, w, runs, count, flip, tau, masks):
     """Mark the contributions x·w above tau, one bit each, in uint16 ``masks``; return their float32 sum."""
     signature = types.float32(*_ROW, types.int64, types.float32, types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         flips, above = _sign_bits(builder, args[4]), _splat(builder, args[5])
         sums = [_variable(builder, _constant(_V32, 0.0)) for _ in range(4)]
 
@@ -132,8 +132,8 @@ def scan(typingctx, x, w, runs, count, flip, tau, masks):  # type: ignore[no-unt
 def _reduction(name: str, kind: Any, result: Any, initial: float, add: Callable[..., Any], doc: str) -> Any:
     """Make an intrinsic that reduces a row's contributions: lane by lane in ascending order, then halves."""
 
-    def reduce(typingctx, x, w, runs, count, flip):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def reduce(typingctx, x, w, runs, count, flip):
+        def generate(context, builder, signature, args):
             flips, place = _sign_bits(builder, args[4]), _variable(builder, _constant(kind, initial))
 
             def step(x: Any, w: Any, index: Any, which: int) -> None:
@@ -156,9 +156,7 @@ def _add(builder: Any, one: Any, other: Any) -> Any:
 def _add_positive(builder: Any, one: Any, other: Any) -> Any:
     if other.type == one.type:
         return builder.fadd(one, other)
-    kept = builder.select(
-        builder.fcmp_ordered(">", other, _constant(_V32, 0.0)), other, _constant(_V32, 0.0)
-    )
+    kept = builder.select(builder.fcmp_ordered(">", other, _constant(_V32, 0.0)), other, _constant(_V32, 0.0))
     return builder.fadd(one, builder.fpext(kept, one.type))
 
 
@@ -179,11 +177,11 @@ largest = _reduction(
 
 
 @intrinsic
-def sum_above(typingctx, values, vectors, pivot):  # type: ignore[no-untyped-def]
+def sum_above(typingctx, values, vectors, pivot):
     """Float64 sum of the values above a pivot, which is not negative; rows are padded with zeros."""
     signature = types.float64(types.int64, types.int64, types.float32)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         pivots, place = _splat(builder, args[2]), _variable(builder, _constant(_V64, 0.0))
         with cgutils.for_range(builder, args[1]) as loop:
             values = _load(builder, args[0], loop.index, _V32, 64)
@@ -195,11 +193,11 @@ def sum_above(typingctx, values, vectors, pivot):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def copy_floats(typingctx, source, target, count):  # type: ignore[no-untyped-def]
+def copy_floats(typingctx, source, target, count):
     """Copy float32 elements from one address to another."""
     signature = types.void(types.int64, types.int64, types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         whole = builder.lshr(args[2], _I64(4))
         with cgutils.for_range(builder, whole) as loop:
             stored = builder.store(
@@ -217,11 +215,11 @@ def copy_floats(typingctx, source, target, count):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def square_sum(typingctx, x, vectors):  # type: ignore[no-untyped-def]
+def square_sum(typingctx, x, vectors):
     """Float32 sum of squares: NaN or infinite where an element is, or where a square overflows."""
     signature = types.float32(types.int64, types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         x, vectors = args
         place = _variable(builder, _constant(_V32, 0.0))
         with cgutils.for_range(builder, vectors) as loop:
@@ -233,7 +231,7 @@ def square_sum(typingctx, x, vectors):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def cut(typingctx, values, count, wanted, base, bias):  # type: ignore[no-untyped-def]
+def cut(typingctx, values, count, wanted, base, bias):
     """Choose among at most 32 positive candidates by ranking: bit i is set where candidate i is chosen.
 
     Candidate i is chosen where ``base`` plus all before it (larger, or equal and earlier; the bias if it is
@@ -242,7 +240,7 @@ def cut(typingctx, values, count, wanted, base, bias):  # type: ignore[no-untype
     """
     signature = types.int64(types.int64, types.int64, types.float64, types.float64, types.float64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         values, count, wanted, base, bias = args
         lanes = ir.Constant(_VI32, list(range(LANES)))
         found = _variable(builder, _I64(0))
@@ -285,33 +283,33 @@ def cut(typingctx, values, count, wanted, base, bias):  # type: ignore[no-untype
 
 
 @intrinsic
-def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
+def trailing_zeros(typingctx, word):
     """Index of the lowest set bit of a non-zero 64-bit word."""
     signature = types.int64(types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.cttz(args[0], _I1(1))
 
     return signature, generate
 
 
 @intrinsic
-def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
+def float_bits(typingctx, value):
     """Bits of a float32 as an integer."""
     signature = types.int64(types.float32)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.zext(builder.bitcast(args[0], _I32), _I64)
 
     return signature, generate
 
 
 @intrinsic
-def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+def prefetch(typingctx, address):
     """Ask for the cache line of an address that is read soon."""
     signature = types.void(types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -322,19 +320,19 @@ def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def bits_float(typingctx, bits):  # type: ignore[no-untyped-def]
+def bits_float(typingctx, bits):
     """Float32 of an integer's low 32 bits."""
     signature = types.float32(types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.bitcast(builder.trunc(args[0], _I32), _F32)
 
     return signature, generate
 
 
 def _reader(name: str, result: Any, kind: Any, bytes_each: int) -> Any:
-    def read(typingctx, base, index):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def read(typingctx, base, index):
+        def generate(context, builder, signature, args):
             loaded = _load(builder, args[0], args[1], kind, bytes_each)
             loaded.align = 1
             return builder.sext(loaded, _I64) if isinstance(kind, ir.IntType) and kind.width < 64 else loaded
@@ -347,8 +345,8 @@ def _reader(name: str, result: Any, kind: Any, bytes_each: int) -> Any:
 
 
 def _writer(name: str, source: Any, kind: Any, bytes_each: int) -> Any:
-    def write(typingctx, base, index, value):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def write(typingctx, base, index, value):
+        def generate(context, builder, signature, args):
             value = args[2]
             if isinstance(kind, ir.IntType) and kind.width < 64:
                 value = builder.trunc(value, kind)

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from effpath.cache import atomic_write
 from effpath.errors import OptionError
-from effpath.paths.path import Paths, Ragged
+from effpath.paths.path import IdRows, Paths, Ragged
 
 FORMAT = "effpath-paths-1"
 
@@ -86,11 +86,11 @@ def export_paths(paths: Paths | Sequence[Paths], file: str | FilePath, *, names:
     atomic_write(target, write)
 
 
-def _join(parts: Sequence[Ragged]) -> Ragged:
+def _join(parts: Sequence[IdRows]) -> Ragged:
     lengths = np.concatenate([part.lengths for part in parts])
     return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], lengths.cumsum()]))
 
 
-def _put(arrays: dict[str, NDArray[Any]], name: str, parts: Sequence[Ragged]) -> None:
+def _put(arrays: dict[str, NDArray[Any]], name: str, parts: Sequence[IdRows]) -> None:
     found = _join(parts)
     arrays[f"{name}/ids"], arrays[f"{name}/offsets"] = found.values, found.offsets
