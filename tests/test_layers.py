@@ -25,6 +25,7 @@ LEVEL = {
             ("backends",),
             ("paths",),
             ("extract",),
+            ("score", "unions"),
             ("profile", "check"),
             ("detect",),
             ("images",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -206,39 +206,57 @@ class Walked:
     pixels: Ragged | None
 
 
+Masks = CompiledWalk | PlainWalk
+
+
 def walk(recorded: Recorded, active: Tensor) -> Walked:
-    """Visit the nodes in reverse, each after all its consumers; a tensor's active set is their union.
+    """Return what the walk from some logits to the pixels chooses.
 
     Args:
         recorded: activations and rules.
         active: bool [B, classes], where to start.
     """
-    plan, options = recorded.plan, recorded.header.options
-    wanted = {layer.name for layer in recorded.header.layers}
-    masks = (CompiledWalk if recorded.compiled else PlainWalk)(
-        plan, options, recorded.values, active, recorded.visited
-    )
     synapses: dict[str, IdRows] = {}
     neurons: dict[str, IdRows] = {}
+
+    def collect(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+        synapses[name], neurons[name] = _sets(masks, name, masks.decide(name, kind), len(recorded))
+
+    masks = visit(recorded, active, collect)
+    everywhere = len(recorded.visited) == len(
+        recorded.plan.kinds
+    )  # else a skip from the input gives a part of them
+    pixels = _of_mask(torch.as_tensor(masks.mask(recorded.plan.graph.input))) if everywhere else None
+    names = [layer.name for layer in recorded.header.layers]  # forward order
+    return Walked({n: synapses[n] for n in names}, {n: neurons[n] for n in names}, pixels)
+
+
+def visit(recorded: Recorded, active: Tensor, at_layer: Callable[[Masks, str, Weighted | Choice], None]) -> Masks:
+    """Visit the nodes in reverse, each after all its consumers; a tensor's active set is their union.
+
+    ``at_layer`` is called at each layer to keep, and lets the masks decide there.
+    """
+    plan, options = recorded.plan, recorded.header.options
+    wanted = {layer.name for layer in recorded.header.layers}
+    kind_of_walk = CompiledWalk if recorded.compiled else PlainWalk
+    masks = kind_of_walk(plan, options, recorded.values, active, recorded.visited)
     for name in reversed(plan.kinds):
         if name not in recorded.visited or not (masks.holds(name) or name in wanted):
             continue
         kind = plan.kinds[name]
         if isinstance(kind, (Weighted, Choice)):
             try:
-                found = masks.decide(name, kind, keep=name in wanted)
+                if name in wanted:
+                    at_layer(masks, name, kind)
+                else:
+                    masks.decide(name, kind, keep=False)
             except NumericalError as error:
                 place = plan.graph.by_name[name].place
                 message = f"{error}, at {place}; look for the layer before it that overflows"
                 raise NumericalError(message) from error
-            if name in wanted:
-                synapses[name], neurons[name] = _sets(masks, name, found, len(recorded))
         else:
             masks.follow(name, _routes(kind, options))
-    everywhere = len(recorded.visited) == len(plan.kinds)  # else a skip from the input gives a part of them
-    return Walked(
-        synapses, neurons, _of_mask(torch.as_tensor(masks.mask(plan.graph.input))) if everywhere else None
-    )
+    return masks
 
 
 def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
@@ -247,7 +265,7 @@ def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
     return (kind.data, *kind.gates) if options.gates or kind.equal else (kind.data,)
 
 
-def _sets(masks: CompiledWalk | PlainWalk, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
+def _sets(masks: Masks, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
     if isinstance(found, Chosen):
         synapses = Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
         return synapses, _of_mask(torch.as_tensor(masks.mask(name)))

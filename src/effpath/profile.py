@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
-from effpath.extract import record
+from effpath.extract import Recorded, record
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options, make_options
 from effpath.paths.class_paths import ClassPaths, Counted
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header, Path, Paths
+from effpath.paths.path import Header
 from effpath.paths.store import load_class_paths, save_class_paths
 from effpath.paths.tally import Tally
 from effpath.rules.plan import LEVELS, Level, plan_for
+from effpath.unions import Unions, path_of
 
 Progress = Callable[[int, int], None]
 DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
@@ -99,7 +100,8 @@ def build_class_paths(
         rows = slice(builder.seen, builder.seen + batch_size)
         recorded = record(graph, images[rows], options=options, layers=layers)
         correct = recorded.ranked(1).cpu() == target[rows]
-        builder.add(recorded.select(correct).paths() if bool(correct.any()) else None, target[rows][correct])
+        if bool(correct.any()):
+            builder.add(recorded if bool(correct.all()) else recorded.select(correct), target[rows][correct])
         builder.seen += len(correct)
         if progress is not None:
             progress(builder.seen, len(images))
@@ -121,7 +123,7 @@ def build_class_paths(
 
 
 class _Builder:
-    """Tallies of all classes, levels and sets."""
+    """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
     def __init__(self, header: Header, levels: tuple[Level, ...], counts: bool, classes: int) -> None:
         self.header, self.levels, self.counts = header, levels, counts
@@ -130,6 +132,7 @@ class _Builder:
         self.sizes = sizes
         self.dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
         self.tallies: dict[int, dict[tuple[Level, str], Tally]] = {}
+        self.unions = Unions(header)
         self.images: dict[int, int] = {}
 
     def _tallies(self, label: int) -> dict[tuple[Level, str], Tally]:
@@ -137,13 +140,16 @@ class _Builder:
             self.tallies[label] = {at: Tally(size, dense=self.dense) for at, size in self.sizes.items()}
         return self.tallies[label]
 
-    def add(self, paths: Paths | None, labels: Tensor) -> None:
-        """Count the paths of correctly predicted images."""
-        if paths is None:
+    def add(self, recorded: Recorded, labels: Tensor) -> None:
+        """Count or unite the paths of correctly predicted images."""
+        for label, images in zip(*np.unique(labels.numpy(), return_counts=True), strict=True):
+            self.images[int(label)] = self.images.get(int(label), 0) + int(images)
+        if not self.counts:
+            self.unions.add(recorded, labels.tolist())
             return
+        paths = recorded.paths()
         for label in sorted(set(labels.tolist())):
             rows = np.flatnonzero(labels.numpy() == label)
-            self.images[label] = self.images.get(label, 0) + len(rows)
             for (level, key), tally in self._tallies(label).items():
                 tally.add(paths.ragged(level)[key].take(rows))
 
@@ -159,28 +165,22 @@ class _Builder:
         self.seen = before.seen
         for label, path in before.paths.items():
             self.images[label] = path.images
+            if not self.counts:
+                self.unions.put(label, path)
+                continue
             for (level, key), tally in self._tallies(label).items():
-                ids = path.sets(level)[key].ids
-                tally.add(ids, before.counts[label][level][key][1] if self.counts else None)
+                tally.add(path.sets(level)[key].ids, before.counts[label][level][key][1])
 
     def result(self) -> ClassPaths:
         """Return the class paths so far."""
-        paths: dict[int, Path] = {}
+        paths = {} if self.counts else self.unions.paths(self.levels, self.images)
         counts: dict[int, Counted] = {}
         for label, tallies in sorted(self.tallies.items()):
-            sets: dict[Level, dict[str, IdSet]] = {level: {} for level in self.levels}
             counted: dict[Level, dict[str, tuple]] = {level: {} for level in self.levels}  # type: ignore[type-arg]
+            sets: dict[Level, dict[str, IdSet]] = {level: {} for level in self.levels}
             for (level, key), tally in tallies.items():
-                ids, uses = tally.result()
-                sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
-                counted[level][key] = (ids, uses)
-            paths[label] = Path(
-                self.header,
-                sets.get("synapses"),
-                sets.get("neurons"),
-                sets.get("weights"),
-                self.images[label],
-            )
-            if self.counts:
-                counts[label] = counted
+                counted[level][key] = tally.result()
+                sets[level][key] = IdSet.from_sorted(counted[level][key][0], size=tally.size)
+            paths[label] = path_of(self.header, sets, self.images[label])
+            counts[label] = counted
         return ClassPaths(self.header, self.levels, paths, counts, self.seen, self.names, self.data)

@@ -369,8 +369,9 @@ class CompiledWalk:
         if any(status != cpu.FINE for *_, status in parts):
             raise NumericalError(_NOT_FINITE)
         own = operator.own
-        of = (operator.window.candidates, own.channels, own.positions)
-        found = _join([Found(*part[:5], *of) for part in parts])
+        candidates = operator.window.candidates
+        of = (candidates, own.channels, own.positions)
+        found = _join([Found(a, b, c, d, e, *of) for a, b, c, d, e, _ in parts])
         if follow and isinstance(kind, Weighted) and kind.factors:
             self._follow_factors(kind.factors, found)
         return found
@@ -425,6 +426,13 @@ class CompiledWalk:
             total = int(operator.shape[7])
             stored = Layout(stored.shape[1], total).store(stored)
         return stored.numpy()
+
+    def count_members(self, name: str, sets: Sets) -> Array:
+        """Count a tensor's active elements that each image's set holds, and all of them, int64 [B, 2]."""
+        layout, hits = self.prepared.layouts[name], np.zeros((self.images, 2), np.int64)
+        at = self.prepared.places[name]
+        kernels().count_members(self.arena, at, layout.positions, layout.channels, sets.table, hits)
+        return hits
 
     def mask(self, name: str) -> Array:
         """Mask of a tensor's active elements, bool [B, size] in canonical order."""

@@ -14,6 +14,7 @@ from effpath.graph.graph import Graph
 from effpath.paths.class_paths import ClassPaths
 from effpath.profile import Images
 from effpath.rules.plan import Level
+from effpath.score import similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,11 @@ def path_features(
     values, classes, logits = [], [], []
     for start in range(0, len(images), batch_size):
         recorded = record(graph, images[start : start + batch_size], options=header.options, layers=layers)
-        walked = [recorded.paths(rank=rank) for rank in ranks]
-        values.append(np.concatenate([class_paths.similarity(paths, level) for paths in walked], axis=1))
-        classes.append(np.stack([paths.classes for paths in walked], axis=1))
-        logits.append(walked[0].logits)
+        values.append(
+            np.concatenate([similarity(recorded, class_paths, rank=rank, level=level) for rank in ranks], axis=1)
+        )
+        classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
+        logits.append(recorded.logits.float().cpu().numpy())
         if progress is not None:
             progress(min(start + batch_size, len(images)), len(images))
     if not values:

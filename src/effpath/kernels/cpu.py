@@ -19,6 +19,7 @@ from effpath.kernels.vector import (
     half_at,
     int_at,
     largest,
+    or_byte,
     positive_total,
     prefetch,
     put_byte,
@@ -74,7 +75,11 @@ def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_cha
 
 @compiled
 def is_member(kind, one, other, slot):
-    """Tell whether a set holds an id: kind 0 is empty, 1 packed bits at ``one``, 2 rows (starts, lows)."""
+    """Tell whether a set holds an id.
+
+    Kind 0 is the empty set; 1 packed bits at the address ``one``; 2 rows, int64 starts at ``one`` and uint16 lows at
+    ``other``; 3 sorted int64 ids at ``one``, ``other`` of them.
+    """
     if kind == 1:
         return (byte_at(one, slot >> 3) >> (slot & 7)) & 1
     if kind == 2:
@@ -89,7 +94,34 @@ def is_member(kind, one, other, slot):
                 begin = middle + 1
             else:
                 end = middle
+    elif kind == 3:
+        begin, end = 0, other
+        while begin < end:
+            middle = (begin + end) >> 1
+            here = word_at(one, middle)
+            if here == slot:
+                return 1
+            if here < slot:
+                begin = middle + 1
+            else:
+                end = middle
     return 0
+
+
+@compiled
+def count_members(active, at, positions, channels, sets, hits):  # fmt: skip
+    """Count the active outputs of each image, hits[:, 1], and those that its set holds, hits[:, 0].
+
+    ``active`` is uint8 [B, …] with the mask from column ``at``, stored by (position, channel); ids are in canonical
+    order.
+    """
+    for image in range(len(active)):
+        base = active.ctypes.data + image * active.shape[1] + at
+        for i in range(positions * channels):
+            if byte_at(base, i) != 0:
+                neuron = i % channels * positions + i // channels
+                hits[image, 1] += 1
+                hits[image, 0] += is_member(sets[image, 0], sets[image, 1], sets[image, 2], neuron)
 
 
 @compiled
@@ -148,7 +180,7 @@ def finish(
             else:
                 for i in range(begin, begin + length):
                     at = slot + chosen[i]
-                    put_byte(one, at >> 3, byte_at(one, at >> 3) | (1 << (at & 7)))
+                    or_byte(one + (at >> 3), 1 << (at & 7))
     return neurons, counts, found, used, total_found
 
 

@@ -320,6 +320,20 @@ def prefetch(typingctx, address):
 
 
 @intrinsic
+def or_byte(typingctx, address, bits):
+    """Set bits of a byte; threads that share it lose none."""
+    signature = types.void(types.int64, types.int64)
+
+    def generate(context, builder, signature, args):
+        byte = ir.IntType(8)
+        pointer = builder.inttoptr(args[0], byte.as_pointer())
+        builder.atomic_rmw("or", pointer, builder.trunc(args[1], byte), "monotonic")
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def bits_float(typingctx, bits):
     """Float32 of an integer's low 32 bits."""
     signature = types.float32(types.int64)

@@ -99,13 +99,14 @@ class ClassPaths:
             rows = np.flatnonzero(paths.classes == label)
             for column, (key, sets) in enumerate(ragged.items()):
                 lengths = sets.lengths[rows]
-                inside = self._members(int(label), level, key, minimum).contains(sets.take(rows))
+                inside = self.members(int(label), level, key, minimum).contains(sets.take(rows))
                 hits = np.bincount(np.repeat(np.arange(len(rows)), lengths), weights=inside, minlength=len(rows))
                 some = lengths > 0
                 result[rows[some], column] = hits[some] / lengths[some]
         return result
 
-    def _members(self, label: int, level: Level, key: str, minimum: int) -> IdSet:
+    def members(self, label: int, level: Level, key: str, minimum: int = 1) -> IdSet:
+        """Return one set of a class: the elements that at least so many of its images used."""
         path = self[label]
         if minimum <= 1:
             return path.sets(level)[key]
