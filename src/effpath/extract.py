@@ -22,6 +22,7 @@ from effpath.rules.kinds import Choice, Gate, Route, Weighted
 from effpath.rules.plan import Plan, plan_for
 
 Backend = Literal["auto", "compiled", "reference"]
+RECORDED_BYTES = 384 << 20  # activations that are kept at a time
 
 
 def extract(
@@ -63,10 +64,27 @@ def extract(
         Paths(5 images, 1 layers)
     """
     options = make_options(preset, theta=theta)
-    recorded = record(
-        graph, images, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
-    )
-    return recorded.paths(rank=rank, classes=classes)
+    images = graph.check_images(images)
+    plan = plan_for(graph, gates=options.gates)
+    kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
+    each = sum(graph.size(name) for name in kept) * images.element_size()
+    found = []
+    parts = torch.split(images, max(1, RECORDED_BYTES // each))
+    starts = [None] * len(parts) if classes is None else _split_classes(classes, parts)
+    for part, start in zip(parts, starts, strict=True):
+        recorded = record(
+            graph, part, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
+        )
+        found.append(recorded.paths(rank=rank, classes=start))
+    return Paths.join(found)
+
+
+def _split_classes(classes: Tensor | Sequence[int], parts: Sequence[Tensor]) -> list[Tensor | None]:
+    given = torch.as_tensor(classes, dtype=torch.int64)
+    images = sum(map(len, parts))
+    if given.shape != (images,):
+        raise OptionError(f"wanted {images} classes, one an image, got shape {tuple(given.shape)}")
+    return [*torch.split(given, [len(part) for part in parts])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,15 +174,7 @@ def record(
         names = extra | {layer.name for layer in wanted}
         wanted = tuple(layer for layer in plan.every if layer.name in names)
     header = Header(graph.fingerprint, options, wanted, graph.size(graph.input))
-    keep = {graph.logits}
-    for name in visited:
-        kind = plan.kinds[name]
-        if isinstance(kind, (Weighted, Choice)):
-            keep.update(kind.sources)
-        if isinstance(kind, Weighted) and not kind.pooled:
-            keep.add(name)
-        if isinstance(kind, Weighted) and kind.factors:
-            keep.add(kind.factors)
+    keep = recorded_names(plan, visited)
     layouts = prepare(plan).layouts if compiled else {}
     if compiled and not layouts[graph.input].plain and images.dim() == 4:
         images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
@@ -183,6 +193,20 @@ def record(
     values = runs[0] if len(runs) == 1 else {name: torch.cat([run[name] for run in runs]) for name in keep}
     logits = values[graph.logits]
     return Recorded(plan, header, frozenset(visited), values, logits, compiled)
+
+
+def recorded_names(plan: Plan, visited: set[str]) -> set[str]:
+    """Return the tensors that a walk over these nodes reads."""
+    keep = {plan.graph.logits}
+    for name in visited:
+        kind = plan.kinds[name]
+        if isinstance(kind, (Weighted, Choice)):
+            keep.update(kind.sources)
+        if isinstance(kind, Weighted) and not kind.pooled:
+            keep.add(name)
+        if isinstance(kind, Weighted) and kind.factors:
+            keep.add(kind.factors)
+    return keep
 
 
 def _is_compiled(graph: Graph, backend: Backend) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,21 @@ class CompactSynapses:
     inputs: int
     channels: int
     positions: int
+
+    @classmethod
+    def join(cls, parts: Sequence[CompactSynapses]) -> CompactSynapses:
+        """Lay several batches of one layer end to end."""
+        first = parts[0]
+        ends = np.cumsum([0, *(len(part.neurons) for part in parts)])
+        return cls(
+            np.concatenate([part.neurons for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.candidates for part in parts]),
+            np.concatenate([part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)] + [ends[-1:]]),
+            first.inputs,
+            first.channels,
+            first.positions,
+        )
 
     @cached_property
     def offsets(self) -> Ids:

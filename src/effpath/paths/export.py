@@ -54,7 +54,7 @@ def export_paths(paths: Paths | Sequence[Paths], file: str | FilePath, *, names:
         "logits": np.concatenate([batch.logits for batch in batches]),
     }
     for layer in header.layers:
-        found = _join([batch.synapses[layer.name] for batch in batches])
+        found = Ragged.join([batch.synapses[layer.name] for batch in batches])
         outputs, inputs = layer.window.ends(torch.from_numpy(found.values))
         arrays[f"synapses/{layer.name}/outputs"] = outputs.numpy()
         arrays[f"synapses/{layer.name}/inputs"] = inputs.numpy()
@@ -86,11 +86,6 @@ def export_paths(paths: Paths | Sequence[Paths], file: str | FilePath, *, names:
     atomic_write(target, write)
 
 
-def _join(parts: Sequence[IdRows]) -> Ragged:
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], lengths.cumsum()]))
-
-
 def _put(arrays: dict[str, NDArray[Any]], name: str, parts: Sequence[IdRows]) -> None:
-    found = _join(parts)
+    found = Ragged.join(parts)
     arrays[f"{name}/ids"], arrays[f"{name}/offsets"] = found.values, found.offsets

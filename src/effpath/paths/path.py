@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from effpath.errors import FingerprintError, OptionError
 from effpath.kernels.options import Options
+from effpath.paths.compact import CompactNeurons, CompactSynapses
 from effpath.paths.idset import Ids, IdSet
 from effpath.rules.plan import LEVELS, Layer, Level
 
@@ -262,6 +263,12 @@ class Ragged:
         """Make it of ids sorted by image."""
         return cls(ids, np.searchsorted(image, np.arange(images + 1)).astype(np.int64))
 
+    @classmethod
+    def join(cls, parts: Sequence[IdRows]) -> Ragged:
+        """Lay several batches end to end."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.values for part in parts]), np.concatenate([[0], lengths.cumsum()]))
+
     def __getitem__(self, index: int) -> Ids:
         """Ids of one image."""
         return self.values[self.offsets[index] : self.offsets[index + 1]]
@@ -302,6 +309,36 @@ class Paths(Sequence[Path]):
         """Hold the sets of a batch."""
         self.header, self.classes, self.rank, self.logits = header, classes, rank, logits
         self.synapses, self.neurons, self.pixels = synapses, neurons, pixels
+
+    @classmethod
+    def join(cls, parts: Sequence[Paths]) -> Paths:
+        """Lay the paths of several batches of one network end to end."""
+        first = parts[0]
+        for part in parts[1:]:
+            first.header.check_same(part.header)
+        if len(parts) == 1:
+            return first
+        synapses: dict[str, IdRows] = {}
+        neurons: dict[str, IdRows] = {}
+        for name in first.synapses:
+            rows = [part.synapses[name] for part in parts]
+            compact = [row for row in rows if isinstance(row, CompactSynapses)]
+            if len(compact) == len(rows):
+                joined = CompactSynapses.join(compact)
+                synapses[name], neurons[name] = joined, CompactNeurons(joined)
+            else:
+                synapses[name] = Ragged.join(rows)
+                neurons[name] = Ragged.join([part.neurons[name] for part in parts])
+        pixels = [part.pixels for part in parts if part.pixels is not None]
+        return cls(
+            first.header,
+            np.concatenate([part.classes for part in parts]),
+            first.rank,
+            np.concatenate([part.logits for part in parts]),
+            synapses,
+            neurons,
+            Ragged.join(pixels) if len(pixels) == len(parts) else None,
+        )
 
     @cached_property
     def weights(self) -> Mapping[str, Ragged]:
