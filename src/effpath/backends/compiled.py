@@ -372,19 +372,19 @@ class CompiledWalk:
         of = (operator.window.candidates, own.channels, own.positions)
         found = _join([Found(*part[:5], *of) for part in parts])
         if follow and isinstance(kind, Weighted) and kind.factors:
-            self._follow_factors(kind.factors, found)
+            self._follow_factors(kind.factors, found, operator.window.channels)
         return found
 
     def _plain_value(self, name: str) -> Array:
         """A recorded tensor in canonical order."""
         return self.prepared.layouts[name].restore(self.values[name]).numpy()
 
-    def _follow_factors(self, name: str, found: Found) -> None:
+    def _follow_factors(self, name: str, found: Found, channels: int) -> None:
         """Make active the attention weights that chosen synapses used: element position · taps + tap."""
         if not all(self._touch((name,))):
             return
         image = np.repeat(np.repeat(np.arange(self.images), found.of_image), found.counts)
-        position = np.repeat(found.neurons // found.channels, found.counts).astype(np.int64)
+        position = np.repeat(found.neurons // channels, found.counts).astype(np.int64)
         element = torch.from_numpy(position * found.inputs + found.candidates)
         stored = self.prepared.layouts[name].table[element].numpy()
         self.arena[image, self.prepared.places[name] + stored] = 1

@@ -52,10 +52,11 @@ class Layout:
 
 
 def layouts_of(plan: Plan) -> dict[str, Layout]:
-    """Choose a layout for the input and every node's result.
+    """Choose a layout for the input, every node's result and the attention weights that products read.
 
     Linear layers and convolutions vote for what lets them read and write whole rows; tensors that are one another
-    element by element share a layout.
+    element by element share a layout. The logits, where a walk starts, and attention weights that no node of the plan
+    makes are in canonical order.
     """
     parent: dict[str, str] = {}
 
@@ -80,6 +81,9 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
         channels = max(own, key=lambda c: (own[c], c)) if own else 1
         size = graph.size(name)
         chosen[name] = Layout(size, channels if size % channels == 0 else 1)
+    factors = {kind.factors for kind in plan.kinds.values() if isinstance(kind, Weighted) and kind.factors}
+    for name in (graph.logits, *(factors - chosen.keys())):
+        chosen[name] = Layout(graph.size(name))
     return chosen
 
 
