@@ -99,9 +99,7 @@ def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, pre
     active = some_outputs(recorded)
     pixel_of = case.pixels_of_sources()
     order = torch.from_numpy(case.logits_of_outputs(active.shape[1]))
-    wanted = [
-        wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options) for i in range(len(images))
-    ]
+    wanted = [wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options) for i in range(len(images))]
     for backend in BACKENDS:
         walked = walk(for_backend(recorded, backend), active)
         for i, want in enumerate(wanted):

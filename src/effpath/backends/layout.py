@@ -73,7 +73,7 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
             parent[find(source)] = find(name)
         if isinstance(kind, (Weighted, Choice)):
             asked += _wishes(name, kind)
-    for name, channels, weight in asked:
+    for name, channels, weight in [*asked, (graph.logits, 1, 1 << 40)]:
         votes[find(name)][channels] += weight * graph.size(name)
     chosen = {}
     for name in (graph.input, *plan.kinds):
@@ -82,9 +82,7 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
         size = graph.size(name)
         chosen[name] = Layout(size, channels if size % channels == 0 else 1)
     factors = {kind.factors for kind in plan.kinds.values() if isinstance(kind, Weighted) and kind.factors}
-    for name in (graph.logits, *(factors - chosen.keys())):
-        chosen[name] = Layout(graph.size(name))
-    return chosen
+    return chosen | {name: Layout(graph.size(name)) for name in factors - chosen.keys()}
 
 
 def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:

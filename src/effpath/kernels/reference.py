@@ -74,7 +74,7 @@ def ordered_sum(c: Tensor) -> Tensor:
     """
     wide = torch.nn.functional.pad(c.double(), (0, -c.shape[1] % LANES))
     lanes = wide.new_zeros(len(c), LANES)
-    for part in wide.split(LANES, dim=1):
+    for part in torch.split(wide, LANES, dim=1):
         lanes = lanes + part
     half = LANES
     while half > 1:
