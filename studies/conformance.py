@@ -234,11 +234,12 @@ def wanted(recorded: Recorded, name: str, kind: Kind, output: int, order: np.nda
     return set(inputs.tolist()), {met[i] for i in inputs.tolist() if met}
 
 
-def alone(recorded: Recorded, name: str, active: Tensor) -> Any:
-    """What is chosen for some outputs of one operator, [1, outputs]."""
+def alone(recorded: Recorded, name: str, active: Tensor) -> Tensor:
+    """Slots of what is chosen for some outputs of one operator, [1, outputs]."""
     plan = recorded.plan
     only = replace(plan, graph=replace(plan.graph, logits=name), kinds={name: plan.kinds[name]})
-    return walk(replace(recorded, plan=only, visited=frozenset([name])), active)[0][name]
+    found = walk(replace(recorded, plan=only, visited=frozenset([name])), active).synapses[name]
+    return torch.from_numpy(found.values)
 
 
 def verify(recorded: Recorded, path: Any, neurons: int, seed: int) -> tuple[int, int, list[str]]:
@@ -255,7 +256,7 @@ def verify(recorded: Recorded, path: Any, neurons: int, seed: int) -> tuple[int,
         others = generator.integers(0, window.outputs, max(0, neurons - len(mine))).tolist()
         active = torch.zeros(1, window.outputs, dtype=torch.bool)
         active[0, mine + others] = True
-        slots = alone(recorded, layer.name, active).slot
+        slots = alone(recorded, layer.name, active)
         whole = torch.tensor(sorted(path.synapses[layer.name]), dtype=torch.int64)
         order = places(recorded, layer.name, kind)
         for output in active[0].nonzero()[:, 0].tolist():
@@ -301,7 +302,7 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         path = effpath.extract(graph, image)[0]
         reached("extracted", layers=len(path.header.layers), neuron_density=round(path.density("neurons"), 6))
         recorded = record(graph, image, options=make_options("default"), include_auxiliary=True)
-        checked, on_path, wrong = verify(recorded, recorded.paths()[0], neurons, seed)
+        checked, on_path, wrong = verify(recorded.plainly(), recorded.paths()[0], neurons, seed)
         row.update(checked=checked, on_path=on_path, wrong=len(wrong))
         if wrong:
             raise AssertionError(f"{len(wrong)} of {checked} neurons differ from the plain check: {wrong[0]}")

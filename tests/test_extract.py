@@ -16,11 +16,14 @@ import effpath
 import plain_walk
 from cases import PRESETS, options_of
 from effpath import Options
+from effpath.backends.compiled import CompiledWalk
+from effpath.backends.plain import PlainWalk
 from effpath.errors import UnknownOperator
 from effpath.extract import Recorded, record
-from effpath.kernels import reference
+from effpath.kernels.options import make_options
 from effpath.rules import LEVELS
 from nets import NETS, images_of, prepare
+from two_backends import BACKENDS, equal_for, for_backend
 
 BY_NAME = {net.name: net for net in NETS}
 
@@ -42,7 +45,7 @@ def plain_values(name: str) -> list[dict[str, np.ndarray]]:
 def variants(name: str) -> list[Options]:
     found = [options_of(preset, theta) for preset in PRESETS for theta in (0.3, 0.5, 0.9, 1.0)]
     if name in ("squeeze-excite", "local response norm"):
-        found += [effpath.kernels.options.make_options(o, gates=True) for o in found]
+        found += [make_options(o, gates=True) for o in found]
     return found
 
 
@@ -62,20 +65,36 @@ def test_the_hand_written_steps_compute_what_the_network_computes(name: str) -> 
 def test_a_whole_path_is_the_one_that_plain_loops_find(name: str, rank: int) -> None:
     model, graph, images = captured(name)
     steps = BY_NAME[name].steps(model)
-    for options in variants(name):
-        paths = effpath.extract(graph, images, rank=rank, preset=options)
+    for options, backend in itertools.product(variants(name), BACKENDS):
+        paths = for_backend(record(graph, images, options=options), backend).paths(rank=rank)
         for i, path in enumerate(paths):
             want = plain_walk.walk(steps, plain_values(name)[i], options, rank)
             for layer in path.header.layers:
                 outputs, inputs = path.pairs(layer.name)
                 pairs = set(zip(outputs.tolist(), inputs.tolist(), strict=True))
-                assert pairs == want.synapses.get(layer.name, set()), (options, i, layer.name)
+                assert pairs == want.synapses.get(layer.name, set()), (backend, options, i, layer.name)
                 assert set(path.neurons[layer.name]) == want.neurons.get(layer.name, set())
             assert {key: set(ids) for key, ids in path.weights.items()} == {
                 key: want.weights.get(key, set()) for key in path.weights
             }
             assert set(want.weights) <= set(path.weights)
             assert set(paths.pixels[i].tolist()) == want.active.get("input", set())
+
+
+@pytest.mark.parametrize("gates", [False, True])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_both_backends_find_the_same_paths_from_any_outputs_on(name: str, gates: bool) -> None:
+    _, graph, images = captured(name)
+    for options in variants(name):
+        assert equal_for(graph, images, make_options(options, gates=gates)) > 0
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_both_backends_find_the_same_parts_of_a_path(name: str) -> None:
+    _, graph, images = captured(name)
+    layers = effpath.plan_for(graph).every
+    for wanted in [*range(1, 1 + len(effpath.plan_for(graph).layers)), *(layer.name for layer in layers)]:
+        equal_for(graph, images, options_of("default", 0.5), layers=wanted)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -243,15 +262,18 @@ def test_a_named_layer_alone_has_the_set_of_the_whole_extraction(name: str) -> N
             assert part[row].neurons[layer.name] == whole[row].neurons[layer.name]
 
 
-def test_a_partial_extraction_calls_no_kernel_for_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("walk", [CompiledWalk, PlainWalk])
+def test_a_partial_extraction_decides_nothing_in_other_layers(walk: type, monkeypatch: pytest.MonkeyPatch) -> None:
     _, graph, images = captured("residual")
-    calls = []
-    weigh = reference.weigh
-    monkeypatch.setattr(reference, "weigh", lambda *args, **kwargs: calls.append(1) or weigh(*args, **kwargs))
+    backend = "compiled" if walk is CompiledWalk else "reference"
+    calls, decide = [], walk.decide
+    monkeypatch.setattr(
+        walk, "decide", lambda self, name, *a, **k: calls.append(name) or decide(self, name, *a, **k)
+    )
     worked = {}
     for layers in (1, 2, ["conv2"], ["shortcut.0"], ["conv1"], None):
         calls.clear()
-        effpath.extract(graph, images, layers=layers)
+        effpath.extract(graph, images, layers=layers, backend=backend)
         worked[str(layers)] = len(calls)
     # fc | fc, mean, add, shortcut | … conv2 | … shortcut | all but the shortcut | all
     assert worked == {"1": 1, "2": 4, "['conv2']": 4, "['shortcut.0']": 4, "['conv1']": 5, "None": 6}

@@ -181,7 +181,7 @@ def record(
 
     def stored(name: str, value: Tensor, count: int) -> Tensor:
         return (
-            layouts[name].store(value.reshape(count, *graph.shape(name)[1:]))
+            layouts[name].store(value if len(value) == count else value.reshape(count, -1))
             if compiled
             else value.reshape(count, -1)
         )

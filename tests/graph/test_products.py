@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from effpath import Options
 from effpath.extract import record, walk
 from effpath.kernels.options import make_options
 from oracle import select_plain
+from two_backends import BACKENDS, for_backend
 
 HEADS, TOKENS, FEATURES = 2, 3, 4
 
@@ -107,19 +109,21 @@ def test_the_chosen_values_are_those_of_a_plain_loop_over_the_tokens(form: str, 
     name = last_product(graph)
     kind = recorded.plan.kinds[name]
     active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    chosen, _, _ = walk(recorded, active)
-    product = recorded.values[name].reshape(3, HEADS, TOKENS, FEATURES)
-    values = recorded.values[kind.sources[0]].reshape(3, HEADS, TOKENS, FEATURES)
-    weights = recorded.values[kind.factors].reshape(3, HEADS, TOKENS, TOKENS)
+    plain = recorded.plainly()
+    product = plain.values[name].reshape(3, HEADS, TOKENS, FEATURES)
+    values = plain.values[kind.sources[0]].reshape(3, HEADS, TOKENS, FEATURES)
+    weights = plain.values[kind.factors].reshape(3, HEADS, TOKENS, TOKENS)
     want = set()
-    outputs, inputs = kind.window.ends(chosen[name].slot)
-    got = set(zip(chosen[name].image.tolist(), outputs.tolist(), inputs.tolist(), strict=True))
     for image, output in active.nonzero().tolist():
         head, token, feature = (int(i) for i in torch.unravel_index(torch.tensor(output), product.shape[1:]))
         c = [float(weights[image, head, token, m] * values[image, head, m, feature]) for m in range(TOKENS)]
         for m in select_plain(c, float(product[image, head, token, feature]), None, options):
             want.add((image, output, (head * TOKENS + m) * FEATURES + feature))
-    assert got == want
+    for backend in BACKENDS:
+        rows = walk(for_backend(recorded, backend), active).synapses[name]
+        outputs, inputs = kind.window.ends(torch.from_numpy(rows.values))
+        images_of = np.repeat(np.arange(3), rows.lengths).tolist()
+        assert set(zip(images_of, outputs.tolist(), inputs.tolist(), strict=True)) == want, backend
     assert len(want) > 20
 
 

@@ -214,6 +214,23 @@ def test_nan_or_infinity_in_a_candidate_or_a_value_is_an_error(bad: float) -> No
         reference.select(c, inside, torch.tensor([bad]), None, Options())
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40, 300])
+def test_a_sum_adds_lanes_of_every_sixteenth_candidate_and_then_their_halves(count: int) -> None:
+    c = torch.randn(9, count, generator=torch.Generator().manual_seed(count)) * 1e6
+    c[:, ::3] *= 1e-6
+    wanted = []
+    for row in c.double().tolist():
+        lanes = [0.0] * 16
+        for k, x in enumerate(row):
+            lanes[k % 16] += x
+        for half in (8, 4, 2, 1):
+            lanes = [lanes[i] + lanes[i + half] for i in range(half)]
+        wanted += lanes
+    assert reference.ordered_sum(c).tolist() == wanted
+    if count == 300:
+        assert wanted != [sum(row) for row in c.double().tolist()]  # the order matters
+
+
 @pytest.mark.parametrize("theta", [0, -0.1, 1.0001, float("nan"), "0.5", None])
 def test_theta_outside_zero_to_one_is_refused_and_named(theta: object) -> None:
     with pytest.raises(OptionError, match="theta"):

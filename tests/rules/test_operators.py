@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -14,9 +13,19 @@ from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quan
 from effpath import Options
 from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
+from two_backends import BACKENDS, equal_walks, for_backend, with_options
 
 WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")
 BY_NAME = {case.name: case for case in CASES}
+COMBINATIONS = [
+    Options(theta=theta, target=target, bias=bias, fallback=fallback, ties=ties, lone=lone)
+    for theta in (0.25, 1.0)
+    for target in ("output", "sum")
+    for bias in ("value", "candidate")
+    for fallback in ("positive", "argmax")
+    for ties in ("first", "all")
+    for lone in (False, True)
+]
 
 
 @cache
@@ -85,32 +94,31 @@ def wanted_synapses(name: str, index: int, outputs: list[int], options: Options)
 def test_an_operator_chooses_the_synapses_that_the_oracle_chooses(name: str, preset: str, theta: float) -> None:
     case, options = BY_NAME[name], options_of(preset, theta)
     _, recorded, images = recorded_for(name)
-    recorded = replace(recorded, header=replace(recorded.header, options=options))
+    recorded = with_options(recorded, options)
     (layer,) = recorded.header.layers
     active = some_outputs(recorded)
-    chosen, neurons, pixels = walk(recorded, active)
-    found = chosen[layer.name]
     pixel_of = case.pixels_of_sources()
-
     order = torch.from_numpy(case.logits_of_outputs(active.shape[1]))
-    outputs, sources = layer.window.ends(found.slot)
-    outputs = order[outputs]
-    weights = layer.window.weights_of(found.slot) if layer.parameter else torch.full_like(outputs, -1)
-    assert torch.equal(neurons[layer.name], active[:, order])
-    for i in range(len(images)):
-        mine = found.image == i
-        got = list(
-            zip(
-                outputs[mine].tolist(),
-                pixel_of[sources[mine].numpy()].tolist(),
-                weights[mine].tolist(),
-                strict=True,
-            )
-        )
-        want = wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options)
-        assert len(got) == len(set(got)) == len(want)
-        assert set(got) == want
-        assert set(pixels[i].nonzero()[:, 0].tolist()) == {pixel for _, pixel, _ in want}
+    wanted = [wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options) for i in range(len(images))]
+    for backend in BACKENDS:
+        walked = walk(for_backend(recorded, backend), active)
+        for i, want in enumerate(wanted):
+            slots = torch.from_numpy(walked.synapses[layer.name][i])
+            outputs, sources = layer.window.ends(slots)
+            weights = layer.window.weights_of(slots) if layer.parameter else torch.full_like(outputs, -1)
+            pixels = pixel_of[sources.numpy()].tolist()
+            got = list(zip(order[outputs].tolist(), pixels, weights.tolist(), strict=True))
+            assert len(got) == len(set(got)) == len(want), (backend, i)
+            assert set(got) == want, (backend, i)
+            assert walked.pixels[i].tolist() == sorted({pixel for _, pixel, _ in want}), (backend, i)
+            assert walked.neurons[layer.name][i].tolist() == active[i][order].nonzero()[:, 0].tolist(), backend
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_both_backends_choose_alike_for_every_combination_of_options(name: str) -> None:
+    _, recorded, _ = recorded_for(name)
+    for options in COMBINATIONS:
+        equal_walks(with_options(recorded, options), some_outputs(recorded))
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -21,7 +21,7 @@ from effpath.backends.layout import Layout, by_element, layouts_of, one_to_one
 from effpath.errors import NumericalError
 from effpath.kernels.options import Options
 from effpath.kernels.window import Window
-from effpath.rules.kinds import Choice, Kind, Route, Weighted
+from effpath.rules.kinds import Choice, Gate, Route, Weighted
 from effpath.rules.plan import Plan
 
 Array = NDArray[Any]
@@ -85,6 +85,7 @@ class Operator:
     tables: tuple[Array, ...]
     guesses: Array
     slots: Array
+    reads: Layout | None = None  # of the input, where other readers have it stored as the kernel cannot read it
 
 
 @dataclass(eq=False)
@@ -132,7 +133,7 @@ def prepare(plan: Plan) -> Prepared:
                 places[name] = width
                 width += -(-layouts[name].size // 64) * 64
             kind = plan.kinds.get(name)
-            if isinstance(kind, (Weighted, Choice)) or kind is None:
+            if isinstance(kind, (Weighted, Choice)) or kind is None or _needs_own_mask(kind, plan):
                 continue
             for source in one_to_one(kind, name, plan):
                 if source not in places and layouts[source] == layouts[name]:
@@ -140,6 +141,12 @@ def prepare(plan: Plan) -> Prepared:
         plan.prepared["compiled"] = Prepared(plan, layouts, places, width)
     prepared: Prepared = plan.prepared["compiled"]
     return prepared
+
+
+def _needs_own_mask(kind: Route | Gate, plan: Plan) -> bool:
+    """Whether a mask also says which gates are used, so that other readers of the data may not add to it."""
+    gates = [source for gate in kind.gates for source in gate.sources] if isinstance(kind, Gate) else []
+    return any(source in plan.kinds or source == plan.graph.input for source in gates)
 
 
 def _prepare_operator(prepared: Prepared, name: str) -> Operator:
@@ -169,8 +176,11 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
         return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
     source = layouts[kind.sources[0]]
     within = window.inputs // total
-    last = source.channels == total or within == 1 or (source.plain and not window.channels_first)
-    strides = (total, 1) if last else (1, within)
+    reads: Layout | None = Layout(window.inputs, total if window.channels_first else 1)
+    canonical = window.channels_first and source.plain and not (reads and reads.plain)
+    if canonical or (reads and _same(reads, source)):
+        reads = None
+    strides = (1, within) if canonical else (total, 1)
     shape[0], shape[1], shape[2], shape[3], shape[7] = window.positions, window.channels, span, groups, total
     shape[5], shape[6] = shape[12], shape[13] = strides
     shape[11] = int(window.channels_first)
@@ -181,7 +191,9 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
         rows = _rows(window, prepared.plan.graph.constants[kind.weight])
     if span == 1:
         splits = np.array([0, window.inputs], np.int64)
-        return Operator(window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots)
+        return Operator(
+            window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots, reads
+        )
     padded = -(-window.candidates // 16) * 16
     if rows.shape[1] != padded:
         rows = np.pad(rows, ((0, 0), (0, padded - rows.shape[1])))
@@ -198,7 +210,7 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     else:
         block = int(np.clip((1 << 16) // padded, 8, 64))  # the copies of a block stay in the second-level cache
     tables = (rows, norms, taps, runs, run_of, tap_of, offsets, origins)
-    return Operator(window, own, shape, block, tables, guesses, slots)
+    return Operator(window, own, shape, block, tables, guesses, slots, reads)
 
 
 def _origins(taps: Array) -> tuple[Array, Array] | None:
@@ -332,6 +344,11 @@ class CompiledWalk:
             active = operator.own.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8)
             shape = np.array([0 if i == 8 else n for i, n in enumerate(shape)], np.int64)
         arena, theta = self.arena, float(options.theta)
+        source, reads = kind.sources[0], operator.reads
+        if reads:
+            xs = [reads.store(self.prepared.layouts[source].restore(self.values[source])).numpy()]
+            arena, shape = np.zeros((self.images, reads.size), np.uint8), shape.copy()
+            shape[9] = 0 if wanted[0] else -1
         run: Callable[[Array], Any]
         constants, tables = self.prepared.plan.graph.constants, operator.tables
         nothing = np.zeros((self.images, 0), np.float32)
@@ -344,7 +361,7 @@ class CompiledWalk:
             factors = factors if kind.factors is None else self._plain_value(kind.factors)
         if len(tables) == 8:
             rows, norms, *geometry = tables
-            x = self._rowwise(kind.sources[0], operator)
+            x = xs[0] if reads else self._rowwise(source, operator)
 
             def run(task: Array) -> Any:
                 return cpu.weigh(
@@ -353,7 +370,7 @@ class CompiledWalk:
                 )  # fmt: skip
         else:
             splits, marks, taps, coefficients, rows = tables
-            marks = np.where(wanted, marks, -1)
+            marks = np.where(wanted, 0 if reads else marks, -1)
             if mode == cpu.SKIP and not len(taps) and len(xs) == 2 and isinstance(kind, Weighted):
                 return self._add_two(name, xs, value, marks, coefficients, choice)
             bases = np.array([x.ctypes.data for x in xs], np.int64)
@@ -368,24 +385,27 @@ class CompiledWalk:
         parts = _in_parts(run, active, operator, shape)
         if any(status != cpu.FINE for *_, status in parts):
             raise NumericalError(_NOT_FINITE)
+        if reads and wanted[0]:
+            stored = self.prepared.layouts[source].store(reads.restore(torch.from_numpy(arena)))
+            self.arena[:, (at := self.prepared.places[source]) : at + reads.size] |= stored.numpy()
         own = operator.own
         candidates = operator.window.candidates
         of = (candidates, own.channels, own.positions)
         found = _join([Found(a, b, c, d, e, *of) for a, b, c, d, e, _ in parts])
         if follow and isinstance(kind, Weighted) and kind.factors:
-            self._follow_factors(kind.factors, found)
+            self._follow_factors(kind.factors, found, operator.window.channels)
         return found
 
     def _plain_value(self, name: str) -> Array:
         """A recorded tensor in canonical order."""
         return self.prepared.layouts[name].restore(self.values[name]).numpy()
 
-    def _follow_factors(self, name: str, found: Found) -> None:
+    def _follow_factors(self, name: str, found: Found, channels: int) -> None:
         """Make active the attention weights that chosen synapses used: element position · taps + tap."""
         if not all(self._touch((name,))):
             return
         image = np.repeat(np.repeat(np.arange(self.images), found.of_image), found.counts)
-        position = np.repeat(found.neurons // found.channels, found.counts).astype(np.int64)
+        position = np.repeat(found.neurons // channels, found.counts).astype(np.int64)
         element = torch.from_numpy(position * found.inputs + found.candidates)
         stored = self.prepared.layouts[name].table[element].numpy()
         self.arena[image, self.prepared.places[name] + stored] = 1

@@ -52,10 +52,11 @@ class Layout:
 
 
 def layouts_of(plan: Plan) -> dict[str, Layout]:
-    """Choose a layout for the input and every node's result.
+    """Choose a layout for the input, every node's result and the attention weights that products read.
 
     Linear layers and convolutions vote for what lets them read and write whole rows; tensors that are one another
-    element by element share a layout.
+    element by element share a layout. The logits, where a walk starts, and attention weights that no node of the plan
+    makes are in canonical order.
     """
     parent: dict[str, str] = {}
 
@@ -72,7 +73,7 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
             parent[find(source)] = find(name)
         if isinstance(kind, (Weighted, Choice)):
             asked += _wishes(name, kind)
-    for name, channels, weight in asked:
+    for name, channels, weight in [*asked, (graph.logits, 1, 1 << 40)]:
         votes[find(name)][channels] += weight * graph.size(name)
     chosen = {}
     for name in (graph.input, *plan.kinds):
@@ -80,7 +81,8 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
         channels = max(own, key=lambda c: (own[c], c)) if own else 1
         size = graph.size(name)
         chosen[name] = Layout(size, channels if size % channels == 0 else 1)
-    return chosen
+    factors = {kind.factors for kind in plan.kinds.values() if isinstance(kind, Weighted) and kind.factors}
+    return chosen | {name: Layout(graph.size(name)) for name in factors - chosen.keys()}
 
 
 def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:

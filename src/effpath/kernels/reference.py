@@ -13,6 +13,7 @@ from effpath.kernels.window import Window
 
 CHUNK = 1 << 21  # candidates looked at together: bounds the memory of one step
 TOLERANCE = 1e-12  # relative, of the target
+LANES = 16  # of a sum, see `ordered_sum`
 
 
 class Chosen(NamedTuple):
@@ -44,8 +45,7 @@ def select(contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | 
         raise NumericalError("NaN or infinity in a contribution or a value")
     flip = (value < 0)[:, None]
     c = torch.where(flip, -c, c)
-    total = c.double().sum(1)
-    target = options.theta * (value.double().abs() if options.target == "output" else total)
+    target = options.theta * (value.double().abs() if options.target == "output" else ordered_sum(c))
 
     summands = c
     if options.bias == "candidate" and bias is not None:
@@ -58,13 +58,29 @@ def select(contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | 
         rows = fallback.nonzero()[:, 0]
         part = c[rows]
         if options.fallback == "positive":
-            chosen[rows] = _reach(part, options.theta * part.clamp(min=0).double().sum(1))
+            chosen[rows] = _reach(part, options.theta * ordered_sum(part.clamp(min=0)))
         else:
             chosen[rows] = _largest(part, inside[rows])
     if options.lone:
         rows = (1 / inside.sum(1).double() >= options.theta).nonzero()[:, 0]
         chosen[rows] = _largest(c[rows], inside[rows])
     return chosen
+
+
+def ordered_sum(c: Tensor) -> Tensor:
+    """Sum rows [M, K] in float64, in the order that every backend keeps, so that no target differs by rounding.
+
+    Lane i adds up the candidates i, i + 16, i + 32, …; then lane i takes lane i + 8, i + 4, i + 2, i + 1.
+    """
+    wide = torch.nn.functional.pad(c.double(), (0, -c.shape[1] % LANES))
+    lanes = wide.new_zeros(len(c), LANES)
+    for part in torch.split(wide, LANES, dim=1):
+        lanes = lanes + part
+    half = LANES
+    while half > 1:
+        half //= 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]
 
 
 def _reach(c: Tensor, target: Tensor) -> Tensor:
@@ -118,7 +134,7 @@ def weigh(
             at = window.locate(output)[1][:, None] * taps + torch.arange(taps, device=output.device)
             c = c * factors[image[:, None], at].repeat_interleave(window.group_channels, dim=1)
         c = torch.where(inside, c, 0)
-        v = c.double().sum(1) if value is None else value[image, output]
+        v = ordered_sum(c) if value is None else value[image, output]
         own = None if bias is None else bias[window.locate(output)[0]]
         return select(c, inside, v, own, options)
 
