@@ -9,8 +9,8 @@ from its first class to the pixels, with the preset ``default``; and *verified*:
 choice some active neurons are recomputed without effpath's geometry and selection (contributions by the derivative
 of the operator itself, a plain sorted loop) and must have the same inputs and weights.
 
-A model that takes more than ``--limit`` seconds of processor time is stopped. Each model's row is a file of its own
-beside the output: a run that was stopped goes on where it was; delete rows to have them made again.
+A model that takes more than ``--limit`` seconds of processor time is stopped. Each model's row is a file of its
+own beside the output: a run that was stopped goes on where it was; delete rows to have them made again.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ def measure(models: dict[str, str], folder: Path, *, limit: float, neurons: int,
             child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
             child.start()
             child.join()
-        rows.append(json.loads(file.read_text(encoding="utf-8")))
+        rows.append({**json.loads(file.read_text(encoding="utf-8")), "family": family})
         print(f"{name}: {rows[-1]['stage']} {rows[-1]['cause']}"[:200], flush=True)
     return {"limit": limit, "neurons": neurons, "seed": seed, "summary": summarise(rows), "rows": rows}
 
