@@ -264,8 +264,8 @@ PAGE = """# Conformance
 Which classification models of torchvision (all) and timm (the smallest of each family; a family is one of timm's
 modules, or in a large module the models whose names start with one word) can be captured, folded, extracted whole
 from a logit to the pixels, and verified. Weights and images are random, from a seed; images are as small as the
-model takes them. *Verified* means: of every weighted operator and choice up to {neurons} neurons, those of the path
-first, were recomputed without the library's geometry and selection, and inputs and weights were the same.
+model takes them. *Verified* means: of every weighted operator and choice up to {neurons} neurons, those of the
+path first, were recomputed without the library's geometry and selection, and inputs and weights were the same.
 
 ```
 {command}
