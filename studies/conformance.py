@@ -1,16 +1,15 @@
 """Which models of torchvision and timm can be captured, folded and extracted, and are their paths right?
 
-    python studies/conformance.py --output docs/results/conformance.json
+    python studies/conformance.py --output docs/results/conformance.json --page docs/conformance.md
     python studies/conformance.py --output DIR/some.json --models torchvision:resnet18 timm:mixer_s32_224
 
 Every model is built with random weights from a seed and given one random image of the smallest size it takes (of
-64, 96, 128 and its own). It is *captured*; *folded*, if graph and model give the same logits; *extracted*, whole,
-from its first class to the pixels, with the preset ``default``; and *verified*: of every weighted operator and
-choice some active neurons are recomputed without effpath's geometry and selection (contributions by the derivative
-of the operator itself, a plain sorted loop) and must have the same inputs and weights.
+64, 96, 128, 112 and its own). It is *captured*; *folded*, if graph and model give the same logits; *extracted*,
+whole, from its first class to the pixels, with the preset ``default``; and *verified* by `plain_check`: of every
+weighted operator and choice some active neurons are recomputed and must have the same inputs and weights.
 
-A model that takes more than ``--limit`` seconds of processor time is stopped. Each model's row is a file of its own
-beside the output: a run that was stopped goes on where it was; delete rows to have them made again.
+A model that takes more than ``--limit`` seconds of processor time is stopped. Each model's row is a file of its
+own beside the output: a run that was stopped goes on where it was; delete rows to have them made again.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import re
 import resource
+import sys
 import time
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -37,14 +36,14 @@ import torch
 from torch import Tensor, nn
 
 import effpath
+import plain_check
 from effpath.cache import atomic_write
-from effpath.extract import Recorded, record, walk
+from effpath.errors import CaptureError
+from effpath.extract import record
 from effpath.kernels.options import make_options
-from effpath.rules.kinds import Choice, Kind, Weighted
 
-SIZES = (64, 96, 128)
+SIZES = (64, 96, 128, 112)
 STAGES = ("built", "captured", "folded", "extracted", "verified")
-SUMS = ("avg_pool", "mean", "sum", "col2im")  # operators whose summands count with weight 1
 SPLIT = 100  # a timm module of more models is several families, by the first word of their names
 Row = dict[str, Any]
 
@@ -127,148 +126,21 @@ def image_for(model: nn.Module, shape: tuple[int, ...], seed: int) -> tuple[Tens
     raise AssertionError
 
 
-# ---------------------------------------------------------------- the plain check
+def settle(model: nn.Module, image: Tensor, seed: int) -> Tensor:
+    """Give the batch norms statistics of random images, and return the logits of the image again.
 
-
-def value_of(recorded: Recorded, name: str, given: dict[str, Tensor]) -> Any:
-    """Value in double precision: as given, as recorded, or computed (a padding before the operator)."""
-    graph = recorded.plan.graph
-    if name in given:
-        return given[name]
-    if name in recorded.values:
-        return recorded.values[name].reshape(graph.shape(name)).double()
-    if name in graph.constants:
-        constant = graph.constants[name]
-        return constant.double() if constant.is_floating_point() else constant
-    if name == graph.input:  # for its shape alone
-        return torch.zeros(graph.shape(name), dtype=torch.float64)
-    return graph.by_name[name].call(partial(value_of, recorded, given=given))
-
-
-def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.ndarray, float, dict[int, int]]:
-    """Return of one output: its derivative by each source element, its value at zero, and the weight of each.
-
-    Everything but the sources and the weight keeps its recorded value. The last gives for each source element
-    that this output multiplies with a scalar of the weight the id of that scalar.
+    With random statistics a deep network can be so sensitive that float32 and float64 give different logits;
+    then graph and model differ by rounding alone, and nothing can be compared.
     """
-    graph = recorded.plan.graph
-    node = graph.by_name[name]
-    sizes = [graph.size(source) for source in kind.sources]
-    if node.op == "linear":  # by its formula: the derivative of a large one by its weight takes too long
-        weight = graph.constants[kind.weight].numpy()
-        row, feature = divmod(output, len(weight))
-        slope, width = np.zeros(sum(sizes)), weight.shape[1]
-        slope[row * width : (row + 1) * width] = weight[feature]
-        met = {row * width + i: feature * width + i for i in range(width)}
-        return slope, 0.0 if kind.bias is None else float(graph.constants[kind.bias][feature]), met
-
-    def compute(x: Tensor, weight: Tensor | None = None) -> Tensor:
-        parts = zip(kind.sources, x.split(sizes), strict=True)
-        given = {source: part.reshape(graph.shape(source)) for source, part in parts}
-        if weight is not None:
-            given[kind.weight] = weight
-        return node.call(partial(value_of, recorded, given=given)).reshape(-1)[output]
-
-    x = torch.zeros(sum(sizes), dtype=torch.float64)
-    if isinstance(kind, Choice):
-        x = torch.cat([recorded.values[source][0] for source in kind.sources]).double()
-    at_zero = compute(x.requires_grad_())
-    (slope,) = torch.autograd.grad(at_zero, x)
-    met = {}
-    if isinstance(kind, Weighted) and kind.weight is not None:  # each scalar meets one element: give that its id
-        weight = graph.constants[kind.weight].double().requires_grad_()
-        ids = torch.arange(1, 1 + sum(sizes)).double()
-        (by_weight,) = torch.autograd.grad(compute(ids, weight), weight)
-        flat = by_weight.reshape(-1)
-        met = {int(flat[w]) - 1: w for w in flat.nonzero()[:, 0].tolist()}
-    return slope.numpy(), float(at_zero), met
-
-
-def select_plain(c: np.ndarray, order: np.ndarray, value: float, bias: float, theta: float) -> list[int]:
-    """Indices of the contributions that reach θ of the value: the preset ``default``, step by step."""
-    if value < 0:
-        c, value, bias = -c, -value, -bias
-    ranked = sorted(np.flatnonzero(c > 0).tolist(), key=lambda k: (-c[k], order[k]))
-    target = theta * value
-    summands = [(float(c[k]), k) for k in ranked]
-    if target <= 0:
-        target = theta * sum(size for size, _ in summands)
-    elif bias > 0 and ranked:
-        summands.insert(sum(1 for size, _ in summands if size >= bias), (bias, -1))
-    chosen, total = [], 0.0
-    for size, k in summands:
-        if total >= target - 1e-12 * abs(target):
-            break
-        total += size
-        chosen.append(k)
-    return [k for k in chosen if k >= 0]
-
-
-def places(recorded: Recorded, name: str, kind: Kind) -> np.ndarray:
-    """Place of every source element in canonical order: of images pixel by pixel, then by channel."""
-    graph = recorded.plan.graph
-    op, shape = graph.by_name[name].op, graph.shape(kind.sources[0])
-    ids = np.arange(sum(graph.size(source) for source in kind.sources))
-    if not op.startswith("conv"):
-        return ids
-    by_pixel = ids.reshape(shape[1], -1).T
-    if op.startswith("conv_transpose"):
-        by_pixel = by_pixel[::-1]
-    order = np.empty_like(ids)
-    order[by_pixel.reshape(-1)] = ids
-    return order
-
-
-def wanted(recorded: Recorded, name: str, kind: Kind, output: int, order: np.ndarray) -> tuple[set[int], set[int]]:
-    """Return inputs and weights that one output must have."""
-    slope, at_zero, met = slopes(recorded, name, kind, output)
-    used = np.flatnonzero(slope)
-    if isinstance(kind, Choice):
-        return {int(min(used, key=order.__getitem__))}, set()
-    x = np.concatenate([recorded.values[source][0].numpy() for source in kind.sources])[used]
-    op = recorded.plan.graph.by_name[name].op.removeprefix("adaptive_")
-    c = x if op.startswith(SUMS) else x * slope[used].astype(x.dtype)
-    value = float(c.astype(np.float64).sum()) if op.startswith(SUMS) else float(recorded.values[name][0, output])
-    bias = 0.0 if kind.bias is None else float(np.float32(at_zero))
-    inputs = used[select_plain(c, order[used], value, bias, recorded.header.options.theta)]
-    return set(inputs.tolist()), {met[i] for i in inputs.tolist() if met}
-
-
-def alone(recorded: Recorded, name: str, active: Tensor) -> Tensor:
-    """Slots of what is chosen for some outputs of one operator, [1, outputs]."""
-    plan = recorded.plan
-    only = replace(plan, graph=replace(plan.graph, logits=name), kinds={name: plan.kinds[name]})
-    found = walk(replace(recorded, plan=only, visited=frozenset([name])), active).synapses[name]
-    return torch.from_numpy(found.values)
-
-
-def verify(recorded: Recorded, path: Any, neurons: int, seed: int) -> tuple[int, int, list[str]]:
-    """Recompute some neurons of every weighted operator and choice: of the path first, then any.
-
-    Returns how many were, how many of them are on the path, and what differed.
-    """
-    generator = np.random.default_rng(seed)
-    checked, on_path, wrong = 0, 0, []
-    for layer in recorded.header.layers:
-        kind, window = recorded.plan.kinds[layer.name], layer.window
-        mine = np.array(sorted(path.neurons[layer.name]), dtype=np.int64)
-        mine = generator.permutation(mine)[:neurons].tolist()
-        others = generator.integers(0, window.outputs, max(0, neurons - len(mine))).tolist()
-        active = torch.zeros(1, window.outputs, dtype=torch.bool)
-        active[0, mine + others] = True
-        slots = alone(recorded, layer.name, active)
-        whole = torch.tensor(sorted(path.synapses[layer.name]), dtype=torch.int64)
-        order = places(recorded, layer.name, kind)
-        for output in active[0].nonzero()[:, 0].tolist():
-            own = slots[slots // window.candidates == output]
-            if output in mine and not torch.equal(own, whole[whole // window.candidates == output]):
-                wrong.append(f"{layer.name}, output {output}: alone it has other synapses than on the path")
-            inputs = set(window.ends(own)[1].tolist())
-            weights = set(window.weights_of(own).tolist()) if layer.parameter else set()
-            if (inputs, weights) != wanted(recorded, layer.name, kind, output, order):
-                wrong.append(f"{layer.name}, output {output}: other inputs or weights than the plain check")
-            checked, on_path = checked + 1, on_path + (output in mine)
-    return checked, on_path, wrong
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model(torch.randn(8, *image.shape[1:], generator=generator))
+        model.eval()
+        return model(image)
 
 
 # ---------------------------------------------------------------- one model
@@ -292,7 +164,13 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         model, shape = build(name, seed)
         image, logits = image_for(model, shape, seed)
         reached("built", image=list(image.shape[1:]), parameters=sum(p.numel() for p in model.parameters()))
-        graph = effpath.capture(model, image)
+        try:
+            graph = effpath.capture(model, image)
+        except CaptureError as error:
+            if "other outputs" not in str(error):
+                raise
+            logits = settle(model, image, seed)
+            graph, row["settled"] = effpath.capture(model, image), True
         operators = dict(Counter(node.op for node in graph.nodes).most_common())
         reached("captured", operators=operators, batched=graph.batched)
         difference = float((graph.run(image)[graph.nodes[-1].name] - logits).abs().max() / logits.abs().max())
@@ -302,7 +180,7 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         path = effpath.extract(graph, image)[0]
         reached("extracted", layers=len(path.header.layers), neuron_density=round(path.density("neurons"), 6))
         recorded = record(graph, image, options=make_options("default"), include_auxiliary=True)
-        checked, on_path, wrong = verify(recorded.plainly(), recorded.paths()[0], neurons, seed)
+        checked, on_path, wrong = plain_check.verify(recorded, recorded.paths()[0], neurons, seed)
         row.update(checked=checked, on_path=on_path, wrong=len(wrong))
         if wrong:
             raise AssertionError(f"{len(wrong)} of {checked} neurons differ from the plain check: {wrong[0]}")
@@ -334,7 +212,7 @@ def measure(models: dict[str, str], folder: Path, *, limit: float, neurons: int,
             child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
             child.start()
             child.join()
-        rows.append(json.loads(file.read_text(encoding="utf-8")))
+        rows.append({**json.loads(file.read_text(encoding="utf-8")), "family": family})
         print(f"{name}: {rows[-1]['stage']} {rows[-1]['cause']}"[:200], flush=True)
     return {"limit": limit, "neurons": neurons, "seed": seed, "summary": summarise(rows), "rows": rows}
 
@@ -381,9 +259,73 @@ def plot(table: dict[str, Any], file: Path) -> None:
     atomic_write(file, lambda part: figure.savefig(part, format="svg", metadata={"Date": None}))
 
 
+PAGE = """# Conformance
+
+Which classification models of torchvision (all) and timm (the smallest of each family; a family is one of timm's
+modules, or in a large module the models whose names start with one word) can be captured, folded, extracted whole
+from a logit to the pixels, and verified. Weights and images are random, from a seed; images are as small as the
+model takes them. *Verified* means: of every weighted operator and choice up to {neurons} neurons, those of the
+path first, were recomputed without the library's geometry and selection, and inputs and weights were the same.
+
+```
+{command}
+```
+
+| | models | built | captured | folded | extracted | verified | neurons recomputed |
+|---|---|---|---|---|---|---|---|
+{summary}
+
+![models that reach each stage, and seconds of those that pass]({figure})
+
+Every row, with operators, sizes and times, is in [{table}]({table}) ({versions}; one thread; a model is stopped
+after {limit:g} seconds of processor time).
+
+## What fails, and why
+
+| model | family | reached | cause |
+|---|---|---|---|
+{failures}
+{settled}"""
+
+SETTLED = """
+## Random weights that had to be settled
+
+With random batch-norm statistics these networks are so sensitive that float32 and float64 give different logits,
+so that nothing can be compared; they got statistics of random images first: {names}.
+"""
+
+
+def write_page(table: dict[str, Any], output: Path, page: Path) -> None:
+    """Write the table as a page of the documentation."""
+    where = os.path.relpath(output, page.parent)
+    summary = [
+        f"| {library} | {' | '.join(f'{found[key]:,}' for key in ('models', *STAGES, 'neurons'))} |"
+        for library, found in table["summary"].items()
+    ]
+    failures = [
+        f"| {row['model']} | {row['family']} | {row['stage'] or 'nothing'} | {row['cause'].partition('; ')[0]} |"
+        for row in table["rows"]
+        if row["stage"] != "verified"
+    ]
+    settled = [row["model"] for row in table["rows"] if row.get("settled")]
+    text = PAGE.format(
+        neurons=table["neurons"],
+        limit=table["limit"],
+        command=table["command"],
+        summary="\n".join(summary),
+        failures="\n".join(failures) or "| none | | | |",
+        table=where,
+        figure=str(Path(where).with_suffix(".svg")),
+        versions=", ".join(f"{name} {number}" for name, number in table["versions"].items()),
+        settled=SETTLED.format(names=", ".join(settled)) if settled else "",
+    )
+    atomic_write(page, lambda part: part.write_text(text, encoding="utf-8") and None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
+    parser.add_argument("--page", type=Path, help="a .md file to describe the table in")
     parser.add_argument(
         "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, one a timm family"
     )
@@ -406,8 +348,11 @@ def main() -> None:
         "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__,
         "torchvision": version("torchvision"), "timm": version("timm"),
     }  # fmt: skip
+    table["command"] = f"python studies/{Path(__file__).name} {' '.join(sys.argv[1:])}"
     write_json(table, options.output)
     plot(table, options.output.with_suffix(".svg"))
+    if options.page:
+        write_page(table, options.output, options.page)
     print(json.dumps(table["summary"], indent=1))
 
 

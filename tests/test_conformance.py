@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+import conformance
 from effpath.rules import RULES
 
 pytest.importorskip("timm")
@@ -19,30 +18,21 @@ pytest.importorskip("torchvision")
 TINY = ("test_convnext", "test_efficientnet_gn", "test_mambaout", "test_nfnet", "test_resnet", "test_vit")
 
 
-@pytest.fixture(scope="module")
-def conformance() -> ModuleType:
-    file = Path(__file__).parents[1] / "studies" / "conformance.py"
-    spec = importlib.util.spec_from_file_location("conformance", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def examined(conformance: ModuleType, name: str, file: Path) -> dict:
+def examined(name: str, file: Path) -> dict:
     conformance.examine(name, "tiny", 5, 0, file)
     return json.loads(file.read_text())
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_tiny_model_is_captured_folded_extracted_and_verified(conformance, name: str, tmp_path: Path) -> None:
-    row = examined(conformance, f"timm:{name}", tmp_path / "row.json")
+def test_a_tiny_model_is_captured_folded_extracted_and_verified(name: str, tmp_path: Path) -> None:
+    row = examined(f"timm:{name}", tmp_path / "row.json")
     assert (row["stage"], row["cause"], row["wrong"]) == ("verified", "", 0)
     assert row["checked"] > 50
     assert 0 < row["neuron_density"] < 1
 
 
 @pytest.mark.parametrize("op", ["conv2d", "linear", "max_pool2d", "add"])
-def test_a_wrong_rule_is_found_by_the_plain_check(conformance, op: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_wrong_rule_is_found_by_the_plain_check(op: str, tmp_path: Path, monkeypatch) -> None:
     rule = RULES[op]
 
     def shifted(graph, node):
@@ -56,14 +46,14 @@ def test_a_wrong_rule_is_found_by_the_plain_check(conformance, op: str, tmp_path
 
     monkeypatch.setitem(RULES, op, shifted)
     name = "timm:test_vit" if op == "linear" else "timm:test_resnet"
-    row = examined(conformance, name, tmp_path / "row.json")
+    row = examined(name, tmp_path / "row.json")
     assert row["stage"] == "extracted"
     assert row["wrong"] > 0
     assert "differ from the plain check" in row["cause"]
 
 
 def test_rows_that_are_there_are_kept_and_one_that_takes_too_long_says_how_far_it_came(
-    conformance, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     kept = {"model": "timm:kept", "family": "tiny", "stage": "verified", "cause": "", "checked": 7, "seconds": {}}
     (tmp_path / "timm_kept.json").write_text(json.dumps(kept))
@@ -74,7 +64,7 @@ def test_rows_that_are_there_are_kept_and_one_that_takes_too_long_says_how_far_i
     assert (table["summary"]["timm"]["models"], table["summary"]["timm"]["verified"]) == (2, 1)
 
 
-def test_the_families_of_timm_are_many_and_hold_every_model_once(conformance) -> None:
+def test_the_families_of_timm_are_many_and_hold_every_model_once() -> None:
     families = conformance.timm_families()
     names = [name for members in families.values() for name in members]
     assert len(families) >= 100

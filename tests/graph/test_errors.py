@@ -185,21 +185,11 @@ def test_a_mean_over_the_batch_has_no_rule(function) -> None:
         effpath.extract(effpath.capture(model, torch.zeros(1, 4)), torch.ones(1, 4))
 
 
-class TwoInputs(nn.Module):
-    def forward(self, x, y):
-        return x + y
-
-
-def test_a_model_of_two_inputs_is_refused() -> None:
-    with pytest.raises(InputError, match=r"shape \(2, 4\)"):
-        effpath.capture(TwoInputs(), torch.zeros(1, 4))
-
-
 @pytest.mark.parametrize(
     ("function", "what"),
     [
         (lambda x: (x, x), "tuple"),
-        (lambda x: {"logits": x}, "dict"),
+        (lambda x: {"map": x[:, :, None]}, "dict"),
         (lambda x: x[:, :, None], r"\(2, 4, 1\)"),
         (lambda x: x.mean(), r"\(\)"),
     ],
@@ -272,3 +262,52 @@ def test_classes_that_do_not_fit_the_batch_or_the_network_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match="2 classes in 0 … 3"):
         effpath.extract(graph, torch.zeros(2, 2, 4, 4), classes=classes)
+
+
+class Several(nn.Module):
+    """Gives what ``pack`` makes of features, logits and auxiliary logits."""
+
+    def __init__(self, pack) -> None:
+        super().__init__()
+        self.body, self.head, self.aux, self.pack = nn.Conv2d(2, 3, 1), nn.Linear(3, 4), nn.Linear(3, 5), pack
+
+    def forward(self, x):
+        features = self.body(x)
+        pooled = features.mean((2, 3))
+        return self.pack(features, self.head(pooled), self.aux(pooled))
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda features, logits, aux: {"aux": aux, "logits": logits},
+        lambda features, logits, aux: (features, logits),
+        lambda features, logits, aux: {"out": (logits, None), "map": features},
+        lambda features, logits, aux: [logits],
+    ],
+    ids=["dict", "tuple", "nested", "list"],
+)
+def test_the_logits_are_found_in_what_a_model_returns(pack) -> None:
+    model = Several(pack).eval()
+    graph = effpath.capture(model, EXAMPLE)
+    plain = effpath.capture(Several(lambda features, logits, aux: logits).eval(), EXAMPLE)
+    assert [node.name for node in graph.nodes] == [node.name for node in plain.nodes]
+    images = torch.randn(2, *EXAMPLE.shape[1:])
+    torch.testing.assert_close(
+        graph.run(images)[graph.logits], model.head(model.body(images).mean((2, 3))).detach()
+    )
+
+
+@pytest.mark.parametrize("pack", [lambda f, logits, aux: (logits, aux), lambda f, logits, aux: {"features": f}])
+def test_a_model_whose_logits_cannot_be_told_is_refused_with_what_it_returns(pack) -> None:
+    with pytest.raises(CaptureError, match=r"wanted.*logits.*shape \(2, .*wrap it"):
+        effpath.capture(Several(pack).eval(), EXAMPLE)
+
+
+def test_a_model_of_several_inputs_is_refused_with_what_to_do() -> None:
+    class Two(nn.Module):
+        def forward(self, image, mask):
+            return (image * mask).flatten(1)
+
+    with pytest.raises(InputError, match=r"mask.*wrap a model of several inputs"):
+        effpath.capture(Two().eval(), EXAMPLE)

@@ -30,7 +30,7 @@ WORTH_A_THREAD = 1 << 20  # candidates of active outputs below which a second th
 
 @cache
 def kernels() -> Any:
-    """Return the compiled kernels; Numba is imported, and they are compiled or read from its cache, at first use."""
+    """Return the compiled kernels; at first use Numba is imported and they are compiled, or read from its cache."""
     from effpath.kernels import cpu
 
     return cpu
@@ -42,7 +42,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 class Found(NamedTuple):
-    """What one operator chose over a batch: its active outputs in the order of its `own` layout, image by image."""
+    """What one operator chose over a batch: its active outputs as stored in its own layout, image by image."""
 
     neurons: Array  # int32 [N], stored
     counts: Array  # int32 [N], chosen candidates of each
@@ -289,8 +289,9 @@ class CompiledWalk:
         self.images = len(active)
         self.arena = np.zeros((self.images, self.prepared.width), np.uint8)
         self.touched: set[int] = set()
-        at = self.prepared.places[plan.graph.logits]
-        self.arena[:, at : at + active.shape[1]] = active.numpy()
+        start = plan.graph.logits
+        at = self.prepared.places[start]
+        self.arena[:, at : at + active.shape[1]] = self.prepared.layouts[start].store(active).numpy()
         self.touched.add(at)
 
     def holds(self, name: str) -> bool:

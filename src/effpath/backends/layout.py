@@ -34,7 +34,7 @@ class Layout:
         return self.channels == 1 or self.positions == 1
 
     def store(self, values: Tensor) -> Tensor:
-        """Return values [B, …] in canonical order as contiguous [B, size] in this one: free for channels-last memory."""
+        """Return canonical values [B, …] as contiguous [B, size] in this layout: free for channels-last memory."""
         flat = values.reshape(len(values), self.channels, self.positions)
         return flat.transpose(1, 2).contiguous().view(len(values), self.size)
 

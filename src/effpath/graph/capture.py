@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from effpath.errors import CaptureError, InputError, NumericalError
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
@@ -25,7 +26,8 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     """Return the graph of a trained model, batch norm folded.
 
     Args:
-        model: in eval mode, taking images [N, C, H, W] and returning logits [N, classes].
+        model: in eval mode, taking images [N, C, H, W] and returning logits [N, classes], alone or in a dict
+            or tuple (there as ``logits``, or as the only tensor of two dimensions).
         example: at least one image, [N, C, H, W]; only its shape, type and device matter.
 
     Raises:
@@ -52,15 +54,12 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
         except Exception as error:
             raise InputError(
                 f"the model cannot run on an example of shape {tuple(pair.shape)}: {error}; "
-                "pass an example of the shape the model takes"
+                "pass an example of the shape the model takes, and wrap a model of several inputs in a module "
+                "that takes images alone"
             ) from error
-    if not isinstance(expected, Tensor) or expected.dim() != 2:
-        raise CaptureError(
-            f"wanted a model that returns logits [N, classes], got {_describe(expected)}; "
-            "wrap it in a module that returns the logits"
-        )
+    expected, index = _find_logits(expected)
     program, batched = _export(model, pair.clone())
-    nodes, constants, source, output = _convert(program)
+    nodes, constants, source, output = _convert(program, index)
     for name, tensor in constants.items():
         if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
             raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
@@ -70,6 +69,24 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     graph = _start_at_logits(replace(graph, batched=batched))
     _compare(graph, pair, expected)
     return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
+
+
+def _find_logits(result: Any) -> tuple[Tensor, int]:
+    """Return the logits among what a model returns, and their place in it.
+
+    Of a dict, tuple or the like it is what is called ``logits``, else the only tensor of two dimensions.
+    """
+    leaves = tree_flatten_with_path(result)[0]
+    found = [(i, path) for i, (path, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.dim() == 2]
+    named = [(i, path) for i, path in found if "logits" in keystr(path)]
+    if len(named or found) != 1:
+        described = ", ".join(f"{keystr(path)} {_describe(leaf)}".strip() for path, leaf in leaves)
+        raise CaptureError(
+            f"wanted a model that returns logits [N, classes], got {type(result).__name__} of {described}; "
+            "wrap it in a module that returns the logits"
+        )
+    index = (named or found)[0][0]
+    return leaves[index][1], index
 
 
 def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
@@ -116,7 +133,7 @@ def _spelled_out() -> dict[Any, Any]:
     return {operator: known[operator] for operator in (torch.ops.aten.einsum.default,)}
 
 
-def _convert(program: ExportedProgram) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:
+def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:
     """Return nodes, constants by their names in the model, input name and output name."""
     signature = program.graph_signature
     targets: dict[str, str] = {
@@ -142,8 +159,7 @@ def _convert(program: ExportedProgram) -> tuple[tuple[Node, ...], dict[str, Tens
     for placeholder, target in targets.items():
         if names[placeholder] in read:
             constants[names[placeholder]] = stored[target].detach().clone()
-    outputs = [name for name in signature.user_outputs if isinstance(name, str)]
-    return tuple(nodes), constants, "input", names[outputs[0]]
+    return tuple(nodes), constants, "input", names[str(signature.user_outputs[output])]
 
 
 def _module(call: fx.Node) -> str:

@@ -77,8 +77,8 @@ def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_cha
 def is_member(kind, one, other, slot):
     """Tell whether a set holds an id.
 
-    Kind 0 is the empty set; 1 packed bits at the address ``one``; 2 rows, int64 starts at ``one`` and uint16 lows at
-    ``other``; 3 sorted int64 ids at ``one``, ``other`` of them.
+    Kind 0 is the empty set; 1 packed bits at the address ``one``; 2 rows, int64 starts at ``one`` and uint16 lows
+    at ``other``; 3 sorted int64 ids at ``one``, ``other`` of them.
     """
     if kind == 1:
         return (byte_at(one, slot >> 3) >> (slot & 7)) & 1
@@ -112,8 +112,8 @@ def is_member(kind, one, other, slot):
 def count_members(active, at, positions, channels, sets, hits):  # fmt: skip
     """Count the active outputs of each image, hits[:, 1], and those that its set holds, hits[:, 0].
 
-    ``active`` is uint8 [B, …] with the mask from column ``at``, stored by (position, channel); ids are in canonical
-    order.
+    ``active`` is uint8 [B, …] with the mask from column ``at``, stored by (position, channel); ids are in
+    canonical order.
     """
     for image in range(len(active)):
         base = active.ctypes.data + image * active.shape[1] + at
@@ -577,14 +577,15 @@ def combine(
 
 @compiled
 def add_two(
-    one, other, value, active, reached, factor, other_factor, one_at, other_at, active_at, choice, theta, first, last
+    one, other, value, active, reached, factor, other_factor, one_at, other_at, active_at,
+    choice, theta, first, last,
 ):  # fmt: skip
     """Choose between the two operands of a plain sum, for the active outputs of images first … last - 1.
 
     Args:
         one, other, value: float32 [B, n], operands and result, stored alike.
-        active, reached: uint8 [B, …], masks of the result (from column active_at) and of the operands (from columns
-            one_at and other_at, negative: do not mark).
+        active, reached: uint8 [B, …], masks of the result (from column active_at) and of the operands (from
+            columns one_at and other_at, negative: do not mark).
         factor, other_factor: float32, of the operands.
         choice, theta: see `decide`.
 
