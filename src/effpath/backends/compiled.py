@@ -30,7 +30,7 @@ WORTH_A_THREAD = 1 << 20  # candidates of active outputs below which a second th
 
 @cache
 def kernels() -> Any:
-    """Return the compiled kernels; at first use Numba is imported and they are compiled, or read from its cache."""
+    """Return the compiled kernels; at first use they are compiled, or read from Numba's cache."""
     from effpath.kernels import cpu
 
     return cpu
@@ -246,7 +246,7 @@ def _rows(window: Window, weight: Tensor) -> Array:
 
 
 def _runs(taps: Array, groups: int) -> tuple[Array, Array]:
-    """Return runs of taps whose inputs lie side by side, int32 [R, 3], and where each position's begin, [P + 1]."""
+    """Return runs of taps whose inputs lie side by side, int32 [R, 3], and each position's first, [P + 1]."""
     valid = taps >= 0
     joined = valid.copy()
     joined[:, 0] = False
@@ -416,11 +416,12 @@ class CompiledWalk:
     ) -> Found:
         """Go on from the sum of two tensors, the skip connection of a residual network."""
         cpu, at = kernels(), self.prepared.places[name]
+        theta = float(self.options.theta)
         first, second = factors[0] if len(factors) else np.ones(2, np.float32)
 
         def run(rows: tuple[int, int]) -> int:
             status: int = cpu.add_two(
-                *xs, value, self.arena, self.arena, first, second, *marks, at, choice, float(self.options.theta), *rows
+                *xs, value, self.arena, self.arena, first, second, *marks, at, choice, theta, *rows
             )  # fmt: skip
             return status
 
