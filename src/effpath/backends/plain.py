@@ -23,7 +23,7 @@ class PlainWalk:
     ) -> None:
         """Start at the active logits, bool [B, classes]; ``values`` [B, size] are in canonical order."""
         self.plan, self.options, self.values, self.visited = plan, options, values, visited
-        self.masks: dict[str, Tensor] = {plan.graph.logits: active}
+        self.active, self.masks = active, {plan.graph.logits: active}
 
     def holds(self, name: str) -> bool:
         """Whether anything may be active in a tensor."""
@@ -33,9 +33,7 @@ class PlainWalk:
         """Mask of a tensor's active elements, bool [B, size] in canonical order."""
         if name in self.masks:
             return self.masks[name]
-        return next(iter(self.masks.values())).new_zeros(
-            len(self.values[self.plan.graph.logits]), self.plan.graph.size(name)
-        )
+        return self.active.new_zeros(len(self.active), self.plan.graph.size(name))
 
     def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True) -> Chosen:
         """Let the kernel choose among the candidates of the active outputs; ``keep`` changes nothing here."""
