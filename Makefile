@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH ?= effpath-bench
 
 .PHONY: demo test check bench clean
 
@@ -23,7 +24,7 @@ check: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run --output $(BENCH)/bench.json --plot $(BENCH)/bench.svg
 
 clean:
-	rm -rf $(VENV) build dist effpath-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist effpath-demo effpath-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

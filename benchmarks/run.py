@@ -1,137 +1,180 @@
-"""Time of an extraction as a multiple of the same network's forward pass, in one run, one thread.
+"""Time and memory of extractions, as multiples of the same network's forward pass in the same process.
 
-    python benchmarks/run.py --networks lenet5 torchvision:alexnet --batch 1 8 --output results.json
+    python -m benchmarks.run --output effpath-bench/bench.json --plot effpath-bench/bench.svg
+    python -m benchmarks.run --read docs/results/bench.json --plot docs/results/bench.svg --page docs/speed.md
 
-Networks are ``lenet5`` (trained on scikit-learn's digits, 8×8), ``torchvision:NAME`` (random weights from the
-seed), or ``data:NAME``, a trained network of the folder $EFFPATH_DATA. Images are random but for lenet5. Process
-time, median and quartiles.
+First what a first start costs, then for each network the gate (`benchmarks.gate`) and one row after another
+(`benchmarks.measure`), each in a process of its own. What is done is in the output file at any time; the same
+command goes on from there. With ``--read`` nothing is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-import platform
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-import effpath
+from benchmarks.cases import PARTS, Case, Check, cases_of, checks_of, networks
+from benchmarks.machine import load_average, machine, source, versions
+from benchmarks.page import write_page
+from benchmarks.plot import plot
 from effpath.cache import atomic_write
-from effpath.data import load_data
-from effpath.extract import record
-from effpath.kernels.options import make_options
-from effpath.lenet import LeNet5
-from effpath.models import load_model
 from effpath.progress import track
-from effpath.train import train_classifier
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "numpy", "numba")
+Results = dict[str, Any]
 
 
-def network(name: str, batch: int, seed: int) -> tuple[nn.Module, Tensor]:
-    """Return a network and a batch of images for it."""
-    kind, _, rest = name.partition(":")
-    torch.manual_seed(seed)
-    if kind == "lenet5":
-        digits, model = load_data("digits"), LeNet5(image_size=8)
-        train_classifier(
-            model,
-            digits.train_images,
-            digits.train_labels,
-            epochs=20,
-            seed=seed,
-            batch_size=64,
-            learning_rate=1e-2,
-        )
-        return model, digits.test_images[:batch]
-    if kind == "torchvision":
-        model = importlib.import_module("torchvision.models").get_model(rest, weights=None).eval()
-        return model, torch.rand(batch, 3, 224, 224)
-    if kind == "data":
-        model = load_model(f"{os.environ['EFFPATH_DATA']}/load.py:{rest}")
-        return model, torch.rand(batch, *model.input_size)
-    raise SystemExit(f"unknown network {name!r}; lenet5, torchvision:NAME or data:NAME")
+def about(most: int, budget: float) -> Results:
+    """Return what all rows of one file have in common."""
+    return {
+        "machine": machine(),
+        "versions": versions(PACKAGES),
+        "source": source(),
+        "rounds": most,
+        "seconds": budget,
+    }
 
 
-def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
-    work()
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
+def read(file: Path) -> Results:
+    """Return results."""
+    found: Results = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
-def measure(name: str, batch: int, *, layers: int | None, theta: float, repeats: int, seed: int) -> dict[str, Any]:
-    model, images = network(name, batch, seed)
-    graph = effpath.capture(model, images[:1])
-    options = make_options("default", theta=theta)
-    recorded = record(graph, images, options=options, layers=layers)
-    paths = recorded.paths()
-    for i in range(batch):  # no number before the sets are right: a batch must give what its images give
-        if paths[i] != recorded.select(slice(i, i + 1)).paths()[0]:
-            raise SystemExit(f"{name}: image {i} has another path alone than in the batch; nothing is reported")
-    forward = np.array(seconds(lambda: graph.run(images), repeats))
-    walk = np.array(seconds(recorded.paths, repeats))
-    return {
-        "network": name,
-        "batch": batch,
-        "layers": layers or "all",
-        "theta": theta,
-        "forward_ms": round(1e3 * float(np.median(forward)), 2),
-        "walk_ms": round(1e3 * float(np.median(walk)), 2),
-        "walk_ms_quartiles": (1e3 * np.quantile(walk, [0.25, 0.75])).round(2).tolist(),
-        "walk_by_forward": round(float(np.median(walk) / np.median(forward)), 2),
-        "synapses_an_image": round(sum(len(r.values) for r in paths.synapses.values()) / batch),
-    }
+def opened(file: Path, common: Results, *, fresh: bool) -> Results:
+    """Return the results so far, or begin new ones; those of another machine, code or setting are refused."""
+    if fresh or not file.exists():
+        return {**common, "starts": [], "gates": [], "rows": []}
+    found = read(file)
+    other = [key for key, value in common.items() if found.get(key) != value]
+    if other:
+        raise SystemExit(f"{file} was measured with another {', '.join(other)}; begin anew with --fresh")
+    return found
+
+
+def save(results: Results, file: Path) -> None:
+    """Write the results, whole or not at all."""
+    lists = {key: value for key, value in results.items() if isinstance(value, list)}
+    head = json.dumps({key: value for key, value in results.items() if key not in lists}, indent=1)[:-2]
+    parts = [f' "{key}": [\n  ' + ",\n  ".join(map(json.dumps, rows)) + "\n ]" for key, rows in lists.items()]
+    text = ",\n".join([head, *parts]) + "\n}\n"
+    atomic_write(file, lambda path: path.write_text(text, encoding="utf-8") and None)
+
+
+def child(module: str, asked: Any, *, threads: int = 1, numba_cache: str | None = None) -> list[Results]:
+    """Run a module in a process of its own; the lines of JSON that it prints."""
+    paths = [str(ROOT), *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
+    if numba_cache is not None:
+        environment["NUMBA_CACHE_DIR"] = numba_cache
+    command = [sys.executable, "-m", module, json.dumps(asked)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{module} {json.dumps(asked)} failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def measure_starts(results: Results, network: str, seed: int) -> list[Results]:
+    """Time the first extraction with an empty compilation cache, and with the one that this left."""
+    if any((start["network"], start["seed"]) == (network, seed) for start in results["starts"]):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            {
+                "cache": cache,
+                **child("benchmarks.measure", {"start": network, "seed": seed}, numba_cache=folder)[0],
+            }
+            for cache in ("empty", "filled")
+        ]
+
+
+def open_gates(results: Results, checks: Sequence[Check]) -> list[Results]:
+    """Compare what has not been compared yet; stop where sets differ."""
+    passed = [{key: gate[key] for key in asdict(checks[0])} for gate in results["gates"]]
+    missing = [asdict(check) for check in checks if asdict(check) not in passed]
+    found = child("benchmarks.gate", missing) if missing else []
+    for gate in found:
+        if not gate["equal"]:
+            raise SystemExit(f"other sets than the reference's; nothing is reported of {json.dumps(gate)}")
+    if len(found) != len(missing):
+        raise SystemExit(f"wanted {len(missing)} comparisons, got {len(found)}; nothing is reported")
+    return found
+
+
+def measured(results: Results, case: Case) -> bool:
+    """Tell whether a row is there."""
+    key = case.to_dict()
+    return any({name: row[name] for name in key} == key for row in results["rows"])
+
+
+def fits(case: Case, gates: Sequence[Results]) -> bool:
+    """Tell whether a network has more layers than the case's last k: else it is the full extraction again."""
+    layers = [gate["of_layers"] for gate in gates if gate["network"] == case.check.network and not gate["layers"]]
+    return case.check.layers is None or not layers or case.check.layers < max(layers)
+
+
+def run(results: Results, file: Path, names: Sequence[str], parts: Sequence[str], seed: int) -> None:
+    """Measure what is missing in the results, and keep each in the file as it comes."""
+    with track("benchmark") as progress:
+        for number, name in enumerate(names):
+            cases = list(cases_of(name, [part for part in parts if part != "start"], seed))
+            if "start" in parts and name == names[0]:
+                results["starts"] += measure_starts(results, name, seed)
+                save(results, file)
+            cores = results["machine"]["cores"] or 1
+            cases = [case for case in cases if case.threads <= cores and not measured(results, case)]
+            for checks in checks_of(cases).values():
+                full = [check for check in checks if check.layers is None]
+                results["gates"] += open_gates(results, full) if full else []
+                rest = [check for check in checks if fits(Case(check), results["gates"]) and check not in full]
+                results["gates"] += open_gates(results, rest) if rest else []
+                save(results, file)
+            for done, case in enumerate(cases):
+                if not fits(case, results["gates"]):
+                    continue
+                asked = asdict(case) | {"rounds": results["rounds"], "seconds": results["seconds"]}
+                before = load_average()
+                results["rows"] += [
+                    {**row, "load_average": [before, row["load_average"]]}
+                    for row in child("benchmarks.measure", asked, threads=case.threads)
+                ]
+                save(results, file)
+                print(json.dumps(results["rows"][-1]), flush=True)
+                progress(1000 * number + 1000 * (done + 1) // len(cases), 1000 * len(names))
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=["lenet5", "torchvision:alexnet"])
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--layers", type=int, help="the last so many; all if not given")
-    parser.add_argument("--theta", type=float, default=0.5)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="a .json file")
+    parser.add_argument("--networks", nargs="+", help="lenet5, data:NAME, torchvision:NAME")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which rows")
+    parser.add_argument("--rounds", type=int, default=9, help="timings of each kind, at most")
+    parser.add_argument("--seconds", type=float, default=4, help="that the timings of a row take, at most")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights and of training")
+    parser.add_argument("--output", type=Path, default=Path("effpath-bench/bench.json"), help="a .json file")
+    parser.add_argument("--fresh", action="store_true", help="do not go on from what the output file has")
+    parser.add_argument("--read", type=Path, help="show these results instead of measuring")
+    parser.add_argument("--plot", type=Path, help="an .svg file")
+    parser.add_argument("--page", type=Path, help="a Markdown page; all below its mark becomes the tables")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
-    cases = [(name, batch) for name in options.networks for batch in options.batch]
-    with track("benchmark") as progress:
-        for name, batch in cases:
-            rows.append(
-                measure(
-                    name,
-                    batch,
-                    layers=options.layers,
-                    theta=options.theta,
-                    repeats=options.repeats,
-                    seed=options.seed,
-                )
-            )
-            print(json.dumps(rows[-1]))
-            progress(len(rows), len(cases))
-    table = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "effpath": effpath.__version__,
-        },
-        "rows": rows,
-    }
-    if options.output:
-        text = json.dumps(table, indent=1) + "\n"
-        atomic_write(options.output, lambda file: file.write_text(text, encoding="utf-8") and None)
+    if options.read:
+        results = read(options.read)
+    else:
+        results = opened(options.output, about(options.rounds, options.seconds), fresh=options.fresh)
+        run(results, options.output, options.networks or networks(), options.parts, options.seed)
+    if options.plot:
+        plot(results, options.plot)
+    if options.page:
+        write_page(results, options.page)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Bytes and time of path sets: effpath's rows or bits beside packed bits, sorted ids and Roaring bitmaps.
 
-    EFFPATH_DATA=DIR python benchmarks/sets.py --cache DIR --output docs/results/sets.json
-    python benchmarks/sets.py --read docs/results/sets.json --page docs/sets.md
+    EFFPATH_DATA=DIR python -m benchmarks.sets --cache DIR --output docs/results/sets.json
+    python -m benchmarks.sets --read docs/results/sets.json --page docs/sets.md
 
 The sets are synapses of trained networks: of one image, and of unions over images of one class. A time is that of
 all layers together. Before any time is taken, every way must give the same sets. Process time, one thread, median
@@ -11,13 +11,8 @@ and quartiles. Needs pyroaring. With ``--read`` nothing is measured; ``--page`` 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import math
-import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +26,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 import effpath
+from benchmarks.machine import machine, versions
+from benchmarks.networks import research_folder, research_loader
 from effpath import IdSet
 from effpath.cache import atomic_write
 from effpath.models import load_model
@@ -39,7 +36,7 @@ from effpath.progress import track
 Ids = NDArray[np.int64]
 Slots = dict[str, list[Ids]]  # by layer, of each image
 CASES = ["alexnet_imagenette:all:3", "alexnet_imagenette:all:8", "resnet50_imagenette:10:10"]
-MARK = "<!-- the table: python benchmarks/sets.py --read docs/results/sets.json --page docs/sets.md -->"
+MARK = "<!-- the table: python -m benchmarks.sets --read docs/results/sets.json --page docs/sets.md -->"
 ENOUGH = 2e-3  # seconds that one timing lasts at least
 LONG = 0.3  # seconds; what takes longer is run three times only
 
@@ -220,11 +217,7 @@ MEASURES = ("build", "union", "intersection_size", "jaccard", "contains_1e5", "c
 
 def load_images(model: Any, label: int, count: int) -> torch.Tensor:
     """Return images of one class, training images first."""
-    file = Path(os.environ["EFFPATH_DATA"]) / "load.py"
-    found = importlib.util.spec_from_file_location("effpath_data_load", file)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
+    module = research_loader()
     parts = []
     for split in ("train", "val"):
         images, labels = module.load_images("imagenette", split, size=model.input_size[-1])
@@ -237,7 +230,7 @@ def load_images(model: Any, label: int, count: int) -> torch.Tensor:
 
 def extract(network: str, layers: str, label: int, count: int) -> tuple[Slots, dict[str, int]]:
     """Return the synapse slots of images of one class, and the universe of each layer."""
-    model = load_model(f"{os.environ['EFFPATH_DATA']}/load.py:{network}")
+    model = load_model(f"{research_folder() / 'load.py'}:{network}")
     images = load_images(model, label, count)
     graph = effpath.capture(model, images[:1])
     slots: Slots = {}
@@ -435,13 +428,6 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**about[0], "rows": [row for part in parts for row in part["rows"]]}
 
 
-def processor() -> str:
-    """Return the processor's name where the system tells it."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, help="NETWORK:LAYERS EXTRACTED:LAST LAYERS MEASURED")
@@ -457,14 +443,8 @@ def main() -> None:
         found = joined([json.loads(file.read_text(encoding="utf-8")) for file in options.read])
     else:
         found = {
-            "machine": {"processor": processor(), "cores": os.cpu_count()},
-            "versions": {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "numba": importlib.import_module("numba").__version__,
-                "pyroaring": pyroaring.__version__,
-                "effpath": effpath.__version__,
-            },
+            "machine": machine(),
+            "versions": versions(("numpy", "numba", "pyroaring")),
             "repeats": options.repeats,
             "rows": [],
         }

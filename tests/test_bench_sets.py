@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def bench():
-    found = importlib.util.spec_from_file_location("bench_sets", ROOT / "benchmarks" / "sets.py")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
-    return module
+    from benchmarks import sets
+
+    return sets
 
 
 def test_every_way_is_measured_on_the_same_sets(bench, tmp_path, monkeypatch) -> None:

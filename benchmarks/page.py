@@ -1,0 +1,150 @@
+"""The results as a page: the goals beside what was measured, then every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import goals
+from effpath.cache import atomic_write
+
+MARK = "<!-- the tables: python -m benchmarks.run --read docs/results/bench.json --page docs/speed.md -->"
+Row = dict[str, Any]
+Results = dict[str, Any]
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def network_of(row: Row) -> str:
+    """Return a network's name without where it is from."""
+    name: str = row["network"].partition(":")[2] or row["network"]
+    return name.replace("_imagenette", "")
+
+
+def layers_of(row: Row) -> str:
+    """Return which layers a row is of."""
+    return "all" if row["layers"] is None else f"last {row['layers']}"
+
+
+def spread(row: Row, key: str) -> str:
+    """Return a median with its quartiles."""
+    low, high = row[f"{key}_ms_quartiles"]
+    return f"{row[f'{key}_ms']:.3g} ({low:.3g} – {high:.3g})"
+
+
+def goal_lines(results: Results) -> list[list[str]]:
+    """Return a line for each goal."""
+    lines = []
+    for goal in goals():
+        value = goal.measured(results)
+        wanted = " · ".join(f"{'≥' if goal.above else '≤'} {bound:g}" for bound in goal.wanted)
+        if value is None:
+            lines.append([goal.title, wanted, "not measured", ""])
+            continue
+        met = goal.met(value)
+        verdict = "missed" if not met else "met" if len(goal.wanted) == 1 else f"met {met} of {len(goal.wanted)}"
+        lines.append([goal.title, wanted, f"{value:.3g}", verdict])
+    return lines
+
+
+def walk_lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Return a line for each extraction."""
+    return [
+        [
+            f"{network_of(row)} ({row['weights'].split(',')[0]})",
+            row["preset"],
+            layers_of(row),
+            *(f"{row[key]:g}" for key in ("theta", "batch", "threads")),
+            spread(row, "forward"),
+            *(f"{row[f'{key}_ms']:.3g}" for key in ("folded", "record")),
+            spread(row, "walk"),
+            f"**{row['walk_by_forward']:.2g}**",
+            *(f"{row[key]:.2g}" for key in ("walk_by_folded", "walk_us_a_neuron")),
+            *(f"{row[key]:,}" for key in ("neurons", "synapses", "products")),
+        ]
+        for row in rows
+    ]
+
+
+def memory_lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Return a line of MB for each full extraction with one thread."""
+    keys = ("loaded", "forward", "captured", "extracted", "paths")
+    return [
+        [network_of(row), row["preset"], f"{row['theta']:g}", f"{row['batch']}"]
+        + [
+            f"{row['bytes'][key] / 1e6:,.3g}" if key == "paths" else f"{row['bytes'][key] / 1e6:,.0f}"
+            for key in keys
+        ]
+        for row in rows
+        if row["threads"] == 1 and row["layers"] is None and row["batch"] > 1
+    ]
+
+
+def tables(results: Results) -> str:
+    """Return everything below the mark of the page."""
+    walks = [row for row in results["rows"] if row["kind"] != "detector"]
+    steps = [row for row in results["rows"] if row["kind"] == "detector"]
+    loads = [load for row in results["rows"] for load in row["load_average"]]
+    shown = results["machine"]
+    parts = [
+        f"{shown['processor']}, {shown['cores']} cores, load average "
+        + (f"{min(loads):g} to {max(loads):g}" if loads else "not known")
+        + " while measuring; "
+        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+        + f"; up to {results['rounds']} rounds or {results['seconds']:g} s a row, 3 at least.",
+        "## Goals",
+        table(["measured", "wanted", "result", ""], goal_lines(results)),
+        "## Extractions",
+        table(
+            ["network", "preset", "layers", "θ", "batch", "threads", "forward, ms", "folded", "record", "walk, ms",
+             "walk ÷ forward", "÷ folded", "µs a neuron", "active neurons", "chosen synapses", "products"],
+            walk_lines(walks),
+        ),
+        "## Beside the reference",
+        table(
+            ["network", "preset", "layers", "θ", "compared", "synapses", "compiled, ms", "reference, ms", "÷"],
+            [
+                [network_of(gate), gate["preset"], layers_of(gate), f"{gate['theta']:g}",
+                 f"last {gate['compared_layers']} of {gate['of_layers']}", f"{gate['synapses']:,}",
+                 f"{gate['compiled_ms']:.3g}", f"{gate['reference_ms']:.4g}",
+                 f"{gate['reference_ms'] / gate['compiled_ms']:.3g}"]
+                for gate in results["gates"]
+            ],
+        ),
+        "## Detector step",
+        table(
+            ["network", "classes", "batch", "forward, ms", "step, ms", "÷", "synapses of a class path"],
+            [
+                [network_of(row), f"{row['classes']}", f"{row['batch']}", spread(row, "forward"),
+                 spread(row, "step"), f"**{row['step_by_forward']:.3g}**", f"{row['class_path_synapses']:,}"]
+                for row in steps
+            ],
+        ),
+        "## Memory",
+        table(
+            ["network", "preset", "θ", "batch", "loaded", "forward, peak", "captured", "extraction, peak",
+             "paths"],
+            memory_lines(walks),
+        ),
+        "## First start",
+        table(
+            ["network", "compilation cache", "first extraction, s", "second, s"],
+            [
+                [network_of(start), start["cache"], f"{start['first_s']:.3g}", f"{start['second_s']:.3g}"]
+                for start in results["starts"]
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def write_page(results: Results, file: Path) -> None:
+    """Replace all below the mark of a page."""
+    above = file.read_text(encoding="utf-8").split(MARK)[0]
+    text = f"{above}{MARK}\n\n{tables(results)}\n"
+    atomic_write(file, lambda path: path.write_text(text, encoding="utf-8") and None)

@@ -1,0 +1,57 @@
+"""A batch whose every target is a quarter of the positive sum, the most work that any weights can make.
+
+Random weights alone are no safe proxy for trained ones. With θ = 0.25 and the fallback ``"positive"`` a recorded
+value of 0 makes the target θ · Σ(positive c). A value that another operator reads as its input too (a convolution
+before an add) becomes Σ(positive c) itself instead, whose θ-th part is the same target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from effpath.backends.compiled import prepare
+from effpath.extract import Recorded
+from effpath.graph.graph import Graph
+from effpath.rules.kinds import Choice, Weighted
+
+
+def stressed(recorded: Recorded, images: Tensor) -> Recorded:
+    """Return a recording with other values for what its weighted operators have to explain."""
+    plan, graph = recorded.plan, recorded.plan.graph
+    visited = {name: plan.kinds[name] for name in recorded.visited}
+    read = {s for kind in visited.values() if isinstance(kind, (Weighted, Choice)) for s in kind.sources}
+    layouts = prepare(plan).layouts
+    values = dict(recorded.values)
+    for name, kind in visited.items():
+        if not isinstance(kind, Weighted) or kind.pooled:
+            continue
+        if name not in read:
+            values[name] = torch.zeros_like(values[name])
+            continue
+        sums = positive_sums(graph, name, kind, images)
+        values[name] = layouts[name].store(sums) if recorded.compiled else sums.flatten(1)
+    return replace(recorded, values=values)
+
+
+@torch.no_grad()
+def positive_sums(graph: Graph, name: str, kind: Weighted, images: Tensor) -> Tensor:
+    """Return Σ(positive contributions) of each output of an operator, in its own shape.
+
+    Positive products are those of two positive and of two negative factors.
+    """
+    node = graph.by_name[name]
+    inputs = graph.run(images, [ref for ref in node.refs if ref not in (kind.weight, kind.bias)])
+
+    def total(sign: int) -> Tensor:
+        def lookup(ref: str) -> Tensor:
+            if ref == kind.bias:
+                return torch.zeros_like(graph.constants[ref])
+            return (sign * (graph.constants[ref] if ref == kind.weight else inputs[ref])).clamp(min=0)
+
+        result: Tensor = node.call(lookup)
+        return result
+
+    return total(1) + total(-1) if kind.weight else total(1)
