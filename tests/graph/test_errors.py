@@ -311,3 +311,10 @@ def test_a_model_of_several_inputs_is_refused_with_what_to_do() -> None:
 
     with pytest.raises(InputError, match=r"mask.*wrap a model of several inputs"):
         effpath.capture(Two().eval(), EXAMPLE)
+
+
+def test_a_movement_that_values_of_the_image_decide_is_refused_with_its_place() -> None:
+    model = nn.Sequential(Call(lambda x: x.flatten(1)[:, x.flatten(1)[0].argsort()])).eval()
+    graph = effpath.capture(model, EXAMPLE[:, :, :1, :1])
+    with pytest.raises(UnknownOperator, match=r"cannot be followed through operator 'index'.*write a rule"):
+        effpath.extract(graph, EXAMPLE[:, :, :1, :1])

@@ -99,6 +99,14 @@ def test_the_factor_of_a_product_comes_from_the_softmax_or_the_activation(form: 
     assert sum(node.op == "linear" for node in graph.nodes if node.name in values) == 1  # of the values
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_attention_extracts_with_gates_and_without(form: str) -> None:
+    _, graph, images = captured(form)
+    plain, gated = (effpath.extract(graph, images, preset=Options(gates=gates)) for gates in (False, True))
+    for before, after in zip(plain, gated, strict=True):
+        assert before.synapses["qkv"] <= after.synapses["qkv"]
+
+
 @pytest.mark.parametrize("gates", [False, True])
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("form", ["plain", "unfused", "heads that share keys", "added mask"])

@@ -60,6 +60,13 @@ def where(graph: Graph, node: Node) -> Kind:
     return movement(graph, node)
 
 
+def masked_fill(graph: Graph, node: Node) -> Route:
+    """What a fixed mask fills stands for nothing; a mask made of the image only decides, it is not followed."""
+    if is_data(graph, node["mask"]):
+        return Route((node["self"].name,), broadcast_ids(graph, node["self"].name, node.shape))
+    return movement(graph, node)
+
+
 def _which_is_gate(graph: Graph, node: Node, data: list[str]) -> int | None:
     sizes = [graph.size(name) for name in data]
     if sizes[0] != sizes[1]:

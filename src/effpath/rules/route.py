@@ -61,7 +61,13 @@ def movement(graph: Graph, node: Node) -> Route:
         args["value"] = 0.0  # what a padding is filled with stands for nothing
     plain = {key: substitute(value, lookup) for key, value in args.items()}
     positional = [value for key, value in plain.items() if key not in node.keywords]
-    moved = node.function(*positional, **{key: plain[key] for key in node.keywords})
+    try:
+        moved = node.function(*positional, **{key: plain[key] for key in node.keywords})
+    except (RuntimeError, IndexError, TypeError) as error:  # such as an index that was made of the image
+        raise UnknownOperator(
+            f"elements cannot be followed through {node.place}, where values of the image decide what moves: "
+            f"{str(error).splitlines()[0]}; write a rule for it"
+        ) from error
     if index is not None:
         moved = moved[index]
     found = moved.reshape(-1).round().int() - 1  # half the size of int64: routes are most of a plan's memory

@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "div": gate.divide,
     "glu": gate.glu,
     "where": gate.where,
+    "masked_fill": gate.masked_fill,
     "layer_norm": route.elementwise,
     "group_norm": route.elementwise,
     "instance_norm": route.elementwise,
@@ -69,7 +70,7 @@ _ELEMENTWISE = (
 _MOVEMENT = (
     "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d cat channel_shuffle chunk "
     "concat constant_pad_nd copy diagonal expand flatten flip getitem im2col index index_put index_select "
-    "masked_fill movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d "
+    "movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d "
     "reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape roll "
     "rot90 select select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes t tile "
     "transpose unbind unflatten unfold unsqueeze upsample_nearest1d upsample_nearest2d upsample_nearest3d view"
