@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from effpath.backends.compiled import prepare
+from effpath.backends.operators import prepare
 from effpath.extract import Recorded
 from effpath.graph.graph import Graph
 from effpath.rules.kinds import Choice, Weighted

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effpath.backends.compiled import CompiledWalk, Found, prepare
+from effpath.backends.compiled import CompiledWalk, Found
+from effpath.backends.operators import prepare
 from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, OptionError
 from effpath.graph.graph import Graph
