@@ -74,7 +74,8 @@ def test_no_file_imports_an_optional_library_when_it_is_imported(file: Path) -> 
     assert OPTIONAL.isdisjoint(name.split(".")[0] for name in imports(file, top_level=True))
 
 
-def test_importing_effpath_imports_no_optional_library() -> None:
-    ask = f"import sys, effpath; print(sorted({OPTIONAL | {'matplotlib'}!r} & set(sys.modules)))"
+def test_importing_effpath_imports_no_optional_library_and_no_compiler() -> None:
+    late = OPTIONAL | {"matplotlib", "numba", "llvmlite"}
+    ask = f"import sys, effpath, effpath.cli; print(sorted({late!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Thousands of neurons with numbers that are hard to select among: the compiled backend chooses as the plain one."""
+"""Thousands of neurons with hard numbers: the compiled backend chooses as the plain one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OPTIONS = [
 
 
 def hard(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Rows in turn: ties, ties and zeros, dense, skewed, huge, tiny, denormal, cancelling, positive, of all scales."""
+    """Rows in turn: ties, ties and zeros, dense, skewed, huge, tiny, denormal, opposite, positive, mixed."""
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(shape, generator=generator)
     ties = torch.randint(-4, 5, shape, generator=generator) / 4
@@ -60,7 +60,7 @@ def hard(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def set_hard(op: nn.Module, seed: int) -> nn.Module:
-    """Weights row by row as `hard`, but none huge; biases that tie with contributions, are tiny or out of reach."""
+    """Weights row by row as `hard`, but none huge; biases that tie, are tiny or out of reach."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         weight = hard(tuple(op.weight.shape), seed)
