@@ -27,7 +27,7 @@ import traceback
 import warnings
 from collections import Counter
 from importlib.metadata import version
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -202,19 +202,36 @@ def write_json(value: Any, file: Path) -> None:
     atomic_write(file, lambda part: part.write_text(text, encoding="utf-8") and None)
 
 
-def measure(models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int) -> dict[str, Any]:
-    """Examine models, a name to a family, each in a process of its own; rows that are there already are kept."""
+def measure(
+    models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int, minutes: float = inf
+) -> dict[str, Any]:
+    """Examine models, a name to a family, each in a process of its own; rows that are there already are kept.
+
+    After so many minutes no further model is begun; those left are counted as waiting.
+    """
     fork = multiprocessing.get_context("fork")  # so that libraries are imported once
-    rows = []
+    rows, waiting, end = [], [], time.monotonic() + 60 * minutes
     for name, family in models.items():
         file = folder / f"{name.replace(':', '_')}.json"
         if not file.exists():
+            if time.monotonic() > end:
+                waiting.append(name)
+                continue
             child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
             child.start()
             child.join()
-        rows.append({**json.loads(file.read_text(encoding="utf-8")), "family": family})
+        row = {**json.loads(file.read_text(encoding="utf-8")), "family": family}
+        row.pop("trace", None)  # of this machine; it stays in the row's own file
+        rows.append(row)
         print(f"{name}: {rows[-1]['stage']} {rows[-1]['cause']}"[:200], flush=True)
-    return {"limit": limit, "neurons": neurons, "seed": seed, "summary": summarise(rows), "rows": rows}
+    return {
+        "limit": limit,
+        "neurons": neurons,
+        "seed": seed,
+        "summary": summarise(rows),
+        "waiting": waiting,
+        "rows": rows,
+    }
 
 
 def summarise(rows: list[Row]) -> dict[str, dict[str, int]]:
@@ -261,7 +278,7 @@ def plot(table: dict[str, Any], file: Path) -> None:
 
 PAGE = """# Conformance
 
-Which classification models of torchvision (all) and timm (the smallest of each family; a family is one of timm's
+Which classification models of torchvision and timm (there the smallest of each family; a family is one of timm's
 modules, or in a large module the models whose names start with one word) can be captured, folded, extracted whole
 from a logit to the pixels, and verified. Weights and images are random, from a seed; images are as small as the
 model takes them. *Verified* means: of every weighted operator and choice up to {neurons} neurons, those of the
@@ -277,21 +294,27 @@ path first, were recomputed without the library's geometry and selection, and in
 
 ![models that reach each stage, and seconds of those that pass]({figure})
 
-Every row, with operators, sizes and times, is in [{table}]({table}) ({versions}; one thread; a model is stopped
-after {limit:g} seconds of processor time).
+Every row, with operators, sizes and times, is in [{table}]({table})
+({versions}; one thread; a model is stopped after {limit:g} seconds of processor time).
 
 ## What fails, and why
 
 | model | family | reached | cause |
 |---|---|---|---|
 {failures}
-{settled}"""
+{settled}{waiting}"""
 
 SETTLED = """
 ## Random weights that had to be settled
 
 With random batch-norm statistics these networks are so sensitive that float32 and float64 give different logits,
 so that nothing can be compared; they got statistics of random images first: {names}.
+"""
+
+WAITING = """
+## Not examined yet
+
+The command goes on with these: {names}.
 """
 
 
@@ -318,6 +341,7 @@ def write_page(table: dict[str, Any], output: Path, page: Path) -> None:
         figure=str(Path(where).with_suffix(".svg")),
         versions=", ".join(f"{name} {number}" for name, number in table["versions"].items()),
         settled=SETTLED.format(names=", ".join(settled)) if settled else "",
+        waiting=WAITING.format(names=", ".join(table["waiting"])) if table["waiting"] else "",
     )
     atomic_write(page, lambda part: part.write_text(text, encoding="utf-8") and None)
 
@@ -330,6 +354,7 @@ def main() -> None:
         "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, one a timm family"
     )
     parser.add_argument("--limit", type=float, default=60, help="seconds of processor time a model")
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no further model after that; run again")
     parser.add_argument("--neurons", type=int, default=20, help="recomputed in each layer")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -343,7 +368,9 @@ def main() -> None:
             found |= {f"timm:{smallest(names)}": family for family, names in timm_families().items()}
             write_json(found, chosen)
         models = json.loads(chosen.read_text(encoding="utf-8"))
-    table = measure(models, folder, limit=options.limit, neurons=options.neurons, seed=options.seed)
+    table = measure(
+        models, folder, limit=options.limit, neurons=options.neurons, seed=options.seed, minutes=options.minutes
+    )
     table["versions"] = {
         "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__,
         "torchvision": version("torchvision"), "timm": version("timm"),

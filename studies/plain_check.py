@@ -21,10 +21,13 @@ SUMS = ("avg_pool", "mean", "sum", "col2im")  # operators whose summands count w
 
 
 def value_of(recorded: Recorded, name: str, given: dict[str, Tensor]) -> Any:
-    """Value in double precision: as given, as recorded, or computed (a padding before the operator)."""
+    """Value in double precision: as given (also behind a padding), as recorded, or computed."""
     graph = recorded.plan.graph
     if name in given:
         return given[name]
+    node = graph.by_name.get(name)
+    if node is not None and node.op in ("pad", "constant_pad_nd") and node["self"].name in given:
+        return node.call(partial(value_of, recorded, given=given))
     if name in recorded.values:
         return recorded.values[name].reshape(graph.shape(name)).double()
     if name in graph.constants:

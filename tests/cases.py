@@ -34,14 +34,14 @@ class Call(nn.Module):
 
 
 class Padded(nn.Module):
-    """An explicit zero padding before a convolution."""
+    """An explicit padding before a convolution or pooling."""
 
-    def __init__(self, pad: tuple[int, ...], op: nn.Module) -> None:
+    def __init__(self, pad: tuple[int, ...], op: nn.Module, value: float = 0.0) -> None:
         super().__init__()
-        self.pad, self.op = pad, op
+        self.pad, self.op, self.value = pad, op, value
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(F.pad(x, self.pad))
+        return self.op(F.pad(x, self.pad, value=self.value))
 
 
 class Flat(nn.Module):
@@ -393,6 +393,12 @@ CASES = (
         "max_pool2d, padded, ceil_mode",
         call(F.max_pool2d, kernel_size=3, stride=2, padding=1, ceil_mode=True),
         (1, 4, 4),
+        "max",
+    ),
+    Case(
+        "max_pool2d after a padding by minus infinity",
+        lambda: Padded((1, 0, 0, 2), Call(F.max_pool2d, kernel_size=3, stride=2), value=-torch.inf),
+        IMAGE,
         "max",
     ),
     Case("max_pool3d", call(F.max_pool3d, kernel_size=2, stride=1), (1, 2, 3, 3), "max"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from dataclasses import replace
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -68,8 +69,13 @@ def average_pool(graph: Graph, node: Node) -> Weighted:
 
 
 def max_pool(graph: Graph, node: Node) -> Choice:
-    """The largest input of the window, one."""
-    return Choice((node["self"].name,), _pool_window(graph, node))
+    """The largest input of the window, one; an explicit padding by -inf is never it."""
+    window = _pool_window(graph, node)
+    source, lengths, outside = _without_padding(graph, node["self"].name, filled=-inf)
+    if outside is not None:
+        taps = shift_taps(window.taps, lengths, outside, graph.shape(source)[2:])
+        window = replace(window, taps=taps, inputs=graph.size(source))
+    return Choice((source,), window)
 
 
 def mean(graph: Graph, node: Node) -> Weighted:
@@ -185,8 +191,10 @@ def _same(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple
     return None
 
 
-def _without_padding(graph: Graph, name: str) -> tuple[str, tuple[int, ...], list[int] | None]:
-    """Look through an explicit zero padding of the image axes, so that padding is no candidate.
+def _without_padding(
+    graph: Graph, name: str, filled: float = 0.0
+) -> tuple[str, tuple[int, ...], list[int] | None]:
+    """Look through an explicit padding of the image axes by zero (or ``filled``), so that it is no candidate.
 
     Returns the tensor behind it, the padded lengths, and the padding in front of each axis (or None).
     """
@@ -195,7 +203,8 @@ def _without_padding(graph: Graph, name: str) -> tuple[str, tuple[int, ...], lis
     if node is None or node.op not in ("pad", "constant_pad_nd"):
         return name, lengths, None
     pads, axes = list(node["pad"]), len(lengths)
-    if node.args.get("mode", "constant") != "constant" or node.args.get("value") or any(pads[2 * axes :]):
+    constant = node.args.get("mode", "constant") == "constant" and (node.args.get("value") or 0.0) == filled
+    if not constant or any(pads[2 * axes :]):
         return name, lengths, None
     pads += [0] * (2 * axes - len(pads))
     return node["self"].name, lengths, [pads[2 * (axes - 1 - axis)] for axis in range(axes)]
