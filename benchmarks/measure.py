@@ -118,8 +118,9 @@ def extraction(
         if paths[image] != recorded.select(slice(image, image + 1)).paths()[0]:
             raise SystemExit(f"image {image} has another path alone than in the batch; nothing is reported")
     counted = products(paths)
-    neurons = sum(len(rows.values) for rows in paths.neurons.values())
-    synapses = sum(len(rows.values) for rows in paths.synapses.values())
+    neurons, synapses = (
+        sum(int(rows.lengths.sum()) for rows in sets.values()) for sets in (paths.neurons, paths.synapses)
+    )
     of_layers = len(paths.header.layers)
     del paths
     works: dict[str, Callable[[], Any]] = {
