@@ -55,8 +55,8 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
     """Choose a layout for the input, every node's result and the attention weights that products read.
 
     Linear layers and convolutions vote for what lets them read and write whole rows; tensors that are one another
-    element by element share a layout. The logits, where a walk starts, are in canonical order, and so are attention
-    weights that no node of the plan makes.
+    element by element share a layout. The logits, where a walk starts, are in canonical order, and so are
+    attention weights that no node of the plan makes.
     """
     parent: dict[str, str] = {}
 
