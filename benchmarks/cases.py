@@ -96,14 +96,14 @@ def cases_of(network: str, parts: Iterable[str], seed: int) -> Iterator[Case]:
 
 
 def _part(network: str, part: str, seed: int) -> list[Case]:
-    full = Check(network, seed=seed, products=FEW_PRODUCTS if network in RANDOM else Check.products)
-    swept = network in SWEPT
+    trained, swept = not network.startswith("torchvision:"), network in SWEPT
+    full = Check(network, seed=seed, products=Check.products if trained else FEW_PRODUCTS)
     if part == "main":
-        return [Case(full), Case(full, 8), Case(full, 1, 2), Case(full, 8, 2)]
+        return [Case(full, batch, threads) for threads in (1, 2) for batch in (1, 8) if threads == 1 or trained]
     if part == "partial":
-        return [Case(replace(full, layers=k), batch) for k in (3, 10) for batch in (1, 8)]
+        return [Case(replace(full, layers=k), batch) for k in (3, 10) for batch in (1, 8) if batch == 8 or swept]
     if part == "paper":
-        return [Case(replace(full, preset="paper"), batch) for batch in (1, 8) if network not in RANDOM]
+        return [Case(replace(full, preset="paper"), batch) for batch in (1, 8) if trained]
     if part == "theta":
         few = {theta: replace(full, products=FEW_PRODUCTS) if theta != full.theta else full for theta in THETAS}
         return [Case(replace(few[theta], theta=theta)) for theta in THETAS if swept]

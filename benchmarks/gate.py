@@ -95,6 +95,7 @@ def compare(check: Check, graph: Graph, images: Tensor) -> dict[str, Any]:
         "images": len(paths),
         "compared_layers": len(layers),
         "of_layers": len(recorded.header.layers),
+        "network_layers": len(recorded.plan.layers),
         "synapses": sum(len(rows.values) for rows in reference.synapses.values()),
         "compiled_ms": 1e3 * fast,
         "reference_ms": 1e3 * slow,

@@ -96,7 +96,8 @@ def tables(results: Results) -> str:
         + (f"{min(loads):g} to {max(loads):g}" if loads else "not known")
         + " while measuring; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + f"; up to {results['rounds']} rounds or {results['seconds']:g} s a row, 3 at least.",
+        + f"; up to {results['rounds']} rounds or {results['seconds']:g} s a row, 3 at least; "
+        + f"{results['wall_s'] / 60:.0f} minutes in all.",
         "## Goals",
         table(["measured", "wanted", "result", ""], goal_lines(results)),
         "## Extractions",

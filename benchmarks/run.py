@@ -16,8 +16,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read(file: Path) -> Results:
 def opened(file: Path, common: Results, *, fresh: bool) -> Results:
     """Return the results so far, or begin new ones; those of another machine, code or setting are refused."""
     if fresh or not file.exists():
-        return {**common, "starts": [], "gates": [], "rows": []}
+        return {**common, "wall_s": 0, "starts": [], "gates": [], "rows": []}
     found = read(file)
     other = [key for key, value in common.items() if found.get(key) != value]
     if other:
@@ -99,7 +100,8 @@ def measure_starts(results: Results, network: str, seed: int) -> list[Results]:
 
 def open_gates(results: Results, checks: Sequence[Check]) -> list[Results]:
     """Compare what has not been compared yet; stop where sets differ."""
-    passed = [{key: gate[key] for key in asdict(checks[0])} for gate in results["gates"]]
+    keys = [field.name for field in fields(Check)]
+    passed = [{key: gate[key] for key in keys} for gate in results["gates"]]
     missing = [asdict(check) for check in checks if asdict(check) not in passed]
     found = child("benchmarks.gate", missing) if missing else []
     for gate in found:
@@ -118,26 +120,31 @@ def measured(results: Results, case: Case) -> bool:
 
 def fits(case: Case, gates: Sequence[Results]) -> bool:
     """Tell whether a network has more layers than the case's last k: else it is the full extraction again."""
-    layers = [gate["of_layers"] for gate in gates if gate["network"] == case.check.network and not gate["layers"]]
-    return case.check.layers is None or not layers or case.check.layers < max(layers)
+    found = [gate["network_layers"] for gate in gates if gate["network"] == case.check.network]
+    return case.check.layers is None or not found or case.check.layers < found[0]
 
 
 def run(results: Results, file: Path, names: Sequence[str], parts: Sequence[str], seed: int) -> None:
     """Measure what is missing in the results, and keep each in the file as it comes."""
+    begin = time.monotonic() - results["wall_s"]
+
+    def keep() -> None:
+        results["wall_s"] = round(time.monotonic() - begin)
+        save(results, file)
+
     with track("benchmark") as progress:
         for number, name in enumerate(names):
             cases = list(cases_of(name, [part for part in parts if part != "start"], seed))
             if "start" in parts and name == names[0]:
                 results["starts"] += measure_starts(results, name, seed)
-                save(results, file)
+                keep()
             cores = results["machine"]["cores"] or 1
             cases = [case for case in cases if case.threads <= cores and not measured(results, case)]
             for checks in checks_of(cases).values():
-                full = [check for check in checks if check.layers is None]
-                results["gates"] += open_gates(results, full) if full else []
-                rest = [check for check in checks if fits(Case(check), results["gates"]) and check not in full]
-                results["gates"] += open_gates(results, rest) if rest else []
-                save(results, file)
+                fewest = min(check.layers or 0 for check in checks)  # this one tells how many layers there are
+                for some in ([c for c in checks if (c.layers or 0) == fewest], checks):
+                    results["gates"] += open_gates(results, [c for c in some if fits(Case(c), results["gates"])])
+                    keep()
             for done, case in enumerate(cases):
                 if not fits(case, results["gates"]):
                     continue
@@ -147,7 +154,7 @@ def run(results: Results, file: Path, names: Sequence[str], parts: Sequence[str]
                     {**row, "load_average": [before, row["load_average"]]}
                     for row in child("benchmarks.measure", asked, threads=case.threads)
                 ]
-                save(results, file)
+                keep()
                 print(json.dumps(results["rows"][-1]), flush=True)
                 progress(1000 * number + 1000 * (done + 1) // len(cases), 1000 * len(names))
 
@@ -158,7 +165,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="lenet5, data:NAME, torchvision:NAME")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which rows")
     parser.add_argument("--rounds", type=int, default=9, help="timings of each kind, at most")
-    parser.add_argument("--seconds", type=float, default=4, help="that the timings of a row take, at most")
+    parser.add_argument("--seconds", type=float, default=3, help="that the timings of a row take, at most")
     parser.add_argument("--seed", type=int, default=0, help="of random weights and of training")
     parser.add_argument("--output", type=Path, default=Path("effpath-bench/bench.json"), help="a .json file")
     parser.add_argument("--fresh", action="store_true", help="do not go on from what the output file has")
