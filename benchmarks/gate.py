@@ -3,10 +3,10 @@
     EFFPATH_DATA=DIR python benchmarks/gate.py --output docs/results/gate.json
 
 Networks are those of the folder $EFFPATH_DATA, images its Imagenette validation pictures, spread over the classes.
-Every layer, pooling and sum is compared: synapses, neurons, weights and pixels of every image, from the same recorded
-activations. A row is written as soon as it is known; a run that was stopped goes on where it was, with the same
-machine and versions or not at all. A row that is not equal names the first image, layer and level that differ, and
-the command fails.
+Every layer, pooling and sum is compared: synapses, neurons, weights and pixels of every image, from the same
+recorded activations. A row is written as soon as it is known; a run that was stopped goes on where it was, with the
+same machine and versions or not at all (delete the file after a change of the code). A row that is not equal names
+the first image, layer and level that differ, and the command fails.
 """
 
 from __future__ import annotations
