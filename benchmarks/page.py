@@ -31,6 +31,12 @@ def layers_of(row: Row) -> str:
     return "all" if row["layers"] is None else f"last {row['layers']}"
 
 
+def compared(gate: Row) -> str:
+    """Return how many of its layers a comparison was of."""
+    some, of = gate["compared_layers"], gate["of_layers"]
+    return f"all {of}" if some == of else f"last {some} of {of}"
+
+
 def spread(row: Row, key: str) -> str:
     """Return a median with its quartiles."""
     low, high = row[f"{key}_ms_quartiles"]
@@ -90,16 +96,18 @@ def tables(results: Results) -> str:
     walks = [row for row in results["rows"] if row["kind"] != "detector"]
     steps = [row for row in results["rows"] if row["kind"] == "detector"]
     loads = [load for row in results["rows"] for load in row["load_average"]]
-    shown = results["machine"]
+    shown, lines = results["machine"], goal_lines(results)
+    missing = sum(result == "not measured" for _, _, result, _ in lines)
     parts = [
-        f"{shown['processor']}, {shown['cores']} cores, load average "
+        f"{len(results['rows'])} rows on {shown['processor']}, {shown['cores']} cores, load average "
         + (f"{min(loads):g} to {max(loads):g}" if loads else "not known")
         + " while measuring; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + f"; up to {results['rounds']} rounds or {results['seconds']:g} s a row, 3 at least; "
-        + f"{results['wall_s'] / 60:.0f} minutes in all.",
+        + f"{results['wall_s'] / 60:.0f} minutes in all. "
+        + (f"A partial run: {missing} of {len(lines)} goals have no rows yet." if missing else ""),
         "## Goals",
-        table(["measured", "wanted", "result", ""], goal_lines(results)),
+        table(["measured", "wanted", "result", ""], lines),
         "## Extractions",
         table(
             ["network", "preset", "layers", "θ", "batch", "threads", "forward, ms", "folded", "record", "walk, ms",
@@ -111,7 +119,7 @@ def tables(results: Results) -> str:
             ["network", "preset", "layers", "θ", "compared", "synapses", "compiled, ms", "reference, ms", "÷"],
             [
                 [network_of(gate), gate["preset"], layers_of(gate), f"{gate['theta']:g}",
-                 f"last {gate['compared_layers']} of {gate['of_layers']}", f"{gate['synapses']:,}",
+                 compared(gate), f"{gate['synapses']:,}",
                  f"{gate['compiled_ms']:.3g}", f"{gate['reference_ms']:.4g}",
                  f"{gate['reference_ms'] / gate['compiled_ms']:.3g}"]
                 for gate in results["gates"]
