@@ -1,4 +1,4 @@
-"""Trained networks and a real image: both backends find the same. `benchmarks/gate.py` is the whole of this."""
+"""Trained networks and a real image: both backends find the same. `benchmarks/exactness.py` is the whole of this."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ real = pytest.mark.skipif("EFFPATH_DATA" not in os.environ, reason="needs the re
 
 @pytest.fixture(scope="module")
 def gate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_gate", ROOT / "benchmarks" / "gate.py")
+    spec = importlib.util.spec_from_file_location("bench_exactness", ROOT / "benchmarks" / "exactness.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -47,7 +47,7 @@ def test_the_gate_writes_rows_of_equal_sets_and_keeps_those_that_are_there(tmp_p
     file = tmp_path / "gate.json"
     command = [
         sys.executable,
-        ROOT / "benchmarks" / "gate.py",
+        ROOT / "benchmarks" / "exactness.py",
         "--output",
         file,
         "--networks",
