@@ -5,8 +5,8 @@
 Networks are those of the folder $EFFPATH_DATA, images its Imagenette validation pictures, spread over the classes.
 Every layer, pooling and sum is compared: synapses, neurons, weights and pixels of every image, from the same
 recorded activations. A row is written as soon as it is known; a run that was stopped goes on where it was, on the
-same machine with the same versions (delete the file after a change of the code). A row that is not equal names the first image, layer and level that differ,
-and the command fails.
+same machine with the same versions (delete the file after a change of the code). A row that is not equal names the
+first image, layer and level that differ, and the command fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trained networks and a real image: both backends find the same. `benchmarks/exactness.py` is the whole of this."""
+"""Trained networks and a real image: both backends find the same; `benchmarks/exactness.py` is the whole."""
 
 from __future__ import annotations
 
