@@ -71,7 +71,7 @@ def extract(
     each = sum(graph.size(name) for name in kept) * images.element_size()
     found = []
     parts = torch.split(images, max(1, RECORDED_BYTES // each))
-    starts = [None] * len(parts) if classes is None else _split_classes(classes, parts)
+    starts = [None] * len(parts) if classes is None else _split_classes(classes, parts, graph.classes)
     for part, start in zip(parts, starts, strict=True):
         recorded = record(
             graph, part, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
@@ -80,11 +80,13 @@ def extract(
     return Paths.join(found)
 
 
-def _split_classes(classes: Tensor | Sequence[int], parts: Sequence[Tensor]) -> list[Tensor | None]:
+def _split_classes(
+    classes: Tensor | Sequence[int], parts: Sequence[Tensor], outputs: int
+) -> list[Tensor | Sequence[int] | None]:
     given = torch.as_tensor(classes, dtype=torch.int64)
     images = sum(map(len, parts))
     if given.shape != (images,):
-        raise OptionError(f"wanted {images} classes, one an image, got shape {tuple(given.shape)}")
+        raise OptionError(f"wanted {images} classes in 0 … {outputs - 1}, got {given.tolist()[:8]}")
     return [*torch.split(given, [len(part) for part in parts])]
 
 

@@ -13,7 +13,10 @@ def test_the_table_has_a_line_for_every_operator_and_names_its_kind(monkeypatch,
         "conv2d": "weighted", "add": "weighted", "max_pool2d": "choice", "relu": "route", "permute": "route",
         "mul": "gate",
     }  # fmt: skip
-    assert rows["max_pool2d"]["rule"] == "The largest input of the window, one."
+    assert (
+        rows["max_pool2d"]["rule"]
+        == "The largest input of the window, one; an explicit padding by -inf is never it."
+    )
     assert all(row["rule"] for row in rows.values())
 
 
