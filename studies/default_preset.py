@@ -3,12 +3,13 @@
     python studies/default_preset.py --model 'FILE.py:factory' --data imagefolder:DIR --output DIR/NAME.json
     python studies/default_preset.py --plot DIR/*.json --output FILE.svg
 
-Every combination of target (output, sum), bias (value, candidate) and fallback (positive, argmax) is measured from
-the same recorded activations: the synapses of an image's whole path; the share of its active neurons that fall
-back, whose target is out of reach, and at which the path ends (no synapse is chosen); and how well attacks are
-detected by class paths of the last layers. Detectors are trained and tested on disjoint source images, with
-several splits. Intervals are a bootstrap over source images, with the same resamples for every combination, so that
-differences between combinations are judged on equal images. Attacks are cached; a result that is there is kept.
+Every combination of target (output, sum), bias (value, candidate) and fallback (positive, argmax) is measured
+from the same recorded activations: the synapses of an image's whole path; the share of its active neurons that
+fall back, whose target is out of reach, and at which the path ends (no synapse is chosen); and how well attacks
+are detected by class paths of the last layers. Detectors are trained and tested on disjoint source images, with
+several splits. Intervals are a bootstrap over source images, with the same resamples for every combination, so
+that differences between combinations are judged on equal images. Attacks are cached; a result that is there is
+kept.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@
     python studies/real_paths.py --model 'FILE.py:factory' --data imagefolder:DIR --pooled --sizes 1 10 100 \\
         --output DIR/NAME.json
 
-Density (Eq. 4) is that of single images, of class paths and of the overall path, of synapses, neurons and weights,
-over the first images of each class that the network predicts correctly (Fig. 3). Class-wise similarity is the
-Jaccard of each two class paths (Eq. 5). Clean-image similarity is the share of an image's own path that lies inside
-the path of its class, and of other classes, over images that no class path was made of (Sec. 3). With ``--pooled``
-the images make one path, in their order: for data with an image or two a class. A result that is there is kept.
+Density (Eq. 4) is that of single images, of class paths and of the overall path, of synapses, neurons and
+weights, over the first images of each class that the network predicts correctly (Fig. 3). Class-wise similarity
+is the Jaccard of each two class paths (Eq. 5). Clean-image similarity is the share of an image's own path that
+lies inside the path of its class, and of other classes, over images that no class path was made of (Sec. 3).
+With ``--pooled`` the images make one path, in their order: for data with an image or two a class. A result that
+is there is kept; its plot is drawn anew.
 """
 
 from __future__ import annotations
