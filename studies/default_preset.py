@@ -337,26 +337,25 @@ def class_synapses(class_paths: ClassPaths) -> int:
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw by combination the synapses of an image and the mean AUC, a column a network."""
+    """Draw by combination the synapses of an image and the AUC beyond today's default, a column a network."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.1 * len(tables) + 2.2, 6), layout="constrained")
+    figure = Figure(figsize=(2.9 * len(tables) + 2.2, 6), layout="constrained")
     names = list(COMBINATIONS)
     places = np.arange(len(names))[::-1]
-    for column, (network, table) in enumerate(tables.items()):
+    grid = figure.subplots(2, len(tables), squeeze=False, sharey=True)
+    for (top, bottom), (network, table) in zip(grid.T, tables.items(), strict=True):
         rows = table["combinations"]
-        top = figure.add_subplot(2, len(tables), column + 1)
-        top.barh(places, [rows[name]["synapses_mean"] for name in names], color="tab:grey")
-        top.set(xscale="log", title=network, xlabel="synapses an image")
-        bottom = figure.add_subplot(2, len(tables), len(tables) + column + 1)
+        top.plot([rows[name]["synapses_mean"] for name in names], places, "o", color="tab:grey")
+        top.set(title=network, xlabel="synapses an image", xlim=0)
+        top.ticklabel_format(axis="x", style="sci", scilimits=(0, 3))
+        bottom.axvline(0, color="grey", linewidth=0.8)
         for detector, shift in zip(DETECTORS, (0.15, -0.15), strict=True):
-            value, low, high = np.array([rows[name]["auc"][detector]["mean"] for name in names]).T
+            value, low, high = np.array([rows[name]["auc"][detector]["beyond today"] for name in names]).T
             bottom.errorbar(value, places + shift, xerr=[value - low, high - value], fmt="o", label=detector)
-        bottom.set(xlabel="AUC, mean over attacks")
-        for axes in (top, bottom):
-            axes.set_yticks(places, names if column == 0 else [""] * len(names))
-        if column == 0:
-            bottom.legend(fontsize="small")
+        bottom.set(xlabel="AUC beyond today's default")
+    grid[0, 0].set_yticks(places, names)
+    grid[1, 0].legend(fontsize="small")
     save_figure(figure, file)
 
 

@@ -304,7 +304,7 @@ def plot(table: Row, title: str, file: Path) -> None:
         for level in LEVELS:
             rows = table["by_classes"]
             axes[1, 0].plot([row["classes"] for row in rows], [row[level] for row in rows], "o-", label=level)
-        axes[1, 0].set(xlabel="classes", ylabel="density of the overall path", ylim=0)
+        axes[1, 0].set(yscale="log", xlabel="classes", ylabel="density of the overall path")
         for kind, colour in (("own", "tab:green"), ("other", "tab:red")):
             value, sd = np.array([row[kind] for row in layers], dtype=float).T
             axes[1, 1].plot(
