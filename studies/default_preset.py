@@ -8,8 +8,8 @@ from the same recorded activations: the synapses of an image's whole path; the s
 fall back, whose target is out of reach, and at which the path ends (no synapse is chosen); and how well attacks
 are detected by class paths of the last layers. Detectors are trained and tested on disjoint source images, with
 several splits. Intervals are a bootstrap over source images, with the same resamples for every combination, so
-that differences between combinations are judged on equal images. Attacks are cached; a result that is there is
-kept.
+that differences between combinations are judged on equal images. FGSM and DeepFool are cached; a result that is
+there is kept.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ BESIDE = """
 ## Density
 
 Density is the share of all synapses (neurons, weights) of the network's layers. *Image*: mean and standard
-deviation over single images. *Class*: mean over class paths. *Overall*: the union over all images counted in
-the last columns but one, which the network predicts correctly. *Jaccard*: mean over each two class paths, all
+deviation over single images. *Class*: mean over class paths. *Overall*: the union over all images that the
+network predicts correctly, as many as the column *images* says. *Jaccard*: mean over each two class paths, all
 layers together.
 
 """
@@ -57,8 +57,9 @@ should not be read as such:
 - **Weights.** The networks are compressed: ResNet-50 and ResNet-18 are built from codebooks, so equal weights
   and ties are common; AlexNet's layers are quantised and its `fc6` was refitted on ten classes. GoogLeNet and
   SqueezeNet are rounded to half precision.
-- **Batch norm.** It is folded here. What the authors' program did with it on ResNet-50 is another selection
-  (`authors`): the size of a path depends on the preset more than on the network, as the last section shows.
+- **Selection.** The preset `paper` takes the target of the paper's Eq. 1 and leaves the bias, which a folded batch
+  norm adds to every layer, out of the candidates. Other selections change the size of a path by up to two orders
+  of magnitude, as the last section shows, and the authors' program has one of its own (`authors`).
 - Inception-v4 and VGG-16 with trained weights were not available, so nothing is set beside them.
 """
 
