@@ -370,6 +370,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=10, help="attacked images of a class")
     parser.add_argument("--sized", type=int, default=5, help="images whose whole path is measured")
     parser.add_argument("--attacks", nargs="+", default=["FGSM", "DeepFool", "PGD"])
+    parser.add_argument("--reach", type=float, default=1.0, help="largest ε of FGSM, in steps of 1/1000")
     parser.add_argument("--candidates", type=int, default=3, help="of DeepFool")
     parser.add_argument("--epsilon", type=float, default=8, help="of PGD, in 1/255")
     parser.add_argument("--steps", type=int, default=10, help="of PGD")
@@ -383,7 +384,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     settings: dict[str, Row] = {
-        "FGSM": {},
+        "FGSM": {"epsilons": round(1000 * options.reach), "max_epsilon": options.reach},
         "DeepFool": {"candidates": options.candidates},
         "PGD": {"epsilon": options.epsilon / 255, "steps": options.steps},
     }
