@@ -1,0 +1,70 @@
+"""What the studies of real networks share: opening a network with its data, and writing what was found."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import effpath
+from effpath.cache import atomic_write
+from effpath.data import Dataset, Part, align_labels, load_data
+from effpath.images import format_of
+from effpath.models import load_model
+from effpath.models.library import imagenet_ids
+
+
+def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
+    """Return a model and the data in its format, labelled by the outputs of the model."""
+    model = load_model(model_spec)
+    data = load_data(data_spec, picture_format=format_of(model))
+    part = next(iter(data.parts.values()))
+    with torch.no_grad():
+        outputs = model(part.images[:1]).shape[1]
+    namings = tuple(getattr(model, "classes", ())), imagenet_ids() if outputs == 1000 else ()
+    output = align_labels(data.classes, outputs, *namings)
+    parts = {name: Part(part.images, output[part.labels], part.names) for name, part in data.parts.items()}
+    names = {int(index): name for index, name in zip(output, data.classes, strict=True)}
+    known = namings[0] if len(namings[0]) == outputs else [names.get(i, str(i)) for i in range(outputs)]
+    return model, Dataset(data.name, parts, tuple(known))
+
+
+def write_result(table: Mapping[str, Any], file: Path) -> None:
+    """Write a table as JSON with the command that made it; data folders below $EFFPATH_DATA are named so."""
+    folder = os.environ.get("EFFPATH_DATA", "")
+    words = [word.replace(folder, "$EFFPATH_DATA") if folder else word for word in sys.argv[1:]]
+    script = Path(sys.argv[0]).name
+    about = {
+        "command": f"python studies/{script} " + " ".join(w if "$" in w else shlex.quote(w) for w in words),
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__
+        },
+    }  # fmt: skip
+    text = json.dumps({**table, **about}, indent=1) + "\n"
+    atomic_write(file, partial(_write_text, text))
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _write_text(text: str, file: Path) -> None:
+    file.write_text(text, encoding="utf-8")
+
+
+def save_figure(figure: Any, file: Path) -> None:
+    """Write an SVG that is the same for the same numbers."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "effpath"}):
+        atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
