@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -7,6 +5,7 @@ import torch
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.errors import ClassPathError, InputError, OptionError
+from effpath.paths.path import Ragged
 
 
 def correct(count):
@@ -60,10 +59,7 @@ def test_similarity_is_the_share_of_the_image_set_inside_its_class_set():
 def test_an_empty_set_gives_nan():
     paths = effpath.extract(graph(), data().test_images[:2])
     layer = paths.header.layers[0].name
-    emptied = dataclasses.replace(
-        paths.synapses[layer], values=np.empty(0, np.int64), offsets=np.zeros(3, np.int64)
-    )
-    paths.synapses = {**paths.synapses, layer: emptied}
+    paths.synapses = {**paths.synapses, layer: Ragged(np.empty(0, np.int64), np.zeros(3, np.int64))}
     similarity = class_paths().similarity(paths)
     assert np.isnan(similarity[:, 0]).all()
     assert not np.isnan(similarity[:, 1:]).any()
