@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from effpath.backends.compiled import CompiledWalk, Found
+from effpath.backends.compiled import CompiledWalk, Found, thread_pool
 from effpath.backends.operators import prepare
 from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, OptionError
@@ -18,7 +19,7 @@ from effpath.graph.graph import Graph
 from effpath.kernels.options import Options, make_options
 from effpath.kernels.reference import Chosen
 from effpath.paths.compact import CompactNeurons, CompactSynapses
-from effpath.paths.path import Header, IdRows, Paths, Ragged
+from effpath.paths.path import Header, IdRows, Paths, Ragged, join_rows
 from effpath.rules.kinds import Choice, Gate, Route, Weighted
 from effpath.rules.plan import Plan, plan_for
 
@@ -232,6 +233,20 @@ class Walked:
     neurons: dict[str, IdRows]
     pixels: Ragged | None
 
+    @classmethod
+    def join(cls, parts: Sequence[Walked]) -> Walked:
+        """Lay what walks over several batches found end to end."""
+        joined = {
+            name: join_rows([p.synapses[name] for p in parts], [p.neurons[name] for p in parts])
+            for name in parts[0].synapses
+        }
+        pixels = [part.pixels for part in parts if part.pixels is not None]
+        return cls(
+            {name: rows[0] for name, rows in joined.items()},
+            {name: rows[1] for name, rows in joined.items()},
+            Ragged.join(pixels) if pixels else None,
+        )
+
 
 Masks = CompiledWalk | PlainWalk
 
@@ -243,13 +258,18 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
         recorded: activations and rules.
         active: bool [B, classes], where to start.
     """
+    walked = by_images(recorded, active, _walk)
+    return walked[0] if len(walked) == 1 else Walked.join(walked)
+
+
+def _walk(recorded: Recorded, active: Tensor, threads: int) -> Walked:
     synapses: dict[str, IdRows] = {}
     neurons: dict[str, IdRows] = {}
 
     def collect(masks: Masks, name: str, kind: Weighted | Choice) -> None:
         synapses[name], neurons[name] = _sets(masks, name, masks.decide(name, kind), len(recorded))
 
-    masks = visit(recorded, active, collect)
+    masks = visit(recorded, active, collect, threads)
     everywhere = len(recorded.visited) == len(
         recorded.plan.kinds
     )  # else a skip from the input gives a part of them
@@ -258,15 +278,36 @@ def walk(recorded: Recorded, active: Tensor) -> Walked:
     return Walked({n: synapses[n] for n in names}, {n: neurons[n] for n in names}, pixels)
 
 
-def visit(recorded: Recorded, active: Tensor, at_layer: Callable[[Masks, str, Weighted | Choice], None]) -> Masks:
+T = TypeVar("T")
+
+
+def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tensor, int], T]) -> list[T]:
+    """Do ``work(recorded, active, threads)``; in one part for each of torch's threads where there are images enough.
+
+    Few images are one part, whose operators share the threads. Results are in the order of the images.
+    """
+    threads = torch.get_num_threads() if recorded.compiled else 1
+    if threads == 1 or len(recorded) < 2 * threads:
+        return [work(recorded, active, threads)]
+    edges = np.linspace(0, len(recorded), threads + 1).astype(int).tolist()
+    rows = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    return list(thread_pool(threads).map(lambda part: work(recorded.select(part), active[part], 1), rows))
+
+
+def visit(
+    recorded: Recorded,
+    active: Tensor,
+    at_layer: Callable[[Masks, str, Weighted | Choice], None],
+    threads: int,
+) -> Masks:
     """Visit the nodes in reverse, each after all its consumers; a tensor's active set is their union.
 
     ``at_layer`` is called at each layer to keep, and lets the masks decide there.
     """
     plan, options = recorded.plan, recorded.header.options
     wanted = {layer.name for layer in recorded.header.layers}
-    kind_of_walk = CompiledWalk if recorded.compiled else PlainWalk
-    masks = kind_of_walk(plan, options, recorded.values, active, recorded.visited)
+    start = (plan, options, recorded.values, active, recorded.visited)
+    masks: Masks = CompiledWalk(*start, threads=threads) if recorded.compiled else PlainWalk(*start)
     for name in reversed(plan.kinds):
         if name not in recorded.visited or not (masks.holds(name) or name in wanted):
             continue

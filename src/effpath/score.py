@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.backends.compiled import CompiledWalk, Sets
-from effpath.extract import Masks, Recorded, visit
+from effpath.extract import Masks, Recorded, by_images, visit
 from effpath.paths.class_paths import ClassPaths
 from effpath.paths.idset import IdSet
 from effpath.rules.kinds import Choice, Weighted
@@ -44,21 +44,26 @@ def similarity(
     if not recorded.compiled or level == "weights":
         return class_paths.similarity(recorded.paths(classes=start), level, minimum=minimum)
     active = recorded.start(start)
-    labels = active.int().argmax(1).tolist()
     keys = class_paths.header.keys(level)
-    hits = np.zeros((len(recorded), len(keys), 2), np.int64)
 
-    def compare(masks: Masks, name: str, kind: Weighted | Choice) -> None:
-        assert isinstance(masks, CompiledWalk)
-        own = {label: class_paths.members(label, level, name, minimum) for label in set(labels)}
-        sets = sets_of([own[label] for label in labels])
-        if level == "synapses":
-            hits[:, keys.index(name)] = masks.decide(name, kind, sets=sets).hits
-        else:
-            masks.decide(name, kind, keep=False)
-            hits[:, keys.index(name)] = masks.count_members(name, sets)
+    def score(recorded: Recorded, active: Tensor, threads: int) -> NDArray[np.int64]:
+        labels = active.int().argmax(1).tolist()
+        hits = np.zeros((len(recorded), len(keys), 2), np.int64)
 
-    visit(recorded, active, compare)
+        def compare(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+            assert isinstance(masks, CompiledWalk)
+            own = {label: class_paths.members(label, level, name, minimum) for label in set(labels)}
+            sets = sets_of([own[label] for label in labels])
+            if level == "synapses":
+                hits[:, keys.index(name)] = masks.decide(name, kind, sets=sets).hits
+            else:
+                masks.decide(name, kind, keep=False)
+                hits[:, keys.index(name)] = masks.count_members(name, sets)
+
+        visit(recorded, active, compare, threads)
+        return hits
+
+    hits = np.concatenate(by_images(recorded, active, score))
     some = hits[:, :, 1] > 0
     values = np.full(some.shape, np.nan)
     values[some] = hits[:, :, 0][some] / hits[:, :, 1][some]

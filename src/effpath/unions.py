@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from effpath.backends.compiled import CompiledWalk, Sets
@@ -56,7 +57,7 @@ class Unions:
             for label, mask in zip(labels, masks.mask(name), strict=True):
                 self._open[label][1][name] |= mask.view(np.uint8)
 
-        visit(recorded, recorded.start(recorded.ranked(1)), unite)
+        visit(recorded, recorded.start(recorded.ranked(1)), unite, torch.get_num_threads())
 
     def put(self, label: int, path: Path) -> None:
         """Add a path to the union of a class."""

@@ -27,7 +27,8 @@ WORTH_A_THREAD = 1 << 20  # candidates of active outputs below which a second th
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def thread_pool(threads: int) -> ThreadPoolExecutor:
+    """Return Python threads for kernels that release its lock, made once."""
     return ThreadPoolExecutor(threads, thread_name_prefix="effpath")
 
 
@@ -68,10 +69,21 @@ class CompiledWalk:
     """The masks of one walk, and what decides and follows them."""
 
     def __init__(
-        self, plan: Plan, options: Options, values: Mapping[str, Tensor], active: Tensor, visited: frozenset[str]
+        self,
+        plan: Plan,
+        options: Options,
+        values: Mapping[str, Tensor],
+        active: Tensor,
+        visited: frozenset[str],
+        *,
+        threads: int = 1,
     ) -> None:
-        """Start at the active logits, bool [B, classes]; ``values`` are in the plan's layouts."""
+        """Start at the active logits, bool [B, classes]; ``values`` are in the plan's layouts.
+
+        So many ``threads`` share the work of each operator.
+        """
         self.prepared = prepare(plan)
+        self.threads = threads
         self.options, self.values, self.visited = options, values, visited
         self.images = len(active)
         self.arena = np.zeros((self.images, self.prepared.width), np.uint8)
@@ -170,7 +182,7 @@ class CompiledWalk:
                     bias, operator.guesses, shape, choice, theta, task, operator.slots, mode, given,
                 )  # fmt: skip
 
-        parts = _in_parts(run, active, operator, shape)
+        parts = _in_parts(run, active, operator, shape, self.threads)
         if any(status != cpu.FINE for *_, status in parts):
             raise NumericalError(_NOT_FINITE)
         if reads and wanted[0]:
@@ -212,11 +224,12 @@ class CompiledWalk:
             )  # fmt: skip
             return status
 
-        threads = min(torch.get_num_threads(), self.images)
+        threads = min(self.threads, self.images)
         edges = np.linspace(0, self.images, threads + 1).astype(int).tolist()
         parts = list(itertools.pairwise(edges))
         if any(
-            status != cpu.FINE for status in (map(run, parts) if threads == 1 else _pool(threads).map(run, parts))
+            status != cpu.FINE
+            for status in (map(run, parts) if threads == 1 else thread_pool(threads).map(run, parts))
         ):
             raise NumericalError(_NOT_FINITE)
         return NOTHING
@@ -250,10 +263,12 @@ class CompiledWalk:
         return layout.restore(region.contiguous()).numpy()
 
 
-def _in_parts(run: Callable[[Array], Any], active: Array, operator: Operator, shape: Array) -> list[Any]:
-    """Run the kernel over all outputs, by as many threads as torch has where there is work for them."""
+def _in_parts(
+    run: Callable[[Array], Any], active: Array, operator: Operator, shape: Array, threads: int
+) -> list[Any]:
+    """Run the kernel over all outputs, by several threads where there is work for them."""
     positions, outputs, at = int(shape[0]), int(shape[1]), int(shape[8])
-    total, threads = len(active) * positions, torch.get_num_threads()
+    total = len(active) * positions
     whole = np.array([0, total, operator.block, 0, outputs], np.int64)
     if threads == 1:
         return [run(whole)]
@@ -268,7 +283,7 @@ def _in_parts(run: Callable[[Array], Any], active: Array, operator: Operator, sh
             for image in range(total)
             for left, right in itertools.pairwise(edges)
         ]
-    return list(_pool(threads).map(run, tasks))
+    return list(thread_pool(threads).map(run, tasks))
 
 
 def _equal_parts(region: Array, whole: Array, threads: int) -> list[Array]:

@@ -178,7 +178,7 @@ def pick(x, w, runs, run_count, offsets, vectors, flip, wanted, bias, tau, room,
     """
     masks, values, index = scratch, scratch + 4 * room, scratch + 8 * room
     work, at = scratch + 12 * room, scratch + 16 * room
-    tries = 0
+    tries, tau = 0, np.float64(np.float32(tau))  # as the scan sees it
     while True:
         approximate = np.float64(scan(x, w, runs, run_count, flip, np.float32(tau), masks))
         own = bias if bias > tau else 0.0

@@ -283,6 +283,15 @@ class Ragged:
         return np.diff(self.offsets)
 
 
+def join_rows(synapses: Sequence[IdRows], neurons: Sequence[IdRows]) -> tuple[IdRows, IdRows]:
+    """Lay the sets of one layer of several batches end to end."""
+    compact = [rows for rows in synapses if isinstance(rows, CompactSynapses)]
+    if len(compact) == len(synapses):
+        joined = CompactSynapses.join(compact)
+        return joined, CompactNeurons(joined)
+    return Ragged.join(synapses), Ragged.join(neurons)
+
+
 class Paths(Sequence[Path]):
     """Effective paths of a batch of images.
 
@@ -321,14 +330,8 @@ class Paths(Sequence[Path]):
         synapses: dict[str, IdRows] = {}
         neurons: dict[str, IdRows] = {}
         for name in first.synapses:
-            rows = [part.synapses[name] for part in parts]
-            compact = [row for row in rows if isinstance(row, CompactSynapses)]
-            if len(compact) == len(rows):
-                joined = CompactSynapses.join(compact)
-                synapses[name], neurons[name] = joined, CompactNeurons(joined)
-            else:
-                synapses[name] = Ragged.join(rows)
-                neurons[name] = Ragged.join([part.neurons[name] for part in parts])
+            rows = [part.synapses[name] for part in parts], [part.neurons[name] for part in parts]
+            synapses[name], neurons[name] = join_rows(*rows)
         pixels = [part.pixels for part in parts if part.pixels is not None]
         return cls(
             first.header,
