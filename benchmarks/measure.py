@@ -110,10 +110,16 @@ def extraction(
 ) -> dict[str, Any]:
     """Time forward passes, recording, the walk and all of an extraction; count what it found."""
     check = case.check
-    recorded = recorded_for(check, graph, images)
-    paths = recorded.paths()
+
+    def extract() -> Paths:
+        return effpath.extract(graph, images, preset=check.options, layers=check.layers, backend="compiled")
+
+    usual = check.kind == "walk"
+    paths = extract() if usual else recorded_for(check, graph, images).paths()
     held["extracted"] = memory("VmHWM")
     held["paths"] = bytes_of(paths)
+    recorded = recorded_for(check, graph, images)
+    paths = recorded.paths()
     for image in {0, case.batch - 1}:
         if paths[image] != recorded.select(slice(image, image + 1)).paths()[0]:
             raise SystemExit(f"image {image} has another path alone than in the batch; nothing is reported")
@@ -129,10 +135,8 @@ def extraction(
         "record": lambda: record(graph, images, options=check.options, layers=check.layers, backend="compiled"),
         "walk": recorded.paths,
     }
-    if check.kind == "walk":
-        works["extract"] = lambda: effpath.extract(
-            graph, images, preset=check.options, layers=check.layers, backend="compiled"
-        )
+    if usual:
+        works["extract"] = extract
     times = rounds(works, case.threads, most, budget)
     row = summary(times)
     walk = row["walk_ms"]
