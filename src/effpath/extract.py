@@ -282,9 +282,9 @@ T = TypeVar("T")
 
 
 def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tensor, int], T]) -> list[T]:
-    """Do ``work(recorded, active, threads)``; in one part for each of torch's threads where there are images enough.
+    """Do ``work(recorded, active, threads)`` over the images, in one part for each of torch's threads.
 
-    Few images are one part, whose operators share the threads. Results are in the order of the images.
+    Images too few for that are one part, whose operators share the threads. Results are in the order of the images.
     """
     threads = torch.get_num_threads() if recorded.compiled else 1
     if threads == 1 or len(recorded) < 2 * threads:
