@@ -284,7 +284,7 @@ T = TypeVar("T")
 def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tensor, int], T]) -> list[T]:
     """Do ``work(recorded, active, threads)`` over the images, in one part for each of torch's threads.
 
-    Images too few for that are one part, whose operators share the threads. Results are in the order of the images.
+    Images too few for that are one part, whose operators share the threads. Results come in the order of images.
     """
     threads = torch.get_num_threads() if recorded.compiled else 1
     if threads == 1 or len(recorded) < 2 * threads:
