@@ -91,6 +91,8 @@ def test_a_buffer_may_hold_infinities_as_a_mask_or_an_open_bound() -> None:
             return self.fc(torch.minimum(x, self.bound)) * (self.mask.exp() + 1)
 
     model = Bounded().eval()
+    nn.init.ones_(model.fc.weight)
+    nn.init.zeros_(model.fc.bias)
     graph = effpath.capture(model, torch.zeros(1, 4))
     assert len(effpath.extract(graph, torch.ones(1, 4))[0].synapses["fc"])
     model.mask[0] = float("nan")
