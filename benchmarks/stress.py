@@ -1,8 +1,7 @@
 """A batch whose every target is a quarter of the positive sum, the most work that any weights can make.
 
-Random weights alone are no safe proxy for trained ones. With θ = 0.25 and the fallback ``"positive"`` a recorded
-value of 0 makes the target θ · Σ(positive c). A value that another operator reads as its input too (a convolution
-before an add) becomes Σ(positive c) itself instead, whose θ-th part is the same target.
+Random weights alone are no safe proxy for trained ones. Every recorded value that a weighted operator has to explain
+becomes Σ(positive c), and θ is 0.25.
 """
 
 from __future__ import annotations
@@ -15,24 +14,19 @@ from torch import Tensor
 from effpath.backends.operators import prepare
 from effpath.extract import Recorded
 from effpath.graph.graph import Graph
-from effpath.rules.kinds import Choice, Weighted
+from effpath.rules.kinds import Weighted
 
 
 def stressed(recorded: Recorded, images: Tensor) -> Recorded:
     """Return a recording with other values for what its weighted operators have to explain."""
     plan, graph = recorded.plan, recorded.plan.graph
-    visited = {name: plan.kinds[name] for name in recorded.visited}
-    read = {s for kind in visited.values() if isinstance(kind, (Weighted, Choice)) for s in kind.sources}
     layouts = prepare(plan).layouts
     values = dict(recorded.values)
-    for name, kind in visited.items():
-        if not isinstance(kind, Weighted) or kind.pooled:
-            continue
-        if name not in read:
-            values[name] = torch.zeros_like(values[name])
-            continue
-        sums = positive_sums(graph, name, kind, images)
-        values[name] = layouts[name].store(sums) if recorded.compiled else sums.flatten(1)
+    for name in recorded.visited:
+        kind = plan.kinds[name]
+        if isinstance(kind, Weighted) and not kind.pooled:
+            sums = positive_sums(graph, name, kind, images)
+            values[name] = layouts[name].store(sums) if recorded.compiled else sums.flatten(1)
     return replace(recorded, values=values)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,6 +16,8 @@ from cases import Call
 from digits_net import class_paths, graph, model
 from effpath.check import check, find_unsupported
 from effpath.errors import CaptureError, InputError, OptionError
+from effpath.paths import IdSet, Path
+from effpath.rules import LEVELS
 
 
 def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
@@ -26,7 +32,7 @@ def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
     assert found.layers[0].synapses == 6 * padded**2
     assert found.layers[1].synapses == 16 * 100 * 25 * 6
     assert found.total("weights") == 61470
-    assert found.class_path["weights"].dense == sum((n + 7) // 8 for n in (150, 2400, 48000, 10080, 840))
+    assert found.class_path["weights"].at_most == sum((n + 7) // 8 for n in (150, 2400, 48000, 10080, 840))
     assert found.operators["linear"] == 3
     assert found.batched
     assert found.classes == 10
@@ -44,23 +50,27 @@ def test_the_activations_are_those_that_a_walk_records():
         assert found.activation_bytes == sum(value.nbytes for value in held.values()) + recorded.logits.nbytes
 
 
-def test_a_class_path_on_disk_costs_no_more_than_check_says(tmp_path):
-    found = check(model(), (1, 8, 8))
-    effpath.save_class_paths(class_paths(), tmp_path / "counted.safetensors")
-    elements = sum(len(s) for path in class_paths().paths.values() for level in ("synapses", "neurons", "weights")
-                   for s in path.sets(level).values())  # fmt: skip
-    counted = (tmp_path / "counted.safetensors").stat().st_size
-    assert counted <= 12 * elements + 60_000  # the header of the file
-    sets = class_paths()
-    plain = effpath.ClassPaths(sets.header, sets.levels, sets.paths)
-    effpath.save_class_paths(plain, tmp_path / "plain.safetensors")
-    plain_size = (tmp_path / "plain.safetensors").stat().st_size
-    assert plain_size <= 10 * sum(cost.dense for cost in found.class_path.values()) + 40_000
-    assert plain_size <= 8 * elements + 40_000
-    for level, cost in check(model(), (1, 8, 8), density=sets[0].density("neurons")).class_path.items():
-        if level == "neurons":
-            assert cost.sparse == 8 * sum(map(len, sets[0].neurons.values()))
-            assert cost.counted == 12 * sum(map(len, sets[0].neurons.values()))
+@pytest.mark.parametrize("density", [0.001, 0.05, 0.4, 1.0])
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_class_path_on_disk_costs_what_check_says(tmp_path, density, counts):
+    """Of sets that hold this share of each layer's elements; the header of the file comes on top."""
+    found = check(model(), (1, 8, 8), density=density)
+    header, generator = class_paths().header, np.random.default_rng(0)
+    sets: dict = {level: {} for level in LEVELS}
+    for level in LEVELS:
+        for layer in header.layers:
+            size, share = layer.universe(level), round(density * layer.total(level))
+            key = layer.parameter if level == "weights" else layer.name
+            sets[level][key] = IdSet(np.sort(generator.permutation(size)[:share]), size=size)
+    uses = {level: {key: np.ones(len(s), np.uint32) for key, s in of.items()} for level, of in sets.items()}
+    path = Path(header, sets["synapses"], sets["neurons"], sets["weights"], 1)
+    made = effpath.ClassPaths(header, LEVELS, {0: path}, {0: uses} if counts else {})
+    effpath.save_class_paths(made, tmp_path / "one.safetensors")
+    with safe_open(tmp_path / "one.safetensors", framework="numpy") as opened:
+        stored = sum(opened.get_tensor(name).nbytes for name in opened.keys())  # noqa: SIM118
+    costs = found.class_path.values()
+    assert stored == sum(cost.counted if counts else cost.held for cost in costs)
+    assert all(cost.held <= cost.at_most for cost in costs)
 
 
 class Odd(nn.Module):
@@ -134,7 +144,7 @@ def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch):
     def fail(*arguments):
         raise RuntimeError("view size is not compatible")
 
-    monkeypatch.setattr("effpath.check.capture", fail)
+    monkeypatch.setattr(sys.modules["effpath.graph.capture"], "_convert", fail)
     with pytest.raises(CaptureError, match="LeNet5 cannot be captured: RuntimeError: view size"):
         check(model(), (1, 8, 8))
 

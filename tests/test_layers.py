@@ -19,7 +19,7 @@ LEVEL = {
     for level, names in enumerate(
         [
             ("errors",),
-            ("kernels", "cache", "progress"),
+            ("kernels", "cache", "progress", "images"),
             ("graph",),
             ("rules",),
             ("backends",),
@@ -28,7 +28,6 @@ LEVEL = {
             ("score", "unions"),
             ("profile", "check"),
             ("detect",),
-            ("images",),
             ("attacks", "data", "train", "lenet", "models"),
             ("demo",),
             ("report",),

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from effpath.errors import CaptureError, EffpathError, UnknownOperator
+from effpath.errors import UnknownOperator
+from effpath.extract import recorded_names
 from effpath.graph import Graph, capture
+from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for, rule_for
-from effpath.rules.kinds import Choice, Gate, Weighted
-from effpath.rules.plan import Plan, sources_of
+from effpath.rules.kinds import Gate
+from effpath.rules.plan import sources_of
 
-ID_BYTES, COUNT_BYTES = 8, 4  # an element of a class path on disk, at most: its id and its use count
+COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,16 @@ class Cost:
 
     Attributes:
         elements: neurons, synapses (in bounds) or weights of all layers.
-        dense: one bit an id: Σ over the sets of ⌈ids ÷ 8⌉. A synapse's ids count padding too.
-        sparse: at ``density``, at most 8 bytes an element. Without use counts a class path takes no more than
-            the smaller of the two.
-        counted: at ``density``, with use counts: at most 12 bytes an element.
+        held: with that share of each set's elements, in the smallest form of each (see `IdSet`).
+        counted: the same with use counts, 2 bytes an element more.
+        at_most: of any class path without counts, one bit an id: Σ over the sets of ⌈ids ÷ 8⌉. A synapse's ids
+            count padding too.
     """
 
     elements: int
-    dense: int
-    sparse: int
+    held: int
     counted: int
+    at_most: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class CheckResult:
         batched: several images can be run at once.
         operators: how often the walk meets each.
         layers: in forward order; empty where the network is not supported.
-        density: that the sparse costs are stated at.
+        density: share of each set's elements that the costs are stated at.
         class_path: cost by level.
         parameter_bytes: memory of parameters and buffers.
         activation_bytes: memory of the activations that a walk keeps, an image.
@@ -115,7 +117,7 @@ def check(
         model: in eval mode.
         input_size: (C, H, W) of one image.
         gates: as in `Options`: the gates' own path is followed too, and needs rules.
-        density: share of the elements that a class path holds, for the costs of sparse sets.
+        density: share of the elements that a class path holds, for the costs.
         layers: that class paths are kept for, as in `extract`.
 
     Raises:
@@ -128,16 +130,7 @@ def check(
         >>> check(LeNet5().eval(), (1, 28, 28)).total("weights")
         61470
     """
-    try:
-        graph = capture(model, torch.zeros(1, *input_size))
-    except EffpathError:
-        raise
-    except Exception as error:
-        name = type(getattr(model, "network", model)).__name__
-        raise CaptureError(
-            f"{name} cannot be captured: {type(error).__name__}: {error}; wrap the part that classifies one image "
-            "batch in a module of its own, or report it with the model"
-        ) from error
+    graph = capture(model, torch.zeros(1, *input_size))
     unsupported = find_unsupported(graph, gates=gates)
     chosen: tuple[Layer, ...] = ()
     if not unsupported:
@@ -163,8 +156,7 @@ def check(
         density=density,
         class_path={level: _cost(chosen, level, density) for level in LEVELS},
         parameter_bytes=sum(value.nbytes for value in graph.constants.values()),
-        activation_bytes=width
-        * sum(map(graph.size, _kept(plan_for(graph, gates=gates), chosen) if chosen else ())),
+        activation_bytes=width * _recorded_elements(graph, chosen, gates) if chosen else 0,
         forward_seconds=seconds,
     )
 
@@ -189,16 +181,10 @@ def find_unsupported(graph: Graph, *, gates: bool = False) -> tuple[Unsupported,
     return tuple(reversed(found))
 
 
-def _kept(plan: Plan, layers: Sequence[Layer]) -> set[str]:
-    """Return the names of the activations that a walk over these layers needs."""
-    kept: set[str] = set()
-    for name in plan.leading_to(layers):
-        kind = plan.kinds[name]
-        if isinstance(kind, (Weighted, Choice)):
-            kept.update(kind.sources)
-        if isinstance(kind, Weighted) and not kind.pooled:
-            kept.add(name)
-    return kept
+def _recorded_elements(graph: Graph, layers: Sequence[Layer], gates: bool) -> int:
+    """Return how many activations a walk over these layers keeps of an image."""
+    plan = plan_for(graph, gates=gates)
+    return sum(map(graph.size, recorded_names(plan, plan.leading_to(layers))))
 
 
 def _size(graph: Graph, layer: Layer) -> LayerSize:
@@ -217,10 +203,11 @@ def _size(graph: Graph, layer: Layer) -> LayerSize:
 def _cost(layers: Sequence[Layer], level: Level, density: float) -> Cost:
     sets = {layer.parameter if level == "weights" else layer.name: layer for layer in layers}
     elements = sum(layer.total(level) for layer in sets.values())
-    held = round(density * elements)
+    shares = [(round(density * layer.total(level)), layer.universe(level)) for layer in sets.values()]
+    held = sum(bytes_of(share, universe) for share, universe in shares)
     return Cost(
         elements=elements,
-        dense=sum((layer.universe(level) + 7) // 8 for layer in sets.values()),
-        sparse=held * ID_BYTES,
-        counted=held * (ID_BYTES + COUNT_BYTES),
+        held=held,
+        counted=held + COUNT_BYTES * sum(share for share, _ in shares),
+        at_most=sum(bytes_of(universe, universe) for _, universe in shares),
     )

@@ -74,9 +74,7 @@ def extract(
     parts = torch.split(images, max(1, RECORDED_BYTES // each))
     starts = [None] * len(parts) if classes is None else _split_classes(classes, parts, graph.classes)
     for part, start in zip(parts, starts, strict=True):
-        recorded = record(
-            graph, part, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
-        )
+        recorded = _record(graph, part, options, layers, include_auxiliary, backend)
         found.append(recorded.paths(rank=rank, classes=start))
     return Paths.join(found)
 
@@ -168,7 +166,17 @@ def record(
     backend: Backend = "auto",
 ) -> Recorded:
     """Run the forward pass once and keep what walks over the wanted layers need."""
-    images = graph.check_images(images)
+    return _record(graph, graph.check_images(images), options, layers, include_auxiliary, backend)
+
+
+def _record(
+    graph: Graph,
+    images: Tensor,
+    options: Options,
+    layers: int | str | Sequence[str] | None,
+    include_auxiliary: bool,
+    backend: Backend,
+) -> Recorded:
     plan = plan_for(graph, gates=options.gates)
     compiled = _is_compiled(graph, backend)
     wanted = plan.choose_layers(layers)

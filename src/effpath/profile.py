@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,28 +13,19 @@ from torch import Tensor
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.extract import Recorded, record
 from effpath.graph.graph import Graph
+from effpath.images import Images
 from effpath.kernels.options import Options, make_options
 from effpath.paths.class_paths import ClassPaths, Counted
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Header
 from effpath.paths.store import load_class_paths, save_class_paths
-from effpath.paths.tally import Tally
+from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import LEVELS, Level, plan_for
 from effpath.unions import Unions, path_of
 
 Progress = Callable[[int, int], None]
 DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
 CHECKPOINT_SECONDS = 60.0
-
-
-class Images(Protocol):
-    """Images [N, C, H, W]: a tensor, or something that reads them when they are indexed."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def __getitem__(self, rows: slice, /) -> Tensor:
-        """Return some images, float [n, C, H, W]."""
 
 
 def build_class_paths(
@@ -169,18 +159,18 @@ class _Builder:
                 self.unions.put(label, path)
                 continue
             for (level, key), tally in self._tallies(label).items():
-                tally.add(path.sets(level)[key].ids, before.counts[label][level][key][1])
+                tally.add(path.sets(level)[key].ids, before.counts[label][level][key])
 
     def result(self) -> ClassPaths:
         """Return the class paths so far."""
         paths = {} if self.counts else self.unions.paths(self.levels, self.images)
         counts: dict[int, Counted] = {}
         for label, tallies in sorted(self.tallies.items()):
-            counted: dict[Level, dict[str, tuple]] = {level: {} for level in self.levels}  # type: ignore[type-arg]
+            counted: dict[Level, dict[str, Counts]] = {level: {} for level in self.levels}
             sets: dict[Level, dict[str, IdSet]] = {level: {} for level in self.levels}
             for (level, key), tally in tallies.items():
-                counted[level][key] = tally.result()
-                sets[level][key] = IdSet.from_sorted(counted[level][key][0], size=tally.size)
+                ids, counted[level][key] = tally.result()
+                sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
             paths[label] = path_of(self.header, sets, self.images[label])
             counts[label] = counted
         return ClassPaths(self.header, self.levels, paths, counts, self.seen, self.names, self.data)

@@ -34,7 +34,7 @@ def test_the_numbers_come_as_json(monkeypatch, capsys):
     assert code == 0
     assert [layer["name"] for layer in found["layers"]] == ["fc1", "fc2"]
     assert found["class_path"]["weights"] == {
-        "elements": 58080, "dense": 7260, "sparse": 8 * 29040, "counted": 12 * 29040,
+        "elements": 58080, "held": 7260, "counted": 7260 + 2 * 29040, "at_most": 7260,
     }  # fmt: skip
 
 

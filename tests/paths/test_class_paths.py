@@ -72,7 +72,7 @@ def test_counts_say_how_many_images_used_each_synapse():
     label = int(labels[right[0]])
     rows = [int(r) for r in right if labels[r] == label]
     for level, key in (("synapses", "fc1"), ("neurons", "conv2"), ("weights", "conv1.weight")):
-        ids, counts = built.counts[label][level][key]
+        ids, counts = built[label].sets(level)[key].ids, built.counts[label][level][key]
         expected: dict[int, int] = {}
         for row in rows:
             for item in paths[row].sets(level)[key]:
@@ -99,9 +99,8 @@ def test_dense_and_merged_tallies_count_the_same(monkeypatch):
     for label in dense.classes:
         assert dense[label] == merged[label]
         for level in dense.levels:
-            for key, (ids, counts) in dense.counts[label][level].items():
-                np.testing.assert_array_equal(merged.counts[label][level][key][0], ids)
-                np.testing.assert_array_equal(merged.counts[label][level][key][1], counts)
+            for key, counts in dense.counts[label][level].items():
+                np.testing.assert_array_equal(merged.counts[label][level][key], counts)
 
 
 def test_class_paths_of_two_halves_merge_into_those_of_the_whole():
@@ -113,9 +112,9 @@ def test_class_paths_of_two_halves_merge_into_those_of_the_whole():
     assert merged.seen == 200
     for label in whole.classes:
         assert merged[label] == whole[label]
-        ids, counts = merged.counts[label]["synapses"]["fc2"]
-        np.testing.assert_array_equal(ids, whole.counts[label]["synapses"]["fc2"][0])
-        np.testing.assert_array_equal(counts, whole.counts[label]["synapses"]["fc2"][1])
+        for level in whole.levels:
+            for key, counts in whole.counts[label][level].items():
+                np.testing.assert_array_equal(merged.counts[label][level][key], counts)
 
 
 def test_class_similarity_is_the_jaccard_of_each_two_class_paths():
@@ -184,9 +183,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert steps == [60, 80, 100, 120]
     whole = effpath.build_class_paths(graph(), images, labels)
     assert all(resumed[label] == whole[label] for label in whole.classes)
-    np.testing.assert_array_equal(
-        resumed.counts[2]["synapses"]["conv1"][1], whole.counts[2]["synapses"]["conv1"][1]
-    )
+    np.testing.assert_array_equal(resumed.counts[2]["synapses"]["conv1"], whole.counts[2]["synapses"]["conv1"])
 
 
 def test_a_checkpoint_of_other_work_is_refused(tmp_path):

@@ -30,9 +30,8 @@ def test_saved_class_paths_open_as_they_were(tmp_path):
         assert opened[label] == before[label]
         assert opened[label].images == before[label].images
         for level in before.levels:
-            for key, (ids, counts) in before.counts[label][level].items():
-                np.testing.assert_array_equal(opened.counts[label][level][key][0], ids)
-                np.testing.assert_array_equal(opened.counts[label][level][key][1], counts)
+            for key, counts in before.counts[label][level].items():
+                np.testing.assert_array_equal(opened.counts[label][level][key], counts)
     paths = effpath.extract(graph(), data().test_images[:9])
     np.testing.assert_array_equal(opened.similarity(paths), before.similarity(paths))
 
@@ -79,8 +78,8 @@ def test_files_of_the_first_format_still_open(tmp_path):
                     for key, ids in class_path[label].sets(level).items():
                         name = f"{label}/{level}/{key}"
                         if counted:
-                            ids_of, counts = class_path.counts[label][level][key]
-                            arrays[f"{name}/ids"], arrays[f"{name}/counts"] = ids_of, counts.astype(np.uint32)
+                            arrays[f"{name}/ids"] = ids.ids
+                            arrays[f"{name}/counts"] = class_path.counts[label][level][key].astype(np.uint32)
                         elif 8 * len(ids) > (ids.size + 7) // 8:
                             arrays[f"{name}/bits"] = np.packbits(ids.mask(), bitorder="little")
                         else:
@@ -92,9 +91,8 @@ def test_files_of_the_first_format_still_open(tmp_path):
         assert bool(opened.counts) == counted
         for label in opened.counts:
             for level in opened.levels:
-                for key, (ids, counts) in class_path.counts[label][level].items():
-                    np.testing.assert_array_equal(opened.counts[label][level][key][0], ids)
-                    np.testing.assert_array_equal(opened.counts[label][level][key][1], counts)
+                for key, counts in class_path.counts[label][level].items():
+                    np.testing.assert_array_equal(opened.counts[label][level][key], counts)
 
 
 def test_counts_take_two_bytes_in_the_file_until_one_needs_four(tmp_path):
@@ -104,7 +102,7 @@ def test_counts_take_two_bytes_in_the_file_until_one_needs_four(tmp_path):
     big = 65536
     counts = {
         label: {
-            level: {key: (ids, uses + np.uint32(big)) for key, (ids, uses) in sets.items()}
+            level: {key: uses + np.uint32(big) for key, uses in sets.items()}
             for level, sets in levels.items()
         }
         for label, levels in class_paths().counts.items()
@@ -112,8 +110,8 @@ def test_counts_take_two_bytes_in_the_file_until_one_needs_four(tmp_path):
     effpath.save_class_paths(replace(class_paths(), counts=counts), file)
     opened = effpath.load_class_paths(file, graph())
     for level, sets in counts[3].items():
-        for key, (_, uses) in sets.items():
-            np.testing.assert_array_equal(opened.counts[3][level][key][1], uses)
+        for key, uses in sets.items():
+            np.testing.assert_array_equal(opened.counts[3][level][key], uses)
 
 
 def longest(arrays, kind: str) -> str:

@@ -65,6 +65,28 @@ class Sets:
     held: tuple[Array, ...]
 
 
+class _Work(NamedTuple):
+    """The arrays of a batch that an operator's kernel reads and marks, see `effpath.kernels.cpu.weigh`."""
+
+    wanted: list[bool]  # of each source: the walk goes on there
+    xs: list[Array]
+    value: Array
+    active: Array
+    reached: Array
+    bias: Array
+    factors: Array
+    shape: Array
+    choice: int
+
+    def marks(self, operator: Operator) -> Array:
+        """First column of each operand's mask in ``reached``, -1 where the walk does not go on."""
+        marks: Array = np.where(self.wanted, 0 if operator.reads else operator.tables[1], -1)
+        return marks
+
+
+Run = Callable[[Array], Any]
+
+
 class CompiledWalk:
     """The masks of one walk, and what decides and follows them."""
 
@@ -119,82 +141,98 @@ class CompiledWalk:
             keep: return what was chosen; else only go on to the sources.
             sets: compare the chosen with these, or unite them into these, instead of returning them.
         """
+        cpu, options = kernels(), self.options
+        factors = kind.factors if isinstance(kind, Weighted) and options.gates else None
+        if sets is not None:
+            mode, table = (cpu.UNITE if sets.unite else cpu.COMPARE), sets.table
+        else:
+            mode = cpu.COLLECT if keep or factors else cpu.SKIP
+            table = np.zeros((self.images, 3), np.int64)
         operator = self.prepared.operator(name)
+        work = self._work(name, kind, operator)
+        finish = (operator.slots, mode, table)
+        if len(operator.tables) == 8:
+            run = self._weigh(kind, operator, work, finish)
+        elif mode == cpu.SKIP and isinstance(kind, Weighted) and _is_plain_sum(kind, operator):
+            self._add_two(name, kind, operator, work)
+            return NOTHING
+        else:
+            run = self._combine(kind, operator, work, finish)
+        parts = _in_parts(run, work.active, operator, work.shape, self.threads)
+        if any(status != cpu.FINE for *_, status in parts):
+            raise NumericalError(_NOT_FINITE)
+        if operator.reads and work.wanted[0]:
+            self._take_over(kind.sources[0], operator.reads, work.reached)
+        of = (operator.window.candidates, operator.own.channels, operator.own.positions)
+        found = _join([Found(a, b, c, d, e, *of) for a, b, c, d, e, _ in parts])
+        if factors:
+            self._follow_factors(factors, found, operator.window.channels)
+        return found
+
+    def _work(self, name: str, kind: Weighted | Choice, operator: Operator) -> _Work:
+        """Find or make the arrays of a batch that an operator's kernel reads and marks."""
+        cpu, options, layouts = kernels(), self.options, self.prepared.layouts
         wanted = self._touch(kind.sources)
-        shape = operator.shape
-        if not all(wanted):
-            shape = shape.copy()
-            shape[9] = shape[9] if wanted[0] else -1
-        options = self.options
-        cpu = kernels()
+        shape, active = operator.shape.copy(), self.arena
+        if not same_order(operator.own, layouts[name]):
+            active, shape[8] = operator.own.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8), 0
+        xs, reached = [self.values[source].numpy() for source in kind.sources], self.arena
+        if operator.reads:
+            source = kind.sources[0]
+            xs = [operator.reads.store(layouts[source].restore(self.values[source])).numpy()]
+            reached, shape[9] = np.zeros((self.images, operator.reads.size), np.uint8), 0
+        if not wanted[0]:
+            shape[9] = -1
+        none = np.zeros((self.images, 0), np.float32)
+        if isinstance(kind, Choice):
+            choice = cpu.MAXIMUM + (options.ties == "all") * cpu.ALL_TIES
+            return _Work(wanted, xs, none, active, reached, np.zeros(0, np.float32), none, shape, choice)
         choice = (
             (options.target == "sum") * cpu.SUM
             + (options.bias == "candidate") * cpu.BIAS
             + (options.fallback == "argmax") * cpu.LARGEST
             + options.lone * cpu.LONE
         )
-        follow = isinstance(kind, Weighted) and kind.factors is not None and options.gates
-        mode = cpu.COLLECT if keep or follow else cpu.SKIP
-        given = np.zeros((self.images, 3), np.int64)
-        if sets is not None:
-            mode, given = (cpu.UNITE if sets.unite else cpu.COMPARE), sets.table
-        xs = [self.values[source].numpy() for source in kind.sources]
-        active = self.arena
-        if not same_order(operator.own, self.prepared.layouts[name]):
-            active = operator.own.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8)
-            shape = np.array([0 if i == 8 else n for i, n in enumerate(shape)], np.int64)
-        arena, theta = self.arena, float(options.theta)
-        source, reads = kind.sources[0], operator.reads
-        if reads:
-            xs = [reads.store(self.prepared.layouts[source].restore(self.values[source])).numpy()]
-            arena, shape = np.zeros((self.images, reads.size), np.uint8), shape.copy()
-            shape[9] = 0 if wanted[0] else -1
-        run: Callable[[Array], Any]
-        constants, tables = self.prepared.plan.graph.constants, operator.tables
-        nothing = np.zeros((self.images, 0), np.float32)
-        bias, value, factors = np.zeros(0, np.float32), nothing, nothing
-        if isinstance(kind, Choice):
-            choice = cpu.MAXIMUM + (options.ties == "all") * cpu.ALL_TIES
-        else:
-            bias = bias if kind.bias is None else constants[kind.bias].contiguous().numpy()
-            value = value if kind.pooled else self._value(name, operator)
-            factors = factors if kind.factors is None else self._plain_value(kind.factors)
-        if len(tables) == 8:
-            rows, norms, *geometry = tables
-            x = xs[0] if reads else self._rowwise(source, operator)
+        bias = np.zeros(0, np.float32)
+        if kind.bias is not None:
+            bias = self.prepared.plan.graph.constants[kind.bias].contiguous().numpy()
+        factors = none if kind.factors is None else self._plain_value(kind.factors)
+        value = none if kind.pooled else self._value(name, operator)
+        return _Work(wanted, xs, value, active, reached, bias, factors, shape, choice)
 
-            def run(task: Array) -> Any:
-                return cpu.weigh(
-                    x, value, active, arena, rows, norms, bias, *geometry, operator.guesses,
-                    shape, choice, theta, task, operator.slots, mode, given,
-                )  # fmt: skip
-        else:
-            splits, marks, taps, coefficients, rows = tables
-            marks = np.where(wanted, 0 if reads else marks, -1)
-            if mode == cpu.SKIP and not len(taps) and len(xs) == 2 and isinstance(kind, Weighted):
-                return self._add_two(name, xs, value, marks, coefficients, choice)
-            bases = np.array([x.ctypes.data for x in xs], np.int64)
-            strides = np.array([x.shape[1] for x in xs], np.int64)
+    def _weigh(self, kind: Weighted | Choice, operator: Operator, work: _Work, finish: tuple[Any, ...]) -> Run:
+        """Return the kernel of a linear layer or a convolution, but for its task."""
+        rows, norms, *geometry = operator.tables
+        theta = float(self.options.theta)
 
-            def run(task: Array) -> Any:
-                return cpu.combine(
-                    bases, strides, splits, marks, taps, coefficients, factors, rows, value, active, arena,
-                    bias, operator.guesses, shape, choice, theta, task, operator.slots, mode, given,
-                )  # fmt: skip
+        def run(task: Array) -> Any:
+            return kernels().weigh(
+                work.xs[0], work.value, work.active, work.reached, rows, norms, work.bias, *geometry,
+                operator.guesses, work.shape, work.choice, theta, task, *finish,
+            )  # fmt: skip
 
-        parts = _in_parts(run, active, operator, shape, self.threads)
-        if any(status != cpu.FINE for *_, status in parts):
-            raise NumericalError(_NOT_FINITE)
-        if reads and wanted[0]:
-            stored = self.prepared.layouts[source].store(reads.restore(torch.from_numpy(arena)))
-            self.arena[:, (at := self.prepared.places[source]) : at + reads.size] |= stored.numpy()
-        own = operator.own
-        candidates = operator.window.candidates
-        of = (candidates, own.channels, own.positions)
-        found = _join([Found(a, b, c, d, e, *of) for a, b, c, d, e, _ in parts])
-        if follow and isinstance(kind, Weighted) and kind.factors:
-            self._follow_factors(kind.factors, found, operator.window.channels)
-        return found
+        return run
+
+    def _combine(self, kind: Weighted | Choice, operator: Operator, work: _Work, finish: tuple[Any, ...]) -> Run:
+        """Return the kernel of an operator whose outputs have few candidates, but for its task."""
+        splits, _, taps, coefficients, rows = operator.tables
+        bases = np.array([x.ctypes.data for x in work.xs], np.int64)
+        strides = np.array([x.shape[1] for x in work.xs], np.int64)
+        marks, theta = work.marks(operator), float(self.options.theta)
+
+        def run(task: Array) -> Any:
+            return kernels().combine(
+                bases, strides, splits, marks, taps, coefficients, work.factors, rows, work.value, work.active,
+                work.reached, work.bias, operator.guesses, work.shape, work.choice, theta, task, *finish,
+            )  # fmt: skip
+
+        return run
+
+    def _take_over(self, source: str, reads: Layout, reached: Array) -> None:
+        """Add marks in an operator's own layout of its input to the arena."""
+        stored = self.prepared.layouts[source].store(reads.restore(torch.from_numpy(reached))).numpy()
+        at = self.prepared.places[source]
+        self.arena[:, at : at + reads.size] |= stored
 
     def _plain_value(self, name: str) -> Array:
         """A recorded tensor in canonical order."""
@@ -210,17 +248,16 @@ class CompiledWalk:
         stored = self.prepared.layouts[name].table[element].numpy()
         self.arena[image, self.prepared.places[name] + stored] = 1
 
-    def _add_two(
-        self, name: str, xs: list[Array], value: Array, marks: Array, factors: Array, choice: int
-    ) -> Found:
+    def _add_two(self, name: str, kind: Weighted, operator: Operator, work: _Work) -> None:
         """Go on from the sum of two tensors, the skip connection of a residual network."""
-        cpu, at = kernels(), self.prepared.places[name]
-        theta = float(self.options.theta)
+        cpu, at, theta = kernels(), self.prepared.places[name], float(self.options.theta)
+        factors = operator.tables[3]
         first, second = factors[0] if len(factors) else np.ones(2, np.float32)
+        marks = work.marks(operator)
 
         def run(rows: tuple[int, int]) -> int:
             status: int = cpu.add_two(
-                *xs, value, self.arena, self.arena, first, second, *marks, at, choice, theta, *rows
+                *work.xs, work.value, self.arena, self.arena, first, second, *marks, at, work.choice, theta, *rows
             )  # fmt: skip
             return status
 
@@ -232,21 +269,12 @@ class CompiledWalk:
             for status in (map(run, parts) if threads == 1 else thread_pool(threads).map(run, parts))
         ):
             raise NumericalError(_NOT_FINITE)
-        return NOTHING
 
     def _value(self, name: str, operator: Operator) -> Array:
         """The recorded output in the operator's own layout."""
         stored = self.values[name]
         if not same_order(operator.own, self.prepared.layouts[name]):
             stored = operator.own.store(self.prepared.layouts[name].restore(stored))
-        return stored.numpy()
-
-    def _rowwise(self, source: str, operator: Operator) -> Array:
-        """The recorded input, every position's channels side by side."""
-        stored = self.values[source]
-        if operator.shape[13] != 1:  # another reader has it in canonical order
-            total = int(operator.shape[7])
-            stored = Layout(stored.shape[1], total).store(stored)
         return stored.numpy()
 
     def count_members(self, name: str, sets: Sets) -> Array:
@@ -263,9 +291,12 @@ class CompiledWalk:
         return layout.restore(region.contiguous()).numpy()
 
 
-def _in_parts(
-    run: Callable[[Array], Any], active: Array, operator: Operator, shape: Array, threads: int
-) -> list[Any]:
+def _is_plain_sum(kind: Weighted, operator: Operator) -> bool:
+    """Whether an operator adds two tensors of one shape."""
+    return len(kind.sources) == 2 and not len(operator.tables[2])
+
+
+def _in_parts(run: Run, active: Array, operator: Operator, shape: Array, threads: int) -> list[Any]:
     """Run the kernel over all outputs, by several threads where there is work for them."""
     positions, outputs, at = int(shape[0]), int(shape[1]), int(shape[8])
     total = len(active) * positions

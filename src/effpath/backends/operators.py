@@ -109,7 +109,7 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     window, layouts, places = kind.window, prepared.layouts, prepared.places
     kernel, span, groups = window.taps.shape[1], window.group_channels, window.groups
     out, total = layouts[name], groups * span
-    shape = np.zeros(14, np.int64)
+    shape = np.zeros(12, np.int64)
     marks = np.array([places[source] for source in kind.sources], np.int64)
     shape[4], shape[8], shape[9], shape[10] = kernel, places[name], marks[0], window.candidates
     empty = np.zeros((0, 0), np.float32)
@@ -130,13 +130,12 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
         return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
     source = layouts[kind.sources[0]]
     within = window.inputs // total
-    reads: Layout | None = Layout(window.inputs, total if window.channels_first else 1)
-    canonical = window.channels_first and source.plain and not (reads and reads.plain)
-    if canonical or (reads and same_order(reads, source)):
-        reads = None
-    strides = (1, within) if canonical else (total, 1)
+    rowwise = Layout(window.inputs, total if window.channels_first else 1)
+    in_canonical = span == 1 and window.channels_first and source.plain  # one input a tap can be read anywhere
+    reads = None if in_canonical or same_order(rowwise, source) else rowwise
+    strides = (1, within) if in_canonical else (total, 1)
     shape[0], shape[1], shape[2], shape[3], shape[7] = window.positions, window.channels, span, groups, total
-    shape[5], shape[6] = shape[12], shape[13] = strides
+    shape[5], shape[6] = strides
     shape[11] = int(window.channels_first)
     taps = window.taps.to(torch.int32).contiguous().numpy()
     block = max(1, 4096 // window.channels)

@@ -83,14 +83,15 @@ def show(model: str, found: CheckResult, console: Console) -> None:
     console.print(table)
     costs = Table(
         "level",
-        title=f"one class path on disk, at {found.density:.0%} of the network; without counts the smaller of two",
+        title="one class path on disk",
     )
-    for name in ("elements", "as bits", "as ids", "with use counts"):
+    share = f"{found.density:.0%} of each layer"
+    for name in ("elements", share, f"{share}, with use counts", "at most, without counts"):
         costs.add_column(name, justify="right")
     for level, cost in found.class_path.items():
-        costs.add_row(level, f"{cost.elements:,}", *map(readable, (cost.dense, cost.sparse, cost.counted)))
+        costs.add_row(level, f"{cost.elements:,}", *map(readable, (cost.held, cost.counted, cost.at_most)))
     console.print(costs)
-    print("bits: Σ over layers of ⌈ids ÷ 8⌉ bytes; ids: 8 bytes an element; with use counts: 12 bytes; at most")
+    print("a set is kept as ids, as rows of ids or as bits, whichever is smallest; a use count takes 2 bytes")
     print(
         f"{model}: supported; {len(found.layers)} layers, input {size}, {found.classes} classes"
         + ("" if found.batched else "; runs image by image")

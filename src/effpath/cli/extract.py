@@ -16,6 +16,7 @@ from effpath.cli.options import (
     AsJson,
     BatchSize,
     Classes,
+    ImageSources,
     InputSize,
     Layers,
     Model,
@@ -32,13 +33,7 @@ from effpath.cli.options import (
 
 def extract(
     model: Model,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
-            show_default=False,
-        ),
-    ],
+    images: ImageSources,
     output: Annotated[Path, typer.Option("--output", "-o", help="paths.npz or paths.safetensors.")],
     weights: Weights = None,
     allow_pickle: AllowPickle = False,

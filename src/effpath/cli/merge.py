@@ -10,13 +10,13 @@ from typing import Annotated
 import torch
 import typer
 
-from effpath.cli.options import AllowPickle, AsJson, Classes, InputSize, Model, Seed, Weights
+from effpath.cli.options import AllowPickle, AsJson, Classes, ClassPathFile, InputSize, Model, Seed, Weights
 
 
 def merge(
     model: Model,
     files: Annotated[list[Path], typer.Argument(help="Class paths of disjoint images.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")],
+    output: ClassPathFile,
     weights: Weights = None,
     allow_pickle: AllowPickle = False,
     seed: Seed = 0,

@@ -19,6 +19,14 @@ Data = Annotated[
         help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.", show_default=False
     ),
 ]
+ImageSources = Annotated[
+    list[str],
+    typer.Argument(
+        help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
+        show_default=False,
+    ),
+]
+ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
 Weights = Annotated[Path | None, typer.Option(help="State dict, .safetensors.")]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read --weights from a pickle (.pt, .pth): it can run code.")

@@ -18,6 +18,7 @@ from effpath.cli.options import (
     AsJson,
     BatchSize,
     Classes,
+    ClassPathFile,
     Data,
     InputSize,
     Layers,
@@ -37,7 +38,7 @@ from effpath.paths import ClassPaths
 def profile(
     model: Model,
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")],
+    output: ClassPathFile,
     weights: Weights = None,
     allow_pickle: AllowPickle = False,
     seed: Seed = 0,

@@ -17,6 +17,7 @@ from effpath.cli.options import (
     AsJson,
     BatchSize,
     Classes,
+    ImageSources,
     InputSize,
     Model,
     Part,
@@ -30,13 +31,7 @@ from effpath.cli.options import (
 def score(
     model: Model,
     class_paths: Annotated[Path, typer.Argument(help="From `effpath profile`.", show_default=False)],
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
-            show_default=False,
-        ),
-    ],
+    images: ImageSources,
     weights: Weights = None,
     allow_pickle: AllowPickle = False,
     seed: Seed = 0,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from effpath.errors import FingerprintError
 from effpath.extract import record
 from effpath.graph.graph import Graph
+from effpath.images import Images
 from effpath.paths.class_paths import ClassPaths
-from effpath.profile import Images
 from effpath.rules.plan import Level
 from effpath.score import similarity
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from effpath.errors import CaptureError, InputError, NumericalError
+from effpath.errors import CaptureError, EffpathError, InputError, NumericalError
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
 from effpath.graph.simplify import simplify
 
@@ -47,6 +47,19 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
     if not torch.isfinite(example[:1]).all():
         raise NumericalError("NaN or infinity in the example image; pass one of finite pixels")
     _refuse_train_mode(model)
+    try:
+        return _capture(model, example)
+    except EffpathError:
+        raise
+    except Exception as error:
+        name = type(getattr(model, "network", model)).__name__
+        raise CaptureError(
+            f"{name} cannot be captured: {type(error).__name__}: {error}; wrap the part that classifies one image "
+            "batch in a module of its own, or report it with the model"
+        ) from error
+
+
+def _capture(model: nn.Module, example: Tensor) -> Graph:
     pair = torch.cat([example[:1], example[:1]]).detach()
     with torch.no_grad():
         try:

@@ -28,6 +28,7 @@ from effpath.kernels.vector import (
     put_word,
     square_sum,
     total,
+    trailing_zeros,
     word_at,
 )
 
@@ -45,6 +46,19 @@ def bin_of(ratio):
 
 
 @compiled
+def next_active(base, at, end):
+    """Index of the first non-zero byte behind an address in [at, end), ``end`` if there is none."""
+    while at + 8 <= end:
+        word = word_at(base + at, 0)
+        if word != 0:
+            return at + (trailing_zeros(word) >> 3)
+        at += 8
+    while at < end and byte_at(base, at) == 0:
+        at += 1
+    return at
+
+
+@compiled
 def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_channel):
     """Write the active (position - first, channel - left) pairs of a block in storage order; their number.
 
@@ -57,19 +71,14 @@ def list_pairs(active, shape, first, last, left, right, value, pair_at, pair_cha
         at = position * outputs + left
         base = active.ctypes.data + image * active.shape[1] + active_at + at
         values = value + 4 * (image * positions * outputs + at)
-        channel = 0
+        channel = next_active(base, 0, width)
         while channel < width:
-            if channel + 8 <= width and word_at(base + channel, 0) == 0:
-                channel += 8
-                continue
-            for c in range(channel, min(channel + 8, width)):
-                if byte_at(base, c) != 0:
-                    pair_at[pairs] = q - first
-                    pair_channel[pairs] = c
-                    pairs += 1
-                    if value != 0:
-                        prefetch(values + 4 * c)
-            channel += 8
+            pair_at[pairs] = q - first
+            pair_channel[pairs] = channel
+            pairs += 1
+            if value != 0:
+                prefetch(values + 4 * channel)
+            channel = next_active(base, channel + 1, width)
     return pairs
 
 
@@ -456,7 +465,6 @@ def combine(
     """
     positions, outputs, groups, kernel = shape[0], shape[1], shape[3], shape[4]
     tap_stride, channel_stride = shape[5], shape[6]
-    x_tap, x_channel = shape[12], shape[13]
     first, last, block = task[0], task[1], task[2]
     left, right = task[3], task[4]
     vectors = (kernel + 15) // 16
@@ -511,7 +519,7 @@ def combine(
                 if element >= 0:
                     at = element
                     if groups:
-                        at = element * x_tap + channel // per_group * x_channel
+                        at = element * tap_stride + channel // per_group * channel_stride
                     c = float_at(bases[operand] + 4 * image * strides[operand], at)
                     if len(rows):
                         c = c * rows[channel, t]
@@ -565,14 +573,25 @@ def combine(
             mode, sets, shape, start, left, pairs, pair_at, pair_channel, begins, lengths, chosen,
             neurons, counts, found, used, total_found, of_image, hits,
         )  # fmt: skip
-    products[0], scratch[0], ones[0], run[0], present[0] = (
-        0,
-        0,
-        0,
-        0,
-        0,
-    )  # Numba frees an array after its last mention
+    products[0], scratch[0], ones[0] = 0, 0, 0  # Numba frees an array after its last mention
+    run[0], present[0] = 0, 0
     return neurons[:used], counts[:used], found[:total_found], of_image, hits, status
+
+
+@compiled
+def choose_of_two(a, b, v, choice, theta):
+    """Tell which of two contributions, float32, explain a value v; see `decide`."""
+    c, d = (-np.float64(a), -np.float64(b)) if v < 0 else (np.float64(a), np.float64(b))
+    target = theta * ((c + d) if choice & SUM else abs(v))
+    lone = choice & LONE and theta <= 0.5
+    if lone or (not (target > 0 and max(c, d) > 0) and choice & LARGEST):
+        return c >= d, c < d
+    if not target > 0:
+        target = theta * (max(c, 0.0) + max(d, 0.0))
+    wanted = target - 1e-12 * target
+    if not wanted > 0:
+        return False, False
+    return c > 0 and (c >= d or d < wanted), d > 0 and (d > c or c < wanted)
 
 
 @compiled
@@ -593,42 +612,24 @@ def add_two(
         A status.
     """
     size, status = value.shape[1], FINE
-    lone = choice & LONE and theta <= 0.5
     for image in range(first, last):
         base = active.ctypes.data + image * active.shape[1] + active_at
         goal = reached.ctypes.data + image * reached.shape[1]
         ones, others = one.ctypes.data + 4 * image * size, other.ctypes.data + 4 * image * size
         values = value.ctypes.data + 4 * image * size
-        for start in range(0, size, 8):
-            if start + 8 <= size and word_at(base + start, 0) == 0:
-                continue
-            for i in range(start, min(start + 8, size)):
-                if byte_at(base, i) == 0:
-                    continue
-                a, b = float_at(ones, i) * factor, float_at(others, i) * other_factor
-                v = np.float64(float_at(values, i))
-                if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(v)):
-                    status = NOT_FINITE
-                    continue
-                if v < 0:
-                    a, b = -a, -b
-                c, d = np.float64(a), np.float64(b)
-                takes_a, takes_b = False, False
-                target = theta * ((c + d) if choice & SUM else abs(v))
-                largest_alone = lone or (not (target > 0 and max(c, d) > 0) and choice & LARGEST)
-                if largest_alone:
-                    takes_a, takes_b = c >= d, c < d
-                else:
-                    if not target > 0:
-                        target = theta * (max(c, 0.0) + max(d, 0.0))
-                    wanted = target - 1e-12 * target
-                    if wanted > 0:
-                        takes_a = c > 0 and (c >= d or d < wanted)
-                        takes_b = d > 0 and (d > c or c < wanted)
+        i = next_active(base, 0, size)
+        while i < size:
+            a, b = float_at(ones, i) * factor, float_at(others, i) * other_factor
+            v = np.float64(float_at(values, i))
+            if np.isfinite(a) and np.isfinite(b) and np.isfinite(v):
+                takes_a, takes_b = choose_of_two(a, b, v, choice, theta)
                 if takes_a and one_at >= 0:
                     put_byte(goal, one_at + i, 1)
                 if takes_b and other_at >= 0:
                     put_byte(goal, other_at + i, 1)
+            else:
+                status = NOT_FINITE
+            i = next_active(base, i + 1, size)
     return status
 
 
@@ -638,12 +639,8 @@ def push(active, reached, active_at, outputs, targets):
     for image in range(len(active)):
         base = active.ctypes.data + image * active.shape[1] + active_at
         goal = reached.ctypes.data + image * reached.shape[1]
-        i = 0
+        i = next_active(base, 0, outputs)
         while i < outputs:
-            if i + 8 <= outputs and word_at(base + i, 0) == 0:
-                i += 8
-                continue
-            for j in range(i, min(i + 8, outputs)):
-                if byte_at(base, j) != 0 and targets[j] >= 0:
-                    put_byte(goal, targets[j], 1)
-            i += 8
+            if targets[i] >= 0:
+                put_byte(goal, targets[i], 1)
+            i = next_active(base, i + 1, outputs)

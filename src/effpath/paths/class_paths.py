@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.errors import ClassPathError, OptionError
-from effpath.paths.idset import Ids, IdSet
+from effpath.paths.idset import IdSet
 from effpath.paths.path import Header, Path, Paths
-from effpath.paths.tally import Counts
+from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import Level
 
-Counted = Mapping[Level, Mapping[str, tuple[Ids, Counts]]]
+Counted = Mapping[Level, Mapping[str, Counts]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class ClassPaths:
         header: network, options and layers.
         levels: the levels that are kept.
         paths: by class.
-        counts: by class, level and set: sorted ids and the number of images that used each; empty where
-            counts were not kept.
+        counts: by class, level and set: the number of images that used each member, uint32 in the order of the
+            set's ids; empty where counts were not kept.
         seen: images looked at, correctly predicted or not.
         names: of the classes, by class; may be empty.
         data: what the images were, in the builder's words.
@@ -112,8 +112,8 @@ class ClassPaths:
             return path.sets(level)[key]
         if label not in self.counts:
             raise OptionError("minimum > 1 needs use counts; build the class paths with counts=True")
-        ids, counts = self.counts[label][level][key]
-        return IdSet.from_sorted(ids[counts >= minimum], size=self.header.universe(level, key))
+        used = path.sets(level)[key]
+        return IdSet.from_sorted(used.ids[self.counts[label][level][key] >= minimum], size=used.size)
 
     def feature_names(self, level: Level = "synapses", rank: int = 1) -> list[str]:
         """Names of the columns of `similarity` for paths of a rank."""
@@ -131,7 +131,7 @@ class ClassPaths:
         for label in paths:
             sides = [side for side in (self, other) if label in side.paths]
             if all(label in side.counts for side in sides):
-                counts[label] = _add_counts([side.counts[label] for side in sides])
+                counts[label] = sides[0].counts[label] if len(sides) == 1 else _add_counts(sides, label)
         return ClassPaths(
             self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
             self.data if self.data == other.data else f"{self.data} | {other.data}",
@@ -142,15 +142,15 @@ class ClassPaths:
         return f"ClassPaths({len(self)} classes, {self.images} images, levels {', '.join(self.levels)})"
 
 
-def _add_counts(sides: Sequence[Counted]) -> Counted:
-    if len(sides) == 1:
-        return sides[0]
-    result: dict[Level, dict[str, tuple[Ids, Counts]]] = {}
-    for level, sets in sides[0].items():
+def _add_counts(sides: Sequence[ClassPaths], label: int) -> Counted:
+    """Add up the use counts of a class, member by member of the united sets."""
+    first = sides[0]
+    result: dict[Level, dict[str, Counts]] = {}
+    for level in first.levels:
         result[level] = {}
-        for key in sets:
-            ids = np.concatenate([side[level][key][0] for side in sides])
-            counts = np.concatenate([side[level][key][1] for side in sides])
-            union, at = np.unique(ids, return_inverse=True)
-            result[level][key] = (union, np.bincount(at, weights=counts).astype(np.uint32))
+        for key, used in first.paths[label].sets(level).items():
+            tally = Tally(used.size, dense=False)
+            for side in sides:
+                tally.add(side.paths[label].sets(level)[key].ids, side.counts[label][level][key])
+            result[level][key] = tally.result()[1]
     return result

@@ -343,8 +343,17 @@ def chunks_of(size: int) -> int:
 
 def _smallest(length: int, size: int) -> str:
     """Return the form that takes the fewest bytes: ids, rows, bits; in this order as sets grow."""
-    taken = {"ids": 8 * length, "rows": 2 * length + 8 * (chunks_of(size) + 1), "bits": -(-size // 8)}
+    taken = _bytes_as(length, size)
     return min(taken, key=lambda form: taken[form])
+
+
+def bytes_of(length: int, size: int) -> int:
+    """Return the bytes that a set of so many ids takes, in memory as in a file."""
+    return min(_bytes_as(length, size).values())
+
+
+def _bytes_as(length: int, size: int) -> dict[str, int]:
+    return {"ids": 8 * length, "rows": 2 * length + 8 * (chunks_of(size) + 1), "bits": -(-size // 8)}
 
 
 def _no_bits(size: int) -> Words:

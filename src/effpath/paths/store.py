@@ -16,7 +16,7 @@ from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
 from effpath.paths.class_paths import ClassPaths, Counted
-from effpath.paths.idset import Ids, IdSet
+from effpath.paths.idset import IdSet
 from effpath.paths.path import Header, Path
 from effpath.paths.tally import Counts
 from effpath.rules.plan import Level, plan_for
@@ -39,7 +39,7 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
                 name = f"{label}/{level}/{key}"
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
-                    arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key][1])
+                    arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
     about = {
         "format": FORMAT,
         "fingerprint": header.fingerprint,
@@ -148,12 +148,12 @@ class _Stored:
         except OptionError as error:
             raise self._damaged(name, str(error)) from error
 
-    def counts(self, name: str, ids: IdSet) -> tuple[Ids, Counts]:
-        """Return the ids of a set and their use counts."""
+    def counts(self, name: str, ids: IdSet) -> Counts:
+        """Return the use counts of a set's members."""
         counts = self._array(f"{name}/counts", np.uint16, np.uint32)
         if len(counts) != len(ids):
             raise self._damaged(name, f"wanted one count for each of {len(ids)} ids, got {len(counts)}")
-        return ids.ids, counts.astype(np.uint32)
+        return counts.astype(np.uint32)
 
     def _array(self, name: str, *types: type[np.integer[Any]]) -> NDArray[Any]:
         try:
