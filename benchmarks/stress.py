@@ -1,7 +1,7 @@
 """A batch whose every target is a quarter of the positive sum, the most work that any weights can make.
 
-Random weights alone are no safe proxy for trained ones. Every recorded value that a weighted operator has to explain
-becomes Σ(positive c), and θ is 0.25.
+Random weights alone are no safe proxy for trained ones. Every recorded value that a weighted operator has to
+explain becomes Σ(positive c), and θ is 0.25.
 """
 
 from __future__ import annotations

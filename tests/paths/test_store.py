@@ -102,8 +102,7 @@ def test_counts_take_two_bytes_in_the_file_until_one_needs_four(tmp_path):
     big = 65536
     counts = {
         label: {
-            level: {key: uses + np.uint32(big) for key, uses in sets.items()}
-            for level, sets in levels.items()
+            level: {key: uses + np.uint32(big) for key, uses in sets.items()} for level, sets in levels.items()
         }
         for label, levels in class_paths().counts.items()
     }

@@ -14,6 +14,8 @@ from effpath.kernels.cpu_select import compiled, pick, pick_largest
 from effpath.kernels.vector import (
     byte_at,
     copy_floats,
+    copy_halves,
+    copy_ints,
     float_at,
     float_bits,
     half_at,
@@ -37,6 +39,7 @@ FINE, NOT_FINITE = 0, 1
 SUM, BIAS, LARGEST, LONE = 1, 2, 4, 8  # bits of a choice: target, bias as candidate, fallback, lone rule
 MAXIMUM, ALL_TIES = 16, 32  # of a max pooling: the first of the largest, or all of them
 COLLECT, SKIP, COMPARE, UNITE = 0, 1, 2, 3  # what is done with the chosen
+SLACK = 16  # elements that a copy may overwrite behind its last
 
 
 @compiled
@@ -156,10 +159,11 @@ def finish(
             more = np.empty(len(more), np.int32)
             more[:used] = counts[:used]
             counts = more
-        if total_found + filled > len(found):
-            wider = np.empty(max(total_found + filled, 2 * len(found)), found.dtype)
+        if total_found + filled + SLACK > len(found):
+            wider = np.empty(max(total_found + filled + SLACK, 2 * len(found)), found.dtype)
             wider[:total_found] = found[:total_found]
             found = wider
+    found_p, chosen_p = found.ctypes.data, chosen.ctypes.data
     local, image, position, base = -1, 0, 0, 0
     for j in range(pairs):
         if pair_at[j] != local:
@@ -173,8 +177,10 @@ def finish(
             neurons[used] = base + pair_channel[j]
             counts[used] = length
             used += 1
-            for i in range(length):
-                found[total_found + i] = chosen[begin + i]
+            if found.itemsize == 2:
+                copy_halves(chosen_p + 4 * begin, found_p + 2 * total_found, length)
+            else:
+                copy_ints(chosen_p + 4 * begin, found_p + 4 * total_found, length)
             total_found += length
         else:
             kind, one, other = sets[image, 0], sets[image, 1], sets[image, 2]
@@ -401,8 +407,8 @@ def weigh(
                         if not np.isfinite(c):
                             status = NOT_FINITE
                 scale = 0.0
-            if filled + padded > len(chosen):
-                longer = np.empty(2 * len(chosen) + padded, np.int32)
+            if filled + padded + SLACK > len(chosen):
+                longer = np.empty(2 * len(chosen) + padded + SLACK, np.int32)
                 longer[:filled] = chosen[:filled]
                 chosen = longer
                 chosen_p = chosen.ctypes.data
@@ -531,8 +537,8 @@ def combine(
                         status = NOT_FINITE
                 products[t] = c
                 squares += np.float64(c) * np.float64(c)
-            if filled + padded > len(chosen):
-                longer = np.empty(2 * len(chosen) + padded, np.int32)
+            if filled + padded + SLACK > len(chosen):
+                longer = np.empty(2 * len(chosen) + padded + SLACK, np.int32)
                 longer[:filled] = chosen[:filled]
                 chosen = longer
                 chosen_p = chosen.ctypes.data

@@ -13,6 +13,7 @@ from numba import njit
 from effpath.kernels.vector import (
     bits_float,
     cut,
+    down_to,
     float_at,
     float_bits,
     int_at,
@@ -149,10 +150,11 @@ def settle(values, index, count, total, wanted, bias, work, at, chosen):
         last_value, last = settle_exactly(values, count, wanted, bias)
     else:
         last_value, last = settle_many(values, count, total, wanted, bias, work, at)
-    for i in range(count):
-        c = np.float64(float_at(values, i))
-        if c > last_value or (c == last_value and i <= last):
-            put_int(chosen, taken, int_at(index, i))
+    for first in range(0, count, 16):
+        bits = down_to(values + 4 * first, count - first, np.float32(last_value), last - first)
+        while bits != 0:
+            put_int(chosen, taken, int_at(index, first + trailing_zeros(bits)))
+            bits &= bits - 1
             taken += 1
     return taken, (last_value if taken else 0.0)
 

@@ -64,6 +64,12 @@ def _products(builder: Any, x: Any, w: Any, flip: Any) -> Any:
     return builder.bitcast(builder.xor(builder.bitcast(product, _VI32), flip), _V32)
 
 
+def _joined(builder: Any, one: Any, other: Any) -> Any:
+    """Lay two vectors side by side."""
+    lanes = list(range(2 * one.type.count))
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+
+
 def _variable(builder: Any, initial: Any) -> Any:
     place = cgutils.alloca_once(builder, initial.type)
     builder.store(initial, place)
@@ -74,8 +80,15 @@ def _sign_bits(builder: Any, flip: Any) -> Any:
     return _splat(builder, builder.shl(builder.trunc(flip, _I32), _I32(31)))
 
 
-def _over_runs(builder: Any, row: Sequence[Any], step: Callable[[Any, Any, Any, int], None]) -> None:
-    """Visit the vectors of a row: ``step(x address, w address, index of the vector, which of four)``.
+def _over_runs(
+    builder: Any,
+    row: Sequence[Any],
+    step: Callable[[Any, Any, int], Any],
+    keep: Callable[[Any, Sequence[Any]], None] | None = None,
+) -> None:
+    """Visit the vectors of a row: ``step(x address, w address, which of four)``, four at a time where there are.
+
+    ``keep(index of the first, results)`` takes what one or four steps returned.
 
     ``row`` is x, w, and the runs that the inputs are read in: their address and number. A run is three int32:
     index of its first vector, offset of its inputs from x in floats, number of vectors.
@@ -89,17 +102,19 @@ def _over_runs(builder: Any, row: Sequence[Any], step: Callable[[Any, Any, Any, 
         inputs = builder.add(x, builder.shl(offset, _I64(2)))
         weights = builder.add(w, builder.shl(first, _I64(6)))
 
-        def one(index: Any, which: int) -> None:
-            behind = builder.shl(index, _I64(6))
-            step(builder.add(inputs, behind), builder.add(weights, behind), builder.add(first, index), which)
+        def some(begin: Any, count: int) -> None:
+            results = []
+            for j in range(count):
+                behind = builder.shl(builder.add(begin, _I64(j)), _I64(6))
+                results.append(step(builder.add(inputs, behind), builder.add(weights, behind), j))
+            if keep is not None:
+                keep(builder.add(first, begin), results)
 
         fours = builder.lshr(vectors, _I64(2))
         with cgutils.for_range(builder, fours) as loop:
-            begin = builder.shl(loop.index, _I64(2))
-            for j in range(4):
-                one(builder.add(begin, _I64(j)), j)
+            some(builder.shl(loop.index, _I64(2)), 4)
         with cgutils.for_range(builder, vectors, start=builder.shl(fours, _I64(2))) as loop:
-            one(loop.index, 0)
+            some(loop.index, 1)
 
 
 _ROW = (types.int64, types.int64, types.int64, types.int64)  # x, w, runs, their number
@@ -114,15 +129,21 @@ def scan(typingctx, x, w, runs, count, flip, tau, masks):
         flips, above = _sign_bits(builder, args[4]), _splat(builder, args[5])
         sums = [_variable(builder, _constant(_V32, 0.0)) for _ in range(4)]
 
-        def step(x: Any, w: Any, index: Any, which: int) -> None:
+        def step(x: Any, w: Any, which: int) -> Any:
             products = _products(builder, x, w, flips)
             marked = builder.fcmp_ordered(">", products, above)
-            stored = builder.store(builder.bitcast(marked, _I16), _at(builder, args[6], index, _I16, 2))
-            stored.align = 2
             old = builder.load(sums[which])
             builder.store(builder.select(marked, builder.fadd(old, products), old), sums[which])
+            return marked
 
-        _over_runs(builder, args[:4], step)
+        def keep(index: Any, marked: Sequence[Any]) -> None:
+            joined = marked[0]
+            if len(marked) == 4:  # in one piece, as it is read again at once
+                joined = _joined(builder, _joined(builder, *marked[:2]), _joined(builder, *marked[2:]))
+            kind = ir.IntType(joined.type.count)
+            builder.store(builder.bitcast(joined, kind), _at(builder, args[6], index, kind, 2)).align = 2
+
+        _over_runs(builder, args[:4], step, keep)
         a, b, c, d = (builder.load(place) for place in sums)
         return _halve(builder, builder.fadd(builder.fadd(a, b), builder.fadd(c, d)), builder.fadd)
 
@@ -136,7 +157,7 @@ def _reduction(name: str, kind: Any, result: Any, initial: float, add: Callable[
         def generate(context, builder, signature, args):
             flips, place = _sign_bits(builder, args[4]), _variable(builder, _constant(kind, initial))
 
-            def step(x: Any, w: Any, index: Any, which: int) -> None:
+            def step(x: Any, w: Any, which: int) -> None:
                 builder.store(add(builder, builder.load(place), _products(builder, x, w, flips)), place)
 
             _over_runs(builder, args[:4], step)
@@ -210,6 +231,47 @@ def copy_floats(typingctx, source, target, count):
             )
             stored.align = 4
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _int_copier(name: str, kind: Any, bytes_each: int) -> Any:
+    def copy(typingctx, source, target, count):
+        def generate(context, builder, signature, args):
+            whole = builder.lshr(builder.add(args[2], _I64(LANES - 1)), _I64(4))
+            with cgutils.for_range(builder, whole) as loop:
+                loaded = _load(builder, args[0], loop.index, _VI32, 64)
+                short = loaded if bytes_each == 4 else builder.trunc(loaded, kind)
+                stored = builder.store(short, _at(builder, args[1], loop.index, kind, LANES * bytes_each))
+                stored.align = bytes_each
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    copy.__name__ = name
+    copy.__doc__ = f"Copy int32 to {bytes_each}-byte elements by vectors: up to 15 behind the last are written."
+    return intrinsic(copy)
+
+
+copy_ints = _int_copier("copy_ints", _VI32, 4)
+copy_halves = _int_copier("copy_halves", ir.VectorType(_I16, LANES), 2)
+
+
+@intrinsic
+def down_to(typingctx, values, count, limit, last):
+    """Mark those of the first ``count`` of 16 values above a limit, or equal to it and not behind ``last``."""
+    signature = types.int64(types.int64, types.int64, types.float32, types.int64)
+
+    def generate(context, builder, signature, args):
+        values, lanes = _load(builder, args[0], _I64(0), _V32, 64), ir.Constant(_VI32, list(range(LANES)))
+        limits, lasts, counts = (
+            _splat(builder, args[2]),
+            *(_splat(builder, builder.trunc(args[j], _I32)) for j in (3, 1)),
+        )
+        equal = builder.and_(builder.fcmp_ordered("==", values, limits), builder.icmp_signed("<=", lanes, lasts))
+        marked = builder.or_(builder.fcmp_ordered(">", values, limits), equal)
+        marked = builder.and_(marked, builder.icmp_signed("<", lanes, counts))
+        return builder.zext(builder.bitcast(marked, _I16), _I64)
 
     return signature, generate
 
