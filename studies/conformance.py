@@ -21,6 +21,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -220,6 +221,12 @@ def measure(
             child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
             child.start()
             child.join()
+            if child.exitcode not in (0, -signal.SIGKILL, -signal.SIGXCPU):
+                ended = {
+                    **json.loads(file.read_text(encoding="utf-8")),
+                    "cause": f"ended with code {child.exitcode}",
+                }
+                write_json(ended, file)
         row = {**json.loads(file.read_text(encoding="utf-8")), "family": family}
         row.pop("trace", None)  # of this machine; it stays in the row's own file
         rows.append(row)

@@ -143,7 +143,9 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
 def _spelled_out() -> dict[Any, Any]:
     """Return the operators that torch.export shall write out in plainer ones."""
     known = default_decompositions()
-    return {operator: known[operator] for operator in (torch.ops.aten.einsum.default,)}
+    aten = torch.ops.aten
+    recurrent = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+    return {operator: known[operator] for operator in (aten.einsum.default, *recurrent)}
 
 
 def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:

@@ -1,0 +1,5 @@
+"""``python -m effpath``: the command line."""
+
+from effpath.cli import main
+
+main()
