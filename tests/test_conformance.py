@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,9 +66,9 @@ def test_rows_that_are_there_are_kept_and_one_that_takes_too_long_says_how_far_i
 
 
 def test_a_model_that_crashes_is_not_said_to_be_slow(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(conformance, "build", lambda name, seed: os.abort())
+    monkeypatch.setattr(conformance, "build", lambda name, seed: os._exit(3))
     table = conformance.measure({"timm:test_vit": "tiny"}, tmp_path, limit=60, neurons=1, seed=0)
-    assert table["rows"][0]["cause"] == f"ended with code -{signal.SIGABRT}"
+    assert table["rows"][0]["cause"] == "ended with code 3"
 
 
 def test_the_families_of_timm_are_many_and_hold_every_model_once() -> None:
