@@ -110,6 +110,22 @@ def attends(m: nn.ModuleDict, x: Tensor) -> Tensor:
     return m["head"](x.mean(1))
 
 
+def mixes_places(m: nn.ModuleDict, x: Tensor) -> Tensor:
+    """Products of two tensors of the image whose result a convolution reads, channels last."""
+    x = m["stem"](x).relu()  # [16, 3, 3]
+    places = m["where"](x).flatten(2).softmax(2).transpose(1, 2)  # [9, 5]
+    mixed = m["conv"](x.flatten(2) @ places)  # [16, 5]
+    spread = mixed.relu() @ places.transpose(1, 2)
+    return m["last"](spread.view(-1, 16, 3, 3)).flatten(1)
+
+
+def heads_as_images(m: nn.ModuleDict, x: Tensor) -> Tensor:
+    """Convolutions and a pooling over parts of an image that are laid out as images of their own."""
+    x = m["stem"](x).relu().view(-1, 8, 3, 3)  # two parts
+    x = m["depth"](F.max_pool2d(m["conv"](x).relu(), 2, 1)).relu()
+    return m["head"](x.reshape(-1, 2 * 16 * 4))
+
+
 def pooled(m: nn.ModuleDict, x: Tensor) -> Tensor:
     x = F.avg_pool2d(F.max_pool2d(m["stem"](x).relu(), 2, padding=1), 2, ceil_mode=True)
     return m["head"](F.interpolate(x, size=(3, 2), mode="bilinear").flatten(1))
@@ -188,6 +204,18 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Sequence[int]]] = {
         net(
             attends, stem=layer(nn.Conv2d, 3, 8, 2), qkv=layer(nn.Linear, 8, 24),
             head=layer(nn.Linear, 8, CLASSES),
+        ), (3, 4, 4),
+    ),
+    "products that a convolution reads": (
+        net(
+            mixes_places, stem=layer(nn.Conv2d, 3, 16, 2), where=layer(nn.Conv2d, 16, 5, 1),
+            conv=layer(nn.Conv1d, 16, 16, 1), last=layer(nn.Conv2d, 16, CLASSES, 3),
+        ), (3, 4, 4),
+    ),
+    "parts as images": (
+        net(
+            heads_as_images, stem=layer(nn.Conv2d, 3, 16, 2), conv=layer(nn.Conv2d, 8, 16, 3, padding=1, groups=2),
+            depth=layer(nn.Conv2d, 16, 16, 3, padding=1, groups=16), head=layer(nn.Linear, 128, CLASSES),
         ), (3, 4, 4),
     ),
     "poolings and a resize": (

@@ -20,6 +20,7 @@ from effpath.backends.layout import Layout
 from effpath.backends.operators import Array, Operator, kernels, prepare, same_order
 from effpath.errors import NumericalError
 from effpath.kernels.options import Options
+from effpath.kernels.window import Window
 from effpath.rules.kinds import Choice, Route, Weighted
 from effpath.rules.plan import Plan
 
@@ -166,7 +167,7 @@ class CompiledWalk:
         of = (operator.window.candidates, operator.own.channels, operator.own.positions)
         found = _join([Found(a, b, c, d, e, *of) for a, b, c, d, e, _ in parts])
         if factors:
-            self._follow_factors(factors, found, operator.window.channels)
+            self._follow_factors(factors, found, operator.window)
         return found
 
     def _work(self, name: str, kind: Weighted | Choice, operator: Operator) -> _Work:
@@ -195,7 +196,7 @@ class CompiledWalk:
         )
         bias = np.zeros(0, np.float32)
         if kind.bias is not None:
-            bias = self.prepared.plan.graph.constants[kind.bias].contiguous().numpy()
+            bias = np.tile(self.prepared.plan.graph.constants[kind.bias].numpy(), kind.window.maps)
         factors = none if kind.factors is None else self._plain_value(kind.factors)
         value = none if kind.pooled else self._value(name, operator)
         return _Work(wanted, xs, value, active, reached, bias, factors, shape, choice)
@@ -238,15 +239,17 @@ class CompiledWalk:
         """A recorded tensor in canonical order."""
         return self.prepared.layouts[name].restore(self.values[name]).numpy()
 
-    def _follow_factors(self, name: str, found: Found, channels: int) -> None:
+    def _follow_factors(self, name: str, found: Found, window: Window) -> None:
         """Make active the attention weights that chosen synapses used: element position · taps + tap."""
         if not all(self._touch((name,))):
             return
         image = np.repeat(np.repeat(np.arange(self.images), found.of_image), found.counts)
-        position = np.repeat(found.neurons // channels, found.counts).astype(np.int64)
+        stored = found.neurons.astype(np.int64)
+        outputs = torch.from_numpy(stored % found.channels * found.positions + stored // found.channels)
+        position = np.repeat(window.locate(outputs)[1].numpy(), found.counts)
         element = torch.from_numpy(position * found.inputs + found.candidates)
-        stored = self.prepared.layouts[name].table[element].numpy()
-        self.arena[image, self.prepared.places[name] + stored] = 1
+        marked = self.prepared.layouts[name].table[element].numpy()
+        self.arena[image, self.prepared.places[name] + marked] = 1
 
     def _add_two(self, name: str, kind: Weighted, operator: Operator, work: _Work) -> None:
         """Go on from the sum of two tensors, the skip connection of a residual network."""

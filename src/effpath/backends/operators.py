@@ -124,8 +124,6 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
         taps = np.zeros((0, 0), np.int32)
         if window.channels == 1:  # else tap t of output i is element i of operand t
             taps = _stored_taps(window.taps, [layouts[source] for source in kind.sources], out)
-        if len(coefficients) > 1:
-            coefficients = _stored_rows(coefficients, out)
         block = max(1, 4096 // max(1, out.channels))
         return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
     source = layouts[kind.sources[0]]
@@ -184,6 +182,8 @@ def _origins(taps: Array) -> tuple[Array, Array] | None:
 
 def _rows(window: Window, weight: Tensor) -> Array:
     """Return weights as float32 [O, K], candidates in canonical order; a view where they are so already."""
+    if window.maps > 1:
+        weight = weight.repeat(window.maps, *(1 for _ in weight.shape[1:]))
     kernel, span = window.taps.shape[1], window.group_channels
     if window.transposed:
         per_group = window.channels // window.groups
@@ -222,12 +222,6 @@ def _stored_taps(taps: Tensor, sources: Sequence[Layout], out: Layout) -> Array:
     moved = torch.empty_like(taps)
     moved[out.table] = table[taps]
     return moved.to(torch.int32).numpy()
-
-
-def _stored_rows(rows: Array, out: Layout) -> Array:
-    moved = np.empty_like(rows)
-    moved[out.table.numpy()] = rows
-    return moved
 
 
 def same_order(one: Layout, other: Layout) -> bool:

@@ -507,6 +507,9 @@ def combine(
             q, channel = start + np.int64(pair_at[j]), left + np.int64(pair_channel[j])
             image, position = q // positions, q % positions
             output = position * outputs + channel
+            place = position  # of the output's row of coefficients and factors, in canonical order
+            if groups == 0:
+                place = channel * positions + position if shape[11] else output
             squares = 0.0
             for t in range(kernel):
                 operand, element = 0, np.int64(output)
@@ -530,9 +533,9 @@ def combine(
                     if len(rows):
                         c = c * rows[channel, t]
                     if coefficients.shape[1]:
-                        c = c * coefficients[position if len(coefficients) > 1 else 0, t]
+                        c = c * coefficients[place if len(coefficients) > 1 else 0, t]
                     if factors.shape[1]:
-                        c = c * factors[image, position * kernel + t]
+                        c = c * factors[image, place * kernel + t]
                     if not np.isfinite(c):
                         status = NOT_FINITE
                 products[t] = c

@@ -135,7 +135,7 @@ def weigh(
             c = c * factors[image[:, None], at].repeat_interleave(window.group_channels, dim=1)
         c = torch.where(inside, c, 0)
         v = ordered_sum(c) if value is None else value[image, output]
-        own = None if bias is None else bias[window.locate(output)[0]]
+        own = None if bias is None else bias[window.locate(output)[0] % len(bias)]
         return select(c, inside, v, own, options)
 
     return _for_active(window, x, active, pick)

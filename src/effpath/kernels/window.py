@@ -30,6 +30,8 @@ class Window:
             channels + channel (the last dimension of a linear layer).
         coefficients: float64 [P, T] or [1, T], a constant factor per tap; None means 1.
         transposed: the weight is stored [in, out ÷ groups, taps] instead of [out, in ÷ groups, taps].
+        maps: how many maps of one image (attention heads, say) share the weights; they lie one behind the other,
+            each with channels and groups of its own.
     """
 
     taps: Tensor
@@ -40,6 +42,7 @@ class Window:
     channels_first: bool = True
     coefficients: Tensor | None = None
     transposed: bool = False
+    maps: int = 1
     _moved: dict[torch.device, Window] = field(default_factory=dict, repr=False)
 
     @property
@@ -70,7 +73,7 @@ class Window:
     @property
     def weights(self) -> int:
         """Number of scalars in the weight tensor."""
-        return self.channels * self.candidates
+        return self.channels // self.maps * self.candidates
 
     def to(self, device: torch.device) -> Window:
         """Return the same window with its tables on another device."""
@@ -87,6 +90,7 @@ class Window:
                 self.channels_first,
                 table,
                 self.transposed,
+                self.maps,
             )
         return self._moved[device]
 
@@ -145,6 +149,7 @@ class Window:
 
     def _weights_at(self, channel: Tensor, tap: Tensor, inner: Tensor) -> Tensor:
         taps, per_group = self.taps.shape[1], self.channels // self.groups
+        channel = channel % (self.channels // self.maps)
         if self.transposed:
             source = channel // per_group * self.group_channels + inner
             return (source * per_group + channel % per_group) * taps + tap

@@ -39,7 +39,7 @@ def linear(graph: Graph, node: Node) -> Weighted:
 
 
 def convolution(graph: Graph, node: Node) -> Weighted:
-    """Every output pixel against the in-bounds taps of its receptive field."""
+    """Every output pixel against the in-bounds taps of its receptive field, of its own map."""
     transposed = node.op.startswith("conv_transpose")
     source, lengths, outside = _without_padding(graph, node["input"].name)
     kernel = tuple(_constant_weight(graph, node).shape[2:])
@@ -51,14 +51,15 @@ def convolution(graph: Graph, node: Node) -> Weighted:
     taps = grid_taps(axes, lengths)
     if outside is not None:
         taps = shift_taps(taps, lengths, outside, graph.shape(source)[2:])
-    groups = node["groups"]
+    groups, maps = node["groups"], node.shape[0]
     window = Window(
         taps=taps,
         inputs=graph.size(source),
-        channels=node.shape[1],
+        channels=maps * node.shape[1],
         group_channels=graph.shape(source)[1] // groups,
-        groups=groups,
+        groups=maps * groups,
         transposed=transposed,
+        maps=maps,
     )
     return _with_parameter(graph, node, source, window)
 
