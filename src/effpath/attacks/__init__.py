@@ -1,6 +1,6 @@
 """Attacks that fool a classifier, so that detection has something to detect.
 
-BIM, DeepFool and CWL2 are foolbox's (``pip install 'effpath[attacks]'``); importing this package does not
+BIM, PGD, DeepFool and C&W are foolbox's (``pip install 'effpath[attacks]'``); importing this package does not
 need it.
 """
 

@@ -28,7 +28,8 @@ class Norms(NamedTuple):
 class AdversarialSet:
     """What one attack made of a model's correctly classified images, one row for each; all on the CPU.
 
-    A row that failed holds its clean image, with ``predicted`` equal to ``labels``.
+    A row that failed holds its clean image, with ``predicted`` equal to ``labels``. Where there is a target, a row
+    succeeded only if ``predicted`` is that target, which is not its label.
     """
 
     name: str
@@ -36,6 +37,7 @@ class AdversarialSet:
     images: torch.Tensor  # float32 [N, C, H, W] in [0, 1]
     source: torch.Tensor  # int64 [N], row among the clean images given; −1 for random images
     labels: torch.Tensor  # int64 [N], the source's true class; −1 for random images
+    targets: torch.Tensor  # int64 [N], the class that the attack had to reach; −1 where any but the label would do
     predicted: torch.Tensor  # int64 [N], the model's class for ``images``
     succeeded: torch.Tensor  # bool [N]
     distances: torch.Tensor  # float32 [N, 3], L0, L2 and L∞ from the source; NaN for random images
@@ -98,4 +100,4 @@ def load(path: Path, key: str) -> AdversarialSet:
         raise StoreError(f"cannot read {path}: {error}; delete it") from error
 
 
-_TENSORS = ("images", "source", "labels", "predicted", "succeeded", "distances")
+_TENSORS = ("images", "source", "labels", "targets", "predicted", "succeeded", "distances")

@@ -15,18 +15,12 @@ def device_of(model: nn.Module) -> torch.device:
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Class int64 [N] of each image [N, C, H, W]; refuses logits that are not finite or not [N, classes]."""
-    with torch.no_grad():
-        logits = model(images)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"the model must give logits [N, classes]; for {len(images)} images it gave {shape}")
-    finite = logits.isfinite().all(1)
-    if not bool(finite.all()):
-        raise NumericalError(
-            f"the model gives NaN or infinite logits for {int((~finite).sum())} of {len(images)} images in "
-            f"[0, 1]; look for broken weights"
-        )
-    return logits.argmax(1)
+    return _logits(model, images).argmax(1)
+
+
+def count_classes(model: nn.Module, images: torch.Tensor) -> int:
+    """How many classes the model tells apart, asked with the first of ``images`` [N, C, H, W]."""
+    return _logits(model, images[:1].to(device_of(model))).shape[1]
 
 
 def correct_rows(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
@@ -57,3 +51,19 @@ def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
         raise InputError(
             f"images must lie in [0, 1]; got {low:g} to {high:g}. Move preprocessing into the model itself"
         )
+
+
+def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits [N, classes], finite."""
+    with torch.no_grad():
+        logits = model(images)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"the model must give logits [N, classes]; for {len(images)} images it gave {shape}")
+    finite = logits.isfinite().all(1)
+    if not bool(finite.all()):
+        raise NumericalError(
+            f"the model gives NaN or infinite logits for {int((~finite).sum())} of {len(images)} images in "
+            f"[0, 1]; look for broken weights"
+        )
+    return logits

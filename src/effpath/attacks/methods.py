@@ -1,6 +1,7 @@
-"""The attacks themselves: (model, images, labels, settings) → candidates, to be verified by the caller.
+"""The gradient attacks and the random images: (model, images, classes, settings) → candidates, to be verified.
 
-All work in pixel space [0, 1] on images [N, C, H, W] with labels [N] that the model classifies correctly.
+All work in pixel space [0, 1] on images [N, C, H, W] that the model classifies correctly; the classes [N] are
+their labels or, for a targeted attack, the classes to be reached.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ def fgsm(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings:
 
     The sign does not depend on ε, so one gradient serves all of them.
     """
-    pixels = images.clone().requires_grad_()
-    sign = torch.autograd.grad(_doubt(model(pixels), labels), pixels)[0].sign()
+    return _along_sign(model, images, labels, settings, targeted=False)
 
-    def attempt(rows: torch.Tensor, epsilons: list[float]) -> torch.Tensor:
-        return torch.stack([(images[rows] + epsilon * sign[rows]).clamp(0, 1) for epsilon in epsilons])
 
-    return _climb(model, images, labels, settings, attempt, together=len(images))
+def fgsm_targeted(
+    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: Settings
+) -> torch.Tensor:
+    """Fast gradient sign towards a class: the smallest ε, as in `fgsm`, that reaches it.
+
+    One step along one gradient often misses, at every ε.
+    """
+    return _along_sign(model, images, targets, settings, targeted=True)
 
 
 def bim(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -35,23 +40,21 @@ def bim(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: 
 
     Each ε starts afresh: ``steps`` steps of ``rel_stepsize``·ε, kept within ε of the image.
     """
-    with _foolbox("BIM", model, images.device) as (library, wrapped):
-        method = library.attacks.LinfBasicIterativeAttack(
-            rel_stepsize=settings["rel_stepsize"],
-            steps=settings["steps"],
-            random_start=settings["random_start"],
-        )
-        eagerpy = require("eagerpy", "BIM")
-
-        def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
-            return lambda pixels: eagerpy.astensor(_doubt(network(pixels).raw, truth.raw))
-
-        method.get_loss_fn = loss_function  # foolbox offers it for overriding; its own can saturate
+    with _descent("BIM", model, images.device, settings) as run:
 
         def attempt(rows: torch.Tensor, epsilons: list[float]) -> torch.Tensor:
-            return torch.stack([method.run(wrapped, images[rows], labels[rows], epsilon=e) for e in epsilons])
+            return torch.stack([run(images[rows], labels[rows], epsilon) for epsilon in epsilons])
 
         return _climb(model, images, labels, settings, attempt, together=1)
+
+
+def pgd(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, however sure it is.
+
+    The published ε are 4/255 and 8/255 for photographs, 0.1, 0.2 and 0.3 for digits.
+    """
+    with _descent("PGD", model, images.device, settings) as run:
+        return run(images, labels, settings["epsilon"])
 
 
 def deepfool(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -66,12 +69,22 @@ def cwl2(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings:
     The paper's 10 000 ``steps`` are too many for a CPU. For LeNet-5 on MNIST the median L2 is 1.387 at 1000
     steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the images are not fooled. A ``stepsize`` of
     0.05 with 200 ``steps`` does as well as the default in less than half of the time.
+
+    ``confidence`` is how far the logit of another class must lie above the label's.
     """
     with _foolbox("CWL2", model, images.device) as (library, wrapped):
         found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, labels)
-    # for a failure foolbox leaves an all-black image, which may well be "misclassified"
-    failed = (found == 0).flatten(1).all(1)
-    return torch.where(failed[:, None, None, None], images, found)
+    return _unless_black(found, images)
+
+
+def cwl2_targeted(
+    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: Settings
+) -> torch.Tensor:
+    """Carlini & Wagner's L2 attack towards a class, whose logit must lie ``confidence`` above all others."""
+    with _foolbox("CWL2_targeted", model, images.device) as (library, wrapped):
+        goal = library.criteria.TargetedMisclassification(targets)
+        found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, goal)
+    return _unless_black(found, images)
 
 
 def uniform(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -86,25 +99,43 @@ def gaussian(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, setti
 
 
 def _doubt(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over a batch of log(1 − p) − log p, p the true class's chance; logits [N, classes], labels [N].
+    """Sum over a batch of log(1 − p) − log p, p the label's chance; logits [N, classes], labels [N].
 
     Its gradient is, image by image, a positive multiple of the cross-entropy's. That goes wrong in float32
-    where p rounds to 1: the true class drops out of it.
+    where p rounds to 1: the label drops out of it.
     """
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return (others.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)).sum()
 
 
+def _along_sign(
+    model: nn.Module, images: torch.Tensor, classes: torch.Tensor, settings: Settings, *, targeted: bool
+) -> torch.Tensor:
+    """Each image moved along its gradient's sign, away from its class or towards it, no further than needed."""
+    pixels = images.clone().requires_grad_()
+    sign = torch.autograd.grad(_doubt(model(pixels), classes), pixels)[0].sign()
+    if targeted:
+        sign = -sign
+
+    def attempt(rows: torch.Tensor, epsilons: list[float]) -> torch.Tensor:
+        return torch.stack([(images[rows] + epsilon * sign[rows]).clamp(0, 1) for epsilon in epsilons])
+
+    return _climb(model, images, classes, settings, attempt, together=len(images), targeted=targeted)
+
+
 def _climb(
     model: nn.Module,
     images: torch.Tensor,
-    labels: torch.Tensor,
+    classes: torch.Tensor,
     settings: Settings,
     attempt: Callable[[torch.Tensor, list[float]], torch.Tensor],
     *,
     together: int,
+    targeted: bool = False,
 ) -> torch.Tensor:
     """Each image's candidate at the smallest ε that fools the model; the image itself where none does.
+
+    It fools the model where the prediction leaves the class or, ``targeted``, where it arrives there.
 
     ``attempt(rows, epsilons)`` gives candidates [len(epsilons), len(rows), C, H, W]. As images are fooled,
     several ε are tried at a time, up to ``together`` candidates.
@@ -119,13 +150,37 @@ def _climb(
         candidates = attempt(rows, epsilons)
         with torch.no_grad():
             predicted = model(candidates.flatten(0, 1)).argmax(1).unflatten(0, candidates.shape[:2])
-        fooled = predicted != labels[rows]  # [width, rows]
+        fooled = (predicted == classes[rows]) == targeted  # [width, rows]
         done = fooled.any(0)
         first = fooled.int().argmax(0)  # argmax gives the first of equal values
         found[rows[done]] = candidates[first[done], done.nonzero().squeeze(1)]
         rows = rows[~done]
         rung += width
     return found
+
+
+def _unless_black(found: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """What foolbox's C&W found, else the image: for a failure it leaves a black one, which may well fool."""
+    failed = (found == 0).flatten(1).all(1)
+    return torch.where(failed[:, None, None, None], images, found)
+
+
+@contextlib.contextmanager
+def _descent(
+    attack: str, model: nn.Module, device: torch.device, settings: Settings
+) -> Iterator[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]]:
+    """Foolbox's iterated sign steps within ε, as a function of images [N, C, H, W], labels [N] and ε."""
+    with _foolbox(attack, model, device) as (library, wrapped):
+        method = library.attacks.LinfBasicIterativeAttack(
+            rel_stepsize=settings["rel_stepsize"], steps=settings["steps"], random_start=settings["random_start"]
+        )
+        eagerpy = require("eagerpy", attack)
+
+        def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
+            return lambda pixels: eagerpy.astensor(_doubt(network(pixels).raw, truth.raw))
+
+        method.get_loss_fn = loss_function  # foolbox offers it for overriding; its own can saturate
+        yield lambda images, labels, epsilon: method.run(wrapped, images, labels, epsilon=epsilon)
 
 
 @contextlib.contextmanager

@@ -14,13 +14,14 @@ from torch import nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
-from effpath.attacks.judge import check, correct_rows, device_of, predict
+from effpath.attacks.judge import check, correct_rows, count_classes, device_of, predict
 from effpath.attacks.spec import AttackSpec, Settings, require
 from effpath.attacks.table import ATTACKS
+from effpath.attacks.targets import draw_targets
 from effpath.cache import fingerprint, state_fingerprint
 from effpath.errors import OptionError, StoreError
 
-_REVISION = 1  # part of every cache key; raise it when an attack's result changes
+_REVISION = 2  # part of every cache key; raise it when an attack's result changes
 
 
 def attack(
@@ -39,7 +40,8 @@ def attack(
 
     model: in eval mode, from pixels in [0, 1] to logits; its device is used. images: float32 [N, C, H, W] in
     [0, 1]; labels: int64 [N]. Random images are as many as ``images``, in their shape, whatever the labels.
-    A success is what our own forward pass, on values inside [0, 1], puts in a class that is not the label.
+    A success is what our own forward pass, on values inside [0, 1], puts in a class that is not the label; for a
+    targeted attack only what it puts in the target class, which the seed draws (`draw_targets`).
 
     ``settings`` overrides defaults. Seed and batch size are part of the result: random numbers are drawn per
     batch, and C&W stops a batch early as a whole.
@@ -58,13 +60,15 @@ def attack(
         raise OptionError(f"batch_size wants a whole number of at least 1; got {batch_size}")
     check(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
-    key = fingerprint(
-        _REVISION, _version(spec), name, merged, seed, batch_size, state_fingerprint(model), images, labels
-    )
+    version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
+    key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)
     if result is None:
         rows = correct_rows(model, images, labels, batch_size) if spec.from_clean else torch.arange(len(images))
+        targets = torch.full_like(labels, -1)
+        if spec.targeting:
+            targets = draw_targets(labels, count_classes(model, images), seed, spec.targeting)
         parts = [_empty(spec, merged, images)]
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
@@ -73,7 +77,7 @@ def attack(
             part = _recall(path, key)
             if part is None or not torch.equal(part.source, source):
                 with _repeatable(model, fingerprint(seed, start)):
-                    part = _attack_batch(model, spec, merged, images[batch], labels[batch], source)
+                    part = _attack_batch(model, spec, merged, images[batch], labels[batch], targets[batch], source)
                 if path is not None:
                     adversarial_set.save(part, path, key)
             parts.append(part)
@@ -94,22 +98,26 @@ def _attack_batch(
     settings: Settings,
     clean: torch.Tensor,
     labels: torch.Tensor,
+    targets: torch.Tensor,
     source: torch.Tensor,
 ) -> AdversarialSet:
     """Run the attack on one batch and keep what really fools the model."""
     device = device_of(model)
-    inputs, truth = clean.to(device), labels.to(device)
-    candidates = spec.run(model, inputs, truth, settings).detach().clamp(0, 1)
+    inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
+    candidates = spec.run(model, inputs, aim if spec.targeting else truth, settings).detach().clamp(0, 1)
     if not spec.from_clean:  # nothing to miss: any class is wrong
         predicted = predict(model, candidates).cpu()
         fooled = torch.ones_like(source, dtype=torch.bool)
         distances = torch.full((len(source), 3), float("nan"))
         images = candidates.cpu()
-        return AdversarialSet(spec.name, settings, images, source, source.clone(), predicted, fooled, distances)
+        none = torch.full_like(source, -1)
+        return AdversarialSet(spec.name, settings, images, source, none, targets, predicted, fooled, distances)
     finite = candidates.flatten(1).isfinite().all(1)
     candidates = torch.where(finite[:, None, None, None], candidates, inputs)
     predicted = predict(model, candidates)
     fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
+    if spec.targeting:
+        fooled &= predicted == aim
     images = torch.where(fooled[:, None, None, None], candidates, inputs).cpu()
     distances = adversarial_set.measure(images, clean)
     return AdversarialSet(
@@ -118,6 +126,7 @@ def _attack_batch(
         images,
         source,
         labels,
+        targets,
         torch.where(fooled, predicted, truth).cpu(),
         fooled.cpu(),
         distances,
@@ -127,7 +136,7 @@ def _attack_batch(
 def _empty(spec: AttackSpec, settings: Settings, images: torch.Tensor) -> AdversarialSet:
     """No rows; the result where the model classifies no image correctly."""
     none = torch.zeros(0, dtype=torch.int64)
-    return AdversarialSet(spec.name, settings, images[:0], none, none, none, none.bool(), torch.zeros(0, 3))
+    return AdversarialSet(spec.name, settings, images[:0], none, none, none, none, none.bool(), torch.zeros(0, 3))
 
 
 def _recall(path: Path | None, key: str) -> AdversarialSet | None:

@@ -1,0 +1,78 @@
+"""The L0 attack: one value at a time, the one that speaks most for another class and against the rest."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from effpath.attacks.methods import fgsm
+from effpath.attacks.spec import Settings
+
+
+def jsma(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
+
+    Each of at most ``iterations`` rounds moves one value (pixel × channel) of each image by ``theta``, towards a
+    guiding class: the value, and the direction, whose effect on the guide's logit times its effect on the sum of
+    the other logits is most negative. A value that has come to 0 or 1, or has been moved ``changes`` times, stays.
+    An image is done when it is in any class but its label.
+
+    ``weighted`` weighs the other logits by their probabilities (Combey 2020) instead of summing them: fewer
+    changes, and fewer failures.
+
+    The guide is the class to which the fast gradient sign brings the image; where that fails, a random one.
+    """
+    guides = _choose_guides(model, images, labels)
+    found = images.clone()
+    moved = torch.zeros_like(images, dtype=torch.int64)
+    free = torch.ones_like(images, dtype=torch.bool)
+    rows = torch.arange(len(images), device=images.device)  # those not yet done
+    for _ in range(settings["iterations"]):
+        place, direction, alive = _best_move(
+            model, found[rows], labels[rows], guides[rows], free[rows], weighted=settings["weighted"]
+        )
+        rows, place, direction = rows[alive], place[alive], direction[alive]
+        if not len(rows):
+            break
+        at = rows, *(index for index in torch.unravel_index(place, images.shape[1:]))
+        found[at] = (found[at] + settings["theta"] * direction).clamp(0, 1)
+        moved[at] += 1
+        free[at] = (found[at] > 0) & (found[at] < 1) & (moved[at] < settings["changes"])
+    return found
+
+
+def _best_move(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    guides: torch.Tensor,
+    free: torch.Tensor,
+    *,
+    weighted: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Where in C·H·W to move each image, which way (±1), and whether it still has to and can; each [N]."""
+    pixels = images.clone().requires_grad_()
+    logits = model(pixels)
+    guiding = logits.gather(1, guides[:, None]).sum()
+    (towards,) = torch.autograd.grad(guiding, pixels, retain_graph=True)
+    rest = logits.sum() - guiding
+    if weighted:  # the slope of a log-sum-exp is the mean of the slopes, weighted by probability
+        rest = logits.scatter(1, guides[:, None], -torch.inf).logsumexp(1).sum()
+    (others,) = torch.autograd.grad(rest, pixels)
+    room = torch.where(towards > 0, images < 1, images > 0) & (towards != 0)
+    score = (-towards * others).masked_fill(~(free & room), -torch.inf).flatten(1)
+    best = score.argmax(1)
+    direction = towards.flatten(1).gather(1, best[:, None]).squeeze(1).sign()
+    alive = (logits.argmax(1) == labels) & (score.amax(1) > -torch.inf)
+    return best, direction, alive
+
+
+def _choose_guides(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """A class other than its label for each image, int64 [N]."""
+    brought = fgsm(model, images, labels, {"epsilons": 1000, "max_epsilon": 1.0})
+    with torch.no_grad():
+        logits = model(brought)
+    reached = logits.argmax(1)
+    drawn = torch.randint(max(1, logits.shape[1] - 1), labels.shape).to(labels.device)
+    other = torch.where(drawn < labels, drawn, (drawn + 1) % logits.shape[1])
+    return torch.where(reached != labels, reached, other)

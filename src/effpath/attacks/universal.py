@@ -1,0 +1,45 @@
+"""A universal perturbation that somebody made, read from a file and added to every image."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from effpath.attacks.spec import Settings
+from effpath.errors import InputError, StoreError
+
+
+def universal(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Images [N, C, H, W] plus the perturbation in ``file``, cut to [0, 1].
+
+    Errors: `StoreError` for a file that is no array, `InputError` for one of another shape, type or range.
+    """
+    perturbation = read_perturbation(Path(settings["file"]), tuple(images.shape[1:]))
+    return (images + perturbation.to(images.device)).clamp(0, 1)
+
+
+def read_perturbation(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    """The perturbation float32 [C, H, W] in an .npy, or an .npz of one array, of that shape or [1, C, H, W]."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        arrays = [found] if isinstance(found, np.ndarray) else [found[name] for name in found.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path} is no .npy or .npz file of numbers: {error}") from error
+    if len(arrays) != 1:
+        raise InputError(f"{path}: wanted one array; got {len(arrays)}. Save the perturbation alone")
+    (array,) = arrays
+    if array.dtype.kind != "f" or array.shape not in (shape, (1, *shape)):
+        raise InputError(
+            f"{path}: wanted floats of the images' shape {list(shape)}, or with a 1 before it; got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    if not np.abs(array).max() <= 1:  # NaN fails too
+        raise InputError(
+            f"{path}: wanted values within ±1, as images lie in [0, 1]; got up to {np.abs(array).max():g}. "
+            f"Divide a perturbation of 0 to 255 by 255"
+        )
+    return torch.from_numpy(array.astype(np.float32)).reshape(shape)
