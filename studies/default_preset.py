@@ -152,20 +152,26 @@ def pgd(
 
 
 def adversarial(
-    model: nn.Module, images: Tensor, labels: Tensor, attacks: Mapping[str, Row], seed: int, cache: Path
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Mapping[str, Row],
+    seed: int,
+    cache: Path,
+    batch: int = 16,
 ) -> dict[str, tuple[Tensor, np.ndarray, Row]]:
     """Return by attack the images that fool the model, their sources, and how it went."""
     found = {}
     for name, settings in attacks.items():
         with track(name) as progress:
             if name == "PGD":
-                made = pgd(model, images, labels, **settings)
+                made = pgd(model, images, labels, **settings, batch=batch)
                 with torch.no_grad():
-                    fooled = torch.cat([model(part).argmax(1) for part in made.split(16)]) != labels
+                    fooled = torch.cat([model(part).argmax(1) for part in made.split(batch)]) != labels
                 source, made = fooled.nonzero()[:, 0].numpy(), made[fooled]
             else:
                 result = attack(
-                    model, images, labels, name, settings=settings, seed=seed, batch_size=16, cache=cache,
+                    model, images, labels, name, settings=settings, seed=seed, batch_size=batch, cache=cache,
                     progress=progress,
                 )  # fmt: skip
                 source, made = result.source[result.succeeded].numpy(), result.images[result.succeeded]
@@ -228,40 +234,64 @@ def judge(
         sources: by group, the source image of each row.
         seeds: of the splits; AUCs are means over them.
     """
-    attacks = [name for name in groups if name != "clean"]
-    count = len(sources["clean"])
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    weights = np.concatenate([np.ones((1, count)), drawn])  # the first row is the sample itself
-    auc: dict[tuple[str, str, str], np.ndarray] = {}
-    for combination in COMBINATIONS:
-        own = {name: Group(name, groups[name][combination], sources[name]) for name in groups}
-        for seed in seeds:
-            evaluation = evaluate(
-                own["clean"], [own[a] for a in attacks], kinds=DETECTORS, fractions=FRACTIONS, seed=seed
-            )
-            for detector, suspicion in evaluation.suspicion.items():
-                for name in attacks:
-                    rows = [sources[group][evaluation.test[group]] for group in ("clean", name)]
-                    y = np.repeat([0, 1], list(map(len, rows)))
-                    scores = np.concatenate([suspicion["clean"], suspicion[name]])
-                    one = weighted_auc(y, scores, weights[:, np.concatenate(rows)]) / len(seeds)
-                    auc[combination, detector, name] = auc.get((combination, detector, name), 0) + one
-    detectors = list(dict.fromkeys(detector for _, detector, _ in auc))
-
-    def mean(combination: str, detector: str) -> np.ndarray:
-        return np.mean([auc[combination, detector, name] for name in attacks], axis=0)
-
+    auc = {
+        combination: resampled_aucs(
+            {name: own[combination] for name, own in groups.items()}, sources, DETECTORS, FRACTIONS, seeds
+        )
+        for combination in COMBINATIONS
+    }
+    means = {
+        combination: {detector: np.mean(list(found.values()), axis=0) for detector, found in own.items()}
+        for combination, own in auc.items()
+    }
     return {
         combination: {
             detector: {
-                **{name: interval(auc[combination, detector, name]) for name in attacks},
-                "mean": interval(mean(combination, detector)),
-                "beyond today": interval(mean(combination, detector) - mean(TODAY, detector)),
+                **{name: interval(values) for name, values in found.items()},
+                "mean": interval(means[combination][detector]),
+                "beyond today": interval(means[combination][detector] - means[TODAY][detector]),
             }
-            for detector in detectors
+            for detector, found in own.items()
         }
-        for combination in COMBINATIONS
+        for combination, own in auc.items()
     }
+
+
+def resampled_aucs(
+    groups: Mapping[str, Features],
+    sources: Mapping[str, np.ndarray],
+    kinds: Sequence[str],
+    fractions: Sequence[float],
+    seeds: Sequence[int],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return by detector and attack the AUC of the sample and of `RESAMPLES` resamples of its source images.
+
+    Args:
+        groups: by group (``clean`` first, then attacks), the features.
+        sources: by group, the source image of each row.
+        kinds: detectors; the baselines are added.
+        fractions: of the sources, for training, calibration and test.
+        seeds: of the splits; AUCs are means over them. Equal sources are resampled equally in every call.
+    """
+    attacks = [name for name in groups if name != "clean"]
+    own = {name: Group(name, groups[name], sources[name]) for name in groups}
+    count = len(sources["clean"])
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    weights = np.concatenate([np.ones((1, count)), drawn])  # the first row is the sample itself
+    auc: dict[str, dict[str, np.ndarray]] = {}
+    for seed in seeds:
+        evaluation = evaluate(
+            own["clean"], [own[name] for name in attacks], kinds=kinds, fractions=fractions, seed=seed
+        )
+        for detector, suspicion in evaluation.suspicion.items():
+            found = auc.setdefault(detector, {})
+            for name in attacks:
+                rows = [sources[group][evaluation.test[group]] for group in ("clean", name)]
+                y = np.repeat([0, 1], list(map(len, rows)))
+                scores = np.concatenate([suspicion["clean"], suspicion[name]])
+                one = weighted_auc(y, scores, weights[:, np.concatenate(rows)]) / len(seeds)
+                found[name] = found.get(name, 0) + one
+    return auc
 
 
 def interval(values: np.ndarray) -> list[float]:

@@ -28,7 +28,7 @@ LEVEL = {
             ("score", "unions"),
             ("profile", "check"),
             ("detect",),
-            ("attacks", "data", "train", "lenet", "models"),
+            ("attacks", "cdrp", "data", "train", "lenet", "models"),
             ("demo",),
             ("report",),
             ("cli",),

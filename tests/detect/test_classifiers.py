@@ -64,10 +64,18 @@ def test_the_same_seed_gives_the_same_scores(kind, similarities):
 
 
 def test_the_ensembles_have_the_papers_sizes():
-    sizes = {
-        kind: make_classifier(kind)[-1].n_estimators for kind in CLASSIFIERS if kind not in ("linear", "clean")
-    }
+    sizes = {kind: make_classifier(kind)[-1].n_estimators for kind in ("forest", "adaboost", "boosting")}
     assert sizes == {"forest": 100, "adaboost": 50, "boosting": 100}
+
+
+def test_the_linear_detector_of_gates_takes_features_of_either_direction(similarities):
+    X, y = similarities
+    X = np.nan_to_num(X, nan=0.5)
+    scores = suspicion(make_classifier("gates").fit(X, y), X)
+    flipped = suspicion(make_classifier("gates").fit(1 - X, y), 1 - X)
+    np.testing.assert_allclose(scores, flipped, rtol=0.02, atol=0.02)
+    assert roc_auc_score(y, scores) > 0.95
+    assert roc_auc_score(y, suspicion(make_classifier("linear").fit(1 - X, y), 1 - X)) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_other_outlier_detectors_grow_with_suspicion_too(model):
 
 
 def test_an_unknown_kind_is_answered_with_the_known_ones():
-    with pytest.raises(OptionError, match="linear, forest, adaboost, boosting, clean; got 'tree'"):
+    with pytest.raises(OptionError, match="linear, forest, adaboost, boosting, clean, gates; got 'tree'"):
         make_classifier("tree")
 
 

@@ -10,24 +10,38 @@ import numpy.typing as npt
 from sklearn.base import is_outlier_detector
 from sklearn.ensemble import AdaBoostClassifier, GradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.joint import FloatArray, JointSimilarity
 from effpath.errors import InputError, OptionError
 
-# The paper's four (Sec. 4.2), and the one that needs no attack; each is made from a seed.
+# The paper's four (Sec. 4.2), the one that needs no attack, and the linear one of features whose direction is not
+# known, as the gates of CDRP; each is made from a seed.
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "linear": lambda seed: JointSimilarity(),
     "forest": lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed),
     "adaboost": lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed),
     "boosting": lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed),
     "clean": lambda seed: CleanSimilarity(),
+    "gates": lambda seed: make_pipeline(
+        StandardScaler(),
+        LogisticRegression(
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
+        ),
+    ),
 }
+PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
+"""Those made for path similarities."""
 
 
 def make_classifier(kind: str, *, seed: int = 0) -> Pipeline:
     """A fresh detector: "linear", "forest", "adaboost", "boosting", or "clean" (fit it on clean rows alone).
+
+    "gates" is what "linear" is, for features that are no similarities: a logistic regression under an elastic net
+    (l1 ratio 0.5) whose weights may have any sign.
 
     Features X [n, 2L], labels 1 = adversarial. A NaN similarity (nothing of that layer is in the path) takes
     the median of the training rows, and 0 where the training rows have none: it speaks neither for nor

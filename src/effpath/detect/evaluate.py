@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from effpath.detect.classifiers import CLASSIFIERS, make_classifier, suspicion
+from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import split_sources
@@ -75,7 +75,7 @@ def evaluate(
     clean: Group,
     attacks: Sequence[Group],
     *,
-    kinds: Sequence[str] = tuple(CLASSIFIERS),
+    kinds: Sequence[str] = PATH_CLASSIFIERS,
     unseen: Sequence[str] = (),
     fractions: Sequence[float] = (0.1, 0.2, 0.7),
     fpr: float = 0.05,

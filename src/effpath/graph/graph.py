@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -182,38 +182,54 @@ class Graph:
             raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")
         return images.to(self.device, self.dtype)
 
-    @torch.no_grad()
-    def run(self, images: Tensor, keep: Iterable[str] = ()) -> dict[str, Tensor]:
+    def run(
+        self,
+        images: Tensor,
+        keep: Iterable[str] = (),
+        *,
+        given: Mapping[str, Any] | None = None,
+        change: Callable[[str, Any], Any] | None = None,
+    ) -> dict[str, Tensor]:
         """Run the forward pass and return the values of the names in ``keep`` (default: the logits).
 
         Values that nothing needs any more are freed on the way.
+
+        Args:
+            images: [N, C, H, W], as `check_images` returns them.
+            keep: names of nodes, or of the input.
+            given: values of nodes known from an earlier run; what only they are computed from is not computed.
+            change: called with the name and the value of every node, computed or given; the network goes on with
+                what it returns. Gradients flow through the nodes only with it.
         """
-        wanted = set(keep) or {self.logits}
-        needed = self.upstream(wanted)
+        with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()):
+            return self._run(images, set(keep) or {self.logits}, given or {}, change or (lambda _, value: value))
+
+    def _run(
+        self, images: Tensor, wanted: set[str], given: Mapping[str, Any], change: Callable[[str, Any], Any]
+    ) -> dict[str, Tensor]:
+        needed = self.upstream(wanted, given)
+        nodes = [node for node in self.nodes if node.name in needed and node.name not in given]
         readers: dict[str, int] = {}
-        for node in self.nodes:
-            if node.name in needed:
-                for name in node.refs:
-                    readers[name] = readers.get(name, 0) + 1
-        values: dict[str, Any] = {self.input: images}
+        for node in nodes:
+            for name in node.refs:
+                readers[name] = readers.get(name, 0) + 1
+        values: dict[str, Any] = {self.input: images, **{n: change(n, v) for n, v in given.items() if n in needed}}
 
         def lookup(name: str) -> Any:
             return self.constants[name] if name in self.constants else values[name]
 
-        for node in self.nodes:
-            if node.name not in needed:
-                continue
-            values[node.name] = node.call(lookup)
+        for node in nodes:
+            values[node.name] = change(node.name, node.call(lookup))
             for name in node.refs:
                 readers[name] -= 1
                 if not readers[name] and name in values and name not in wanted:
                     del values[name]
         return {name: values[name] for name in wanted}
 
-    def upstream(self, names: Iterable[str]) -> set[str]:
-        """Return the names and every node that they are computed from."""
+    def upstream(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
+        """Return the names and every node that they are computed from, as far back as the given ones."""
         found = set(names)
         for node in reversed(self.nodes):
-            if node.name in found:
+            if node.name in found and node.name not in given:
                 found.update(node.refs)
         return found
