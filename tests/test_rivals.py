@@ -20,14 +20,24 @@ import rivals_study
 from effpath.data import Dataset
 from effpath.errors import InputError, MissingExtra
 from rivals import transformations
-from rivals.activations import activation_with_gradient, channel_means, hidden_outputs, layer_values, outputs
+from rivals.activations import (
+    SPREAD,
+    Output,
+    activation_with_gradient,
+    channel_means,
+    hidden_outputs,
+    layer_values,
+    outputs,
+    rows,
+    spread_outputs,
+)
 from rivals.density import ClassDensity, choose_bandwidth
 from rivals.lid import LocalDimension, dimension
 from rivals.magnet import MagNet
 from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
-from rivals.squeezing import FeatureSqueezing, median, reduce_bits
+from rivals.squeezing import BORNE, FeatureSqueezing, median, reduce_bits
 from rivals.table import RIVALS, Rival, fit_rivals
 from rivals.transformations import Disagreement, jpeg, resize_and_pad
 from sources import read_result, write_result
@@ -110,16 +120,53 @@ def test_the_gradient_of_an_activation_is_that_of_the_network() -> None:
     torch.testing.assert_close(torch.autograd.grad(logits[:, 2].sum(), images)[0], wanted)
 
 
+def test_of_a_deep_network_layers_are_spread_from_the_first_to_the_last() -> None:
+    torch.manual_seed(0)
+    deep = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), *[nn.Linear(5, 5) for _ in range(29)]).eval()
+    found = [output.layer for output in spread_outputs(effpath.capture(deep, fresh(1)))]
+    assert len(found) == SPREAD
+    assert (found[0], found[-1]) == ("1", "30")
+    steps = np.diff([int(name) for name in found])
+    assert steps.max() - steps.min() <= 1
+
+
+def test_large_layers_are_averaged_over_their_places() -> None:
+    output = Output("conv", "conv", 1)
+    large, small = torch.rand(2, 9, 32, 32), torch.rand(2, 8, 32, 32)
+    torch.testing.assert_close(rows(large, output), large.mean((2, 3)))
+    torch.testing.assert_close(rows(small, output), small.flatten(1))
+    tokens = torch.rand(2, 7, 5)
+    torch.testing.assert_close(channel_means(tokens, Output("fc", "fc", -1)).float(), tokens.mean(1))
+
+
 # ---------------------------------------------------------------- one by one
 
 
+def squeezers(*chosen) -> FeatureSqueezing:
+    return FeatureSqueezing(digits_net.graph(), chosen)
+
+
 def test_squeezing_what_is_squeezed_already_changes_nothing() -> None:
-    whole = FeatureSqueezing.fit(digits_net.graph(), *train(1))
-    one_bit = FeatureSqueezing(digits_net.graph(), whole.squeezers[:1])
-    black_and_white = fresh().round()
+    one_bit, smooth = squeezers(partial(reduce_bits, bits=1)), squeezers(partial(median, side=2))
+    black_and_white, even = fresh().round(), torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
     np.testing.assert_array_equal(one_bit.measure(black_and_white), 0)
-    np.testing.assert_array_equal(whole.measure(torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])), 0)
-    assert min(one_bit.measure(fresh()).max(), whole.measure(black_and_white).max()) > 0.1
+    np.testing.assert_array_equal(smooth.measure(even), 0)
+    assert min(one_bit.measure(fresh()).max(), smooth.measure(black_and_white).max()) > 0.1
+
+
+def test_squeezers_are_those_that_clean_images_bear() -> None:
+    images, labels = train()
+    chosen = FeatureSqueezing.fit(digits_net.graph(), images, labels).squeezers
+
+    def kept(squeeze) -> float:
+        with torch.no_grad():
+            pair = (digits_net.model()(own).argmax(1) for own in (images, squeeze(images)))
+            return float(torch.eq(*pair).float().mean())
+
+    bits = chosen[0].keywords["bits"]
+    assert kept(partial(reduce_bits, bits=bits)) >= BORNE
+    assert all(kept(partial(reduce_bits, bits=fewer)) < BORNE for fewer in range(1, bits))
+    assert (len(chosen) == 2) == (kept(partial(median, side=2)) >= BORNE)
 
 
 def test_the_suspicion_of_squeezing_is_the_largest_l1_distance_of_the_softmax() -> None:
@@ -130,8 +177,8 @@ def test_the_suspicion_of_squeezing_is_the_largest_l1_distance_of_the_softmax() 
             for own in (images, (images > 0.5).float(), median(images, 2))
         )
     wanted = np.maximum(np.abs(before - bits).sum(1), np.abs(before - middle).sum(1))
-    found = FeatureSqueezing.fit(digits_net.graph(), *train(1)).measure(images)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    both = squeezers(partial(reduce_bits, bits=1), partial(median, side=2))
+    np.testing.assert_allclose(both.measure(images), wanted, atol=1e-5)
 
 
 def test_bits_and_medians_are_those_of_an_image_by_hand() -> None:
@@ -389,6 +436,24 @@ def test_no_tested_image_is_among_those_that_anything_was_fitted_on(studied) -> 
     clean_learnt = keys(learnt) & keys(images.numpy())
     assert len(clean_learnt) == table["sizes"]["train"]
     assert len(learnt) <= 2 * table["sizes"]["train"]  # Random, all unseen, is in no part of it
+
+
+def test_two_attacks_of_one_kind_are_told_apart_by_their_settings(tmp_path) -> None:
+    names = ("FGSM:epsilons=10", "FGSM:epsilons=10,max_epsilon=0.1")
+    images, labels = digits_net.data().test_images[:30], digits_net.data().test_labels[:30]
+    made, about = rivals_study.attacked(
+        digits_net.model(),
+        images,
+        labels,
+        {name: rivals_study.settings_of(name) for name in names},
+        0,
+        32,
+        tmp_path,
+    )
+    assert about[names[1]]["settings"] == {"epsilons": 10, "max_epsilon": 0.1}
+    pixels, source = made[names[1]]
+    assert len(pixels) == about[names[1]]["succeeded"] < about[names[0]]["succeeded"]
+    assert float((pixels - images[source]).abs().max()) <= 0.1 + 1e-6
 
 
 def test_the_study_is_written_and_drawn(studied, tmp_path, monkeypatch) -> None:

@@ -21,7 +21,8 @@ NONLINEARITIES = {
     "celu", "clamp", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu",
     "relu6", "selu", "sigmoid", "silu", "softplus", "tanh", "threshold",
 }  # fmt: skip
-WHOLE = 1 << 14  # a layer with more values an image is averaged over its places where distances are taken
+WHOLE = 1 << 13  # a layer with more values an image is averaged over its places where distances are taken
+SPREAD = 12  # layers at most where each of them costs memory or further passes
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ def outputs(graph: Graph) -> list[Output]:
         channels = 1 if "conv" in graph.by_name[layer.name].op else -1
         found.append(Output(layer.name, readers[0].name if alone else layer.name, channels))
     return found
+
+
+def spread_outputs(graph: Graph) -> list[Output]:
+    """Return `outputs`, of deep networks `SPREAD` of them, evenly spread, the first and the last included."""
+    found = outputs(graph)
+    chosen = np.linspace(0, len(found) - 1, min(SPREAD, len(found))).round().astype(int)
+    return [found[at] for at in chosen]
 
 
 def hidden_outputs(graph: Graph) -> list[Output]:
@@ -80,29 +88,31 @@ def probabilities(graph: Graph, images: Tensor, temperature: float = 1.0) -> Flo
 
 
 def channel_means(activation: Tensor, output: Output) -> Tensor:
-    """Return the mean over places of each channel, [N, channels]."""
-    moved = activation.movedim(output.channels, 1)
+    """Return the mean over places of each channel, float64 [N, channels]."""
+    moved = activation.movedim(output.channels, 1).double()
     return moved.flatten(2).mean(2) if moved.dim() > 2 else moved
 
 
 def rows(activation: Tensor, output: Output) -> Tensor:
-    """Return a vector an image: all values [N, values], or `channel_means` of more than `WHOLE` values."""
+    """Return float32 vectors: all values [N, values], or `channel_means` of more than `WHOLE` values."""
     flat = activation.flatten(1)
-    return flat if flat.shape[1] <= WHOLE else channel_means(activation, output)
+    return (flat if flat.shape[1] <= WHOLE else channel_means(activation, output)).float()
+
+
+def layer_batches(
+    graph: Graph, images: Tensor, chosen: Sequence[Output], shape: Callable[[Tensor, Output], Tensor]
+) -> Iterator[list[NDArray[Any]]]:
+    """Yield, batch by batch, for each chosen output what ``shape`` makes of its activation, [n, …] each."""
+    for batch in batches(graph, images):
+        found = graph.run(batch, [output.node for output in chosen])
+        yield [shape(found[output.node], output).cpu().numpy() for output in chosen]
 
 
 def layer_values(
-    graph: Graph,
-    images: Tensor,
-    chosen: Sequence[Output],
-    shape: Callable[[Tensor, Output], Tensor],
-) -> list[Floats]:
-    """Return for each chosen output what ``shape`` makes of its activation, [N, values] each."""
-    parts: list[list[Floats]] = [[] for _ in chosen]
-    for batch in batches(graph, images):
-        found = graph.run(batch, [output.node for output in chosen])
-        for part, output in zip(parts, chosen, strict=True):
-            part.append(as_array(shape(found[output.node], output)))
+    graph: Graph, images: Tensor, chosen: Sequence[Output], shape: Callable[[Tensor, Output], Tensor]
+) -> list[NDArray[Any]]:
+    """Return `layer_batches` of all images together, [N, …] for each chosen output."""
+    parts = zip(*layer_batches(graph, images, chosen, shape), strict=True)
     return [np.concatenate(part) for part in parts]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effpath.errors import InputError
 from effpath.graph import Graph
-from rivals.activations import Floats, Output, layer_values, outputs, rows
+from rivals.activations import Floats, Output, layer_batches, layer_values, rows, spread_outputs
 
 SMALLEST = 1e-3  # of the mean of −log(rᵢ / r_k): equal distances would make the dimension infinite
 
@@ -28,7 +28,7 @@ def dimension(distances: Floats) -> Floats:
 class LocalDimension:
     """Columns [N, layers]: the dimension of each layer's values among the k nearest of a clean minibatch.
 
-    All weighted layers after their nonlinearity, all values (`rivals.activations.rows`). k = 20 of 100, the
+    The weighted layers of `spread_outputs`, all their values where memory allows (`rows`). k = 20 of 100, the
     paper's for MNIST. The paper draws a minibatch of clean images for each batch that it measures; here it is
     one of training images, drawn once, so that an image's score depends on no other one. Noisy images among
     the negatives of the classifier are left out.
@@ -45,12 +45,14 @@ class LocalDimension:
         if len(images) < k:
             raise InputError(f"wanted at least k = {k} training images, got {len(images)}")
         drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:minibatch])
-        layers = outputs(graph)
+        layers = spread_outputs(graph)
         values = layer_values(graph, images[drawn], layers, rows)
         nearest = tuple(NearestNeighbors(n_neighbors=k, algorithm="brute").fit(own) for own in values)
         return cls(graph, tuple(layers), nearest)
 
     def measure(self, images: Tensor) -> Floats:
-        values = layer_values(self.graph, images, self.layers, rows)
-        pairs = zip(self.nearest, values, strict=True)
-        return np.stack([dimension(nearest.kneighbors(own)[0]) for nearest, own in pairs], axis=1)
+        found = []
+        for values in layer_batches(self.graph, images, self.layers, rows):
+            pairs = zip(self.nearest, values, strict=True)
+            found.append(np.stack([dimension(nearest.kneighbors(own)[0]) for nearest, own in pairs], axis=1))
+        return np.concatenate(found)

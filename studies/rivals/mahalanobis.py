@@ -18,8 +18,8 @@ from rivals.activations import (
     as_array,
     channel_means,
     layer_values,
-    outputs,
     over_batches,
+    spread_outputs,
 )
 
 
@@ -49,7 +49,7 @@ def fit_gaussians(values: Floats, labels: Sequence[int] | np.ndarray) -> Gaussia
 class Mahalanobis:
     """Columns [N, layers]: squared distance of each layer's channel means to its nearest class.
 
-    Layers are all weighted ones, after their nonlinearity. As in the paper the image is first moved by ε in
+    The layers are those of `spread_outputs`. As in the paper the image is first moved by ε in
     the direction that lowers the distance, layer by layer. The paper chooses ε for each network and attack; here
     it is one value from the middle of its grid, so that unseen attacks stay unseen. pytorch-ood has the distance
     in one layer (``Mahalanobis``).
@@ -64,7 +64,7 @@ class Mahalanobis:
     def fit(
         cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, epsilon: float = 0.002
     ) -> Mahalanobis:
-        layers = outputs(graph)
+        layers = spread_outputs(graph)
         values = layer_values(graph, images, layers, channel_means)
         return cls(graph, tuple(layers), tuple(fit_gaussians(own, labels.numpy()) for own in values), epsilon)
 

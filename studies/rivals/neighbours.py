@@ -11,19 +11,19 @@ from torch import Tensor
 
 from effpath.errors import InputError
 from effpath.graph import Graph
-from rivals.activations import Floats, Output, layer_values, logits, outputs, rows
+from rivals.activations import Floats, Output, layer_batches, layer_values, logits, rows, spread_outputs
 
 
 @dataclass(frozen=True, eq=False)
 class DeepNeighbours:
     """Columns [N, 2], growing with suspicion: minus the credibility, minus the p-value of the network's class.
 
-    The nonconformity of an image with a class is the number of its k nearest training images, over all weighted
-    layers, that have another label; the p-value of a class is the share of held-out training images whose
-    nonconformity with their own label is at least as large. Credibility is the largest p-value of any class, as
-    in the paper; the second column is stricter where network and neighbours disagree. Distances are cosines, as
-    in the paper, and exact, where the paper hashes; k is its 75, or a tenth of the training images where that is
-    fewer.
+    The nonconformity of an image with a class is the number of its k nearest training images, over the weighted
+    layers of `spread_outputs`, that have another label; the p-value of a class is the share of held-out training
+    images whose nonconformity with their own label is at least as large. Credibility is the largest p-value of
+    any class, as in the paper; the second column is stricter where network and neighbours disagree. Distances are
+    cosines, as in the paper, and exact, where the paper hashes; k is its 75, or a tenth of the images searched
+    where that is fewer. At most 10 000 training images, drawn by the seed, are searched.
 
     Attributes:
         labels: int64 [reference], of the training images searched.
@@ -38,15 +38,15 @@ class DeepNeighbours:
 
     @classmethod
     def fit(
-        cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, k: int = 75, calibration: float = 0.1
+        cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, k: int = 75, most: int = 10_000
     ) -> DeepNeighbours:
-        count = round(calibration * len(images))
-        k = min(k, (len(images) - count) // 10)
+        count = min(most, len(images)) // 10  # of held-out ones
+        order = np.random.default_rng(seed).permutation(len(images))
+        held_out, reference = np.sort(order[:count]), np.sort(order[count : count + most])
+        k = min(k, len(reference) // 10)
         if count < 1 or k < 1:
             raise InputError(f"wanted at least 12 training images, got {len(images)}")
-        order = np.random.default_rng(seed).permutation(len(images))
-        held_out, reference = np.sort(order[:count]), np.sort(order[count:])
-        layers = outputs(graph)
+        layers = spread_outputs(graph)
         values = layer_values(graph, images[reference], layers, rows)
         nearest = tuple(NearestNeighbors(n_neighbors=k, metric="cosine").fit(own) for own in values)
         whole = cls(graph, tuple(layers), nearest, labels.numpy()[reference], np.empty(0, np.int64))
@@ -56,12 +56,15 @@ class DeepNeighbours:
 
     def nonconformity(self, images: Tensor) -> NDArray[np.int64]:
         """Return how many neighbours over all layers have another label, int64 [N, classes]."""
-        total = np.zeros((len(images), self.graph.classes), dtype=np.int64)
-        values = layer_values(self.graph, images, self.layers, rows)
-        for nearest, own in zip(self.nearest, values, strict=True):
-            found = self.labels[nearest.kneighbors(own, return_distance=False)]  # [N, k]
-            total += (found[:, :, None] != np.arange(self.graph.classes)).sum(1)
-        return total
+        found = []
+        for values in layer_batches(self.graph, images, self.layers, rows):
+            nearby = [
+                self.labels[nearest.kneighbors(own, return_distance=False)]
+                for nearest, own in zip(self.nearest, values, strict=True)
+            ]  # [n, k] each
+            labels = np.concatenate(nearby, axis=1)
+            found.append((labels[:, :, None] != np.arange(self.graph.classes)).sum(1))
+        return np.concatenate(found)
 
     def measure(self, images: Tensor) -> Floats:
         apart = self.nonconformity(images)

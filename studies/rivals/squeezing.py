@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from scipy.ndimage import median_filter
 from torch import Tensor
 
 from effpath.graph import Graph
-from rivals.activations import Floats, probabilities
+from rivals.activations import Floats, logits, probabilities
+
+BORNE = 0.9  # share of clean images whose class a squeezer must leave as it is
 
 
 def reduce_bits(images: Tensor, bits: int) -> Tensor:
@@ -30,9 +33,11 @@ def median(images: Tensor, side: int) -> Tensor:
 class FeatureSqueezing:
     """Suspicion [N]: the largest L1 distance of the softmax from that of the squeezed image, over the squeezers.
 
-    The squeezers are the paper's: 1 bit a pixel for grey images and 5 for colours, and a 2×2 median. Its third
-    for colours, non-local means (OpenCV or scikit-image have it), is left out. ART has the squeezers as
-    ``SpatialSmoothing`` and ``FeatureSqueezing``, without the detector.
+    The squeezers are the paper's: fewer bits a pixel, and a 2×2 median. The paper chooses for each data set what
+    clean images bear (1 bit for MNIST, 5 for colours; the median for both). Here that is a rule: the fewest bits
+    with which `BORNE` of the training images, at most 1000 of them, keep their class, and the median if they
+    keep it. Its third squeezer for colours, non-local means (OpenCV or scikit-image have it), is left out. ART
+    has the squeezers (``FeatureSqueezing``, ``SpatialSmoothing``), without the detector.
     """
 
     graph: Graph
@@ -40,9 +45,17 @@ class FeatureSqueezing:
 
     @classmethod
     def fit(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> FeatureSqueezing:
-        """Choose the squeezers; nothing is learnt."""
-        bits = 1 if graph.input_shape[0] == 1 else 5
-        return cls(graph, (lambda x: reduce_bits(x, bits), lambda x: median(x, 2)))
+        """Choose the squeezers; labels are not needed."""
+        drawn = images[np.random.default_rng(seed).permutation(len(images))[:1000]]
+        predicted = logits(graph, drawn).argmax(1)
+
+        def borne(squeeze: Callable[[Tensor], Tensor]) -> bool:
+            return float((logits(graph, squeeze(drawn)).argmax(1) == predicted).mean()) >= BORNE
+
+        by_bits = [partial(reduce_bits, bits=bits) for bits in range(1, 9)]
+        fewest = next((squeeze for squeeze in by_bits if borne(squeeze)), by_bits[-1])
+        smooth = partial(median, side=2)
+        return cls(graph, (fewest, smooth) if borne(smooth) else (fewest,))
 
     def measure(self, images: Tensor) -> Floats:
         before = probabilities(self.graph, images)
