@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist, mahalanobis
 from scipy.special import logsumexp, softmax
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import KernelDensity
 from torch import nn
 
@@ -200,6 +201,18 @@ def test_the_distance_is_scipy_s_and_zero_at_a_class_mean() -> None:
     wanted = [min(mahalanobis(row, mean, inverse) ** 2 for mean in means) for row in values]
     np.testing.assert_allclose(gaussians.distance(torch.from_numpy(values)).numpy(), wanted, rtol=1e-9)
     np.testing.assert_allclose(gaussians.distance(torch.from_numpy(means)).numpy(), 0, atol=1e-20)
+
+
+def test_of_fewer_images_than_channels_the_distance_is_scikit_learn_s() -> None:
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=(12, 30)), np.repeat([3, 5], 6)
+    means = np.array([values[labels == k].mean(0) for k in (3, 5)])
+    covariance = EmpiricalCovariance(assume_centered=True).fit(values - means[(labels == 5).astype(int)])
+    new = rng.normal(size=(4, 30))
+    wanted = np.min([covariance.mahalanobis(new - mean) for mean in means], axis=0)
+    np.testing.assert_allclose(
+        fit_gaussians(values, labels).distance(torch.from_numpy(new)).numpy(), wanted, rtol=1e-6
+    )
 
 
 def test_a_channel_that_never_varies_has_no_part_in_the_distance() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.covariance import EmpiricalCovariance
 from torch import Tensor
 
 from effpath.graph import Graph
@@ -25,24 +23,32 @@ from rivals.activations import (
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """A normal distribution a class with one covariance, of one layer: means [classes, d], precision [d, d]."""
+    """A normal distribution a class with one covariance Σ, of one layer.
 
+    Attributes:
+        whitening: [d, r] with whitening · whiteningᵀ = Σ⁺, the pseudo-inverse.
+        means: [classes, r], of the classes, whitened.
+    """
+
+    whitening: Tensor
     means: Tensor
-    precision: Tensor
 
     def distance(self, values: Tensor) -> Tensor:
-        """Return min over classes of (v − μ)ᵀ Σ⁻¹ (v − μ), [N], of values [N, d]."""
-        apart = values.double().cpu()[:, None] - self.means  # [N, classes, d]
-        distances: Tensor = ((apart @ self.precision) * apart).sum(2).amin(1)
+        """Return min over classes of (v − μ)ᵀ Σ⁺ (v − μ), [N], of values [N, d]."""
+        apart = (values.double().cpu() @ self.whitening)[:, None] - self.means  # [N, classes, r]
+        distances: Tensor = apart.square().sum(2).amin(1)
         return distances
 
 
-def fit_gaussians(values: Floats, labels: Sequence[int] | np.ndarray) -> Gaussians:
-    """Fit means and the tied covariance; a channel that never varies has no part in the distance."""
+def fit_gaussians(values: Floats, labels: np.ndarray) -> Gaussians:
+    """Fit means and the tied covariance; directions that never vary have no part in the distance."""
     present, at = np.unique(labels, return_inverse=True)
     means = np.stack([values[at == k].mean(0) for k in range(len(present))])
-    precision = EmpiricalCovariance(assume_centered=True).fit(values - means[at]).get_precision()
-    return Gaussians(torch.from_numpy(means), torch.from_numpy(precision))
+    _, spread, directions = np.linalg.svd(values - means[at], full_matrices=False)
+    variance = spread**2 / len(values)
+    varies = variance > variance.max() * values.shape[1] * np.finfo(np.float64).eps
+    whitening = directions[varies].T / np.sqrt(variance[varies])
+    return Gaussians(torch.from_numpy(whitening), torch.from_numpy(means @ whitening))
 
 
 @dataclass(frozen=True, eq=False)
