@@ -1,13 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn.ensemble import IsolationForest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from effpath.detect.classifiers import suspicion
-from effpath.detect.evaluate import BASELINES, Group, evaluate
+from effpath.detect.evaluate import BASELINES, Entrant, Group, evaluate
 from effpath.detect.features import Features
+from effpath.detect.metrics import threshold_at_fpr
 from effpath.detect.splits import split_sources
-from effpath.errors import InputError
+from effpath.errors import InputError, OptionError
 
 
 def group(name, source, shift, seed):
@@ -85,3 +90,62 @@ def test_too_few_images_are_an_error():
     ]
     with pytest.raises(InputError, match="no image of L is in the test part; attack more images"):
         evaluate(clean, [*attacks, lonely], kinds=("linear",), seed=seeds[0])
+
+
+class Classifier(LogisticRegression):
+    def fit(self, X, y):
+        self.rows_, self.labels_ = X, y
+        return super().fit(X, y)
+
+
+class Outliers(IsolationForest):
+    def fit(self, X, y=None):
+        self.rows_ = X
+        return super().fit(X)
+
+
+def numbered(group, start):
+    """The group with an array that numbers its rows."""
+    return replace(group, arrays={"number": start + np.arange(len(group.source), dtype=float)[:, None]})
+
+
+def test_another_detector_learns_from_the_training_rows_of_what_it_may_see():
+    clean, attacks = groups()
+    clean, *attacks = (numbered(g, 1000 * i) for i, g in enumerate([clean, *attacks]))
+    entrants = {
+        "all": Entrant(lambda g: g.arrays["number"], lambda seed: Classifier()),
+        "one": Entrant(
+            lambda g: g.arrays["number"], lambda seed: Outliers(n_estimators=5, random_state=seed), "clean"
+        ),
+    }
+    judged = evaluate(clean, attacks, kinds=(), others=entrants, unseen=("R",), seed=2)
+    learnt, outliers = judged.classifiers["all"], judged.classifiers["one"]
+    sources = np.concatenate([g.source for g in (clean, *attacks)])
+    parts = split_sources(sources, fractions=(0.1, 0.2, 0.7), seed=2)
+    numbers = np.concatenate([g.arrays["number"][:, 0] for g in (clean, *attacks)])[parts["train"]]
+    np.testing.assert_array_equal(learnt.rows_[:, 0], numbers[numbers < 3000])  # R, the third attack, is unseen
+    np.testing.assert_array_equal(learnt.labels_, learnt.rows_[:, 0] >= 1000)
+    np.testing.assert_array_equal(outliers.rows_[:, 0], numbers[numbers < 1000])
+    tested = attacks[0].arrays["number"][judged.test["A"]]
+    np.testing.assert_array_equal(judged.suspicion["all"]["A"], learnt.decision_function(tested))
+    np.testing.assert_array_equal(judged.suspicion["one"]["A"], -outliers.score_samples(tested))
+
+
+def test_a_detector_that_learns_nothing_gives_its_suspicion_itself():
+    clean, attacks = groups()
+    clean, *attacks = (replace(g, arrays={"score": 1 - g.features.values[:, 0]}) for g in (clean, *attacks))
+    judged = evaluate(clean, attacks, kinds=(), others={"mine": Entrant(lambda g: g.arrays["score"])})
+    rows = judged.test["B"]
+    np.testing.assert_array_equal(judged.suspicion["mine"]["B"], attacks[1].arrays["score"][rows])
+    held_out = split_sources(clean.source, fractions=(0.1, 0.2, 0.7), seed=0)["calibrate"]
+    assert judged.threshold["mine"] == threshold_at_fpr(clean.arrays["score"][held_out], 0.05)
+    assert list(judged.scores) == [*BASELINES, "mine"]
+    assert "mine" not in judged.classifiers
+
+
+def test_a_name_that_is_taken_or_an_array_of_another_length_is_an_error():
+    clean, attacks = groups()
+    with pytest.raises(OptionError, match="a detector is called energy already"):
+        evaluate(clean, attacks, others={"energy": Entrant(lambda g: g.features.logits[:, 0])})
+    with pytest.raises(InputError, match="wanted a row of LID for each of the 200 images of clean, got 199"):
+        replace(clean, arrays={"LID": np.zeros((199, 2))})

@@ -1,4 +1,4 @@
-"""Convolutions over parts of an image that are laid out as images of their own, as heads of some attentions are."""
+"""Convolutions over parts of an image that are laid out as images of their own, as heads of attentions are."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier, suspic
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import split_sources
-from effpath.errors import InputError
+from effpath.errors import InputError, OptionError
 
 Scores = NDArray[np.float64]
 
@@ -33,11 +34,41 @@ class Group:
         name: ``clean`` or the attack's.
         features: of the images.
         source: int64 [N], the clean image behind each row; -1 where there is none.
+        arrays: what other detectors measured of the images, by name; N rows each.
     """
 
     name: str
     features: Features
     source: NDArray[np.int64]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an array that has not a row for each image."""
+        lengths = {"features": len(self.features), **{name: len(array) for name, array in self.arrays.items()}}
+        for name, length in lengths.items():
+            if length != len(self.source):
+                wanted = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
+                raise InputError(f"wanted {wanted}, got {length}")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A detector to be judged: what it looks at, and what learns from that.
+
+    Attributes:
+        read: gives of a group what the detector looks at, [N, …]; where nothing learns, the suspicion itself, [N].
+        make: from a seed, a fresh scikit-learn classifier or outlier detector, of which `suspicion` is taken.
+        learns_from: the rows that it is fitted on, of the training part: ``clean`` ones, or ``all``, those of
+            the seen attacks too.
+
+    Example::
+
+        Entrant(lambda group: group.arrays["LID"], lambda seed: LogisticRegression(random_state=seed))
+    """
+
+    read: Callable[[Group], NDArray[Any]]
+    make: Callable[[int], Any] | None = None
+    learns_from: Literal["clean", "all"] = "all"
 
 
 @dataclass(frozen=True)
@@ -76,6 +107,7 @@ def evaluate(
     attacks: Sequence[Group],
     *,
     kinds: Sequence[str] = PATH_CLASSIFIERS,
+    others: Mapping[str, Entrant] | None = None,
     unseen: Sequence[str] = (),
     fractions: Sequence[float] = (0.1, 0.2, 0.7),
     fpr: float = 0.05,
@@ -87,12 +119,18 @@ def evaluate(
         clean: correctly classified clean images; the negatives.
         attacks: successful adversarial images, each with its source among the clean ones.
         kinds: detectors of `make_classifier`; the baselines are always added.
+        others: further detectors by name, judged on the same rows.
         unseen: attacks that the detectors are not trained on.
         fractions: shares of the sources for training, calibration and test.
         fpr: false positive rate at which the threshold is fixed.
         seed: of the split, the classifiers and the bootstrap.
+
+    Raises:
+        InputError: too few images for a part.
+        OptionError: a name in ``others`` that is taken.
     """
     groups = [clean, *attacks]
+    entrants = _entrants(kinds, others or {})
     offsets = np.cumsum([0, *(len(group.source) for group in groups)])
     parts = split_sources(np.concatenate([g.source for g in groups]), fractions=fractions, seed=seed)
 
@@ -108,22 +146,21 @@ def evaluate(
     if empty:
         raise InputError(f"no image of {', '.join(empty)} is in the test part; attack more images")
     seen = [group for group in attacks if group.name not in unseen]
-    detectors: dict[str, Callable[[Features], Scores]] = dict(BASELINES)
     classifiers = {}
-    for kind in kinds:
-        classifier = make_classifier(kind, seed=seed)
-        used = [clean] if kind == "clean" else [clean, *seen]
-        values = np.concatenate([group.features.values[train[group.name]] for group in used])
-        labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
-        classifiers[kind] = classifier.fit(values, labels)
-        detectors[kind] = lambda f, fitted=classifier: suspicion(fitted, f.values)  # type: ignore[misc]
-
     scores: dict[str, dict[str, Score]] = {}
     suspicions: dict[str, dict[str, Scores]] = {}
     thresholds, rates = {}, {}
-    for name, score in detectors.items():
-        thresholds[name] = threshold_at_fpr(score(clean.features[calibrate["clean"]]), fpr)
-        own = {group.name: score(group.features[test[group.name]]) for group in groups}
+    for name, entrant in entrants.items():
+        looks = {group.name: entrant.read(group) for group in groups}
+        score: Callable[[NDArray[Any]], Scores] = np.asarray
+        if entrant.make is not None:
+            used = [clean] if entrant.learns_from == "clean" else [clean, *seen]
+            values = np.concatenate([looks[group.name][train[group.name]] for group in used])
+            labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
+            classifiers[name] = entrant.make(seed).fit(values, labels)
+            score = partial(suspicion, classifiers[name])
+        thresholds[name] = threshold_at_fpr(score(looks["clean"][calibrate["clean"]]), fpr)
+        own = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
         rates[name] = float((own["clean"] > thresholds[name]).mean())
         scores[name] = {
             group.name: Score(
@@ -140,3 +177,25 @@ def evaluate(
         suspicions[name] = own
     sizes = {"train": len(train["clean"]), "calibrate": len(calibrate["clean"]), "test": len(test["clean"])}
     return Evaluation(scores, test, suspicions, thresholds, rates, classifiers, sizes)
+
+
+def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, Entrant]:
+    """Baselines, detectors on path similarities and the others, by name."""
+    baselines = {name: _baseline(score) for name, score in BASELINES.items()}
+    ours = {kind: _ours(kind) for kind in kinds}
+    taken = [name for name in others if name in baselines or name in ours]
+    if taken:
+        raise OptionError(f"a detector is called {', '.join(taken)} already; give the other one another name")
+    return {**baselines, **ours, **others}
+
+
+def _baseline(score: Callable[[Features], Scores]) -> Entrant:
+    return Entrant(lambda group: score(group.features))
+
+
+def _ours(kind: str) -> Entrant:
+    return Entrant(
+        lambda group: group.features.values,
+        lambda seed: make_classifier(kind, seed=seed),
+        "clean" if kind == "clean" else "all",
+    )
