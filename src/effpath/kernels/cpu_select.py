@@ -38,18 +38,20 @@ def gather(x, w, offsets, vectors, flip, masks, values, index):
 
     The input of candidate k lies ``offsets[k]`` floats behind x (int32; address 0: k itself).
     """
-    count, found = 0, 0.0
-    for word in range((vectors + 3) >> 2):
-        bits = word_at(masks, word)
-        while bits != 0:
-            k = (word << 6) + trailing_zeros(bits)
-            bits &= bits - 1
-            c = float_at(x, int_at(offsets, k) if offsets != 0 else k) * float_at(w, k)
-            c = -c if flip else c
-            put_float(values, count, c)
-            put_int(index, count, k)
-            found += np.float64(c)
-            count += 1
+    words = (vectors + 3) >> 2
+    count, found, word, bits = 0, 0.0, 0, word_at(masks, 0)
+    while word < words:  # without a branch on the bits, which cannot be predicted
+        some = 1 if bits != 0 else 0
+        k = ((word << 6) + trailing_zeros(bits)) * some
+        c = float_at(x, int_at(offsets, k) if offsets != 0 else k) * float_at(w, k)
+        c = -c if flip else c
+        put_float(values, count, c)
+        put_int(index, count, k)
+        found += np.float64(c) * some
+        count += some
+        following = word_at(masks, word + 1)
+        word += 1 - some
+        bits = bits & (bits - 1) if some else following
     return count, found
 
 
