@@ -7,6 +7,7 @@ from torch import nn
 
 from effpath.attacks.methods import fgsm
 from effpath.attacks.spec import Settings
+from effpath.attacks.targets import draw_others
 
 
 def jsma(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -73,6 +74,4 @@ def _choose_guides(model: nn.Module, images: torch.Tensor, labels: torch.Tensor)
     with torch.no_grad():
         logits = model(brought)
     reached = logits.argmax(1)
-    drawn = torch.randint(max(1, logits.shape[1] - 1), labels.shape).to(labels.device)
-    other = torch.where(drawn < labels, drawn, (drawn + 1) % logits.shape[1])
-    return torch.where(reached != labels, reached, other)
+    return torch.where(reached != labels, reached, draw_others(labels, logits.shape[1]))

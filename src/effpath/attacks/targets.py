@@ -26,5 +26,10 @@ def draw_targets(labels: torch.Tensor, classes: int, seed: int, targeting: Targe
     generator = torch.Generator().manual_seed(int(fingerprint(seed, "targets")[:15], 16))
     if targeting == "one":
         return torch.randint(classes, (1,), generator=generator).expand(len(labels)).clone()
-    drawn = torch.randint(classes - 1, labels.shape, generator=generator)
-    return drawn + (drawn >= labels).long()
+    return draw_others(labels, classes, generator)
+
+
+def draw_others(labels: torch.Tensor, classes: int, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Classes int64 [N], uniform among those that are not the label; the only class where there is no other."""
+    drawn = torch.randint(max(1, classes - 1), labels.shape, generator=generator).to(labels.device)
+    return (drawn + (drawn >= labels)) % classes

@@ -74,7 +74,6 @@ class _Work(NamedTuple):
     value: Array
     active: Array
     reached: Array
-    bias: Array
     factors: Array
     shape: Array
     choice: int
@@ -187,19 +186,16 @@ class CompiledWalk:
         none = np.zeros((self.images, 0), np.float32)
         if isinstance(kind, Choice):
             choice = cpu.MAXIMUM + (options.ties == "all") * cpu.ALL_TIES
-            return _Work(wanted, xs, none, active, reached, np.zeros(0, np.float32), none, shape, choice)
+            return _Work(wanted, xs, none, active, reached, none, shape, choice)
         choice = (
             (options.target == "sum") * cpu.SUM
             + (options.bias == "candidate") * cpu.BIAS
             + (options.fallback == "argmax") * cpu.LARGEST
             + options.lone * cpu.LONE
         )
-        bias = np.zeros(0, np.float32)
-        if kind.bias is not None:
-            bias = np.tile(self.prepared.plan.graph.constants[kind.bias].numpy(), kind.window.maps)
         factors = none if kind.factors is None else self._plain_value(kind.factors)
         value = none if kind.pooled else self._value(name, operator)
-        return _Work(wanted, xs, value, active, reached, bias, factors, shape, choice)
+        return _Work(wanted, xs, value, active, reached, factors, shape, choice)
 
     def _weigh(self, kind: Weighted | Choice, operator: Operator, work: _Work, finish: tuple[Any, ...]) -> Run:
         """Return the kernel of a linear layer or a convolution, but for its task."""
@@ -208,7 +204,7 @@ class CompiledWalk:
 
         def run(task: Array) -> Any:
             return kernels().weigh(
-                work.xs[0], work.value, work.active, work.reached, rows, norms, work.bias, *geometry,
+                work.xs[0], work.value, work.active, work.reached, rows, norms, operator.bias, *geometry,
                 operator.guesses, work.shape, work.choice, theta, task, *finish,
             )  # fmt: skip
 
@@ -224,7 +220,7 @@ class CompiledWalk:
         def run(task: Array) -> Any:
             return kernels().combine(
                 bases, strides, splits, marks, taps, coefficients, work.factors, rows, work.value, work.active,
-                work.reached, work.bias, operator.guesses, work.shape, work.choice, theta, task, *finish,
+                work.reached, operator.bias, operator.guesses, work.shape, work.choice, theta, task, *finish,
             )  # fmt: skip
 
         return run

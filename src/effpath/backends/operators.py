@@ -39,6 +39,7 @@ class Operator:
     tables: tuple[Array, ...]
     guesses: Array
     slots: Array
+    bias: Array  # float32 [channels], or empty
     reads: Layout | None = None  # of the input, where other readers have it stored as the kernel cannot read it
 
 
@@ -115,6 +116,9 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     empty = np.zeros((0, 0), np.float32)
     coefficients = empty if window.coefficients is None else window.coefficients.float().numpy()
     slots = np.empty(0, np.uint16 if window.candidates <= 1 << 16 else np.int32)
+    bias = np.zeros(0, np.float32)
+    if isinstance(kind, Weighted) and kind.bias is not None:
+        bias = np.tile(prepared.plan.graph.constants[kind.bias].numpy(), window.maps)
     guesses = np.full(kernels().BINS, 0.05, np.float32)
     own = Layout(out.size, window.channels if window.channels_first else 1)
     if by_element(kind):
@@ -125,7 +129,9 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
         if window.channels == 1:  # else tap t of output i is element i of operand t
             taps = _stored_taps(window.taps, [layouts[source] for source in kind.sources], out)
         block = max(1, 4096 // max(1, out.channels))
-        return Operator(window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots)
+        return Operator(
+            window, own, shape, block, (splits, marks, taps, coefficients, empty), guesses, slots, bias
+        )
     source = layouts[kind.sources[0]]
     within = window.inputs // total
     rowwise = Layout(window.inputs, total if window.channels_first else 1)
@@ -143,7 +149,7 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     if span == 1:
         splits = np.array([0, window.inputs], np.int64)
         return Operator(
-            window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots, reads
+            window, own, shape, block, (splits, marks, taps, coefficients, rows), guesses, slots, bias, reads
         )
     padded = -(-window.candidates // 16) * 16
     if rows.shape[1] != padded:
@@ -161,7 +167,7 @@ def _prepare_operator(prepared: Prepared, name: str) -> Operator:
     else:
         block = int(np.clip((1 << 16) // padded, 8, 64))  # the copies of a block stay in the second-level cache
     tables = (rows, norms, taps, runs, run_of, tap_of, offsets, origins)
-    return Operator(window, own, shape, block, tables, guesses, slots, reads)
+    return Operator(window, own, shape, block, tables, guesses, slots, bias, reads)
 
 
 def _origins(taps: Array) -> tuple[Array, Array] | None:

@@ -35,7 +35,7 @@ from effpath.train import train_classifier
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 # Training of LeNet-5 and the split of the sources, by data set; the paper trains the detector on 10 %.
-_TRAINING: dict[str, dict[str, Any]] = {
+TRAINING: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 40, "batch_size": 64, "learning_rate": 1e-2},
     "mnist": {"epochs": 5},
 }
@@ -208,9 +208,9 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
     """Return the network, trained or as it is named, and data whose labels are the network's outputs."""
     if options.model is None:
         data = load_data(options.data, seed=options.seed)
-        if data.name not in _TRAINING:
+        if data.name not in TRAINING:
             raise InputError(
-                f"LeNet-5 is trained on {' and '.join(_TRAINING)} only, got {options.data}; name a model with "
+                f"LeNet-5 is trained on {' and '.join(TRAINING)} only, got {options.data}; name a model with "
                 "--model, and its --weights"
             )
         count = len(data.train_labels[: options.train_images])
@@ -241,7 +241,7 @@ def _trained(
     progress: Callable[[int, int], None],
 ) -> LeNet5:
     """Train LeNet-5, or read the weights that the same training left in the folder."""
-    settings = _TRAINING[data.name]
+    settings = TRAINING[data.name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = LeNet5(image_size=images.shape[-1], classes=len(data.classes))
