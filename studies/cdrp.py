@@ -24,15 +24,14 @@ import torch
 from torch import Tensor, nn
 
 import effpath
-from default_preset import Row, adversarial, interval, resampled_aucs
+from default_preset import Row, adversarial, attack_settings, interval, resampled_aucs
+from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.cdrp import cdrp_gates, gated_nodes
 from effpath.data import Dataset, load_data
 from effpath.detect.evaluate import BASELINES
-from effpath.lenet import LeNet5
 from effpath.progress import track
-from effpath.train import train_classifier
-from sources import open_network, read_result, save_figure, write_result
+from sources import is_done, open_network, save_figure, train_lenet, write_result
 
 CLASSIFIERS = {
     "linear": "gates",
@@ -40,16 +39,7 @@ CLASSIFIERS = {
     "adaboost": "adaboost",
     "boosting": "boosting",
 }  # paths: CDRP
-TRAINING: dict[str, Row] = {"digits": {"epochs": 40, "batch_size": 64, "learning_rate": 1e-2}}  # as in the demo
 ROUNDS = 5
-
-
-def trained(data: Dataset, seed: int) -> LeNet5:
-    torch.manual_seed(seed)
-    model = LeNet5(image_size=data.train_images.shape[-1], classes=len(data.classes))
-    settings = TRAINING.get(data.name, {"epochs": 5})
-    train_classifier(model, data.train_images, data.train_labels, seed=seed, **settings)
-    return model.eval()
 
 
 def median_times(works: Mapping[str, Callable[[], Any]], images: int) -> Row:
@@ -100,8 +90,7 @@ def measure(
         train = train.first_of_each_class(per_class)
     graph = effpath.capture(model, train.images[:1])
     images = test.images[:]
-    with torch.no_grad():
-        correct = torch.cat([model(part).argmax(1) for part in images.split(batch)]) == test.labels
+    correct = correct_rows(model, images, test.labels, batch)
     images, labels = images[correct], test.labels[correct]
     made = adversarial(model, images, labels, attacks, seeds[0], cache, batch)
     with track("class paths") as progress:
@@ -155,7 +144,7 @@ def measure(
             "gated": list(gated_nodes(graph, gated)), "layers": layers or "all", "per_class": per_class or "all",
             "fractions": list(fractions), "seeds": list(seeds), "batch": batch,
         },
-        "accuracy": round(float(correct.float().mean()), 4),
+        "accuracy": round(len(correct) / len(test), 4),
         "class_path_images": class_paths.images,
         "sources": len(images),
         "similarities": paths["clean"].values.shape[1],
@@ -213,23 +202,15 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=64, help="images whose time is taken")
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
-    if options.plot:
-        plot({file.stem: read_result(file) for file in options.plot}, options.output)
-        return
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
+    if is_done(options, plot):
         return
     torch.set_num_threads(1)
-    settings: dict[str, Row] = {
-        "FGSM": {"epsilons": round(1000 * options.reach), "max_epsilon": options.reach},
-        "DeepFool": {"candidates": options.candidates},
-        "PGD": {"epsilon": options.epsilon / 255, "steps": options.steps},
-    }
+    settings = attack_settings(options)
     if options.model:
         model, data = open_network(options.model, options.data)
     else:
         data = load_data(options.data)
-        model = trained(data, options.seeds[0])
+        model = train_lenet(data, options.seeds[0])
     table = measure(
         model, data, attacks={name: settings.get(name, {}) for name in options.attacks}, gated=options.gated,
         layers=options.layers, per_class=options.per_class, sources=options.sources, fractions=options.fractions,

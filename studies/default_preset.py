@@ -30,6 +30,7 @@ from torch.nn import functional
 import effpath
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
+from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group, evaluate
@@ -39,7 +40,7 @@ from effpath.progress import track
 from effpath.rules.kinds import Weighted
 from effpath.score import similarity
 from effpath.unions import Unions
-from sources import open_network, read_result, save_figure, write_result
+from sources import is_done, open_network, save_figure, write_result
 
 COMBINATIONS = {
     f"{target}, {bias}, {fallback}": Options(target=target, bias=bias, fallback=fallback)
@@ -334,8 +335,7 @@ def measure(
     graph = effpath.capture(model, train.images[:1])
     layers = None if layers is not None and layers >= len(effpath.plan_for(graph).layers) else layers
     images = test.images[:]
-    with torch.no_grad():
-        correct = torch.cat([model(part).argmax(1) for part in images.split(batch)]) == test.labels
+    correct = correct_rows(model, images, test.labels, batch)
     images, labels = images[correct], test.labels[correct]
     spread = torch.linspace(0, len(images) - 1, sized).long()
     sizes = path_sizes(graph, images[spread])
@@ -351,7 +351,7 @@ def measure(
             "layers": layers or "all", "per_class": per_class, "sized": sized, "seeds": list(seeds),
             "fractions": FRACTIONS, "theta": COMBINATIONS[TODAY].theta,
         },
-        "accuracy": round(float(correct.float().mean()), 4),
+        "accuracy": round(len(correct) / len(test), 4),
         "class_path_images": sum(path.images for path in class_paths[TODAY].paths.values()),
         "sources": len(images),
         "attacks": {name: row for name, (_, _, row) in made.items()},
@@ -389,6 +389,15 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     save_figure(figure, file)
 
 
+def attack_settings(options: argparse.Namespace) -> dict[str, Row]:
+    """Return settings by attack from ``--reach``, ``--candidates``, ``--epsilon`` and ``--steps``."""
+    return {
+        "FGSM": {"epsilons": round(1000 * options.reach), "max_epsilon": options.reach},
+        "DeepFool": {"candidates": options.candidates},
+        "PGD": {"epsilon": options.epsilon / 255, "steps": options.steps},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
@@ -406,18 +415,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of PGD")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = parser.parse_args()
-    if options.plot:
-        plot({file.stem: read_result(file) for file in options.plot}, options.output)
-        return
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
+    if is_done(options, plot):
         return
     torch.set_num_threads(1)
-    settings: dict[str, Row] = {
-        "FGSM": {"epsilons": round(1000 * options.reach), "max_epsilon": options.reach},
-        "DeepFool": {"candidates": options.candidates},
-        "PGD": {"epsilon": options.epsilon / 255, "steps": options.steps},
-    }
+    settings = attack_settings(options)
     model, data = open_network(options.model, options.data)
     table = measure(
         model, data, attacks={name: settings[name] for name in options.attacks}, layers=options.layers,

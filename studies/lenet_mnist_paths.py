@@ -22,16 +22,9 @@ import torch
 import effpath
 from effpath.cache import atomic_write
 from effpath.data import Dataset, load_data
-from effpath.lenet import LeNet5
 from effpath.progress import track
-from effpath.train import accuracy, train_classifier
-
-
-def trained(data: Dataset, seed: int) -> LeNet5:
-    torch.manual_seed(seed)
-    model = LeNet5()
-    train_classifier(model, data.train_images, data.train_labels, epochs=5, seed=seed)
-    return model
+from effpath.train import accuracy
+from sources import train_lenet
 
 
 def describe(class_paths: effpath.ClassPaths) -> dict[str, Any]:
@@ -77,7 +70,7 @@ def measure(data: Dataset, *, seeds: list[int], presets: list[str], sizes: list[
     """Return one row a (seed, preset, size): every preset for the first seed, the first preset for every seed."""
     rows = []
     for seed in seeds:
-        model = trained(data, seed)
+        model = train_lenet(data, seed)
         graph = effpath.capture(model, data.train_images[:1])
         top1 = round(accuracy(model, data.test_images, data.test_labels), 4)
         for preset in presets if seed == seeds[0] else presets[:1]:

@@ -29,32 +29,17 @@ from torch import Tensor, nn
 
 import effpath
 from effpath.attacks import attack
+from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, load_data
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
-from effpath.lenet import LeNet5
 from effpath.progress import track
-from effpath.train import train_classifier
 from rivals.table import RIVALS, Rival, entrants, fit_rivals
-from sources import open_network, read_result, save_figure, write_result
+from sources import is_done, open_network, save_figure, train_lenet, write_result
 
 Row = dict[str, Any]
-SETTINGS: dict[str, Row] = {
-    "digits": {"epochs": 40, "batch_size": 64, "learning_rate": 1e-2},
-    "mnist": {"epochs": 5},
-}
-
-
-def lenet(spec: str, seed: int) -> tuple[nn.Module, Dataset]:
-    """Train LeNet-5 on digits or MNIST."""
-    data = load_data(spec, seed=seed)
-    images = data.train_images
-    torch.manual_seed(seed)
-    model = LeNet5(image_size=images.shape[-1], classes=len(data.classes))
-    train_classifier(model, images, data.train_labels, seed=seed, **SETTINGS[data.name.split(":")[0]])
-    return model, data
 
 
 def settings_of(attack_name: str) -> Row:
@@ -173,12 +158,10 @@ def correct_images(
     model: nn.Module, images: Tensor, labels: Tensor, count: int, seed: int, batch: int
 ) -> tuple[Tensor, Tensor, float]:
     """Return correctly classified images drawn by the seed, their labels, and the accuracy."""
-    with torch.no_grad():
-        correct = torch.cat([model(part).argmax(1) for part in images.split(batch)]) == labels
-    rows = correct.nonzero()[:, 0]
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    rows = rows[order[:count]].sort().values
-    return images[rows], labels[rows], float(correct.double().mean())
+    correct = correct_rows(model, images, labels, batch)
+    order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))
+    rows = correct[order[:count]].sort().values
+    return images[rows], labels[rows], len(correct) / len(labels)
 
 
 def scores_of(judged: Evaluation) -> dict[str, Row]:
@@ -237,14 +220,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.plot:
-        plot({file.stem: read_result(file) for file in options.plot}, options.output)
-        return
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
+    if is_done(options, plot):
         return
     torch.set_num_threads(1)
-    model, data = open_network(options.model, options.data) if options.model else lenet(options.data, options.seed)
+    if options.model:
+        model, data = open_network(options.model, options.data)
+    else:
+        data = load_data(options.data, seed=options.seed)
+        model = train_lenet(data, options.seed)
     table = measure(
         model, data, attacks={name: settings_of(name) for name in options.attacks}, unseen=options.unseen,
         per_class=options.per_class, sources=options.sources, layers=options.layers, seed=options.seed,

@@ -1,13 +1,14 @@
-"""What the studies of real networks share: opening a network with its data, and writing what was found."""
+"""What studies share: opening or training a network, and writing and drawing what was found."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from torch import nn
 import effpath
 from effpath.cache import atomic_write
 from effpath.data import Dataset, Part, align_labels, load_data
+from effpath.demo.run import TRAINING
 from effpath.images import format_of
+from effpath.lenet import LeNet5
 from effpath.models import load_model
 from effpath.models.library import imagenet_ids
+from effpath.train import train_classifier
 
 
 def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
@@ -36,6 +40,26 @@ def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
     names = {int(index): name for index, name in zip(output, data.classes, strict=True)}
     known = namings[0] if len(namings[0]) == outputs else [names.get(i, str(i)) for i in range(outputs)]
     return model, Dataset(data.name, parts, tuple(known))
+
+
+def train_lenet(data: Dataset, seed: int) -> LeNet5:
+    """Train LeNet-5 as the demo does; on other data as on MNIST."""
+    torch.manual_seed(seed)
+    model = LeNet5(image_size=data.train_images.shape[-1], classes=len(data.classes))
+    settings = TRAINING.get(data.name, TRAINING["mnist"])
+    train_classifier(model, data.train_images, data.train_labels, seed=seed, **settings)
+    return model.eval()
+
+
+def is_done(options: argparse.Namespace, plot: Callable[[Mapping[str, Any], Path], None]) -> bool:
+    """Draw the results that ``--plot`` names, or say that the output is there; then nothing is to be measured."""
+    if options.plot:
+        plot({file.stem: read_result(file) for file in options.plot}, options.output)
+        return True
+    if options.output.exists():
+        print(f"{options.output} is there; delete it to have it made again")
+        return True
+    return False
 
 
 def write_result(table: Mapping[str, Any], file: Path) -> None:

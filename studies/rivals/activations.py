@@ -117,14 +117,8 @@ def layer_values(
 
 
 def activation_with_gradient(graph: Graph, images: Tensor, name: str) -> Tensor:
-    """Return a node's value as a differentiable function of the images; `Graph.run` keeps no gradients."""
-    values: dict[str, Any] = {graph.input: images}
-    needed = graph.upstream([name])
-    for node in graph.nodes:
-        if node.name in needed:
-            values[node.name] = node.call(lambda at: graph.constants[at] if at in graph.constants else values[at])
-    found: Tensor = values[name]
-    return found
+    """Return a node's value as a differentiable function of the images."""
+    return graph.run(images, [name], change=lambda _, value: value)[name]
 
 
 def as_array(values: Tensor) -> Floats:
