@@ -1,0 +1,154 @@
+"""The networks that detection is judged on, each with its data, attacks and sizes; $EFFPATH_DATA holds them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from effpath.attacks import ATTACKS
+from effpath.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An attack that a case is judged on.
+
+    Attributes:
+        attack: a name of `ATTACKS`.
+        settings: that differ from the attack's own.
+        sources: attack only so many of the images, evenly spread; None for all.
+        unseen: whether detectors do without it in training.
+    """
+
+    attack: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sources: int | None = None
+    unseen: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its data, and how much of it is used.
+
+    Attributes:
+        data: as in `effpath.data.load_data`; variables are expanded.
+        model: as in `effpath.models.load_model`; None trains LeNet-5 on the data.
+        attacks: by the name of the row.
+        sources: correctly classified test images that are attacked, at most.
+        per_class: training images of a class for class paths and rivals; None for all.
+        batch: images attacked and extracted together; it is part of an attack's result.
+        paper: AUC of the paper's linear detector by attack, the least where it gives a range.
+        gates: images that critical data routing paths are trained for, evenly spread over the sources; None for all.
+        rivals_per_class: training images of a class for rivals, where fewer than ``per_class``.
+    """
+
+    data: str
+    model: str | None
+    attacks: Mapping[str, Planned]
+    sources: int = 1000
+    per_class: int | None = None
+    batch: int = 256
+    paper: Mapping[str, float] = field(default_factory=dict)
+    gates: int | None = None
+    rivals_per_class: int | None = None
+
+
+def planned(text: str) -> tuple[str, Planned]:
+    """Read an attack from a command line; ``@n`` limits the images, ``!`` keeps it out of training.
+
+    >>> planned("PGD:epsilon=0.3,steps=40@50!")
+    ('PGD epsilon=0.3 steps=40', Planned(attack='PGD', settings={'epsilon': 0.3, 'steps': 40}, sources=50, unseen=True))
+    """
+    unseen = text.endswith("!")
+    text, _, count = text.removesuffix("!").partition("@")
+    attack, _, rest = text.partition(":")
+    if attack not in ATTACKS:
+        raise OptionError(f"unknown attack {attack!r}; wanted one of: {', '.join(ATTACKS)}")
+    pairs = [pair.split("=", 1) for pair in rest.split(",") if pair]
+    settings = {key: ast.literal_eval(value) for key, value in pairs}
+    label = " ".join([attack, *("=".join(pair) for pair in pairs)])
+    return label, Planned(attack, settings, int(count) if count else None, unseen)
+
+
+def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[str]) -> Case:
+    """Return a case of the table, with other data, model or attacks where they are given."""
+    if name not in CASES:
+        raise OptionError(f"unknown case {name!r}; wanted one of: {', '.join(CASES)}")
+    case = CASES[name]
+    if attacks:
+        case = replace(case, attacks=dict(planned(text) for text in attacks))
+    return replace(case, data=data or case.data, model=model or case.model)
+
+
+def _photographs(sources: int, slow: int | None, changed: int | None, patch: bool) -> dict[str, Planned]:
+    """Attacks on photographs; ``slow`` images for C&W, ``changed`` for JSMA, None to leave them out."""
+    carlini = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}
+    found = {
+        "FGSM": Planned("FGSM"),
+        "BIM": Planned("BIM"),
+        "DeepFool": Planned("DeepFool"),
+        "PGD 8/255": Planned("PGD", unseen=True),
+        "Random": Planned("Random", unseen=True),
+        "Gaussian": Planned("RandomGaussian", unseen=True),
+    }
+    if patch:
+        found["Patch 0.5"] = Planned("Patch", {"scale": 0.5, "steps": 100}, unseen=True)
+    if slow:
+        few = slow if slow < sources else None
+        found["CWL2"] = Planned("CWL2", carlini, few)
+        found["CWL2 confidence 14"] = Planned("CWL2_confidence", carlini, few, unseen=True)
+        found["CWL2 targeted"] = Planned("CWL2_targeted", carlini, few, unseen=True)
+    if changed:
+        found["JSMA"] = Planned("JSMA", {}, changed if changed < sources else None)
+    return found
+
+
+def _small(carlini: Mapping[str, Any], epsilon: float, name: str, *, targeted: bool = True) -> dict[str, Planned]:
+    """Attacks on small images."""
+    found = {
+        "FGSM": Planned("FGSM"),
+        "BIM": Planned("BIM"),
+        "DeepFool": Planned("DeepFool"),
+        "JSMA": Planned("JSMA"),
+        "CWL2": Planned("CWL2", carlini),
+        "CWL2 targeted": Planned("CWL2_targeted", carlini, unseen=True),
+        "CWL2 confidence 14": Planned("CWL2_confidence", carlini, unseen=True),
+        f"PGD {name}": Planned("PGD", {"epsilon": epsilon}, unseen=True),
+        "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 200}, unseen=True),
+        "Random": Planned("Random", unseen=True),
+        "Gaussian": Planned("RandomGaussian", unseen=True),
+    }
+    return found
+
+
+_LENET = {"FGSM": 0.92, "BIM": 0.92, "DeepFool": 0.92, "JSMA": 0.92, "CWL2": 0.92}
+_RESNET = {"FGSM": 0.88, "BIM": 0.82, "DeepFool": 0.88, "JSMA": 0.88, "CWL2": 0.88}
+_ALEXNET = {
+    "FGSM": 0.85, "BIM": 0.82, "DeepFool": 0.85, "JSMA": 0.85, "CWL2": 0.85, "CWL2 targeted": 0.94, "Patch 0.5": 0.90,
+    "Random": 0.91,
+}  # fmt: skip
+_QUICK = {"steps": 200, "stepsize": 0.05}
+
+CASES: dict[str, Case] = {
+    "lenet_digits": Case("digits", None, _small(_QUICK, 0.2, "0.2")),
+    "lenet_mnist": Case("mnist:$EFFPATH_DATA/mnist", None, _small(_QUICK, 0.3, "0.3"), paper=_LENET),
+    "resnet20_cifar10": Case(
+        "cifar10:$EFFPATH_DATA/cifar10", "$EFFPATH_DATA/load.py:cifar10_resnet20",
+        _small({"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}, 8 / 255, "8/255"),
+        sources=300, batch=100, gates=100, rivals_per_class=300,
+    ),
+    "alexnet_imagenette": Case(
+        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:alexnet_imagenette",
+        _photographs(150, 75, 40, True), sources=150, batch=25, paper=_ALEXNET, gates=50, rivals_per_class=50,
+    ),
+    "resnet50_imagenette": Case(
+        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:resnet50_imagenette",
+        _photographs(90, 30, None, False), sources=90, batch=15, paper=_RESNET, gates=0, rivals_per_class=30,
+    ),
+    "googlenet_imagenette": Case(
+        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:googlenet_imagenette",
+        _photographs(90, None, None, False), sources=90, batch=15, gates=0, rivals_per_class=30,
+    ),
+}  # fmt: skip
