@@ -25,7 +25,7 @@ LEVEL = {
             ("backends",),
             ("paths",),
             ("extract",),
-            ("score", "unions"),
+            ("score", "unions", "likelihood"),
             ("profile", "check"),
             ("detect",),
             ("attacks", "cdrp", "data", "train", "lenet", "models"),

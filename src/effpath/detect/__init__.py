@@ -1,5 +1,6 @@
 """Tell adversarial inputs from clean ones by their path similarities (paper Sec. 4)."""
 
+from effpath.detect.alarms import ALARMS, StrongestAlarm
 from effpath.detect.classifiers import make_classifier, suspicion
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.detector import Detector, Verdicts
@@ -16,12 +17,14 @@ from effpath.detect.metrics import (
 from effpath.detect.splits import paper_split, split_sources
 
 __all__ = [
-    "Verdicts",
+    "ALARMS",
     "CleanSimilarity",
     "Detector",
     "Features",
     "Interval",
     "JointSimilarity",
+    "StrongestAlarm",
+    "Verdicts",
     "auc_interval",
     "make_classifier",
     "paper_split",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,36 +15,66 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from effpath.detect.alarms import StrongestAlarm
 from effpath.detect.clean import CleanSimilarity
+from effpath.detect.features import Features
 from effpath.detect.joint import FloatArray, JointSimilarity
 from effpath.errors import InputError, OptionError
 
-# The paper's four (Sec. 4.2), the one that needs no attack, and the linear one of features whose direction is not
-# known, as the gates of CDRP; each is made from a seed.
-CLASSIFIERS: dict[str, Callable[[int], Any]] = {
-    "linear": lambda seed: JointSimilarity(),
-    "forest": lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed),
-    "adaboost": lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed),
-    "boosting": lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed),
-    "clean": lambda seed: CleanSimilarity(),
-    "gates": lambda seed: make_pipeline(
-        StandardScaler(),
-        LogisticRegression(
-            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
-        ),
+
+@dataclass(frozen=True)
+class Kind:
+    """One line of `CLASSIFIERS`.
+
+    Attributes:
+        make: from a seed, a fresh estimator.
+        read: what it looks at of features, float64 [N, columns].
+        clean_only: whether it is fitted on clean images alone.
+        wants_fit: whether the features must hold the fit of the paths with all classes.
+    """
+
+    make: Callable[[int], Any]
+    read: Callable[[Features], FloatArray] = lambda features: features.values
+    clean_only: bool = False
+    wants_fit: bool = False
+
+
+def _with_margins(features: Features) -> FloatArray:
+    return np.concatenate([features.values, features.margins(), features.confidence()[:, None]], axis=1)
+
+
+CLASSIFIERS: dict[str, Kind] = {
+    # the paper's four (Sec. 4.2)
+    "linear": Kind(lambda seed: JointSimilarity()),
+    "forest": Kind(lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed)),
+    "adaboost": Kind(lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed)),
+    "boosting": Kind(lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed)),
+    # the one that needs no attack
+    "clean": Kind(lambda seed: CleanSimilarity(), clean_only=True),
+    # joint similarity, fit with other classes, and the network's own doubt
+    "alarms": Kind(lambda seed: StrongestAlarm(), _with_margins, wants_fit=True),
+    # "linear" for features whose direction is not known, as the gates of CDRP
+    "gates": Kind(
+        lambda seed: make_pipeline(
+            StandardScaler(),
+            LogisticRegression(
+                solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
+            ),
+        )
     ),
 }
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
-"""Those made for path similarities."""
+"""Those that need nothing but path similarities."""
 
 
 def make_classifier(kind: str, *, seed: int = 0) -> Pipeline:
-    """A fresh detector: "linear", "forest", "adaboost", "boosting", or "clean" (fit it on clean rows alone).
+    """A fresh: "linear", "forest", "adaboost", "boosting", "alarms", or "clean" (fit it on clean rows alone).
 
     "gates" is what "linear" is, for features that are no similarities: a logistic regression under an elastic net
     (l1 ratio 0.5) whose weights may have any sign.
 
-    Features X [n, 2L], labels 1 = adversarial. A NaN similarity (nothing of that layer is in the path) takes
+    X [n, columns] is what `CLASSIFIERS` [kind].read gives of features, for most the similarities [n, 2L]; labels
+    1 = adversarial. A NaN similarity (nothing of that layer is in the path) takes
     the median of the training rows, and 0 where the training rows have none: it speaks neither for nor
     against an attack. Raises OptionError for an unknown kind.
 
@@ -53,7 +84,7 @@ def make_classifier(kind: str, *, seed: int = 0) -> Pipeline:
     if kind not in CLASSIFIERS:
         raise OptionError(f"kind must be one of {', '.join(CLASSIFIERS)}; got {kind!r}")
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-    return make_pipeline(imputer, CLASSIFIERS[kind](seed))
+    return make_pipeline(imputer, CLASSIFIERS[kind].make(seed))
 
 
 def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from effpath.detect.classifiers import make_classifier, suspicion
+from effpath.detect.classifiers import CLASSIFIERS, Kind, make_classifier, suspicion
 from effpath.detect.features import Features, path_features
 from effpath.detect.metrics import threshold_at_fpr
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
+from effpath.likelihood import PathFit
 from effpath.paths.class_paths import ClassPaths
 
 
@@ -57,17 +58,23 @@ class Detector:
     def __init__(
         self, graph: Graph, class_paths: ClassPaths, *, kind: str | Any = "linear", seed: int = 0
     ) -> None:
-        """Choose the classifier: ``linear`` (joint similarity), ``forest``, ``adaboost``, ``boosting``, or
-        ``clean``, which is fitted on clean images alone; or any scikit-learn estimator.
+        """Choose the classifier: ``linear`` (joint similarity), ``forest``, ``adaboost``, ``boosting``,
+        ``clean``, which is fitted on clean images alone, ``alarms``, which also looks at how well paths fit other
+        classes and at the network's doubt, and needs class paths with counts; or any scikit-learn estimator over
+        the similarities.
         """
         self.graph, self.class_paths = graph, class_paths
         self.classifier: Pipeline | Any = make_classifier(kind, seed=seed) if isinstance(kind, str) else kind
         self.kind = kind if isinstance(kind, str) else type(kind).__name__
+        own = CLASSIFIERS.get(self.kind)
+        self.read = own.read if own else Kind.read
+        self.clean_only = own is not None and own.clean_only
+        self.fit_of_paths = PathFit(class_paths) if own and own.wants_fit else None
         self.threshold: float | None = None
 
     def features(self, images: Tensor) -> Features:
         """Return the path similarities of images [N, C, H, W]."""
-        return path_features(self.graph, self.class_paths, images)
+        return path_features(self.graph, self.class_paths, images, fit=self.fit_of_paths)
 
     def fit(self, clean: Tensor | Features, adversarial: Tensor | Features | None = None) -> Detector:
         """Learn from clean and adversarial images (or their features); ``clean`` detectors take no adversarial.
@@ -76,13 +83,13 @@ class Detector:
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
         parts = [self._as_features(clean)]
-        if (adversarial is None) != (self.kind == "clean"):
-            wanted = "takes clean images alone" if self.kind == "clean" else "needs adversarial images too"
+        if (adversarial is None) != self.clean_only:
+            wanted = "takes clean images alone" if self.clean_only else "needs adversarial images too"
             raise OptionError(f"a detector of kind {self.kind!r} {wanted}")
         if adversarial is not None:
             parts.append(self._as_features(adversarial))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self.classifier.fit(np.concatenate([part.values for part in parts]), labels)
+        self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         self.threshold = None
         return self
 
@@ -93,7 +100,7 @@ class Detector:
 
     def score(self, images: Tensor | Features) -> NDArray[np.float64]:
         """Return the suspicion of each image, float64 [N]."""
-        return suspicion(self.classifier, self._as_features(images).values)
+        return suspicion(self.classifier, self.read(self._as_features(images)))
 
     def detect(self, images: Tensor | Features) -> Verdicts:
         """Score images and flag those above the threshold.
@@ -104,7 +111,7 @@ class Detector:
         if self.threshold is None:
             raise OptionError("no threshold yet: call calibrate(clean_images) with images held out from fit")
         features = self._as_features(images)
-        scores = suspicion(self.classifier, features.values)
+        scores = suspicion(self.classifier, self.read(features))
         predicted, runner_up = features.classes[:, 0], features.classes[:, 1]
         return Verdicts(scores, scores > self.threshold, predicted, runner_up, features)
 

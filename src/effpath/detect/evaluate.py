@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier, suspicion
+from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import split_sources
@@ -194,8 +194,9 @@ def _baseline(score: Callable[[Features], Scores]) -> Entrant:
 
 
 def _ours(kind: str) -> Entrant:
+    own = CLASSIFIERS[kind]
     return Entrant(
-        lambda group: group.features.values,
+        lambda group: own.read(group.features),
         lambda seed: make_classifier(kind, seed=seed),
-        "clean" if kind == "clean" else "all",
+        "clean" if own.clean_only else "all",
     )

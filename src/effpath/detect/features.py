@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from effpath.errors import FingerprintError
+from effpath.errors import FingerprintError, OptionError
 from effpath.extract import record
 from effpath.graph.graph import Graph
 from effpath.images import Images
+from effpath.likelihood import PathFit, margins
 from effpath.paths.class_paths import ClassPaths
 from effpath.rules.plan import Level
 from effpath.score import similarity
@@ -26,12 +28,17 @@ class Features:
         names: of the columns, ``rank:level:layer``.
         classes: int64 [N, ranks], the class that each rank's path started from.
         logits: float32 [N, classes].
+        fit: float64 [N, sets, classes], how well the rank-1 path fits each class that has a path, see `PathFit`;
+            None where it was not asked for.
+        fitted: the classes of its columns.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     classes: NDArray[np.int64]
     logits: NDArray[np.float32]
+    fit: NDArray[np.float64] | None = None
+    fitted: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -39,7 +46,38 @@ class Features:
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Features:
         """Return some of the rows."""
-        return Features(self.values[rows], self.names, self.classes[rows], self.logits[rows])
+        fit = None if self.fit is None else self.fit[rows]
+        return Features(self.values[rows], self.names, self.classes[rows], self.logits[rows], fit, self.fitted)
+
+    def margins(self) -> NDArray[np.float64]:
+        """Return how much better each set fits the predicted class than the best other one, float64 [N, sets].
+
+        Raises:
+            OptionError: the fit was not asked for.
+        """
+        column = {label: place for place, label in enumerate(self.fitted)}
+        return margins(self._asked(), np.array([column[label] for label in self.classes[:, 0].tolist()], np.int64))
+
+    def best_fitting(self) -> NDArray[np.int64]:
+        """Return the class that the rank-1 path fits best, all sets weighing the same, int64 [N].
+
+        Raises:
+            OptionError: the fit was not asked for.
+        """
+        whole = np.nanmean(self._asked(), axis=1)  # [N, classes]
+        best: NDArray[np.int64] = np.array(self.fitted, np.int64)[whole.argmax(1)]
+        return best
+
+    def confidence(self) -> NDArray[np.float64]:
+        """Return the log odds of the predicted class, float64 [N], which do not saturate."""
+        logits = np.sort(self.logits.astype(np.float64), axis=1)
+        odds: NDArray[np.float64] = logits[:, -1] - logsumexp(logits[:, :-1], axis=1)
+        return odds
+
+    def _asked(self) -> NDArray[np.float64]:
+        if self.fit is None:
+            raise OptionError("these features have no fit: ask path_features for it with fit=PathFit(class_paths)")
+        return self.fit
 
 
 def path_features(
@@ -49,10 +87,20 @@ def path_features(
     *,
     ranks: Sequence[int] = (1, 2),
     level: Level = "synapses",
+    fit: PathFit | None = None,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image, one forward pass for all ranks.
+
+    Args:
+        graph, class_paths: of one network.
+        images: [N, C, H, W].
+        ranks: of the paths; most detectors look at the first two.
+        level: synapses, neurons or weights.
+        fit: of the same class paths: how well rank-1 paths fit every class is kept too.
+        batch_size: images together.
+        progress: called with images done and in total.
 
     Raises:
         FingerprintError: the class paths were built with another network.
@@ -67,7 +115,7 @@ def path_features(
         )
     names = tuple(name for rank in ranks for name in class_paths.feature_names(level, rank))
     layers = [layer.name for layer in header.layers]
-    values, classes, logits = [], [], []
+    values, classes, logits, fits = [], [], [], []
     for start in range(0, len(images), batch_size):
         recorded = record(graph, images[start : start + batch_size], options=header.options, layers=layers)
         values.append(
@@ -75,8 +123,11 @@ def path_features(
         )
         classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
         logits.append(recorded.logits.float().cpu().numpy())
+        if fit is not None:
+            fits.append(fit(recorded.paths()))
         if progress is not None:
             progress(min(start + batch_size, len(images)), len(images))
     if not values:
         graph.check_images(images[:])  # says that there are none
-    return Features(np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits))
+    arrays = np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits)
+    return Features(*arrays) if fit is None else Features(*arrays, np.concatenate(fits), tuple(fit.classes))

@@ -1,0 +1,143 @@
+"""How well a path fits each class: the mean log frequency of its elements among the class's images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.errors import ClassPathError, OptionError
+from effpath.paths.class_paths import ClassPaths
+from effpath.paths.idset import IdSet, chunks_of
+from effpath.paths.path import Header, Paths
+from effpath.rules.plan import Level
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """What the classes used of one layer's set: rows of the ids that any used, and a count for each class."""
+
+    size: int
+    starts: NDArray[np.int64]
+    lows: NDArray[np.uint16]
+    counts: NDArray[np.unsignedinteger]  # [ids, classes]
+
+
+class PathFit:
+    """Use counts of class paths, arranged so that a path's fit with all classes is one look at each element.
+
+    Membership says whether *any* image of a class used an element; counts say how many did. An element that k of
+    n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes an element of the overall path and class.
+
+    Example::
+
+        fit = PathFit(class_paths)
+        fit(effpath.extract(graph, images)).mean(1).argmax(1)  # the class that each path fits best
+    """
+
+    def __init__(self, class_paths: ClassPaths, level: Level = "synapses") -> None:
+        """Arrange the counts of one level; OptionError where class paths were built without counts."""
+        if level not in class_paths.levels or set(class_paths.counts) != set(class_paths.paths):
+            raise OptionError(
+                f"the fit of a path needs the use counts of {level} of every class; build the class paths with "
+                f"counts=True and levels that include {level!r}"
+            )
+        self.header: Header = class_paths.header
+        self.level: Level = level
+        self.classes = class_paths.classes
+        self.images = np.array([class_paths[label].images for label in self.classes], np.int64)
+        self._tables = {key: _table(class_paths, level, key) for key in self.header.keys(level)}
+
+    def __call__(self, paths: Paths, *, left_out: NDArray[np.int64] | None = None) -> Floats:
+        """Return the mean log frequency of each path's elements in each class, layer by layer.
+
+        Args:
+            paths: of images, of the same network and options.
+            left_out: int64 [N], the class whose path an image helped to build: there the image itself is not
+                counted (leave-one-out). −1 for an image that helped to build none.
+
+        Returns:
+            float64 [images, sets, classes], ≤ 0; NaN where the image's own set is empty.
+
+        Raises:
+            ClassPathError: an image is to be left out of a class path that it did not help to build.
+            FingerprintError: paths of another network.
+        """
+        self.header.check_same(paths.header)
+        places = np.full(len(paths), -1) if left_out is None else self._places(left_out, len(paths))
+        found = np.full((len(paths), len(self._tables), len(self.classes)), np.nan)
+        for column, (key, sets) in enumerate(paths.ragged(self.level).items()):
+            lengths = np.asarray(sets.lengths)
+            sums = self._sums(self._tables[key], sets.values, np.asarray(sets.offsets), places)
+            some = lengths > 0
+            found[some, column] = sums[some] / lengths[some, None]
+            wrong = np.flatnonzero(np.isnan(sums).any(1))
+            if len(wrong):
+                raise ClassPathError(
+                    f"image {wrong[0]} is to be left out of the path of class {self.classes[places[wrong[0]]]}, "
+                    "which it did not help to build"
+                )
+        return found
+
+    def _sums(
+        self, table: _Table, ids: NDArray[np.int64], offsets: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> Floats:
+        from effpath.kernels.likelihood import add_logs  # importing Numba takes a third of a second
+
+        sums = np.zeros((len(offsets) - 1, len(self.classes)))
+        seen = np.arange(int(table.counts.max(initial=0)) + 1)
+        logs = np.log((seen + 0.5) / (self.images[:, None] + 1))
+        without = np.full_like(logs, np.nan)  # an image that helped to build a path used what is in its own
+        without[:, 1:] = np.log((seen[1:] - 0.5) / self.images[:, None])
+        add_logs(table.starts, table.lows, table.counts, logs, without, ids, offsets, places, sums)
+        return sums
+
+    def _places(self, left_out: NDArray[np.int64], images: int) -> NDArray[np.int64]:
+        """Return the columns of the classes that images are left out of, −1 for none."""
+        given = np.asarray(left_out, np.int64)
+        if given.shape != (images,):
+            raise OptionError(f"wanted a class to leave out for each of {images} paths, got shape {given.shape}")
+        unknown = sorted(set(given.tolist()) - {-1, *self.classes})
+        if unknown:
+            raise ClassPathError(f"no class path for class {unknown[0]}, so that no image can be left out of it")
+        column = {label: place for place, label in enumerate(self.classes)}
+        return np.array([column.get(label, -1) for label in given.tolist()], np.int64)
+
+
+def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
+    from effpath.kernels.sets import rows_of_sorted
+
+    sets = {label: class_paths[label].sets(level)[key] for label in class_paths.classes}
+    known: IdSet = reduce(or_, sets.values())
+    ids = known.ids
+    used = {label: class_paths.counts[label][level][key] for label in sets}
+    highest = max((int(own.max(initial=0)) for own in used.values()), default=0)
+    counts = np.zeros((len(ids), len(sets)), np.uint16 if highest < 1 << 16 else np.uint32)
+    for column, (label, own) in enumerate(sets.items()):
+        counts[np.searchsorted(ids, own.ids), column] = used[label]
+    starts, lows = rows_of_sorted(ids, chunks_of(known.size))
+    return _Table(known.size, starts, lows, counts)
+
+
+def margins(fit: Floats, places: NDArray[np.int64]) -> Floats:
+    """How much better each layer's set fits one class than the best of the others.
+
+    Args:
+        fit: [N, sets, classes], what `PathFit` gives; two classes at least.
+        places: int64 [N], the column of that class (of the predicted class, say).
+
+    Returns:
+        float64 [N, sets]: below 0 where another class fits better; NaN where the image's own set is empty.
+    """
+    if fit.shape[2] < 2:
+        raise OptionError("a margin needs class paths of at least two classes")
+    rows = np.arange(len(fit))
+    others = fit.copy()
+    others[rows, :, places] = -np.inf
+    result: Floats = fit[rows, :, places] - others.max(2)
+    return result
