@@ -40,8 +40,9 @@ class Case:
         per_class: training images of a class for class paths and rivals; None for all.
         batch: images attacked and extracted together; it is part of an attack's result.
         paper: AUC of the paper's linear detector by attack, the least where it gives a range.
-        gates: images that critical data routing paths are trained for, evenly spread over the sources; None for all.
-        rivals_per_class: training images of a class for rivals, where fewer than ``per_class``.
+        gates: whether critical data routing paths are trained for every image; they take 54 forward passes each.
+        rivals_per_class: training images of a class that rivals are fitted on; None for those of the class paths.
+        thetas: of the study of θ.
     """
 
     data: str
@@ -51,15 +52,16 @@ class Case:
     per_class: int | None = None
     batch: int = 256
     paper: Mapping[str, float] = field(default_factory=dict)
-    gates: int | None = None
+    gates: bool = True
     rivals_per_class: int | None = None
+    thetas: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def planned(text: str) -> tuple[str, Planned]:
     """Read an attack from a command line; ``@n`` limits the images, ``!`` keeps it out of training.
 
-    >>> planned("PGD:epsilon=0.3,steps=40@50!")
-    ('PGD epsilon=0.3 steps=40', Planned(attack='PGD', settings={'epsilon': 0.3, 'steps': 40}, sources=50, unseen=True))
+    >>> planned("PGD:epsilon=0.3@50!")
+    ('PGD epsilon=0.3', Planned(attack='PGD', settings={'epsilon': 0.3}, sources=50, unseen=True))
     """
     unseen = text.endswith("!")
     text, _, count = text.removesuffix("!").partition("@")
@@ -82,73 +84,92 @@ def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[s
     return replace(case, data=data or case.data, model=model or case.model)
 
 
-def _photographs(sources: int, slow: int | None, changed: int | None, patch: bool) -> dict[str, Planned]:
-    """Attacks on photographs; ``slow`` images for C&W, ``changed`` for JSMA, None to leave them out."""
-    carlini = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}
+_FEW = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}  # of C&W, where a step is dear
+
+
+def _photographs(
+    sources: int, *, mild: int | None = None, slow: int = 0, changed: int = 0, whole: bool = False
+) -> dict[str, Planned]:
+    """Attacks on photographs, of the ``whole`` table if wanted.
+
+    Images: ``mild`` for PGD 4/255 (None: all), ``slow`` for C&W, ``changed`` for JSMA.
+    """
     found = {
         "FGSM": Planned("FGSM"),
         "BIM": Planned("BIM"),
         "DeepFool": Planned("DeepFool"),
+        "PGD 4/255": Planned("PGD", {"epsilon": 4 / 255}, mild),
         "PGD 8/255": Planned("PGD", unseen=True),
         "Random": Planned("Random", unseen=True),
         "Gaussian": Planned("RandomGaussian", unseen=True),
     }
-    if patch:
+    if whole:
         found["Patch 0.5"] = Planned("Patch", {"scale": 0.5, "steps": 100}, unseen=True)
     if slow:
         few = slow if slow < sources else None
-        found["CWL2"] = Planned("CWL2", carlini, few)
-        found["CWL2 confidence 14"] = Planned("CWL2_confidence", carlini, few, unseen=True)
-        found["CWL2 targeted"] = Planned("CWL2_targeted", carlini, few, unseen=True)
+        found["CWL2"] = Planned("CWL2", _FEW, few)
+        found["CWL2 confidence 14"] = Planned("CWL2_confidence", _FEW, few, unseen=True)
+    if slow and whole:
+        found["CWL2 targeted"] = Planned("CWL2_targeted", _FEW, few, unseen=True)
     if changed:
         found["JSMA"] = Planned("JSMA", {}, changed if changed < sources else None)
     return found
 
 
-def _small(carlini: Mapping[str, Any], epsilon: float, name: str, *, targeted: bool = True) -> dict[str, Planned]:
-    """Attacks on small images."""
-    found = {
+def _small(carlini: Mapping[str, Any], mild: str, strong: str, slow: int | None = None) -> dict[str, Planned]:
+    """Attacks on small images; ``mild`` and ``strong`` ε of PGD, ``slow`` images for the slowest attacks."""
+    return {
         "FGSM": Planned("FGSM"),
         "BIM": Planned("BIM"),
         "DeepFool": Planned("DeepFool"),
         "JSMA": Planned("JSMA"),
         "CWL2": Planned("CWL2", carlini),
-        "CWL2 targeted": Planned("CWL2_targeted", carlini, unseen=True),
-        "CWL2 confidence 14": Planned("CWL2_confidence", carlini, unseen=True),
-        f"PGD {name}": Planned("PGD", {"epsilon": epsilon}, unseen=True),
+        f"PGD {mild}": Planned("PGD", {"epsilon": _quotient(mild)}),
+        "FGSM targeted": Planned("FGSM_targeted", {}, slow, unseen=True),
+        "CWL2 targeted": Planned("CWL2_targeted", carlini, slow, unseen=True),
+        "CWL2 confidence 14": Planned("CWL2_confidence", carlini, slow, unseen=True),
+        f"PGD {strong}": Planned("PGD", {"epsilon": _quotient(strong)}, unseen=True),
         "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 200}, unseen=True),
         "Random": Planned("Random", unseen=True),
         "Gaussian": Planned("RandomGaussian", unseen=True),
     }
-    return found
+
+
+def _quotient(text: str) -> float:
+    above, _, below = text.partition("/")
+    return float(above) / float(below or 1)
 
 
 _LENET = {"FGSM": 0.92, "BIM": 0.92, "DeepFool": 0.92, "JSMA": 0.92, "CWL2": 0.92}
 _RESNET = {"FGSM": 0.88, "BIM": 0.82, "DeepFool": 0.88, "JSMA": 0.88, "CWL2": 0.88}
 _ALEXNET = {
-    "FGSM": 0.85, "BIM": 0.82, "DeepFool": 0.85, "JSMA": 0.85, "CWL2": 0.85, "CWL2 targeted": 0.94, "Patch 0.5": 0.90,
-    "Random": 0.91,
+    "FGSM": 0.85, "BIM": 0.82, "DeepFool": 0.85, "JSMA": 0.85, "CWL2": 0.85, "CWL2 targeted": 0.94,
+    "Patch 0.5": 0.90, "Random": 0.91,
 }  # fmt: skip
 _QUICK = {"steps": 200, "stepsize": 0.05}
+_IMAGENETTE = "imagefolder:$EFFPATH_DATA/imagenette"
 
 CASES: dict[str, Case] = {
-    "lenet_digits": Case("digits", None, _small(_QUICK, 0.2, "0.2")),
-    "lenet_mnist": Case("mnist:$EFFPATH_DATA/mnist", None, _small(_QUICK, 0.3, "0.3"), paper=_LENET),
+    "lenet_digits": Case("digits", None, _small(_QUICK, "0.1", "0.2")),
+    "lenet_mnist": Case(
+        "mnist:$EFFPATH_DATA/mnist", None, _small(_QUICK, "0.1", "0.3", slow=200), paper=_LENET,
+        rivals_per_class=500,
+    ),
     "resnet20_cifar10": Case(
         "cifar10:$EFFPATH_DATA/cifar10", "$EFFPATH_DATA/load.py:cifar10_resnet20",
-        _small({"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}, 8 / 255, "8/255"),
-        sources=300, batch=100, gates=100, rivals_per_class=300,
+        _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=300,
     ),
     "alexnet_imagenette": Case(
-        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:alexnet_imagenette",
-        _photographs(150, 75, 40, True), sources=150, batch=25, paper=_ALEXNET, gates=50, rivals_per_class=50,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
+        _photographs(150, mild=75, slow=75, changed=40, whole=True),
+        sources=150, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
     ),
     "resnet50_imagenette": Case(
-        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:resnet50_imagenette",
-        _photographs(90, 30, None, False), sources=90, batch=15, paper=_RESNET, gates=0, rivals_per_class=30,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(60, mild=30, slow=16),
+        sources=60, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
     ),
     "googlenet_imagenette": Case(
-        "imagefolder:$EFFPATH_DATA/imagenette", "$EFFPATH_DATA/load.py:googlenet_imagenette",
-        _photographs(90, None, None, False), sources=90, batch=15, gates=0, rivals_per_class=30,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(60, mild=30),
+        sources=60, batch=15, gates=False, rivals_per_class=30,
     ),
 }  # fmt: skip

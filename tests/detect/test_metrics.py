@@ -133,7 +133,7 @@ def test_a_rate_outside_0_to_1_is_refused(fpr):
         ([0, 1, 1], [0, 1], {}, InputError),
         ([0, 1, 1], [5, 5, 5], {}, InputError),
         ([0, 1, 1], [0, 1, 2], {"level": 95}, OptionError),
-        ([0, 1, 1], [0, 1, 2], {"resamples": 0}, OptionError),
+        ([0, 1, 1], [0, 1, 2], {"resamples": -1}, OptionError),
     ],
 )
 def test_an_interval_that_means_nothing_is_refused(y, groups, options, error):

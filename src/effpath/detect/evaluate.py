@@ -87,6 +87,7 @@ class Evaluation:
         scores: by detector, then attack.
         test: by attack, the rows of its group that were tested; likewise ``clean``.
         suspicion: by detector, then group: score of each test row.
+        calibration: by detector, scores of the held-out clean images that thresholds are fixed on.
         threshold: by detector, fixed on the held-out clean images.
         fpr: by detector, share of the clean test images above the threshold.
         classifiers: the fitted ones, by detector.
@@ -96,6 +97,7 @@ class Evaluation:
     scores: Mapping[str, Mapping[str, Score]]
     test: Mapping[str, NDArray[np.intp]]
     suspicion: Mapping[str, Mapping[str, Scores]]
+    calibration: Mapping[str, Scores]
     threshold: Mapping[str, float]
     fpr: Mapping[str, float]
     classifiers: Mapping[str, Any]
@@ -112,6 +114,7 @@ def evaluate(
     fractions: Sequence[float] = (0.1, 0.2, 0.7),
     fpr: float = 0.05,
     seed: int = 0,
+    resamples: int = 1000,
 ) -> Evaluation:
     """Train every detector on one part of the sources, fix its threshold on another, test it on the third.
 
@@ -124,6 +127,7 @@ def evaluate(
         fractions: shares of the sources for training, calibration and test.
         fpr: false positive rate at which the threshold is fixed.
         seed: of the split, the classifiers and the bootstrap.
+        resamples: of the bootstrap; 0 where intervals are not wanted.
 
     Raises:
         InputError: too few images for a part.
@@ -149,7 +153,7 @@ def evaluate(
     classifiers = {}
     scores: dict[str, dict[str, Score]] = {}
     suspicions: dict[str, dict[str, Scores]] = {}
-    thresholds, rates = {}, {}
+    held_out, thresholds, rates = {}, {}, {}
     for name, entrant in entrants.items():
         looks = {group.name: entrant.read(group) for group in groups}
         score: Callable[[NDArray[Any]], Scores] = np.asarray
@@ -159,7 +163,8 @@ def evaluate(
             labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
             classifiers[name] = entrant.make(seed).fit(values, labels)
             score = partial(suspicion, classifiers[name])
-        thresholds[name] = threshold_at_fpr(score(looks["clean"][calibrate["clean"]]), fpr)
+        held_out[name] = score(looks["clean"][calibrate["clean"]])
+        thresholds[name] = threshold_at_fpr(held_out[name], fpr)
         own = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
         rates[name] = float((own["clean"] > thresholds[name]).mean())
         scores[name] = {
@@ -169,14 +174,21 @@ def evaluate(
                     np.concatenate([own["clean"], own[group.name]]),
                     np.concatenate([clean.source[test["clean"]], group.source[test[group.name]]]),
                     seed=seed,
+                    resamples=resamples,
                 ),
-                tpr_interval(own[group.name], group.source[test[group.name]], thresholds[name], seed=seed),
+                tpr_interval(
+                    own[group.name],
+                    group.source[test[group.name]],
+                    thresholds[name],
+                    seed=seed,
+                    resamples=resamples,
+                ),
             )
             for group in attacks
         }
         suspicions[name] = own
     sizes = {"train": len(train["clean"]), "calibrate": len(calibrate["clean"]), "test": len(test["clean"])}
-    return Evaluation(scores, test, suspicions, thresholds, rates, classifiers, sizes)
+    return Evaluation(scores, test, suspicions, held_out, thresholds, rates, classifiers, sizes)
 
 
 def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, Entrant]:

@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval."""
+    """An estimate and the ends of its confidence interval, NaN where no resamples were drawn."""
 
     value: float
     low: float
@@ -126,11 +126,14 @@ def _interval(
     level: float,
 ) -> Interval:
     """The statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
-    if not 0 < level < 1 or resamples < 1:
-        raise OptionError(f"level must lie in (0, 1), resamples be ≥ 1; got {level!r} and {resamples!r}")
+    if not 0 < level < 1 or resamples < 0:
+        raise OptionError(f"level must lie in (0, 1), resamples be ≥ 0; got {level!r} and {resamples!r}")
     count = int(groups.max()) + 1
     if count < 2:
         raise InputError("an interval over source images needs at least two of them; got one")
+    value = float(statistic(np.ones((1, len(groups))))[0])
+    if not resamples:
+        return Interval(value, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // len(groups))
     drawn = []
@@ -142,7 +145,7 @@ def _interval(
     if not len(values):
         raise InputError(f"none of {resamples} resamples holds both classes: give more source images")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(np.ones((1, len(groups))))[0]), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _scores(scores: npt.ArrayLike) -> FloatArray:

@@ -1,0 +1,180 @@
+"""How well detectors find attacks: means over splits, with intervals from the same resamples of source images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from detection.gather import Seen
+from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier
+from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
+from effpath.detect.metrics import threshold_at_fpr, weighted_auc
+from rivals.table import RIVALS, entrants
+
+Row = dict[str, Any]
+OURS = (*PATH_CLASSIFIERS, "alarms")
+GATES = {
+    "CDRP, linear": "gates",
+    "CDRP, forest": "forest",
+    "CDRP, adaboost": "adaboost",
+    "CDRP, boosting": "boosting",
+}
+RATES = (0.01, 0.05, 0.1)
+FRACTIONS = (0.1, 0.2, 0.7)
+SEEDS = (0, 1, 2, 3, 4)
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a case is judged.
+
+    Attributes:
+        kinds: our detectors; the baselines are always judged too.
+        others: rivals by name.
+        unseen: attacks that nothing learns from.
+        fractions: of the sources: train, calibrate, test.
+        seeds: of the splits.
+    """
+
+    kinds: Sequence[str] = OURS
+    others: Mapping[str, Entrant] = field(default_factory=dict)
+    unseen: Sequence[str] = ()
+    fractions: Sequence[float] = FRACTIONS
+    seeds: Sequence[int] = SEEDS
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """AUC and TPR of detectors on attacks: the sample's own and those of `RESAMPLES` resamples, means over splits.
+
+    Attributes:
+        auc: by detector and attack, [1 + resamples].
+        tpr: by detector, false positive rate and attack, [1 + resamples].
+        fpr: by detector and false positive rate, the share of clean test images flagged, mean over splits.
+        flagged: by detector and control, the share flagged at a false positive rate of 5 %.
+        evaluations: of the splits.
+    """
+
+    auc: Mapping[str, Mapping[str, np.ndarray]]
+    tpr: Mapping[str, Mapping[float, Mapping[str, np.ndarray]]]
+    fpr: Mapping[str, Mapping[float, float]]
+    evaluations: Sequence[Evaluation]
+
+    @cached_property
+    def mean(self) -> dict[str, np.ndarray]:
+        """Mean AUC over the attacks, by detector."""
+        return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
+
+    def table(self) -> dict[str, Row]:
+        """Return values with intervals, by detector."""
+        return {
+            detector: {
+                "whose": whose(detector),
+                "fpr": {str(rate): round(value, 4) for rate, value in self.fpr[detector].items()},
+                "auc": {name: interval(values) for name, values in found.items()},
+                "mean": interval(self.mean[detector]),
+                "tpr": {
+                    str(rate): {name: interval(values) for name, values in rows.items()}
+                    for rate, rows in self.tpr[detector].items()
+                },
+            }
+            for detector, found in self.auc.items()
+        }
+
+
+def whose(detector: str) -> str:
+    """Tell whether a detector is ours, a baseline or a rival's."""
+    return "ours" if detector in OURS else "baseline" if detector in BASELINES else "rival"
+
+
+def rivals_of(seen: Seen) -> dict[str, Entrant]:
+    """Return the rivals that have measured this case, and CDRP's four classifiers where there are gates."""
+    measured = seen.groups["clean"].arrays
+    found = entrants([name for name in RIVALS if name in measured])
+    return {**found, **gates_of(seen)}
+
+
+def gates_of(seen: Seen) -> dict[str, Entrant]:
+    """Return CDRP's four classifiers, none without gates."""
+    if "CDRP" not in seen.groups["clean"].arrays:
+        return {}
+    return {name: Entrant(lambda group: group.arrays["CDRP"], _maker(kind)) for name, kind in GATES.items()}
+
+
+def _maker(kind: str) -> Callable[[int], Any]:
+    return lambda seed: make_classifier(kind, seed=seed)
+
+
+def judge(seen: Seen, protocol: Protocol) -> Resampled:
+    """Judge detectors on a case; all see the same images, splits and resamples."""
+    return judge_groups(seen.groups["clean"], seen.attacks, protocol)
+
+
+def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> Resampled:
+    """Judge detectors on groups of images."""
+    auc: dict[str, dict[str, np.ndarray]] = {}
+    tpr: dict[str, dict[float, dict[str, np.ndarray]]] = {}
+    fpr: dict[str, dict[float, float]] = {}
+    evaluations = []
+    share = 1 / len(protocol.seeds)
+    for seed in protocol.seeds:
+        evaluation = evaluate(
+            clean, attacks, kinds=protocol.kinds, others=protocol.others, unseen=protocol.unseen,
+            fractions=protocol.fractions, seed=seed, resamples=0,
+        )  # fmt: skip
+        evaluations.append(evaluation)
+        draws = {
+            group.name: _draws(group.source[evaluation.test[group.name]], len(clean.source))
+            for group in (clean, *attacks)
+        }
+        for detector, scores in evaluation.suspicion.items():
+            limits = {rate: threshold_at_fpr(evaluation.calibration[detector], rate) for rate in RATES}
+            for rate, limit in limits.items():
+                rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
+                rates[rate] += float((scores["clean"] > limit).mean()) * share
+            for group in attacks:
+                own = scores[group.name]
+                y = np.repeat([0, 1], [len(scores["clean"]), len(own)])
+                weights = np.concatenate([draws["clean"], draws[group.name]], axis=1)
+                found = weighted_auc(y, np.concatenate([scores["clean"], own]), weights) * share
+                _add(auc.setdefault(detector, {}), group.name, found)
+                for rate, limit in limits.items():
+                    hits = draws[group.name] @ (own > limit) / draws[group.name].sum(1)
+                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * share)
+    return Resampled(auc, tpr, fpr, evaluations)
+
+
+def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
+    found[name] = found[name] + values if name in found else values
+
+
+@cache
+def _sources_drawn(count: int) -> np.ndarray:
+    """How often each source image is in the sample itself (once) and in each resample, [1 + resamples, count]."""
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return np.concatenate([np.ones((1, count)), drawn])
+
+
+def _draws(source: np.ndarray, count: int) -> np.ndarray:
+    """How often each row is in the sample and in each resample; a row without a source is one of its own."""
+    drawn = _sources_drawn(count)[:, np.maximum(source, 0)]
+    alone = np.flatnonzero(source < 0)
+    if len(alone):
+        drawn[:, alone] = _sources_drawn(len(alone))
+    return drawn
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """Return the value of the sample and the 95 % interval of the resamples behind it."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return [round(float(v), 4) for v in (values[0], low, high)]
+
+
+def only(protocol: Protocol, **changes: Any) -> Protocol:
+    """Return the protocol with some changes."""
+    return replace(protocol, **changes)
