@@ -87,8 +87,9 @@ def _write_text(text: str, file: Path) -> None:
 
 
 def save_figure(figure: Any, file: Path) -> None:
-    """Write an SVG that is the same for the same numbers."""
+    """Write an SVG, the same for the same numbers, or a PNG, by the name of the file."""
     import matplotlib
 
+    how = {"format": "png", "dpi": 80} if file.suffix == ".png" else {"format": "svg", "metadata": {"Date": None}}
     with matplotlib.rc_context({"svg.hashsalt": "effpath"}):
-        atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
+        atomic_write(file, partial(figure.savefig, **how))

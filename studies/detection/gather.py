@@ -1,4 +1,4 @@
-"""What every detector sees of a case, once: attacked images, paths, gates and rivals' measurements; kept on disk."""
+"""What every detector sees of a case, once: attacked images, paths, gates, rivals' measurements; kept on disk."""
 
 from __future__ import annotations
 

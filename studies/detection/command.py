@@ -1,0 +1,73 @@
+"""The command line of a study of detection: cases in, a table for each out, or a figure of tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detection.cases import CASES, Case, named
+from detection.gather import Seen, gather
+from effpath.errors import EffpathError
+from sources import is_done, write_result
+
+Row = dict[str, Any]
+Measure = Callable[[Seen, Case], Row]
+Plot = Callable[[Mapping[str, Row], Path], None]
+
+
+def run(doc: str | None, measure: Measure, plot: Plot, report: Callable[[Row], Sequence[str]]) -> None:
+    """Measure a case, or draw what was measured.
+
+    Args:
+        doc: of the study, for ``--help``.
+        measure: from what detectors see of a case, and the case, to a table.
+        plot: draws tables by network.
+        report: the lines that are printed of a table.
+    """
+    options = parser(doc).parse_args()
+    if is_done(options, plot):
+        return
+    torch.set_num_threads(options.threads)
+    try:
+        case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
+        seen = gather(options.name or options.case, case, seed=options.seed)
+        table = measure(seen, case)
+    except EffpathError as error:
+        raise SystemExit(f"error: {error}") from error
+    write_result({**heading(seen), **table}, options.output)
+    print("\n".join(report(table)))
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return the options that all studies of detection have."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
+    made.add_argument("--case", default="lenet_digits", help=f"one of {', '.join(CASES)}")
+    made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
+    made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
+    made.add_argument("--name", help="of the network, for tables; without, the case's")
+    made.add_argument(
+        "--attacks", nargs="+", default=[], help="NAME, NAME:setting=value, NAME@images, NAME!: unseen"
+    )
+    made.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
+    made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
+    made.add_argument("--threads", type=int, default=1, help="of torch")
+    return made
+
+
+def heading(seen: Seen) -> Row:
+    """Return what every table says of its case."""
+    about = seen.about
+    return {
+        **{key: about[key] for key in ("network", "data", "seed", "accuracy", "sources", "training_images")},
+        "attacks": about["attacks"],
+    }
+
+
+def counts(evaluation_sizes: Mapping[str, int]) -> str:
+    """Say how many clean images were for what."""
+    return ", ".join(f"{count} to {part}" for part, count in evaluation_sizes.items())

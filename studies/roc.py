@@ -1,0 +1,128 @@
+"""ROC of our detectors by attack (Fig. 6, 7, 16), and their AUC beside the paper's.
+
+    python studies/roc.py --case lenet_digits --output docs/results/roc/lenet_digits.json
+    python studies/roc.py --plot docs/results/roc/*.json --output docs/results/roc.png
+
+The paper's detector, the joint similarity, and the three alarms, in the order of attacks. AUCs are means over five
+splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published
+protocol gives, whose splits share source images. Curves are of the first split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from detection.cases import Case
+from detection.command import run
+from detection.gather import Seen
+from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge
+from effpath.detect import make_classifier, paper_split, suspicion
+from effpath.detect.evaluate import BASELINES
+from sources import save_figure
+
+Row = dict[str, Any]
+DETECTORS = ("linear", "alarms")
+POINTS = 41  # of a curve
+
+
+def measure(seen: Seen, case: Case) -> Row:
+    """Measure our two linear detectors on every attack."""
+    judged = judge(seen, Protocol(kinds=DETECTORS, unseen=seen.unseen))
+    first = judged.evaluations[0]
+    curves = {
+        detector: {
+            group.name: curve(first.suspicion[detector]["clean"], first.suspicion[detector][group.name])
+            for group in seen.attacks
+        }
+        for detector in (*DETECTORS, *BASELINES)
+    }
+    published = published_auc(seen)
+    linear = {name: interval(values) for name, values in judged.auc["linear"].items()}
+    return {
+        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "sizes": dict(first.sizes),
+        "tested": {group.name: len(first.test[group.name]) for group in seen.attacks},
+        "detectors": judged.table(),
+        "published_protocol": published,
+        "paper": {
+            name: {"paper": wanted, "ours": linear[name][0], "met": linear[name][0] >= wanted}
+            for name, wanted in case.paper.items()
+            if name in linear
+        },
+        "curves": curves,
+    }
+
+
+def curve(clean: np.ndarray, attacked: np.ndarray) -> Row:
+    """Return true positive rates at evenly spread false positive rates."""
+    y = np.repeat([0, 1], [len(clean), len(attacked)])
+    fpr, tpr, _ = roc_curve(y, np.concatenate([clean, attacked]))
+    at = np.linspace(0, 1, POINTS) ** 2  # denser where rates are low
+    return {"fpr": np.round(at, 4).tolist(), "tpr": np.round(np.interp(at, fpr, tpr), 4).tolist()}
+
+
+def published_auc(seen: Seen) -> dict[str, float]:
+    """Return the AUC of the joint similarity where splits are drawn per attack over rows, mean over seeds."""
+    names = ["clean", *(group.name for group in seen.attacks)]
+    values = {name: seen.groups[name].features.values for name in names}
+    groups = np.repeat(np.arange(len(names)), [len(values[name]) for name in names])
+    starts = dict(zip(names, np.cumsum([0, *(len(values[name]) for name in names)])[:-1], strict=True))
+    found: dict[str, float] = {}
+    for seed in SEEDS:
+        parts = paper_split(
+            groups, fractions=dict(zip(("train", "rest", "test"), FRACTIONS, strict=True)), seed=seed
+        )
+
+        def rows(name: str, part: str, parts: Mapping[str, np.ndarray] = parts) -> np.ndarray:
+            inside = parts[part][(parts[part] >= starts[name]) & (parts[part] < starts[name] + len(values[name]))]
+            return values[name][inside - starts[name]]
+
+        for name in names[1:]:
+            clean, attacked = rows("clean", "train"), rows(name, "train")
+            model = make_classifier("linear", seed=seed)
+            model.fit(np.concatenate([clean, attacked]), np.repeat([0, 1], [len(clean), len(attacked)]))
+            scores = [suspicion(model, rows("clean", "test")), suspicion(model, rows(name, "test"))]
+            y = np.repeat([0, 1], [len(part) for part in scores])
+            found[name] = found.get(name, 0) + float(roc_auc_score(y, np.concatenate(scores))) / len(SEEDS)
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def plot(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the curves, a row a network, a column an attack."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(table["curves"]["linear"]) for table in tables.values())
+    figure = Figure(figsize=(1.9 * columns, 2.2 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), columns, squeeze=False, sharex=True, sharey=True)
+    colours = {"linear": "tab:red", "alarms": "tab:blue", "max softmax": "grey", "energy": "lightgrey"}
+    for line, (network, table) in zip(grid, tables.items(), strict=True):
+        for axes in line[len(table["curves"]["linear"]) :]:
+            axes.set_axis_off()
+        for axes, name in zip(line, table["curves"]["linear"], strict=False):
+            for detector, colour in reversed(colours.items()):
+                own = table["curves"][detector][name]
+                axes.plot(own["fpr"], own["tpr"], color=colour, linewidth=1.2, label=detector)
+            axes.set_title(name, fontsize="small")
+        line[0].set_ylabel(f"{network}\nTPR", fontsize="small")
+    grid[0, 0].legend(fontsize="x-small", loc="lower right")
+    save_figure(figure, file)
+
+
+def report(table: Row) -> Sequence[str]:
+    lines = []
+    for name, own in table["detectors"]["linear"]["auc"].items():
+        alarms = table["detectors"]["alarms"]["auc"][name]
+        wanted = table["paper"].get(name, {}).get("paper", "")
+        lines.append(
+            f"{name:22} linear {own[0]:.3f} ({own[1]:.3f}–{own[2]:.3f}), alarms {alarms[0]:.3f}, paper {wanted}"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    run(__doc__, measure, plot, report)
