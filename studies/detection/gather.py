@@ -25,6 +25,7 @@ from effpath.cache import atomic_write, default_cache_dir, fingerprint, state_fi
 from effpath.cdrp import cdrp_gates
 from effpath.data import Dataset, Part, load_data
 from effpath.detect.evaluate import Group
+from effpath.errors import InputError
 from effpath.likelihood import PathFit
 from effpath.progress import track
 from rivals.table import RIVALS, fit_rivals
@@ -77,9 +78,12 @@ class Seen:
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     """Return network and data; without a model LeNet-5 is trained."""
-    if case.model:
-        return open_network(os.path.expandvars(case.model), os.path.expandvars(case.data))
-    data = load_data(os.path.expandvars(case.data), seed=seed)
+    model, source = (os.path.expandvars(spec or "") for spec in (case.model, case.data))
+    if "$" in model + source:
+        raise InputError(f"the data of this case are {case.data}; set the variable that is named there")
+    if model:
+        return open_network(model, source)
+    data = load_data(source, seed=seed)
     with track("training LeNet-5"):
         return train_lenet(data, seed), data
 
