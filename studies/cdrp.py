@@ -1,44 +1,41 @@
 """Critical data routing paths beside effective paths: how well each finds attacks, and what an image takes.
 
-    python studies/cdrp.py --data digits --output docs/results/cdrp/digits.json
-    python studies/cdrp.py --model FILE.py:factory --data imagefolder:DIR --output DIR/NAME.json
-    python studies/cdrp.py --plot DIR/*.json --output FILE.svg
+    python studies/cdrp.py --case lenet_digits --output DIR/cdrp/lenet_digits.json
+    python studies/cdrp.py --case alexnet_imagenette --images 40 --gathered FGSM DeepFool --output FILE.json
+    python studies/cdrp.py --plot DIR/cdrp/*.json --output DIR/cdrp.svg
 
 Both methods see the same images, and their four classifiers are trained and tested on the same splits, disjoint by
 source image; the linear one is the joint similarity of paths, and an elastic net without signs for gates. AUCs are
 means over splits, with a 95 % interval from a bootstrap over source images, the same resamples for both. Times are
-process times of one thread, of batches of one size, in one run. Without a model LeNet-5 is trained on the data.
-Attacks are cached; a result that is there is kept.
+process times of one thread, of batches of one size, in one run. A result that is there is kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import effpath
-from default_preset import Row, adversarial, attack_settings, interval, resampled_aucs
-from effpath.attacks.judge import correct_rows
+from detection.cases import Case, named
+from detection.command import parser
+from detection.gather import Pixels, class_paths_of, made_of, open_case, training_part
+from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, interval, judge_groups
 from effpath.cache import default_cache_dir
 from effpath.cdrp import cdrp_gates, gated_nodes
-from effpath.data import Dataset, load_data
-from effpath.detect.evaluate import BASELINES
+from effpath.data import Dataset
+from effpath.detect.evaluate import Group
 from effpath.progress import track
-from sources import is_done, open_network, save_figure, train_lenet, write_result
+from sources import is_done, save_figure, write_result
 
-CLASSIFIERS = {
-    "linear": "gates",
-    "forest": "forest",
-    "adaboost": "adaboost",
-    "boosting": "boosting",
-}  # paths: CDRP
+Row = dict[str, Any]
+KINDS = dict(zip(("linear", "forest", "adaboost", "boosting"), GATES, strict=True))  # of paths: of gates
 ROUNDS = 5
 
 
@@ -55,106 +52,99 @@ def median_times(works: Mapping[str, Callable[[], Any]], images: int) -> Row:
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
+def some_of(groups: Mapping[str, Pixels], images: int | None, attacks: Sequence[str]) -> dict[str, Pixels]:
+    """Return the clean images, evenly spread, and what the named attacks made of them; all if nothing is named."""
+    clean = groups["clean"]
+    count = len(clean.images)
+    kept = np.unique(np.linspace(0, count - 1, min(images or count, count)).astype(int))
+    place = np.full(count, -1)
+    place[kept] = np.arange(len(kept))
+    found = {}
+    for name, own in groups.items():
+        if name == "clean" or not attacks or name in attacks:
+            rows = np.flatnonzero(np.isin(own.source, kept) | (own.source < 0))[: len(kept)]
+            source = np.where(own.source[rows] < 0, -1, place[own.source[rows]])
+            found[name] = Pixels(own.images[rows], source, own.labels[rows])
+    return found
+
+
 def measure(
+    case: Case,
     model: nn.Module,
     data: Dataset,
     *,
-    attacks: Mapping[str, Row],
     gated: Sequence[str] | Literal["auto"] = "auto",
-    layers: int | None = None,
-    per_class: int | None = None,
-    sources: int = 30,
-    fractions: Sequence[float] = (0.1, 0.2, 0.7),
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    images: int | None = None,
+    attacks: Sequence[str] = (),
+    seeds: Sequence[int] = SEEDS,
     timed: int = 64,
-    batch: int = 16,
+    seed: int = 0,
     cache: Path,
 ) -> Row:
     """Measure both methods on one network.
 
     Args:
-        model, data: class paths are of the training part, attacked images of the test or validation part.
-        attacks: settings by name; ``PGD`` takes epsilon and steps.
+        case, model, data: what is attacked, with what.
         gated: the nodes whose channels have gates.
-        layers: how many of the last layers paths use; None for all.
-        per_class: training images of a class for its path; None for all.
-        sources: images of a class that are attacked.
-        fractions: of the sources, for training, calibration and test.
-        seeds: of the splits; the first also of the attacks.
+        images: clean images that gates are trained for, with what attacks made of them; None for all.
+        attacks: of the case; all if empty.
+        seeds: of the splits.
         timed: clean images whose time is taken.
-        batch: images together.
+        seed: of images and attacks.
         cache: folder of the attacks.
     """
-    train, test = data.part("train"), data.part("test", "val").first_of_each_class(sources)
-    if per_class is not None:
-        train = train.first_of_each_class(per_class)
+    wanted = {name: planned for name, planned in case.attacks.items() if not attacks or name in attacks}
+    made, _, about = made_of(replace(case, attacks=wanted), model, data, seed, cache)
+    groups = some_of(made, images, attacks)
+    train = training_part(data, case)
     graph = effpath.capture(model, train.images[:1])
-    images = test.images[:]
-    correct = correct_rows(model, images, test.labels, batch)
-    images, labels = images[correct], test.labels[correct]
-    made = adversarial(model, images, labels, attacks, seeds[0], cache, batch)
-    with track("class paths") as progress:
-        class_paths = effpath.build_class_paths(
-            graph, train.images, train.labels, layers=layers, counts=False, batch_size=batch, progress=progress
-        )
-
-    def by_paths(pixels: Tensor) -> effpath.Features:
-        return effpath.path_features(graph, class_paths, pixels, batch_size=batch)
-
-    def by_gates(pixels: Tensor) -> effpath.Features:
-        with track("gates") as progress:
-            return cdrp_gates(graph, pixels, gated=gated, batch_size=batch, progress=progress).features()
-
-    pixels = {"clean": images, **{name: own for name, (own, _, _) in made.items()}}
-    rows = {"clean": np.arange(len(images)), **{name: source for name, (_, source, _) in made.items()}}
-    paths, gates = ({name: of(own) for name, own in pixels.items()} for of in (by_paths, by_gates))
-    auc = {
-        "paths": resampled_aucs(paths, rows, tuple(CLASSIFIERS), fractions, seeds),
-        "cdrp": resampled_aucs(gates, rows, tuple(CLASSIFIERS.values()), fractions, seeds),
+    class_paths = class_paths_of(graph, train, case)
+    paths = {
+        name: effpath.path_features(graph, class_paths, own.images, batch_size=case.batch)
+        for name, own in groups.items()
     }
-    mean = {
-        method: {kind: np.mean(list(found.values()), axis=0) for kind, found in own.items()}
-        for method, own in auc.items()
-    }
-    table = {
-        method: {
-            kind: {
-                **{name: interval(values) for name, values in found.items()},
-                "mean": interval(mean[method][kind]),
-            }
-            for kind, found in own.items()
-            if kind not in BASELINES or method == "paths"
-        }
-        for method, own in auc.items()
-    }
-    beyond = {kind: interval(mean["paths"][kind] - mean["cdrp"][other]) for kind, other in CLASSIFIERS.items()}
-
-    some = images[:timed]
+    gates = {}
+    for name, own in groups.items():
+        with track(f"gates of {name}") as progress:
+            gates[name] = cdrp_gates(graph, own.images, gated=gated, batch_size=16, progress=progress)
+    clean, *others = (
+        Group(name, paths[name], own.source, {"CDRP": gates[name].features().values})
+        for name, own in groups.items()
+    )
+    unseen = [name for name in groups if name in wanted and wanted[name].unseen]
+    judged = judge_groups(
+        clean, others, Protocol(kinds=tuple(KINDS), others=gate_detectors(), unseen=unseen, seeds=seeds)
+    )
+    some = groups["clean"].images[:timed]
     ms = median_times(
         {
-            "forward": lambda: [graph.run(part) for part in some.split(batch)],
-            "paths": lambda: by_paths(some),
-            "cdrp": lambda: cdrp_gates(graph, some, gated=gated, batch_size=batch),
+            "forward": lambda: [graph.run(part) for part in some.split(16)],
+            "paths": lambda: effpath.path_features(graph, class_paths, some, batch_size=16),
+            "cdrp": lambda: cdrp_gates(graph, some, gated=gated, batch_size=16),
         },
         len(some),
     )
     return {
         "data": data.name,
         "settings": {
-            "gated": list(gated_nodes(graph, gated)), "layers": layers or "all", "per_class": per_class or "all",
-            "fractions": list(fractions), "seeds": list(seeds), "batch": batch,
+            "gated": list(gated_nodes(graph, gated)), "fractions": list(FRACTIONS), "seeds": list(seeds),
+            "unseen": unseen, "seed": seed,
         },
-        "accuracy": round(len(correct) / len(test), 4),
+        "accuracy": about["accuracy"],
         "class_path_images": class_paths.images,
-        "sources": len(images),
-        "similarities": paths["clean"].values.shape[1],
+        "sources": len(clean.source),
+        "similarities": clean.features.values.shape[1],
         "gates": gates["clean"].values.shape[1],
         "closed_gates": {name: round(float((own.values == 0).mean()), 4) for name, own in gates.items()},
-        "attacks": {name: row for name, (_, _, row) in made.items()},
-        "auc": table,
-        "paths_beyond_cdrp": beyond,
+        "attacks": {
+            name: {**about["attacks"][name], "used": len(groups[name].images)} for name in groups if name in wanted
+        },
+        "detectors": judged.table(),
+        "paths_beyond_cdrp": {
+            kind: interval(judged.mean[kind] - judged.mean[other]) for kind, other in KINDS.items()
+        },
         "time": {
-            "images": len(some), "batch": batch, "rounds": ROUNDS, "threads": torch.get_num_threads(),
+            "images": len(some), "batch": 16, "rounds": ROUNDS, "threads": torch.get_num_threads(),
             **{f"{name}_ms_an_image": float(f"{value:.4g}") for name, value in ms.items()},
             **{f"{name}_by_forward": float(f"{ms[name] / ms['forward']:.4g}") for name in ("paths", "cdrp")},
         },
@@ -165,60 +155,44 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     """Draw the AUC by attack, a row a network, a column a classifier."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.3 * len(CLASSIFIERS) + 1, 2.6 * len(tables)), layout="constrained")
-    grid = figure.subplots(len(tables), len(CLASSIFIERS), squeeze=False, sharex=True, sharey="row")
+    heights = [len(table["attacks"]) + 1 for table in tables.values()]
+    figure = Figure(figsize=(2.3 * len(KINDS) + 1, 0.2 * sum(heights) + 0.9 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), len(KINDS), squeeze=False, sharex=True, height_ratios=heights)
     for line, (network, table) in zip(grid, tables.items(), strict=True):
         attacks = [*table["attacks"], "mean"]
         places = np.arange(len(attacks))[::-1]
-        for axes, (kind, other) in zip(line, CLASSIFIERS.items(), strict=True):
-            for method, own, shift in (("paths", kind, 0.12), ("cdrp", other, -0.12)):
-                value, low, high = np.array([table["auc"][method][own][name] for name in attacks]).T
-                label = {"paths": "effective paths", "cdrp": "CDRP"}[method]
-                axes.errorbar(value, places + shift, xerr=[value - low, high - value], fmt="o", label=label)
+        for axes, (kind, other) in zip(line, KINDS.items(), strict=True):
+            for detector, shift in ((kind, 0.12), (other, -0.12)):
+                own = table["detectors"][detector]
+                value, low, high = np.array([own["auc"].get(name, own["mean"]) for name in attacks]).T
+                label = "CDRP" if detector == other else "effective paths"
+                axes.errorbar(value, places + shift, xerr=[value - low, high - value], fmt="o", ms=3, label=label)
             axes.axvline(0.5, color="grey", linewidth=0.8)
-            axes.set(title=f"{network}, {kind}", xlabel="AUC")
-        line[0].set_yticks(places, attacks)
-    grid[0, 0].legend(fontsize="small")
+            axes.set_title(f"{network}, {kind}", fontsize="small")
+            axes.set_yticks(places, attacks if kind == "linear" else [])
+        line[-1].legend(fontsize="x-small")
     save_figure(figure, file)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
-    parser.add_argument("--model", help="FILE.py:factory or a library's model; without, LeNet-5 is trained")
-    parser.add_argument("--data", default="digits", help="digits, mnist:DIR, imagefolder:DIR, cifar10:DIR …")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
-    parser.add_argument("--gated", nargs="+", default="auto", help="nodes with gates; without, see `gated_nodes`")
-    parser.add_argument("--layers", type=int, help="the last so many layers of paths; without, all")
-    parser.add_argument("--per-class", type=int, help="images of a class path; without, all")
-    parser.add_argument("--sources", type=int, default=30, help="attacked images of a class")
-    parser.add_argument("--fractions", type=float, nargs=3, default=[0.1, 0.2, 0.7])
-    parser.add_argument("--attacks", nargs="+", default=["FGSM", "BIM", "DeepFool", "CWL2", "PGD"])
-    parser.add_argument("--reach", type=float, default=1.0, help="largest ε of FGSM, in steps of 1/1000")
-    parser.add_argument("--candidates", type=int, default=10, help="of DeepFool")
-    parser.add_argument("--epsilon", type=float, default=51, help="of PGD, in 1/255; 8 for photographs")
-    parser.add_argument("--steps", type=int, default=40, help="of PGD")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--timed", type=int, default=64, help="images whose time is taken")
-    parser.add_argument("--batch", type=int, default=16)
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--gated", nargs="+", default="auto", help="nodes with gates; without, see `gated_nodes`")
+    made.add_argument("--images", type=int, help="clean images that gates are trained for; without, all")
+    made.add_argument("--gathered", nargs="+", default=[], help="of the case's attacks; without, all")
+    made.add_argument("--timed", type=int, default=64, help="images whose time is taken")
+    options = made.parse_args()
     if is_done(options, plot):
         return
-    torch.set_num_threads(1)
-    settings = attack_settings(options)
-    if options.model:
-        model, data = open_network(options.model, options.data)
-    else:
-        data = load_data(options.data)
-        model = train_lenet(data, options.seeds[0])
+    torch.set_num_threads(options.threads)
+    case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
+    model, data = open_case(case, options.seed)
     table = measure(
-        model, data, attacks={name: settings.get(name, {}) for name in options.attacks}, gated=options.gated,
-        layers=options.layers, per_class=options.per_class, sources=options.sources, fractions=options.fractions,
-        seeds=options.seeds, timed=options.timed, batch=options.batch, cache=default_cache_dir(),
+        case, model, data, gated=options.gated, images=options.images, attacks=options.gathered,
+        timed=options.timed, seed=options.seed, cache=default_cache_dir(),
     )  # fmt: skip
-    write_result({"network": options.output.stem, **table}, options.output)
-    for kind, other in CLASSIFIERS.items():
-        print(kind, table["auc"]["paths"][kind]["mean"], table["auc"]["cdrp"][other]["mean"])
+    write_result({"network": options.name or options.output.stem, **table}, options.output)
+    for kind, other in KINDS.items():
+        print(kind, table["detectors"][kind]["mean"], "CDRP", table["detectors"][other]["mean"])
     print(table["time"])
 
 

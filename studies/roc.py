@@ -1,7 +1,7 @@
 """ROC of our detectors by attack (Fig. 6, 7, 16), and their AUC beside the paper's.
 
-    python studies/roc.py --case lenet_digits --output docs/results/roc/lenet_digits.json
-    python studies/roc.py --plot docs/results/roc/*.json --output docs/results/roc.png
+    python studies/roc.py --case lenet_digits --output DIR/roc/lenet_digits.json
+    python studies/roc.py --plot DIR/roc/*.json --output DIR/roc.png
 
 The paper's detector, the joint similarity, and the three alarms, in the order of attacks. AUCs are means over five
 splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published

@@ -17,14 +17,13 @@ import torch
 from torch import nn
 
 import effpath
-from effpath.cache import atomic_write
+from effpath.cache import atomic_write, default_cache_dir
 from effpath.data import Dataset, Part, align_labels, load_data
-from effpath.demo.run import TRAINING
+from effpath.demo.network import trained_lenet
 from effpath.images import format_of
-from effpath.lenet import LeNet5
 from effpath.models import load_model
 from effpath.models.library import imagenet_ids
-from effpath.train import train_classifier
+from effpath.progress import track
 
 
 def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
@@ -42,13 +41,13 @@ def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
     return model, Dataset(data.name, parts, tuple(known))
 
 
-def train_lenet(data: Dataset, seed: int) -> LeNet5:
-    """Train LeNet-5 as the demo does; on other data as on MNIST."""
-    torch.manual_seed(seed)
-    model = LeNet5(image_size=data.train_images.shape[-1], classes=len(data.classes))
-    settings = TRAINING.get(data.name, TRAINING["mnist"])
-    train_classifier(model, data.train_images, data.train_labels, seed=seed, **settings)
-    return model.eval()
+def train_lenet(data: Dataset, seed: int) -> nn.Module:
+    """Return LeNet-5 trained as the demo does, once; on other data as on MNIST."""
+    with track("training LeNet-5") as progress:
+        return trained_lenet(
+            data.train_images, data.train_labels, classes=len(data.classes), data=data.name, seed=seed,
+            folder=default_cache_dir(), progress=progress,
+        )  # fmt: skip
 
 
 def is_done(options: argparse.Namespace, plot: Callable[[Mapping[str, Any], Path], None]) -> bool:

@@ -15,10 +15,15 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import KernelDensity
 from torch import nn
 
+import detection.gather as gather_module
+import detection.judge as judge_module
+import detectors
 import digits_net
 import effpath
-import rivals_study
-from effpath.data import Dataset
+import rivals.table as table_module
+from detection.cases import Case, Planned
+from detection.command import heading
+from detection.gather import gather
 from effpath.errors import InputError, MissingExtra
 from rivals import transformations
 from rivals.activations import (
@@ -353,6 +358,16 @@ def test_disagreement_is_above_zero_where_the_changed_image_has_another_class() 
     assert 0.1 < differs.mean() < 1
 
 
+def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noisy = (0.5 + 0.1 * torch.randn(2, 1, 16, 16, generator=generator)).clamp(0, 1)
+    smooth = transformations.total_variation(noisy)
+    assert smooth.dtype == noisy.dtype
+    assert (smooth.flatten(1).std(1) < 0.4 * noisy.flatten(1).std(1)).all()
+    flat = torch.full((1, 3, 8, 8), 0.25)
+    torch.testing.assert_close(transformations.total_variation(flat), flat)
+
+
 # ---------------------------------------------------------------- what does not fit
 
 
@@ -399,81 +414,110 @@ class Classifier(ActivationDetector):
         return X.sum(1)
 
 
+CASE = Case(
+    "digits",
+    None,
+    {
+        "FGSM": Planned("FGSM", {"epsilons": 20}),
+        "PGD": Planned("PGD", {"epsilon": 0.2, "steps": 10, "rel_stepsize": 0.25}, sources=50),
+        "Random": Planned("Random", unseen=True),
+    },
+    sources=150,
+    per_class=30,
+    gates=False,
+)
+
+
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
-    digits = digits_net.data()
-    parts = {"train": digits.part("train").take(torch.arange(300)), "test": digits.part("test")}
     noted = Noted()
     Classifier.learnt.clear()
-    detectors = {"noted": (np.asarray, lambda seed: Classifier())}
-    rivals = {
-        **QUICK, "noted": Rival(noted.fit, detectors), "total variation": RIVALS["total variation"],
-    }  # fmt: skip
-    table = rivals_study.measure(
-        digits_net.model(), Dataset(digits.name, parts, digits.classes), rivals=rivals, sources=150,
-        attacks={"FGSM": {"epsilons": 20}, "Random": {}}, cache=tmp_path_factory.mktemp("attacks"),
-    )  # fmt: skip
-    return table, noted, parts
+    rivals = {**QUICK, "noted": Rival(noted.fit, {"noted": (np.asarray, lambda seed: Classifier())})}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for module in (gather_module, judge_module, table_module):
+            patch.setattr(module, "RIVALS", rivals)
+        patch.setattr(table_module.entrants, "__defaults__", (rivals,))
+        seen = gather("tiny", CASE, rivals=tuple(rivals))
+        again = gather("tiny", CASE, rivals=tuple(rivals))
+        return {**heading(seen), **detectors.measure(seen, CASE)}, noted, seen, again
 
 
 def test_every_detector_is_judged_on_every_attack_with_one_threshold(studied) -> None:
-    table, _, _ = studied
+    table, _, _, _ = studied
     rivals = {name for name, row in table["detectors"].items() if row["whose"] == "rival"}
-    wanted = {detector for rival in QUICK.values() for detector in rival.detectors}
-    assert rivals == wanted | {"noted"} | ({"total variation"} - set(table["skipped"]))
+    assert rivals == {"noted", *(detector for rival in QUICK.values() for detector in rival.detectors)}
     for row in table["detectors"].values():
-        assert set(row["auc"]) == set(row["tpr"]) == {"FGSM", "Random"}
-        assert 0 <= row["fpr"] <= 0.3
-        for low_high in (*row["auc"].values(), *row["tpr"].values()):
-            value, low, high = low_high
+        assert set(row["auc"]) == set(row["tpr"]["0.05"]) == {"FGSM", "PGD", "Random"}
+        assert 0 <= row["fpr"]["0.01"] <= row["fpr"]["0.05"] <= row["fpr"]["0.1"] <= 0.4
+        for value, low, high in (*row["auc"].values(), *row["tpr"]["0.05"].values()):
             assert 0 <= low <= value <= high <= 1
     assert table["detectors"]["Mahalanobis"]["auc"]["Random"][0] > 0.9
-    assert table["attacks"]["FGSM"]["tested"] <= table["attacks"]["FGSM"]["succeeded"]
+    assert table["tested"]["FGSM"] <= table["attacks"]["FGSM"]["succeeded"]
+    assert table["attacks"]["PGD"]["tried"] == 50
     assert table["sizes"] == {"train": 15, "calibrate": 30, "test": 105}
 
 
+def test_the_best_rival_of_an_attack_has_the_highest_auc(studied) -> None:
+    table, _, _, _ = studied
+    for name, cell in table["cells"].items():
+        others = [row["auc"][name][0] for row in table["detectors"].values() if row["whose"] != "ours"]
+        assert cell["its_auc"] == max(others)
+        ours = table["detectors"]["alarms"]["auc"][name]
+        assert cell["ours"] == ours
+        assert cell["beyond_best"][0] == pytest.approx(ours[0] - max(others), abs=2e-4)
+        assert cell["within"] == (cell["beyond_best"][2] >= 0)
+    assert table["within_the_best"] == [sum(cell["within"] for cell in table["cells"].values()), 3]
+
+
 def test_no_tested_image_is_among_those_that_anything_was_fitted_on(studied) -> None:
-    table, noted, parts = studied
+    table, noted, seen, _ = studied
 
     def keys(images: np.ndarray) -> set[bytes]:
         return {row.astype(np.float64).tobytes() for row in np.asarray(images).reshape(len(images), -1)}
 
     (fitted,) = noted.fitted
-    assert torch.equal(fitted, parts["train"].images)
-    assert not keys(fitted.numpy()) & keys(parts["test"].images.numpy())
-    (learnt,) = Classifier.learnt
-    assert not keys(learnt) & keys(fitted.numpy())
-    images, _, _ = rivals_study.correct_images(
-        digits_net.model(), parts["test"].images, parts["test"].labels, 150, 0, 256
-    )
-    clean_learnt = keys(learnt) & keys(images.numpy())
-    assert len(clean_learnt) == table["sizes"]["train"]
-    assert len(learnt) <= 2 * table["sizes"]["train"]  # Random, all unseen, is in no part of it
+    tested = keys(digits_net.data().test_images.numpy())
+    assert torch.equal(fitted, digits_net.data().part("train").first_of_each_class(30).images)
+    assert not keys(fitted.numpy()) & tested
+    assert len(Classifier.learnt) == 5
+    clean = keys(seen.groups["clean"].arrays["noted"])
+    for learnt in Classifier.learnt:
+        assert not keys(learnt) & keys(fitted.numpy())
+        assert len(keys(learnt) & clean) == table["sizes"]["train"]
+        assert not keys(learnt) & keys(seen.groups["Random"].arrays["noted"])
 
 
-def test_two_attacks_of_one_kind_are_told_apart_by_their_settings(tmp_path) -> None:
-    names = ("FGSM:epsilons=10", "FGSM:epsilons=10,max_epsilon=0.1")
-    images, labels = digits_net.data().test_images[:30], digits_net.data().test_labels[:30]
-    made, about = rivals_study.attacked(
-        digits_net.model(),
-        images,
-        labels,
-        {name: rivals_study.settings_of(name) for name in names},
-        0,
-        32,
-        tmp_path,
-    )
-    assert about[names[1]]["settings"] == {"epsilons": 10, "max_epsilon": 0.1}
-    pixels, source = made[names[1]]
-    assert len(pixels) == about[names[1]]["succeeded"] < about[names[0]]["succeeded"]
-    assert float((pixels - images[source]).abs().max()) <= 0.1 + 1e-6
+def test_what_was_gathered_is_read_back_equal(studied) -> None:
+    _, noted, seen, again = studied
+    assert len(noted.fitted) == 1  # not gathered twice
+    assert list(seen.groups) == list(again.groups) == ["clean", "FGSM", "PGD", "Random"]
+    for name, group in seen.groups.items():
+        other = again.groups[name]
+        np.testing.assert_array_equal(group.features.values, other.features.values)
+        np.testing.assert_array_equal(group.features.fit, other.features.fit)
+        np.testing.assert_array_equal(group.source, other.source)
+        assert set(group.arrays) == set(other.arrays) == {*QUICK, "noted"}
+    assert set(seen.controls) == {"noise as large as PGD", "natural mistakes"}
+    assert (seen.labels["Random"] == -1).all()
+    assert seen.about == again.about
+
+
+def test_the_source_of_an_attack_on_some_images_is_among_all_of_them(studied) -> None:
+    _, _, seen, _ = studied
+    clean, attacked = (seen.groups[name] for name in ("clean", "PGD"))
+    pixels = [group.arrays["noted"] for group in (clean, attacked)]
+    assert np.abs(pixels[1] - pixels[0][attacked.source]).max() <= 0.2 + 1e-6
+    np.testing.assert_array_equal(seen.labels["PGD"], seen.labels["clean"][attacked.source])
+    assert attacked.source.max() > 140  # spread over all
 
 
 def test_the_study_is_written_and_drawn(studied, tmp_path, monkeypatch) -> None:
-    table, _, _ = studied
-    monkeypatch.setattr("sys.argv", ["rivals_study.py", "--output", "digits.json"])
-    write_result({"network": "digits", **table}, tmp_path / "digits.json")
+    table, _, _, _ = studied
+    monkeypatch.setattr("sys.argv", ["detectors.py", "--output", "digits.json"])
+    write_result(table, tmp_path / "digits.json")
     found = read_result(tmp_path / "digits.json")
-    assert found["command"] == "python studies/rivals_study.py --output digits.json"
-    rivals_study.plot({"digits": found}, tmp_path / "digits.svg")
-    assert 1000 < (tmp_path / "digits.svg").stat().st_size < 500_000
+    assert found["command"] == "python studies/detectors.py --output digits.json"
+    detectors.plot({"digits": found}, tmp_path / "digits.png")
+    assert 1000 < (tmp_path / "digits.png").stat().st_size < 300_000
+    assert any("alarms" in line for line in detectors.report(found))

@@ -84,8 +84,7 @@ def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     if model:
         return open_network(model, source)
     data = load_data(source, seed=seed)
-    with track("training LeNet-5"):
-        return train_lenet(data, seed), data
+    return train_lenet(data, seed), data
 
 
 def chosen_images(model: nn.Module, part: Part, count: int, seed: int, batch: int) -> tuple[Pixels, Part, float]:

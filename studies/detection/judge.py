@@ -96,13 +96,11 @@ def rivals_of(seen: Seen) -> dict[str, Entrant]:
     """Return the rivals that have measured this case, and CDRP's four classifiers where there are gates."""
     measured = seen.groups["clean"].arrays
     found = entrants([name for name in RIVALS if name in measured])
-    return {**found, **gates_of(seen)}
+    return {**found, **(gate_detectors() if "CDRP" in measured else {})}
 
 
-def gates_of(seen: Seen) -> dict[str, Entrant]:
-    """Return CDRP's four classifiers, none without gates."""
-    if "CDRP" not in seen.groups["clean"].arrays:
-        return {}
+def gate_detectors() -> dict[str, Entrant]:
+    """Return CDRP's four classifiers, for groups whose arrays hold gates as ``CDRP``."""
     return {name: Entrant(lambda group: group.arrays["CDRP"], _maker(kind)) for name, kind in GATES.items()}
 
 
@@ -144,9 +142,15 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
                 found = weighted_auc(y, np.concatenate([scores["clean"], own]), weights) * share
                 _add(auc.setdefault(detector, {}), group.name, found)
                 for rate, limit in limits.items():
-                    hits = draws[group.name] @ (own > limit) / draws[group.name].sum(1)
+                    hits = _share(draws[group.name], own > limit)
                     _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * share)
     return Resampled(auc, tpr, fpr, evaluations)
+
+
+def _share(draws: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    """Share of the rows that are hit, in each resample; NaN where none of the rows is in it."""
+    drawn = draws.sum(1)
+    return np.divide(draws @ hit, drawn, out=np.full(len(draws), np.nan), where=drawn > 0)
 
 
 def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:

@@ -8,37 +8,29 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sklearn
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from effpath.attacks import ATTACKS, AdversarialSet, attack
-from effpath.cache import atomic_write, default_cache_dir, fingerprint
+from effpath.cache import default_cache_dir, fingerprint
 from effpath.data import Dataset, Part, align_labels, load_data
+from effpath.demo.network import TRAINING, trained_lenet
 from effpath.demo.result import AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
 from effpath.graph import Graph, capture
 from effpath.images import format_of, resized
-from effpath.lenet import LeNet5
 from effpath.models import load_model
 from effpath.paths.class_paths import ClassPaths
 from effpath.profile import build_class_paths
 from effpath.rules import LEVELS
-from effpath.train import train_classifier
 
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
-# Training of LeNet-5 and the split of the sources, by data set; the paper trains the detector on 10 %.
-TRAINING: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 40, "batch_size": 64, "learning_rate": 1e-2},
-    "mnist": {"epochs": 5},
-}
 _PAPER = {
     "mnist": {
         "density": 0.138,
@@ -216,7 +208,16 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
         count = len(data.train_labels[: options.train_images])
         with track(f"training LeNet-5 on {count} images") as progress:
             images, labels = data.train_images[:count], data.train_labels[:count]
-            return _trained(data, images, labels, options, folder, progress), data
+            lenet = trained_lenet(
+                images,
+                labels,
+                classes=len(data.classes),
+                data=data.name,
+                seed=options.seed,
+                folder=folder,
+                progress=progress,
+            )
+        return lenet, data
     model = load_model(options.model, options.weights, allow_pickle=options.allow_pickle, seed=options.seed)
     wanted = resized(format_of(model), options.input_size)
     data = load_data(options.data, seed=options.seed, picture_format=wanted)
@@ -230,29 +231,6 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
     at = align_labels(data.classes, outputs, tuple(getattr(model, "classes", ())))
     parts = {name: Part(part.images, at[part.labels], part.names) for name, part in data.parts.items()}
     return model, Dataset(data.name, parts, tuple(data.classes[i] for i in at.argsort().tolist()))
-
-
-def _trained(
-    data: Dataset,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    options: DemoOptions,
-    folder: Path,
-    progress: Callable[[int, int], None],
-) -> LeNet5:
-    """Train LeNet-5, or read the weights that the same training left in the folder."""
-    settings = TRAINING[data.name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        model = LeNet5(image_size=images.shape[-1], classes=len(data.classes))
-    file = folder / f"lenet5-{fingerprint(settings, options.seed, images, labels)[:12]}.safetensors"
-    if file.exists():
-        model.load_state_dict(load_file(file))
-        return model.eval()
-    train_classifier(model, images, labels, seed=options.seed, progress=progress, **settings)
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    atomic_write(file, lambda temporary: save_file(state, temporary))
-    return model
 
 
 def _key(graph: Graph, options: DemoOptions) -> str:

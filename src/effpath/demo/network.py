@@ -1,0 +1,61 @@
+"""The embedded network: LeNet-5 trained on digits or MNIST, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from effpath.cache import atomic_write, fingerprint
+from effpath.lenet import LeNet5
+from effpath.train import train_classifier
+
+# of LeNet-5, by data set
+TRAINING: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 40, "batch_size": 64, "learning_rate": 1e-2},
+    "mnist": {"epochs": 5},
+}
+
+
+def trained_lenet(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    classes: int,
+    data: str,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> LeNet5:
+    """Train LeNet-5, or read the weights that the same training left in the folder.
+
+    Torch computes with one thread meanwhile, so that machines with more or fewer cores give the same weights.
+
+    Args:
+        images, labels: all that it is trained on.
+        classes: number of outputs.
+        data: a name of `TRAINING`; settings of other data are MNIST's.
+        seed: of weights and batches.
+        folder: for the weights.
+        progress: called with batches done and in total.
+    """
+    settings = TRAINING.get(data, TRAINING["mnist"])
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LeNet5(image_size=images.shape[-1], classes=classes)
+    file = folder / f"lenet5-{fingerprint(settings, seed, images, labels)[:12]}.safetensors"
+    if file.exists():
+        model.load_state_dict(load_file(file))
+        return model.eval()
+    torch.set_num_threads(1)
+    try:
+        train_classifier(model, images, labels, seed=seed, progress=progress, **settings)
+    finally:
+        torch.set_num_threads(threads)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    atomic_write(file, lambda temporary: save_file(state, temporary))
+    return model

@@ -1,0 +1,112 @@
+"""Ours beside every rival (Fig. 8, 17): the same images, the same splits, one threshold for all attacks.
+
+    python studies/detectors.py --case lenet_digits --output DIR/detectors/lenet_digits.json
+    python studies/detectors.py --plot DIR/detectors/*.json --output DIR/detectors.png
+
+Our detectors, CDRP with the paper's four classifiers, today's rivals, input transformations as detectors by
+disagreement, and the baselines. Rivals are fitted on training images of the class paths. Correctly classified test
+images are attacked and divided by source image, in five ways: on one part the detectors that need attacks learn
+from all but the unseen ones, on another the threshold of each is fixed, the third is tested. AUC and TPR are means
+over the splits, intervals a bootstrap over source images with the same resamples for every detector. A rival that
+is not for the network is listed with the reason. Seconds are process time of fitting and measuring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detection.cases import Case
+from detection.command import run
+from detection.gather import Seen
+from detection.judge import FRACTIONS, OURS, SEEDS, Protocol, Resampled, interval, judge, rivals_of
+from sources import save_figure
+
+Row = dict[str, Any]
+COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
+BEST = "alarms"  # of ours, the one that is compared with each rival
+
+
+def measure(seen: Seen, case: Case) -> Row:
+    """Judge every detector, and compare ours with the best rival of each attack."""
+    judged = judge(seen, Protocol(others=rivals_of(seen), unseen=seen.unseen))
+    cells = {group.name: compare(judged, group.name) for group in seen.attacks}
+    return {
+        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "sizes": dict(judged.evaluations[0].sizes),
+        "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
+        "detectors": judged.table(),
+        "cells": cells,
+        "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
+        "rival_images": seen.about["rival_images"],
+        "seconds": seen.about["seconds"],
+        "skipped": seen.about["skipped"],
+    }
+
+
+def compare(judged: Resampled, attack: str) -> Row:
+    """Compare our detector with the best rival on an attack, and with the maximum softmax, on the same resamples.
+
+    ``within``: the rival is not better, or by no more than chance (the interval of the difference holds 0).
+    """
+    rivals = {name: found[attack] for name, found in judged.auc.items() if name not in OURS}
+    best = max(rivals, key=lambda name: rivals[name][0])
+    ours = judged.auc[BEST][attack]
+    beyond = interval(ours - rivals[best])
+    softmax = interval(ours - rivals["max softmax"])
+    return {
+        "best_rival": best, "its_auc": round(float(rivals[best][0]), 4), "ours": interval(ours),
+        "beyond_best": beyond, "within": beyond[2] >= 0,
+        "beyond_softmax": softmax, "below_softmax": softmax[2] < 0,
+    }  # fmt: skip
+
+
+def plot(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the AUC of every detector with its interval, a row a network, a column an attack; ours in colour."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(table["attacks"]) for table in tables.values())
+    heights = [len(table["detectors"]) for table in tables.values()]
+    figure = Figure(figsize=(2 + 1.15 * columns, 0.15 * sum(heights) + 0.7 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), columns, squeeze=False, sharex=True, height_ratios=heights)
+    for line, (network, table) in zip(grid, tables.items(), strict=True):
+        detectors = table["detectors"]
+        places = np.arange(len(detectors))[::-1]
+        attacks = list(next(iter(detectors.values()))["auc"])
+        for axes in line[len(attacks) :]:
+            axes.set_axis_off()
+        for axes, name in zip(line, attacks, strict=False):
+            for place, row in zip(places, detectors.values(), strict=True):
+                value, low, high = row["auc"][name]
+                axes.plot([low, high], [place, place], color=COLOURS[row["whose"]], linewidth=1)
+                axes.plot(value, place, "o", color=COLOURS[row["whose"]], markersize=2.5)
+            unseen = "\n(unseen)" if name in table["settings"]["unseen"] else ""
+            axes.axvline(0.5, color="lightgrey", linewidth=0.8, zorder=0)
+            axes.set_yticks(places, [])
+            axes.set_title(name + unseen, fontsize="x-small")
+            axes.tick_params(labelsize="x-small")
+        line[0].set_yticks(places, list(detectors))
+        line[0].set_ylabel(network, fontsize="small")
+    save_figure(figure, file)
+
+
+def report(table: Row) -> Sequence[str]:
+    """Return a line a detector, and a line an attack that we lose."""
+    names = list(table["cells"])
+    lines = [" " * 26 + " ".join(f"{name[-10:]:>10}" for name in names)]
+    for detector, row in table["detectors"].items():
+        lines.append(f"{detector:26}" + " ".join(f"{row['auc'][name][0]:10.3f}" for name in names))
+    within, cells = table["within_the_best"]
+    lines.append(f"{BEST}: best or within the interval of the best in {within} of {cells} attacks")
+    for name, cell in table["cells"].items():
+        if not cell["within"]:
+            lines.append(f"  {name}: {cell['ours'][0]:.3f}, {cell['best_rival']} {cell['its_auc']:.3f}")
+    lines += [f"{rival} left out: {why}" for rival, why in table["skipped"].items()]
+    return lines
+
+
+if __name__ == "__main__":
+    run(__doc__, measure, plot, report)
