@@ -27,7 +27,7 @@ from sources import save_figure
 
 Row = dict[str, Any]
 COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
-BEST = "alarms"  # of ours, the one that is compared with each rival
+BEST = "surprise"  # of ours, the one that is compared with each rival
 
 
 def measure(seen: Seen, case: Case) -> Row:

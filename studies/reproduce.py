@@ -42,8 +42,8 @@ def make_attack(case: Case, attack: str, seed: int) -> float:
     torch.set_num_threads(1)
     start = time.perf_counter()
     model, data = open_case(case, seed)
-    clean, _, _ = chosen_images(model, data.part("test", "val"), case.sources, seed, case.batch)
-    run_attack(model, clean, case.attacks[attack], case, seed, default_cache_dir())
+    clean, attacked, _, _ = chosen_images(model, data.part("test", "val"), case, seed)
+    run_attack(model, clean, attacked, case.attacks[attack], case, seed, default_cache_dir())
     return round(time.perf_counter() - start, 1)
 
 

@@ -3,7 +3,7 @@
     python studies/roc.py --case lenet_digits --output DIR/roc/lenet_digits.json
     python studies/roc.py --plot DIR/roc/*.json --output DIR/roc.png
 
-The paper's detector, the joint similarity, and the three alarms, in the order of attacks. AUCs are means over five
+The paper's detector, the joint similarity, and joint surprise, in the order of attacks. AUCs are means over five
 splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published
 protocol gives, whose splits share source images. Curves are of the first split.
 """
@@ -26,7 +26,7 @@ from effpath.detect.evaluate import BASELINES
 from sources import save_figure
 
 Row = dict[str, Any]
-DETECTORS = ("linear", "alarms")
+DETECTORS = ("linear", "surprise")
 POINTS = 41  # of a curve
 
 
@@ -99,7 +99,7 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     columns = max(len(table["curves"]["linear"]) for table in tables.values())
     figure = Figure(figsize=(1.9 * columns, 2.2 * len(tables)), layout="constrained")
     grid = figure.subplots(len(tables), columns, squeeze=False, sharex=True, sharey=True)
-    colours = {"linear": "tab:red", "alarms": "tab:blue", "max softmax": "grey", "energy": "lightgrey"}
+    colours = {"linear": "tab:red", "surprise": "tab:blue", "max softmax": "grey", "energy": "lightgrey"}
     for line, (network, table) in zip(grid, tables.items(), strict=True):
         for axes in line[len(table["curves"]["linear"]) :]:
             axes.set_axis_off()
@@ -114,13 +114,12 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
 
 
 def report(table: Row) -> Sequence[str]:
+    """Return a line an attack."""
     lines = []
-    for name, own in table["detectors"]["linear"]["auc"].items():
-        alarms = table["detectors"]["alarms"]["auc"][name]
+    for name, (value, low, high) in table["detectors"]["linear"]["auc"].items():
+        other = table["detectors"]["surprise"]["auc"][name][0]
         wanted = table["paper"].get(name, {}).get("paper", "")
-        lines.append(
-            f"{name:22} linear {own[0]:.3f} ({own[1]:.3f}–{own[2]:.3f}), alarms {alarms[0]:.3f}, paper {wanted}"
-        )
+        lines.append(f"{name:22} linear {value:.3f} ({low:.3f}–{high:.3f}), surprise {other:.3f}, paper {wanted}")
     return lines
 
 

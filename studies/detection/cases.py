@@ -37,6 +37,7 @@ class Case:
         model: as in `effpath.models.load_model`; None trains LeNet-5 on the data.
         attacks: by the name of the row.
         sources: correctly classified test images that are attacked, at most.
+        clean: correctly classified test images in all, those included, at most.
         per_class: training images of a class for class paths and rivals; None for all.
         batch: images attacked and extracted together; it is part of an attack's result.
         paper: AUC of the paper's linear detector by attack, the least where it gives a range.
@@ -49,6 +50,7 @@ class Case:
     model: str | None
     attacks: Mapping[str, Planned]
     sources: int = 1000
+    clean: int = 1000
     per_class: int | None = None
     batch: int = 256
     paper: Mapping[str, float] = field(default_factory=dict)
@@ -162,14 +164,14 @@ CASES: dict[str, Case] = {
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         _photographs(150, mild=75, slow=75, changed=40, whole=True),
-        sources=150, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
+        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
     ),
     "resnet50_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(60, mild=30, slow=16),
-        sources=60, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+        sources=60, clean=200, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
     ),
     "googlenet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(60, mild=30),
-        sources=60, batch=15, gates=False, rivals_per_class=30,
+        sources=60, clean=200, batch=15, gates=False, rivals_per_class=30,
     ),
 }  # fmt: skip

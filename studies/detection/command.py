@@ -15,6 +15,7 @@ from effpath.errors import EffpathError
 from sources import is_done, write_result
 
 Row = dict[str, Any]
+HEADING = ("network", "data", "seed", "accuracy", "clean_images", "attacked_images", "training_images")
 Measure = Callable[[Seen, Case], Row]
 Plot = Callable[[Mapping[str, Row], Path], None]
 
@@ -63,11 +64,6 @@ def heading(seen: Seen) -> Row:
     """Return what every table says of its case."""
     about = seen.about
     return {
-        **{key: about[key] for key in ("network", "data", "seed", "accuracy", "sources", "training_images")},
+        **{key: about[key] for key in HEADING},
         "attacks": about["attacks"],
     }
-
-
-def counts(evaluation_sizes: Mapping[str, int]) -> str:
-    """Say how many clean images were for what."""
-    return ", ".join(f"{count} to {part}" for part, count in evaluation_sizes.items())

@@ -87,26 +87,30 @@ def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     return train_lenet(data, seed), data
 
 
-def chosen_images(model: nn.Module, part: Part, count: int, seed: int, batch: int) -> tuple[Pixels, Part, float]:
-    """Return correctly classified images drawn by the seed, the misclassified ones, and the accuracy."""
+def chosen_images(model: nn.Module, part: Part, case: Case, seed: int) -> tuple[Pixels, Tensor, Part, float]:
+    """Return correctly classified images drawn by the seed, the rows of those to be attacked, and the others.
+
+    The others are the misclassified ones; last comes the accuracy.
+    """
     images = part.images[:]
-    correct = correct_rows(model, images, part.labels, batch)
+    correct = correct_rows(model, images, part.labels, case.batch)
     order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))
-    rows = correct[order[:count]].sort().values
+    drawn = correct[order[: max(case.clean, case.sources)]].sort().values
+    attacked = torch.isin(drawn, correct[order[: case.sources]]).nonzero()[:, 0]
     wrong = torch.ones(len(part), dtype=torch.bool)
     wrong[correct] = False
-    clean = Pixels(images[rows], np.arange(len(rows)), part.labels[rows].numpy())
-    return clean, part.take(wrong), len(correct) / len(part)
+    clean = Pixels(images[drawn], np.arange(len(drawn)), part.labels[drawn].numpy())
+    return clean, attacked, part.take(wrong), len(correct) / len(part)
 
 
 def run_attack(
-    model: nn.Module, clean: Pixels, planned: Planned, case: Case, seed: int, cache: Path, name: str = ""
+    model: nn.Module, clean: Pixels, attacked: Tensor, planned: Planned, case: Case, seed: int, cache: Path
 ) -> tuple[AdversarialSet, Tensor]:
-    """Return what an attack made of the clean images, or of some of them, and the rows of those."""
-    count = len(clean.images)
+    """Return what an attack made of the images that are to be attacked, or of some of them, and their rows."""
+    count = len(attacked)
     few = planned.sources is not None and planned.sources < count
-    rows = torch.linspace(0, count - 1, planned.sources or 0).long() if few else torch.arange(count)
-    with track(name or planned.attack) as progress:
+    rows = attacked[torch.linspace(0, count - 1, planned.sources or 0).long()] if few else attacked
+    with track(planned.attack) as progress:
         made = attack(
             model, clean.images[rows], torch.from_numpy(clean.labels)[rows], planned.attack,
             settings=planned.settings, seed=seed, batch_size=case.batch, cache=cache, progress=progress,
@@ -161,10 +165,10 @@ def made_of(
     case: Case, model: nn.Module, data: Dataset, seed: int, cache: Path
 ) -> tuple[dict[str, Pixels], dict[str, Pixels], Row]:
     """Return the groups, clean first, the controls, and how it went."""
-    clean, mistakes, accuracy = chosen_images(model, data.part("test", "val"), case.sources, seed, case.batch)
+    clean, attacked, mistakes, accuracy = chosen_images(model, data.part("test", "val"), case, seed)
     groups, rows = {"clean": clean}, {}
     for name, planned in case.attacks.items():
-        made, chosen = run_attack(model, clean, planned, case, seed, cache, name)
+        made, chosen = run_attack(model, clean, attacked, planned, case, seed, cache)
         rows[name] = attack_row(made, planned)
         if made.successes:
             groups[name] = pixels_of(made, chosen, clean)
@@ -176,7 +180,10 @@ def made_of(
     if len(mistakes):
         some = mistakes.take(torch.arange(len(mistakes))[: case.sources])
         controls["natural mistakes"] = Pixels(some.images[:], np.full(len(some), -1), some.labels.numpy())
-    return groups, controls, {"accuracy": round(accuracy, 4), "sources": len(clean.images), "attacks": rows}
+    return groups, controls, {
+        "accuracy": round(accuracy, 4), "clean_images": len(clean.images), "attacked_images": len(attacked),
+        "attacks": rows,
+    }  # fmt: skip
 
 
 def gather(

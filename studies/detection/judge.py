@@ -16,7 +16,7 @@ from effpath.detect.metrics import threshold_at_fpr, weighted_auc
 from rivals.table import RIVALS, entrants
 
 Row = dict[str, Any]
-OURS = (*PATH_CLASSIFIERS, "alarms")
+OURS = (*PATH_CLASSIFIERS, "surprise")
 GATES = {
     "CDRP, linear": "gates",
     "CDRP, forest": "forest",

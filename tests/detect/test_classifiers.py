@@ -25,7 +25,7 @@ def similarities():
 
 def seen_by(kind, X):
     """The columns that a kind looks at; margins and log odds fall with suspicion, as rank-1 similarities do."""
-    return np.hstack([X, 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if CLASSIFIERS[kind].wants_fit else X
+    return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if CLASSIFIERS[kind].wants_fit else X
 
 
 def fitted(kind, X, y, seed=0):
@@ -94,7 +94,9 @@ def test_other_outlier_detectors_grow_with_suspicion_too(model):
 
 
 def test_an_unknown_kind_is_answered_with_the_known_ones():
-    with pytest.raises(OptionError, match="linear, forest, adaboost, boosting, clean, alarms, gates; got 'tree'"):
+    with pytest.raises(
+        OptionError, match="linear, forest, adaboost, boosting, clean, surprise, gates; got 'tree'"
+    ):
         make_classifier("tree")
 
 

@@ -1,6 +1,5 @@
 """Tell adversarial inputs from clean ones by their path similarities (paper Sec. 4)."""
 
-from effpath.detect.alarms import ALARMS, StrongestAlarm
 from effpath.detect.classifiers import make_classifier, suspicion
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.detector import Detector, Verdicts
@@ -15,15 +14,16 @@ from effpath.detect.metrics import (
     weighted_auc,
 )
 from effpath.detect.splits import paper_split, split_sources
+from effpath.detect.surprise import SIGNS, JointSurprise
 
 __all__ = [
-    "ALARMS",
     "CleanSimilarity",
     "Detector",
     "Features",
     "Interval",
     "JointSimilarity",
-    "StrongestAlarm",
+    "JointSurprise",
+    "SIGNS",
     "Verdicts",
     "auc_interval",
     "make_classifier",

@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from effpath.detect.alarms import StrongestAlarm
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.features import Features
 from effpath.detect.joint import FloatArray, JointSimilarity
+from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
 
 
@@ -40,7 +40,9 @@ class Kind:
 
 
 def _with_margins(features: Features) -> FloatArray:
-    return np.concatenate([features.values, features.margins(), features.confidence()[:, None]], axis=1)
+    margins = features.margins()
+    rank_1 = features.values[:, : margins.shape[1]]
+    return np.concatenate([rank_1, margins, features.confidence()[:, None]], axis=1)
 
 
 CLASSIFIERS: dict[str, Kind] = {
@@ -51,8 +53,8 @@ CLASSIFIERS: dict[str, Kind] = {
     "boosting": Kind(lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed)),
     # the one that needs no attack
     "clean": Kind(lambda seed: CleanSimilarity(), clean_only=True),
-    # joint similarity, fit with other classes, and the network's own doubt
-    "alarms": Kind(lambda seed: StrongestAlarm(), _with_margins, wants_fit=True),
+    # similarity, fit with other classes, and how sure the network is
+    "surprise": Kind(lambda seed: JointSurprise(), _with_margins, wants_fit=True),
     # "linear" for features whose direction is not known, as the gates of CDRP
     "gates": Kind(
         lambda seed: make_pipeline(
@@ -68,7 +70,7 @@ PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
 
 
 def make_classifier(kind: str, *, seed: int = 0) -> Pipeline:
-    """A fresh: "linear", "forest", "adaboost", "boosting", "alarms", or "clean" (fit it on clean rows alone).
+    """A fresh: "linear", "forest", "adaboost", "boosting", "surprise", or "clean" (fit it on clean rows alone).
 
     "gates" is what "linear" is, for features that are no similarities: a logistic regression under an elastic net
     (l1 ratio 0.5) whose weights may have any sign.

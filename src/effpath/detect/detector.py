@@ -58,10 +58,11 @@ class Detector:
     def __init__(
         self, graph: Graph, class_paths: ClassPaths, *, kind: str | Any = "linear", seed: int = 0
     ) -> None:
-        """Choose the classifier: ``linear`` (joint similarity), ``forest``, ``adaboost``, ``boosting``,
-        ``clean``, which is fitted on clean images alone, ``alarms``, which also looks at how well paths fit other
-        classes and at the network's doubt, and needs class paths with counts; or any scikit-learn estimator over
-        the similarities.
+        """Choose the classifier.
+
+        ``linear`` (joint similarity), ``forest``, ``adaboost``, ``boosting``; ``clean``, which is fitted on clean
+        images alone; ``surprise``, which also looks at how well paths fit other classes and at how sure the
+        network is, and needs class paths with counts; or any scikit-learn estimator over the similarities.
         """
         self.graph, self.class_paths = graph, class_paths
         self.classifier: Pipeline | Any = make_classifier(kind, seed=seed) if isinstance(kind, str) else kind

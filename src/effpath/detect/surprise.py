@@ -1,0 +1,105 @@
+"""Joint surprise: how surprising four signs of an attack are together, among clean images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from effpath.detect.joint import FloatArray, JointSimilarity
+from effpath.errors import InputError, OptionError
+
+SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")
+
+
+class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Suspicion = Σ over four signs of −log p, p the share of clean images that show the sign as strongly.
+
+    1. *outside its class path*: a weighted sum, weights ≥ 0, of the layers' rank-1 similarities, low.
+    2. *fits another class better*: the same of the layers' margins, each how much better the rank-1 path fits the
+       predicted class than the best other class (`effpath.likelihood`).
+    3. *unsure*: the log odds of the predicted class, low.
+    4. *too sure*: the log odds, high; attacks that go on after the class has changed end where no clean image is.
+
+    A sum of surprises, not one linear model of all signs: attacks that stop just over the border are so well told
+    by the third sign that a model trained on them hears nothing else, and then misses what the network is sure of.
+    Rank-2 paths have no part: the runner-up is the true class only where an attack stops at the border, and of
+    stronger attacks and of noise the rank-2 path lies outside too, which joint similarity takes for innocence.
+
+    p is the share of the clean training rows; beyond the `tail` strongest of them it falls exponentially, with
+    the mean of their excesses.
+
+    Input X [n, 2 · sets + 1]: rank-1 similarities, margins, log odds; no NaN. Labels y [n]: 1 = adversarial.
+
+    Parameters
+    ----------
+    tail : share of the clean training rows, in (0, 1), that the exponential tail is fitted on.
+
+    Attributes
+    ----------
+    similarity_, margin_ : the fitted `JointSimilarity` of the first two signs.
+    clean_ : [clean rows, 4], each column sorted: the signs of the clean training rows.
+    edge_, excess_ : [4], where the tails begin, and their mean excess.
+    usual_ : the suspicion that 5 % of the clean training rows exceed, where `predict` divides.
+    classes_, n_features_in_ : scikit-learn's.
+    """
+
+    def __init__(self, *, tail: float = 0.3) -> None:
+        self.tail = tail
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> JointSurprise:
+        """Learn the weights of the first two signs, and how strong the signs of clean rows are.
+
+        Raises OptionError for a tail outside (0, 1), InputError where the columns are not 2 · sets + 1.
+        """
+        if not 0 < self.tail < 1:
+            raise OptionError(f"tail must lie in (0, 1); got {self.tail!r}")
+        features, labels = validate_data(self, X, y, dtype=np.float64)
+        if self.n_features_in_ % 2 != 1 or self.n_features_in_ < 3:
+            raise InputError(
+                "wanted rank-1 similarities and margins of as many sets, and the log odds: 2 · sets + 1 columns; "
+                f"got {self.n_features_in_}"
+            )
+        sets = self.n_features_in_ // 2
+        self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
+        self.margin_ = JointSimilarity(sets).fit(features[:, sets:-1], labels)
+        self.classes_ = self.similarity_.classes_
+        self.clean_: FloatArray = np.sort(self.signs(features[labels == self.classes_[0]]), axis=0)
+        self.edge_: FloatArray = np.quantile(self.clean_, 1 - self.tail, axis=0)
+        beyond = np.maximum(self.clean_ - self.edge_, 0)
+        rows = np.maximum((beyond > 0).sum(0), 1)
+        self.excess_: FloatArray = np.maximum(beyond.sum(0) / rows, 1e-12)
+        self.usual_ = float(np.quantile(self.decision_function(features[labels == self.classes_[0]]), 0.95))
+        return self
+
+    def signs(self, X: npt.ArrayLike) -> FloatArray:
+        """How strong the four signs are, [n, 4], in units of their own."""
+        check_is_fitted(self)
+        features = validate_data(self, X, dtype=np.float64, reset=False)
+        sets = self.n_features_in_ // 2
+        outside = self.similarity_.decision_function(features[:, :sets])
+        elsewhere = self.margin_.decision_function(features[:, sets:-1])
+        return np.stack([outside, elsewhere, -features[:, -1], features[:, -1]], axis=1)
+
+    def surprises(self, X: npt.ArrayLike) -> FloatArray:
+        """−log p of the four signs, [n, 4], ≥ 0, in nats; their sum is the suspicion. See `SIGNS`."""
+        signs = self.signs(X)
+        rows = len(self.clean_)
+        usual = np.empty_like(signs)
+        for column, clean in enumerate(self.clean_.T):
+            stronger = rows - np.searchsorted(clean, signs[:, column], side="left")
+            usual[:, column] = -np.log((stronger + 0.5) / (rows + 1))
+        edge = -np.log(self.tail)
+        tail = edge + (signs - self.edge_) / self.excess_
+        return np.where(signs > self.edge_, tail, np.clip(usual, 0, edge))
+
+    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
+        """Suspicion [n]: the joint surprise, in nats."""
+        total: FloatArray = self.surprises(X).sum(1)
+        return total
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The class [n] of each row; adversarial where it is more surprising than 95 % of the clean rows."""
+        found: npt.NDArray[np.int64] = self.classes_[(self.decision_function(X) > self.usual_).astype(int)]
+        return found

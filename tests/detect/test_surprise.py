@@ -1,0 +1,133 @@
+"""Joint surprise: four signs, each as surprising as it is rare among clean rows, and their sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import effpath
+from digits_net import class_paths, data, graph, model
+from effpath.attacks import attack
+from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
+from effpath.errors import InputError, OptionError
+from effpath.likelihood import PathFit
+
+SETS = 2
+
+
+def rows(count: int, *, similarity: float, margin: float, odds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    first = similarity + 0.02 * rng.normal(size=(count, SETS))
+    lead = margin + 0.1 * rng.normal(size=(count, SETS))
+    return np.hstack([first, lead, odds + rng.normal(size=(count, 1))])
+
+
+CLEAN = rows(200, similarity=0.9, margin=2, odds=12)
+BORDER = rows(200, similarity=0.8, margin=1, odds=0, seed=1)
+
+
+def fitted() -> JointSurprise:
+    return JointSurprise().fit(np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200))
+
+
+def test_suspicion_is_the_sum_of_four_surprises() -> None:
+    detector = fitted()
+    surprises = detector.surprises(CLEAN)
+    assert surprises.shape == (200, len(SIGNS))
+    assert surprises.min() >= 0
+    np.testing.assert_array_equal(detector.decision_function(BORDER), detector.surprises(BORDER).sum(1))
+    assert (detector.predict(BORDER) == 1).mean() > 0.95
+    assert (detector.predict(CLEAN) == 1).mean() == pytest.approx(0.05, abs=0.005)
+
+
+def test_a_surprise_is_minus_the_log_of_the_share_of_clean_rows_and_exponential_in_the_tail() -> None:
+    detector = fitted()
+    signs, surprises = detector.signs(CLEAN), detector.surprises(CLEAN)
+    for sign, surprise in zip(signs.T, surprises.T, strict=True):
+        edge = np.quantile(sign, 0.7)
+        share = np.array([(sign >= value).mean() for value in sign])
+        below = sign <= edge
+        np.testing.assert_allclose(surprise[below], np.minimum(-np.log(share[below]), -np.log(0.3)), atol=0.02)
+        beyond = sign > edge
+        wanted = -np.log(0.3) + (sign[beyond] - edge) / (sign[beyond] - edge).mean()
+        np.testing.assert_allclose(surprise[beyond], wanted)
+        order = np.argsort(sign)
+        assert (np.diff(surprise[order]) >= -1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("which", "image"),
+    [
+        (0, {"similarity": 0.6, "margin": 2, "odds": 12}),
+        (1, {"similarity": 0.9, "margin": -2, "odds": 12}),
+        (2, {"similarity": 0.9, "margin": 2, "odds": -1}),
+        (3, {"similarity": 0.9, "margin": 2, "odds": 40}),
+    ],
+)
+def test_one_sign_is_enough(which: int, image: dict[str, float]) -> None:
+    detector = fitted()
+    surprises = detector.surprises(rows(50, **image, seed=2))
+    assert (surprises.argmax(1) == which).mean() > 0.9
+    assert (detector.decision_function(rows(50, **image, seed=2)) > detector.usual_).mean() > 0.9
+
+
+def test_the_first_sign_is_a_weighted_sum_of_similarities() -> None:
+    X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
+    alone = JointSimilarity(SETS).fit(X[:, :SETS], y).decision_function(X[:, :SETS])
+    np.testing.assert_array_equal(fitted().signs(X)[:, 0], alone)
+    np.testing.assert_array_equal(fitted().signs(X)[:, 3], X[:, -1])
+    np.testing.assert_array_equal(fitted().signs(X)[:, 2], -X[:, -1])
+
+
+def test_columns_of_another_number_and_a_tail_outside_its_range_are_refused() -> None:
+    with pytest.raises(InputError, match=r"2 · sets \+ 1 columns; got 4"):
+        JointSurprise().fit(CLEAN[:, 1:], np.arange(200) % 2)
+    with pytest.raises(OptionError, match="tail must lie"):
+        JointSurprise(tail=1.0).fit(CLEAN, np.arange(200) % 2)
+
+
+def test_clean_rows_that_are_all_alike_give_finite_scores() -> None:
+    same = np.tile(CLEAN[:1], (20, 1))
+    detector = JointSurprise().fit(np.vstack([same, BORDER]), np.repeat([0, 1], [20, 200]))
+    assert np.isfinite(detector.decision_function(np.vstack([CLEAN, BORDER]))).all()
+
+
+def test_the_detector_reads_similarities_margins_and_log_odds() -> None:
+    images, labels = data().test_images[:90], data().test_labels[:90]
+    made = attack(model(), images, labels, "FGSM")
+    detector = Detector(graph(), class_paths(), kind="surprise")
+    detector.fit(images[:60], made.images[:60]).calibrate(images[60:])
+    features = detector.features(images[:5])
+    assert features.fit is not None
+    wanted = PathFit(class_paths())(effpath.extract(graph(), images[:5]))
+    np.testing.assert_array_equal(features.fit, wanted)
+    odds = features.logits.astype(float)
+    top = odds.max(1)
+    others = np.log(np.exp(odds).sum(1) - np.exp(top))
+    np.testing.assert_allclose(features.confidence(), top - others, rtol=1e-6)
+    assert detector.read(features).shape == (5, 2 * len(class_paths().header.layers) + 1)
+    np.testing.assert_array_equal(detector.detect(images[:5]).scores, detector.score(features))
+    assert detector.score(made.images).mean() > detector.score(images).mean() + 1
+
+
+def test_features_without_the_fit_say_how_to_get_it() -> None:
+    features = path_features(graph(), class_paths(), data().test_images[:4])
+    with pytest.raises(OptionError, match="fit=PathFit"):
+        features.margins()
+    with pytest.raises(OptionError, match="fit=PathFit"):
+        Detector(graph(), class_paths(), kind="surprise").fit(features, features)
+
+
+def test_the_best_fitting_class_of_clean_images_is_mostly_their_own() -> None:
+    images = data().test_images[:100]
+    features = path_features(graph(), class_paths(), images, fit=PathFit(class_paths()))
+    assert (features.best_fitting() == features.classes[:, 0]).mean() > 0.85
+    some = features[np.arange(3)]
+    np.testing.assert_array_equal(some.margins(), features.margins()[:3])
+
+
+def test_it_is_made_by_name() -> None:
+    X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
+    np.testing.assert_array_equal(
+        make_classifier("surprise").fit(X, y).decision_function(X), fitted().decision_function(X)
+    )
