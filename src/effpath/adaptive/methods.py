@@ -109,6 +109,8 @@ def black_box(search: Search, settings: Settings) -> None:
     nearest = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, count=1)
     if not nearest.shape[1]:
         return
+    starts = guides.images[nearest[:, 0]]
+    search.judge(starts)
 
     class Unnoticed(library.criteria.Criterion):  # type: ignore[misc, name-defined]
         """The decision itself, which takes the place of the network's outputs."""
@@ -126,7 +128,6 @@ def black_box(search: Search, settings: Settings) -> None:
         constraint=search.norm.lower(),
     )
     network = library.PyTorchModel(_Decision(search).eval(), bounds=(0, 1), device=search.images.device)
-    starts = guides.images[nearest[:, 0]]
     search.judge(method.run(network, search.images, Unnoticed(), starting_points=starts))
 
 

@@ -64,7 +64,7 @@ class SoftSimilarity:
     """
 
     def __init__(
-        self, graph: Graph, class_paths: ClassPaths, *, layers: int | None = None, temperature: float = 0.2
+        self, graph: Graph, class_paths: ClassPaths, *, layers: int | None = None, temperature: float = 0.1
     ) -> None:
         """Take the last ``layers`` layers of the class paths, None for all, at a temperature above 0."""
         if not temperature > 0:

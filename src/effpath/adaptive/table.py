@@ -67,8 +67,8 @@ class AdaptiveSpec:
         raise OptionError(f"{self.name}: setting {key} wants {wanted}; got {value!r}")
 
 
-_DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.2, "judge_every": 1}
-_SLOPES = {**_DESCENT, "layers": 0, "temperature": 0.2, "confidence": 0.5, "refresh": 1}
+_DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}
+_SLOPES = {**_DESCENT, "layers": 0, "temperature": 0.1, "confidence": 0.5, "refresh": 1}
 
 _SPECS = [
     AdaptiveSpec(
@@ -78,7 +78,7 @@ _SPECS = [
         gradients=False,
         guided=True,
     ),
-    AdaptiveSpec("surrogate", {**_SLOPES, "tradeoffs": (0.1, 0.3, 1.0, 3.0)}, methods.surrogate),
+    AdaptiveSpec("surrogate", {**_SLOPES, "tradeoffs": (0.1, 0.3, 1.0)}, methods.surrogate),
     AdaptiveSpec("orthogonal_pgd", {**_SLOPES, "restarts": 2}, methods.orthogonal_pgd),
     AdaptiveSpec("selective_pgd", {**_SLOPES, "restarts": 2}, methods.selective_pgd),
     AdaptiveSpec(
