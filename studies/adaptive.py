@@ -16,6 +16,7 @@ result that is there is kept.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -228,8 +229,8 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     if case.model:
-        return open_network(case.model, case.data)
-    data = load_data(case.data)
+        return open_network(os.path.expandvars(case.model), os.path.expandvars(case.data))
+    data = load_data(os.path.expandvars(case.data))
     return train_lenet(data, seed), data
 
 

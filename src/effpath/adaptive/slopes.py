@@ -31,10 +31,7 @@ class Suspicion:
         Raises:
             OptionError: it is neither linear nor `CleanSimilarity`.
         """
-        steps = (
-            [step for _, step in detector.classifier.steps] if isinstance(detector.classifier, Pipeline) else []
-        )
-        *before, self._last = steps or [detector.classifier]
+        *before, self._last = _steps(detector.classifier)
         self._fill: Any = None
         self._divide: Any = 1.0
         for step in before:
@@ -74,6 +71,13 @@ class Suspicion:
         width = (BANDWIDTH * clean.std(0)).clamp(min=1e-4)
         less = torch.sigmoid((signed[:, None] - clean) / width).sum(1)
         return ((less + 0.5) / (len(clean) - less + 0.5)).log().sum(1)
+
+
+def _steps(classifier: Any) -> list[Any]:
+    """What a classifier does, one after the other; pipelines may be nested."""
+    if not isinstance(classifier, Pipeline):
+        return [classifier]
+    return [step for _, part in classifier.steps for step in _steps(part)]
 
 
 class Gradients(NamedTuple):
