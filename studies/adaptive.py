@@ -35,6 +35,7 @@ from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, load_data
+from effpath.detect.classifiers import PATH_CLASSIFIERS
 from effpath.progress import track
 from sources import is_done, open_network, save_figure, train_lenet, write_result
 
@@ -98,6 +99,7 @@ def measure(
     per_class: int | None = None,
     layers: int | None = None,
     guides: int = 20,
+    decided: int | None = None,
     batch: int = 64,
     seed: int = 0,
     cache: Path | None = None,
@@ -114,6 +116,7 @@ def measure(
         per_class: training images of a class for its path; None for all.
         layers: the last so many layers of class paths; None for all.
         guides: training images of a class that may be mimicked.
+        decided: how many of the attacked images the black box is tried on; None for all.
         batch: images together.
         seed: of the division and of the attacks.
         cache: folder of the training attacks.
@@ -124,9 +127,10 @@ def measure(
     correct = correct_rows(model, test.images[:], test.labels, batch)
     order = correct[torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))]
     attacked, learned, kept = torch.split(order[: sources + fitted + held_out], [sources, fitted, held_out])
+    counts = any(kind not in PATH_CLASSIFIERS for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
-            graph, chosen.images, chosen.labels, layers=layers, counts=False, batch_size=batch, progress=progress
+            graph, chosen.images, chosen.labels, layers=layers, counts=counts, batch_size=batch, progress=progress
         )
     made = {}
     for row, (name, settings) in training.items():
@@ -154,15 +158,18 @@ def measure(
         for name, settings in attacks.items():
             rates: list[Row] = []
             start, queries = time.process_time(), 0
-            for fpr in FPRS if not ADAPTIVE[name].bounded else FPRS[:1]:
+            bounded = ADAPTIVE[name].bounded
+            some = slice(len(images) if bounded else decided)
+            for fpr in FPRS[:1] if bounded else FPRS:
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
                     curve = adaptive_curve(
-                        detector, model, images, labels, name, epsilons=epsilons,
+                        detector, model, images[some], labels[some], name, epsilons=epsilons,
                         guides=(mimicked.images[:], mimicked.labels), surrogate=surrogate,
                         settings={**settings, "norm": norm}, seed=seed, batch_size=batch, progress=progress,
                     )  # fmt: skip
-                curves[f"{name} {fpr}"] = curve
+                if len(curve[0]) == len(images):
+                    curves[f"{name} {fpr}"] = curve
                 queries += curve[-1].queries
                 own = curve_of(curve, clean_scores)
                 key = f"sr{round(100 * fpr)}"
@@ -170,6 +177,7 @@ def measure(
             seconds = round(time.process_time() - start, 1)
             rows[name] = {
                 "curve": rates,
+                "attacked": len(curve[0]),
                 "queries": queries,
                 "process_seconds": seconds,
                 "settings": curve[-1].settings,
@@ -250,9 +258,13 @@ def main() -> None:
     parser.add_argument("--fitted", type=int, help="images to learn from; 200, or 100 photographs")
     parser.add_argument("--held-out", type=int, help="images that fix thresholds; 200, or 150 photographs")
     parser.add_argument("--layers", type=int, help="the last so many layers; all, or 3 for photographs")
-    parser.add_argument("--guides", type=int, default=20, help="training images of a class to be mimicked")
-    parser.add_argument("--steps", type=int, help="of each descent; 40, or 20 for photographs")
-    parser.add_argument("--queries", type=int, default=20, help="steps of the black box")
+    parser.add_argument(
+        "--guides", type=int, help="training images of a class to be mimicked; 20, or 5 photographs"
+    )
+    parser.add_argument("--decided", type=int, help="images of the black box; all, or 6 photographs")
+    parser.add_argument("--steps", type=int, help="of each descent; 40, or 12 for photographs")
+    parser.add_argument("--confidence", type=float, default=0.5, help="lead of the other class that is aimed at")
+    parser.add_argument("--queries", type=int, help="steps of the black box; 20, or 4 for photographs")
     parser.add_argument("--batch", type=int, help="64, or 6 photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -262,15 +274,15 @@ def main() -> None:
     case = named(options.case, data=options.data, model=options.model, attacks=())
     model, data = open_case(case, options.seed)
     photographs = data.part("test", "val").images[:1].shape[-1] > 64
-    steps = options.steps or (20 if photographs else 40)
-    descent = {"steps": steps, "judge_every": 2 if photographs else 1}
-    slopes = {**descent, "refresh": 2 if photographs else 1}
+    steps = options.steps or (12 if photographs else 40)
+    descent = {"steps": steps, "judge_every": 3 if photographs else 1}
+    slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": options.confidence}
     settings: dict[str, Row] = {
-        "mimic": {**descent, **({"mimics": 3} if photographs else {})},
+        "mimic": {**descent, **({"mimics": 2, "layers": (1, 3)} if photographs else {})},
         "surrogate": {**slopes, "tradeoffs": (0.3, 1.0)} if photographs else slopes,
         "orthogonal_pgd": {**slopes, **({"restarts": 1} if photographs else {})},
         "selective_pgd": {**slopes, **({"restarts": 1} if photographs else {})},
-        "black_box": {"steps": options.queries},
+        "black_box": {"steps": options.queries or (4 if photographs else 20)},
     }
     given = options.epsilons or (PHOTOGRAPHS if photographs else SMALL)[options.norm]
     training = {row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in options.training}
@@ -280,7 +292,9 @@ def main() -> None:
         detectors=options.detectors, sources=options.sources,
         fitted=options.fitted or (100 if photographs else 200),
         held_out=options.held_out or (150 if photographs else 200),
-        per_class=case.per_class, layers=options.layers or (3 if photographs else None), guides=options.guides,
+        per_class=case.per_class, layers=options.layers or (3 if photographs else None),
+        guides=options.guides or (5 if photographs else 20),
+        decided=options.decided or (6 if photographs else None),
         batch=options.batch or (6 if photographs else 64), seed=options.seed, cache=default_cache_dir(),
     )  # fmt: skip
     write_result({"network": options.output.stem, **table}, options.output)

@@ -176,6 +176,20 @@ def test_a_smaller_bound_sends_what_is_too_far_back_to_its_clean_image() -> None
         within(smaller, 0.3, clean_scores)
 
 
+@pytest.mark.parametrize("name", ["mimic", "black_box"])
+def test_an_image_is_not_brought_to_a_guide_of_its_own_class(name: str) -> None:
+    labels = digits(0, COUNT)[1]
+    same = int(labels[0])
+    guides = digits(300, 340)
+    own = guides[1] == same
+    found = run(name, 1.0, guides=(guides[0][own], guides[1][own]))
+    alike = found.labels == same
+    assert alike.any()
+    if name == "black_box":
+        assert not found.misclassified[alike].any()
+    assert found.misclassified[~alike].all()
+
+
 # ---------------------------------------------------------------- the surrogate
 
 
@@ -318,6 +332,8 @@ def test_what_cannot_be_done_is_said() -> None:
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"norm": "L1"})
     with pytest.raises(OptionError, match="tradeoffs wants numbers"):
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"tradeoffs": ()})
+    with pytest.raises(InputError, match="none of the images as labelled"):
+        adaptive_attack(detector(), model, images, (labels + 1) % 10, "surrogate", epsilon=0.1)
     with pytest.raises(InputError, match="mimic needs guides"):
         adaptive_attack(detector(), model, images, labels, "mimic", epsilon=0.1)
     with pytest.raises(InputError, match="guides that the network classifies as labelled"):

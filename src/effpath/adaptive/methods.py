@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.adaptive.search import Search
+from effpath.adaptive.search import Search, activations
 from effpath.adaptive.slopes import Gradients, Slopes
 from effpath.attacks.spec import Settings, require
+from effpath.rules import plan_for
 
 
 def mimic(search: Search, settings: Settings) -> None:
@@ -20,13 +21,9 @@ def mimic(search: Search, settings: Settings) -> None:
     whose activations there are nearest: descent on the distance, ``"L2"`` (relative to the guide's length) or
     ``"cosine"``, summed over the layers. The guide itself, brought within the bound, is a candidate too.
     """
-    graph = search.detector.graph
-    names = [layer.name for layer in search.detector.class_paths.header.layers if layer.parameter]
+    graph, guides = search.detector.graph, search.guides
+    names = [layer.name for layer in plan_for(graph).layers][-max(settings["layers"]) :]
     cosine = settings["distance"] == "cosine"
-
-    def activations(pixels: Tensor, kept: list[str]) -> list[Tensor]:
-        values = graph.run(graph.check_images(pixels), kept, change=lambda _, value: value)
-        return [values[name].reshape(len(pixels), -1) for name in kept]
 
     def distance(own: list[Tensor], wanted: list[Tensor]) -> Tensor:
         pairs = list(zip(own, wanted, strict=True))
@@ -35,15 +32,13 @@ def mimic(search: Search, settings: Settings) -> None:
         squares = [(a - b).square().sum(-1) / b.square().sum(-1).clamp(min=1e-12) for a, b in pairs]
         return torch.stack(squares).sum(0)
 
-    guides = search.guides
+    with torch.no_grad():
+        all_own = activations(graph, search.images, names)
     for count in settings["layers"]:
         kept = names[-count:]
-        with torch.no_grad():
-            own = activations(search.images, kept)
-            parts = [activations(part, kept) for part in torch.split(guides.images, 64)]
-            theirs = [torch.cat(values) for values in zip(*parts, strict=True)]
-            apart = torch.stack([distance([a[row] for a in own], theirs) for row in range(len(search.images))])
-        nearest = guides.nearest(apart, search.labels, count=settings["mimics"])
+        own, theirs = all_own[-count:], guides.activations(names)[-count:]
+        apart = torch.stack([distance([a[row] for a in own], theirs) for row in range(len(search.images))])
+        nearest, _ = guides.nearest(apart, search.labels, settings["mimics"])
         for chosen in nearest.T:
             search.judge(guides.images[chosen])
             aim = [their[chosen] for their in theirs]
@@ -51,7 +46,7 @@ def mimic(search: Search, settings: Settings) -> None:
             def downhill(pixels: Tensor, step: int, kept: list[str] = kept, aim: list[Tensor] = aim) -> Tensor:
                 pixels = pixels.detach().requires_grad_()
                 with torch.enable_grad():
-                    loss = distance(activations(pixels, kept), aim).sum()
+                    loss = distance(activations(graph, pixels, kept), aim).sum()
                 return search.steepest(-torch.autograd.grad(loss, pixels)[0], 1.0)
 
             _descend(search, settings, downhill, at_random=False)
@@ -106,11 +101,14 @@ def black_box(search: Search, settings: Settings) -> None:
     library = require("foolbox", "black_box")
     guides = search.guides
     apart = torch.cdist(search.images.flatten(1), guides.images.flatten(1))
-    nearest = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, count=1)
-    if not nearest.shape[1]:
+    nearest, wanted = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, 1)
+    rows = wanted[:, 0].nonzero()[:, 0]
+    if not len(rows):
         return
-    starts = guides.images[nearest[:, 0]]
-    search.judge(starts)
+    starts = guides.images[nearest[rows, 0]]
+    candidates = search.images.clone()
+    candidates[rows] = starts
+    search.judge(candidates)
 
     class Unnoticed(library.criteria.Criterion):  # type: ignore[misc, name-defined]
         """The decision itself, which takes the place of the network's outputs."""
@@ -127,21 +125,23 @@ def black_box(search: Search, settings: Settings) -> None:
         max_gradient_eval_steps=10 * settings["gradient_steps"],
         constraint=search.norm.lower(),
     )
-    network = library.PyTorchModel(_Decision(search).eval(), bounds=(0, 1), device=search.images.device)
-    search.judge(method.run(network, search.images, Unnoticed(), starting_points=starts))
+    decision = _Decision(search, search.labels[rows]).eval()
+    network = library.PyTorchModel(decision, bounds=(0, 1), device=search.images.device)
+    candidates[rows] = method.run(network, search.images[rows], Unnoticed(), starting_points=starts)
+    search.judge(candidates)
 
 
 class _Decision(nn.Module):
-    """1 for images of a batch that are misclassified and not flagged, else 0: [N, C, H, W] → [N, 1]."""
+    """1 for images with these labels that are misclassified and not flagged, else 0: [N, C, H, W] → [N, 1]."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, labels: Tensor) -> None:
         super().__init__()
-        self.search = search
+        self.search, self.labels = search, labels
         assert search.detector.threshold is not None
         self.threshold = search.detector.threshold
 
     def forward(self, images: Tensor) -> Tensor:
-        fooled, scores, _ = self.search.look(images, self.search.labels)
+        fooled, scores, _ = self.search.look(images, self.labels)
         passed = scores <= self.threshold
         return (fooled & passed.to(fooled.device)).float()[:, None]
 

@@ -63,7 +63,7 @@ def adaptive_attack(
 
     Raises:
         OptionError: an unknown attack or setting; a detector without threshold; a surrogate without gradient.
-        InputError: an unfit model, images or labels; no guides.
+        InputError: an unfit model, images or labels; no image that is classified as labelled; no guides.
         MissingExtra: ``black_box`` without foolbox.
     """
     spec = _spec(name)
@@ -84,6 +84,8 @@ def adaptive_attack(
     if not detector.graph.batched:
         batch_size = 1
     rows = correct_rows(model, images, labels, batch_size)
+    if not len(rows):
+        raise InputError("the model classifies none of the images as labelled: there is nothing to attack")
     chosen = _guides(detector, model, guides, spec, batch_size)
     found: list[Search] = []
     for part in torch.split(rows, batch_size):
@@ -91,10 +93,9 @@ def adaptive_attack(
             detector, followed, model, images[part].to(device), labels[part].to(device), chosen,
             merged["norm"], epsilon,
         )  # fmt: skip
-        if len(part):
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
-                spec.run(search, merged)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
+            spec.run(search, merged)
         found.append(search)
         if progress is not None:
             progress(sum(len(each.images) for each in found), len(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -11,9 +10,15 @@ from torch import Tensor, nn
 from effpath.adaptive.result import Norm
 from effpath.attacks.judge import predict
 from effpath.detect import Detector, Features
+from effpath.graph.graph import Graph
 
 
-@dataclass(frozen=True, eq=False)
+def activations(graph: Graph, pixels: Tensor, names: list[str]) -> list[Tensor]:
+    """Return what nodes compute from images, [N, size] each, with gradients to them."""
+    values = graph.run(graph.check_images(pixels), names, change=lambda _, value: value)
+    return [values[name].reshape(len(pixels), -1) for name in names]
+
+
 class Guides:
     """Clean images that the network gets right, to be mimicked or started from.
 
@@ -23,26 +28,40 @@ class Guides:
         detector: that judges them.
     """
 
-    images: Tensor
-    labels: Tensor
-    detector: Detector
+    def __init__(self, images: Tensor, labels: Tensor, detector: Detector) -> None:
+        """Hold them; nothing is computed yet."""
+        self.images, self.labels, self.detector = images, labels, detector
+        self._activations: tuple[list[str], list[Tensor]] | None = None
 
     @cached_property
     def passed(self) -> Tensor:
         """Which of them the detector does not flag, bool [G]."""
         return torch.from_numpy(~self.detector.detect(self.images).flagged).to(self.images.device)
 
-    def nearest(self, apart: Tensor, labels: Tensor, *, count: int) -> Tensor:
-        """Return the guides of other classes than the labels [N] that are nearest, [N, ≤ count], nearest first.
+    def activations(self, names: list[str]) -> list[Tensor]:
+        """Return their activations at these nodes, [G, size] each; kept for the next batch."""
+        if self._activations is None or self._activations[0] != names:
+            graph = self.detector.graph
+            parts = torch.split(self.images, 64 if graph.batched else 1)
+            with torch.no_grad():
+                found = [activations(graph, part, names) for part in parts]
+            self._activations = names, [torch.cat(values) for values in zip(*found, strict=True)]
+        return self._activations[1]
+
+    def nearest(self, apart: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the guides that are nearest, none of an image's own class among them as long as there are others.
 
         Args:
-            apart: distance to each guide [N, G]; infinite ones are left out where they are for every image.
-            labels: of the images.
-            count: at most so many.
+            apart: distance to each guide [N, G], infinite where it is not wanted.
+            labels: of the images, [N].
+            count: so many, or all where there are fewer.
+
+        Returns:
+            Guides [N, count], nearest first, and whether each is of another class and wanted, bool [N, count].
         """
         apart = apart.masked_fill(labels[:, None] == self.labels, torch.inf)
-        some = int(apart.isfinite().sum(1).min())
-        return apart.sort(dim=1, stable=True).indices[:, : min(some, count)]
+        ranked = apart.sort(dim=1, stable=True)
+        return ranked.indices[:, :count], ranked.values[:, :count].isfinite()
 
 
 class Search:
