@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.errors import OptionError
@@ -140,7 +141,7 @@ class SoftSimilarity:
         layer: Layer,
         values: Mapping[str, Tensor],
         rows: IdRows,
-        classes: np.ndarray[tuple[int], np.dtype[np.int64]],
+        classes: NDArray[np.int64],
     ) -> Near:
         window, images = layer.window.to(self.graph.device), len(classes)
         x, weight = self._inputs(layer, values, images).detach(), self._weight(layer)
@@ -180,9 +181,7 @@ class SoftSimilarity:
         scale = torch.maximum(bound.abs(), mean[b]).clamp(min=1e-30)
         return Near(b, ids, weights, sign, bound, scale, chosen, self._members(layer, classes, b, slot), images)
 
-    def _members(
-        self, layer: Layer, classes: np.ndarray[tuple[int], np.dtype[np.int64]], image: Tensor, slot: Tensor
-    ) -> Tensor:
+    def _members(self, layer: Layer, classes: NDArray[np.int64], image: Tensor, slot: Tensor) -> Tensor:
         """Tell of each slot whether the class path of its image has it."""
         label = classes[image.cpu().numpy()]
         slots, member = slot.cpu().numpy(), np.zeros(len(slot), bool)
