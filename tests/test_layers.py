@@ -29,6 +29,7 @@ LEVEL = {
             ("profile", "check"),
             ("detect",),
             ("attacks", "cdrp", "data", "train", "lenet", "models"),
+            ("adaptive",),
             ("demo",),
             ("report",),
             ("cli",),

@@ -1,0 +1,197 @@
+"""The attacks: each proposes candidates to a `Search`, which judges them by the detector itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effpath.adaptive.search import Search, activations
+from effpath.adaptive.slopes import Gradients, Slopes
+from effpath.attacks.spec import Settings, require
+from effpath.rules import plan_for
+
+
+def mimic(search: Search, settings: Settings) -> None:
+    """Move the activations of the last layers to those of a clean image of another class (Ptolemy, MICRO 2020).
+
+    For each of ``layers``, so many of the last weighted layers, and each of the ``mimics`` guides of another class
+    whose activations there are nearest: descent on the distance, ``"L2"`` (relative to the guide's length) or
+    ``"cosine"``, summed over the layers. The guide itself, brought within the bound, is a candidate too.
+    """
+    graph, guides = search.detector.graph, search.guides
+    names = [layer.name for layer in plan_for(graph).layers][-max(settings["layers"]) :]
+    cosine = settings["distance"] == "cosine"
+
+    def distance(own: list[Tensor], wanted: list[Tensor]) -> Tensor:
+        pairs = list(zip(own, wanted, strict=True))
+        if cosine:
+            return torch.stack([1 - torch.cosine_similarity(a, b, dim=-1) for a, b in pairs]).sum(0)
+        squares = [(a - b).square().sum(-1) / b.square().sum(-1).clamp(min=1e-12) for a, b in pairs]
+        return torch.stack(squares).sum(0)
+
+    with torch.no_grad():
+        all_own = activations(graph, search.images, names)
+    for count in settings["layers"]:
+        kept = names[-count:]
+        own, theirs = all_own[-count:], guides.activations(names)[-count:]
+        apart = torch.stack([distance([a[row] for a in own], theirs) for row in range(len(search.images))])
+        nearest, _ = guides.nearest(apart, search.labels, settings["mimics"])
+        for chosen in nearest.T:
+            search.judge(guides.images[chosen])
+            aim = [their[chosen] for their in theirs]
+
+            def downhill(pixels: Tensor, step: int, kept: list[str] = kept, aim: list[Tensor] = aim) -> Tensor:
+                pixels = pixels.detach().requires_grad_()
+                with torch.enable_grad():
+                    loss = distance(activations(graph, pixels, kept), aim).sum()
+                return search.steepest(-torch.autograd.grad(loss, pixels)[0], 1.0)
+
+            _descend(search, settings, downhill, at_random=False)
+
+
+def surrogate(search: Search, settings: Settings) -> None:
+    """Descend on misclassification and the surrogate's suspicion together, for each of ``tradeoffs``.
+
+    Both gradients are brought to length 1, so that a trade-off λ means the same for every detector: the step goes
+    along margin − λ · suspicion. The first descent starts at the image, the others at random.
+    """
+    for number, tradeoff in enumerate(settings["tradeoffs"]):
+
+        def together(found: Gradients, tradeoff: float = tradeoff) -> Tensor:
+            return search.steepest(
+                search.stride(found.margin, 1.0) - search.stride(found.suspicion, tradeoff), 1.0
+            )
+
+        _follow(search, settings, together, at_random=number > 0)
+
+
+def orthogonal_pgd(search: Search, settings: Settings) -> None:
+    """Orthogonal PGD (Bryniarski 2021): a step towards misclassification leaves suspicion alone, and the reverse.
+
+    Where the image is not misclassified yet, the step goes along the margin's gradient without its part along the
+    suspicion's; else against the suspicion's without its part along the margin's.
+    """
+
+    def apart(found: Gradients) -> Tensor:
+        towards, against = without(found.margin, found.suspicion), without(-found.suspicion, found.margin)
+        return search.stride(_where(found.fooled, against, towards), 1.0)
+
+    _restart(search, settings, apart)
+
+
+def selective_pgd(search: Search, settings: Settings) -> None:
+    """Selective PGD (Bryniarski 2021): towards misclassification or, where that is reached, against suspicion."""
+
+    def one_of(found: Gradients) -> Tensor:
+        return search.steepest(_where(found.fooled, -found.suspicion, found.margin), 1.0)
+
+    _restart(search, settings, one_of)
+
+
+def black_box(search: Search, settings: Settings) -> None:
+    """HopSkipJump (Chen 2020) on the decision "misclassified and not flagged", without gradients.
+
+    It starts at the nearest guide for which the decision holds, and lessens the distance from there; an image
+    without one is left alone. It knows no bound: what it finds is a success where it ends within it. The detector
+    judges about ``gradient_steps`` · √step images at each step, and some 20 more.
+    """
+    library = require("foolbox", "black_box")
+    guides = search.guides
+    apart = torch.cdist(search.images.flatten(1), guides.images.flatten(1))
+    nearest, wanted = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, 1)
+    rows = wanted[:, 0].nonzero()[:, 0]
+    if not len(rows):
+        return
+    starts = guides.images[nearest[rows, 0]]
+    candidates = search.images.clone()
+    candidates[rows] = starts
+    search.judge(candidates)
+
+    class Unnoticed(library.criteria.Criterion):  # type: ignore[misc, name-defined]
+        """The decision itself, which takes the place of the network's outputs."""
+
+        def __repr__(self) -> str:
+            return "Unnoticed()"
+
+        def __call__(self, perturbed: Any, outputs: Any) -> Any:
+            return outputs[:, 0] > 0
+
+    method = library.attacks.HopSkipJumpAttack(
+        steps=settings["steps"],
+        initial_gradient_eval_steps=settings["gradient_steps"],
+        max_gradient_eval_steps=10 * settings["gradient_steps"],
+        constraint=search.norm.lower(),
+    )
+    decision = _Decision(search, search.labels[rows]).eval()
+    network = library.PyTorchModel(decision, bounds=(0, 1), device=search.images.device)
+    candidates[rows] = method.run(network, search.images[rows], Unnoticed(), starting_points=starts)
+    search.judge(candidates)
+
+
+class _Decision(nn.Module):
+    """1 for images with these labels that are misclassified and not flagged, else 0: [N, C, H, W] → [N, 1]."""
+
+    def __init__(self, search: Search, labels: Tensor) -> None:
+        super().__init__()
+        self.search, self.labels = search, labels
+        assert search.detector.threshold is not None
+        self.threshold = search.detector.threshold
+
+    def forward(self, images: Tensor) -> Tensor:
+        fooled, scores, _ = self.search.look(images, self.labels)
+        passed = scores <= self.threshold
+        return (fooled & passed.to(fooled.device)).float()[:, None]
+
+
+def without(direction: Tensor, other: Tensor) -> Tensor:
+    """Return directions [N, C, H, W] without their parts along others of that shape."""
+    d, o = direction.flatten(1), other.flatten(1)
+    along = (d * o).sum(1, keepdim=True) / o.square().sum(1, keepdim=True).clamp(min=1e-30)
+    return (d - along * o).reshape(direction.shape)
+
+
+def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(rows[:, None, None, None], yes, no)
+
+
+def _restart(search: Search, settings: Settings, direction: Callable[[Gradients], Tensor]) -> None:
+    """Follow the direction from the images, and from ``restarts`` − 1 random points."""
+    for number in range(settings["restarts"]):
+        _follow(search, settings, direction, at_random=number > 0)
+
+
+def _follow(
+    search: Search, settings: Settings, direction: Callable[[Gradients], Tensor], *, at_random: bool
+) -> None:
+    """Descend along a direction made of the gradients of misclassification and of the surrogate's suspicion."""
+    slopes = Slopes(
+        search.surrogate,
+        layers=settings["layers"] or None,
+        temperature=settings["temperature"],
+        confidence=settings["confidence"],
+        refresh=settings["refresh"],
+    )
+    _descend(
+        search,
+        settings,
+        lambda pixels, step: direction(slopes.at(pixels, search.labels, step)),
+        at_random=at_random,
+    )
+
+
+def _descend(
+    search: Search, settings: Settings, direction: Callable[[Tensor, int], Tensor], *, at_random: bool
+) -> None:
+    """Take ``steps`` steps along a direction of unit length, and let every ``judge_every``-th image be judged.
+
+    A step is ``rel_stepsize`` · ε long at first, and shorter in proportion to what is left.
+    """
+    pixels, steps = search.start(at_random=at_random), settings["steps"]
+    for step in range(steps):
+        length = settings["rel_stepsize"] * search.epsilon * (1 - step / steps)
+        pixels = search.project(pixels + length * direction(pixels, step))
+        if (step + 1) % settings["judge_every"] == 0 or step + 1 == steps:
+            search.judge(pixels)

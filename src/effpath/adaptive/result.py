@@ -1,0 +1,130 @@
+"""What an adaptive attack found, and the share of it that the detector lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from effpath.detect import threshold_at_fpr
+from effpath.errors import OptionError
+
+Norm = Literal["Linf", "L2"]
+ROUNDING = 1e-5  # of a distance in float32
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveResult:
+    """What an attack on model and detector made of correctly classified images; all on the CPU.
+
+    A row that is not misclassified holds its clean image, with the score of that.
+
+    Attributes:
+        name, settings: of the attack, defaults included.
+        epsilon: no image is further from its clean one, in the norm of the settings.
+        images: float32 [N, C, H, W] in [0, 1].
+        clean: the images they were made from.
+        source: int64 [N], rows among the images given.
+        labels, predicted: int64 [N].
+        misclassified: bool [N].
+        scores: float64 [N], the suspicion that the detector itself gives, the least that was found.
+        threshold: of the detector; scores above it are flagged.
+        queries: how often the detector judged an image of this attack, all rows together.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    epsilon: float
+    images: Tensor
+    clean: Tensor
+    source: Tensor
+    labels: Tensor
+    predicted: Tensor
+    misclassified: Tensor
+    scores: npt.NDArray[np.float64]
+    threshold: float
+    queries: int
+
+    def __len__(self) -> int:
+        """Number of images attacked."""
+        return len(self.images)
+
+    @property
+    def flagged(self) -> npt.NDArray[np.bool_]:
+        """Which rows the detector flags at its threshold, [N]."""
+        return self.scores > self.threshold
+
+    @property
+    def distances(self) -> Tensor:
+        """How far each image is from its clean one, float32 [N], in the norm of the settings."""
+        return distances(self.images, self.clean, self.settings["norm"])
+
+    def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
+        """Which rows are misclassified and not flagged, at another threshold than the detector's if given, [N]."""
+        limit = self.threshold if threshold is None else threshold
+        return self.misclassified.numpy() & (self.scores <= limit)
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """Shares of the attacked images at one bound.
+
+    Attributes:
+        epsilon: the bound.
+        misclassified: flagged or not.
+        at: by false positive rate of the threshold, misclassified and not flagged: ``at[0.05]`` is SR@5.
+    """
+
+    epsilon: float
+    misclassified: float
+    at: Mapping[float, float]
+
+
+def success_rates(
+    results: Sequence[AdaptiveResult], clean_scores: npt.ArrayLike, fprs: Sequence[float] = (0.05, 0.5)
+) -> list[SuccessRate]:
+    """Return SR@5 and SR@50 of each result: thresholds at 5 % and 50 % false positives.
+
+    Args:
+        results: of one attack, one a bound, see `adaptive_curve`.
+        clean_scores: of clean images held out from the fit and from the attack.
+        fprs: false positive rates.
+    """
+    limits = {fpr: threshold_at_fpr(clean_scores, fpr) for fpr in fprs}
+    return [
+        SuccessRate(
+            result.epsilon,
+            float(result.misclassified.double().mean()),
+            {fpr: float(result.succeeded(limit).mean()) for fpr, limit in limits.items()},
+        )
+        for result in results
+    ]
+
+
+def within(result: AdaptiveResult, epsilon: float, clean_scores: npt.NDArray[np.float64]) -> AdaptiveResult:
+    """Return what a smaller bound leaves of a result: rows that are further away go back to their clean images.
+
+    ``clean_scores`` [N] are those of the result's clean images.
+    """
+    if epsilon > result.epsilon:
+        raise OptionError(f"wanted a bound of at most {result.epsilon}, that of the result; got {epsilon}")
+    kept = result.misclassified & (result.distances <= epsilon * (1 + ROUNDING))
+    return replace(
+        result,
+        epsilon=epsilon,
+        images=torch.where(kept[:, None, None, None], result.images, result.clean),
+        predicted=torch.where(kept, result.predicted, result.labels),
+        misclassified=kept,
+        scores=np.where(kept.numpy(), result.scores, clean_scores),
+    )
+
+
+def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
+    """Distance [N] of two batches."""
+    difference = (images - clean).flatten(1)
+    return difference.abs().amax(1) if norm == "Linf" else difference.norm(dim=1)

@@ -1,0 +1,230 @@
+"""Run an adaptive attack in batches, at one bound or at several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
+from effpath.adaptive.search import Guides, Search
+from effpath.adaptive.slopes import Suspicion
+from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
+from effpath.attacks.judge import check, correct_rows, device_of
+from effpath.attacks.spec import Settings
+from effpath.cache import fingerprint
+from effpath.detect import Detector
+from effpath.errors import InputError, OptionError
+
+Progress = Callable[[int, int], None]
+
+
+def adaptive_attack(
+    detector: Detector,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    name: str,
+    *,
+    epsilon: float,
+    guides: tuple[Tensor, Tensor] | None = None,
+    surrogate: Detector | None = None,
+    start: AdaptiveResult | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> AdaptiveResult:
+    """Attack every correctly classified image so that it is misclassified and the detector lets it pass.
+
+    Every candidate on the way is judged by ``detector.score``; of those within the bound that are misclassified
+    the least suspicious one is kept, whatever the threshold.
+
+    Args:
+        detector: fitted and calibrated.
+        model: the network that the detector's graph was captured from, in eval mode.
+        images: float32 [N, C, H, W] in [0, 1].
+        labels: int64 [N].
+        name: of `ADAPTIVE`.
+        epsilon: the bound, above 0, in the norm of the settings; 1 is none for L∞.
+        guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``; training
+            images, say.
+        surrogate: a linear or clean detector on the same features, whose suspicion is followed instead of the
+            detector's. Forests and boosting need it: they have no gradient, and are attacked by transfer.
+        start: result for the same images within a smaller bound; its images are candidates here too.
+        settings: that differ from the defaults.
+        seed: of random starts, and of HopSkipJump.
+        batch_size: images together; with the seed it is part of the result.
+        progress: called with images done and in total.
+
+    Raises:
+        OptionError: an unknown attack or setting; a detector without threshold; a surrogate without gradient.
+        InputError: an unfit model, images or labels; no image that is classified as labelled; no guides.
+        MissingExtra: ``black_box`` without foolbox.
+    """
+    spec = _spec(name)
+    merged = spec.merged(settings)
+    if detector.threshold is None:
+        raise OptionError(
+            "the detector has no threshold: call calibrate(clean_images) with images held out from fit"
+        )
+    if not (0 < epsilon < math.inf) or batch_size < 1:
+        raise OptionError(
+            f"epsilon must be above 0 and finite, batch_size at least 1; got {epsilon!r}, {batch_size!r}"
+        )
+    followed = detector if surrogate is None else surrogate
+    if spec.gradients:
+        Suspicion(followed)  # says what it cannot follow, before any work
+    check(model, images, labels)
+    device = device_of(model)
+    if not detector.graph.batched:
+        batch_size = 1
+    rows = correct_rows(model, images, labels, batch_size)
+    if not len(rows):
+        raise InputError("the model classifies none of the images as labelled: there is nothing to attack")
+    chosen = _guides(detector, model, guides, spec, batch_size)
+    found: list[Search] = []
+    for part in torch.split(rows, batch_size):
+        search = Search(
+            detector, followed, model, images[part].to(device), labels[part].to(device), chosen,
+            merged["norm"], epsilon,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
+            spec.run(search, merged)
+        found.append(search)
+        if progress is not None:
+            progress(sum(len(each.images) for each in found), len(rows))
+    return _with_start(_result(spec, merged, epsilon, detector, rows, labels, found), start)
+
+
+def adaptive_curve(
+    detector: Detector,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    name: str,
+    *,
+    epsilons: Sequence[float],
+    guides: tuple[Tensor, Tensor] | None = None,
+    surrogate: Detector | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> list[AdaptiveResult]:
+    """Return `adaptive_attack` at each of the bounds, ascending; a smaller one's result is a candidate.
+
+    So no score rises with ε, and no success is lost. An attack that knows no bound runs once.
+    """
+    spec, ascending = _spec(name), sorted(epsilons)
+    if not ascending:
+        raise OptionError("wanted at least one epsilon, got none")
+    runs = ascending if spec.bounded else ascending[-1:]
+    results: list[AdaptiveResult] = []
+    for number, epsilon in enumerate(runs):
+
+        def done(images: int, total: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number * total + images, len(runs) * total)
+
+        results.append(
+            adaptive_attack(
+                detector,
+                model,
+                images,
+                labels,
+                name,
+                epsilon=epsilon,
+                guides=guides,
+                surrogate=surrogate,
+                start=results[-1] if results else None,
+                settings=settings,
+                seed=seed,
+                batch_size=batch_size,
+                progress=done,
+            )
+        )
+    if spec.bounded:
+        return results
+    clean_scores = detector.score(results[0].clean)
+    return [within(results[0], epsilon, clean_scores) for epsilon in ascending]
+
+
+def _spec(name: str) -> AdaptiveSpec:
+    if name not in ADAPTIVE:
+        raise OptionError(f"unknown adaptive attack {name!r}; wanted one of: {', '.join(ADAPTIVE)}")
+    return ADAPTIVE[name]
+
+
+def _guides(
+    detector: Detector, model: nn.Module, guides: tuple[Tensor, Tensor] | None, spec: AdaptiveSpec, batch_size: int
+) -> Guides:
+    """Return the guides that the network gets right, where the attack needs them."""
+    if not spec.guided:
+        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), detector)
+    if guides is None:
+        raise InputError(f"{spec.name} needs guides=(images, labels): clean images of the network's classes")
+    images, labels = guides
+    check(model, images, labels)
+    right = correct_rows(model, images, labels, batch_size)
+    if not len(right):
+        raise InputError(f"{spec.name} needs guides that the network classifies as labelled; it does none of them")
+    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), detector)
+
+
+def _result(
+    spec: AdaptiveSpec,
+    settings: Settings,
+    epsilon: float,
+    detector: Detector,
+    rows: Tensor,
+    labels: Tensor,
+    found: Sequence[Search],
+) -> AdaptiveResult:
+    clean = torch.cat([search.images for search in found]).cpu()
+    scores = torch.cat([search.scores for search in found]).numpy()
+    fooled = np.isfinite(scores)
+    if not fooled.all():
+        scores[~fooled] = detector.score(clean[torch.from_numpy(~fooled)])
+    assert detector.threshold is not None
+    result = AdaptiveResult(
+        spec.name,
+        settings,
+        epsilon,
+        torch.cat([search.best for search in found]).cpu(),
+        clean,
+        rows,
+        labels[rows].cpu(),
+        torch.cat([search.predicted for search in found]).cpu(),
+        torch.from_numpy(fooled),
+        scores,
+        detector.threshold,
+        sum(search.queries for search in found),
+    )
+    assert bool((result.distances <= epsilon * (1 + ROUNDING) + 1e-6).all())
+    return result
+
+
+def _with_start(result: AdaptiveResult, start: AdaptiveResult | None) -> AdaptiveResult:
+    """Take a row of the start where it is misclassified, and the result is not or is more suspicious."""
+    if start is None:
+        return result
+    if not torch.equal(start.clean, result.clean) or start.epsilon > result.epsilon:
+        raise InputError("start must be a result for the same images, model and norm, within a bound no greater")
+    if start.settings["norm"] != result.settings["norm"]:
+        raise InputError(f"start is bounded in {start.settings['norm']}, wanted {result.settings['norm']}")
+    better = start.misclassified.numpy() & (~result.misclassified.numpy() | (start.scores < result.scores))
+    rows = torch.from_numpy(better)
+    return replace(
+        result,
+        images=torch.where(rows[:, None, None, None], start.images, result.images),
+        predicted=torch.where(rows, start.predicted, result.predicted),
+        misclassified=result.misclassified | rows,
+        scores=np.where(better, start.scores, result.scores),
+        queries=result.queries + start.queries,
+    )

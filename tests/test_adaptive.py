@@ -1,0 +1,354 @@
+"""Attacks by one who knows the detector: bounds, honest judging, the surrogate's limit, curves that grow."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import digits_net
+import effpath
+from effpath.adaptive import ADAPTIVE, adaptive_attack, adaptive_curve, success_rates, within
+from effpath.adaptive.methods import without
+from effpath.adaptive.result import distances
+from effpath.adaptive.slopes import Slopes, Suspicion
+from effpath.adaptive.soft import SoftSimilarity
+from effpath.attacks import attack
+from effpath.detect import Detector, threshold_at_fpr
+from effpath.errors import InputError, OptionError
+
+QUICK: dict[str, dict[str, Any]] = {
+    "mimic": {"steps": 4, "layers": (1, 2), "mimics": 2},
+    "surrogate": {"steps": 4, "tradeoffs": (0.3, 1.0)},
+    "orthogonal_pgd": {"steps": 5, "restarts": 2},
+    "selective_pgd": {"steps": 5, "restarts": 2},
+    "black_box": {"steps": 2, "gradient_steps": 10},
+}
+COUNT = 12
+
+
+def digits(start: int, stop: int) -> tuple[Tensor, Tensor]:
+    data = digits_net.data()
+    return data.test_images[start:stop], data.test_labels[start:stop]
+
+
+@cache
+def adversarial() -> Tensor:
+    images, labels = digits(100, 200)
+    parts = [attack(digits_net.model(), images, labels, "FGSM")]
+    parts.append(attack(digits_net.model(), images, labels, "PGD", settings={"epsilon": 0.2}))
+    return torch.cat([part.images[part.succeeded] for part in parts])
+
+
+@cache
+def detector(kind: str = "linear") -> Detector:
+    found = Detector(digits_net.graph(), digits_net.class_paths(), kind=kind)
+    found.fit(digits(100, 200)[0], None if kind == "clean" else adversarial())
+    return found.calibrate(digits(200, 300)[0])
+
+
+def run(name: str, epsilon: float = 0.2, **others: Any) -> effpath.adaptive.AdaptiveResult:
+    given = {"settings": QUICK[name], "guides": digits(300, 340), **others}
+    given["settings"] = {**QUICK[name], **given["settings"]}
+    return adaptive_attack(given.pop("detector", detector()), digits_net.model(), *digits(0, COUNT), name,
+                           epsilon=epsilon, **given)  # fmt: skip
+
+
+# ---------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("name", list(ADAPTIVE))
+def test_an_attack_keeps_its_bound_and_is_judged_by_the_detector_itself(name: str, norm: str) -> None:
+    epsilon = {"Linf": 0.2, "L2": 1.5}[norm]
+    found = run(name, epsilon, settings={"norm": norm})
+    images, labels = digits(0, COUNT)
+    assert float(distances(found.images, images[found.source], norm).max()) <= epsilon * 1.00001  # type: ignore[arg-type]
+    assert found.images.min() >= 0
+    assert found.images.max() <= 1
+    np.testing.assert_allclose(found.scores, detector().score(found.images), rtol=1e-6, atol=1e-6)
+    with torch.no_grad():
+        predicted = digits_net.model()(found.images).argmax(1)
+    assert torch.equal(predicted, found.predicted)
+    assert torch.equal(found.misclassified, predicted != labels[found.source])
+    assert torch.equal(found.images[~found.misclassified], images[found.source][~found.misclassified])
+    verdicts = detector().detect(found.images)
+    assert np.array_equal(found.succeeded(), found.misclassified.numpy() & ~verdicts.flagged)
+    assert found.queries >= len(found)
+
+
+@pytest.mark.parametrize("name", ["surrogate", "selective_pgd", "orthogonal_pgd"])
+def test_who_knows_the_detector_is_flagged_less_often_than_who_does_not(name: str) -> None:
+    images, labels = digits(0, COUNT)
+    blind = attack(digits_net.model(), images, labels, "PGD", settings={"epsilon": 0.3})
+    limit = threshold_at_fpr(detector().score(digits(200, 300)[0]), 0.5)
+    passed = (blind.succeeded.numpy() & (detector().score(blind.images) <= limit)).mean()
+    assert run(name, 0.3, settings={"steps": 10}).succeeded(limit).mean() > passed
+
+
+@pytest.mark.parametrize("name", ["surrogate", "black_box"])
+def test_a_seed_gives_the_same_result_and_another_seed_another(name: str) -> None:
+    first, again, other = (run(name, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_only_images_that_the_network_gets_right_are_attacked() -> None:
+    images, labels = digits(0, COUNT)
+    wrong = (labels + 1) % 10
+    mixed = torch.where(torch.arange(COUNT) % 2 == 0, labels, wrong)
+    found = adaptive_attack(
+        detector(),
+        digits_net.model(),
+        images,
+        mixed,
+        "selective_pgd",
+        epsilon=0.2,
+        settings=QUICK["selective_pgd"],
+    )
+    with torch.no_grad():
+        right = digits_net.model()(images).argmax(1) == mixed
+    assert found.source.tolist() == right.nonzero()[:, 0].tolist()
+
+
+def test_a_detector_without_gradient_is_attacked_by_way_of_the_linear_one() -> None:
+    forest = detector("forest")
+    with pytest.raises(OptionError, match="kind 'forest'; give surrogate="):
+        run("surrogate", detector=forest)
+    found = run("surrogate", detector=forest, surrogate=detector())
+    np.testing.assert_allclose(found.scores, forest.score(found.images))
+    assert found.misclassified.any()
+
+
+# ---------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("name", ["selective_pgd", "black_box"])
+def test_success_grows_with_the_bound_and_no_score_rises(name: str) -> None:
+    curve = adaptive_curve(
+        detector(), digits_net.model(), *digits(0, COUNT), name, epsilons=(0.3, 0.1, 1.0), settings=QUICK[name],
+        guides=digits(300, 340),
+    )  # fmt: skip
+    assert [result.epsilon for result in curve] == [0.1, 0.3, 1.0]
+    for smaller, larger in itertools.pairwise(curve):
+        assert bool((larger.misclassified >= smaller.misclassified).all())
+        kept = smaller.misclassified.numpy()
+        assert (larger.scores[kept] <= smaller.scores[kept]).all()
+        assert float(smaller.distances.max()) <= smaller.epsilon * 1.00001
+    rates = success_rates(curve, detector().score(digits(200, 300)[0]))
+    assert [rate.epsilon for rate in rates] == [0.1, 0.3, 1.0]
+    for fpr in (0.05, 0.5):
+        shares = [rate.at[fpr] for rate in rates]
+        assert shares == sorted(shares)
+    assert rates[0].at[0.05] < rates[-1].at[0.05]
+    assert all(rate.at[0.5] <= rate.at[0.05] <= rate.misclassified for rate in rates)
+
+
+def test_without_a_bound_nothing_is_stopped() -> None:
+    found = run("mimic", 1.0)
+    assert found.succeeded().all()
+
+
+def test_success_rates_by_hand() -> None:
+    found = run("selective_pgd")
+    limit = threshold_at_fpr(np.arange(100.0), 0.05)
+    assert limit == 94
+    shifted = effpath.adaptive.AdaptiveResult(**{**vars(found), "scores": np.linspace(90, 101, len(found))})
+    (rate,) = success_rates([shifted], np.arange(100.0), fprs=(0.05,))
+    assert rate.at[0.05] == np.mean(found.misclassified.numpy() & (np.linspace(90, 101, len(found)) <= 94))
+
+
+def test_a_smaller_bound_sends_what_is_too_far_back_to_its_clean_image() -> None:
+    found = run("selective_pgd", 0.3)
+    clean_scores = detector().score(found.clean)
+    smaller = within(found, 0.05, clean_scores)
+    far = found.distances > 0.0501
+    assert far.any()
+    assert not smaller.misclassified[far].any()
+    assert torch.equal(smaller.images[far], found.clean[far])
+    assert np.array_equal(smaller.scores[far.numpy()], clean_scores[far.numpy()])
+    with pytest.raises(OptionError, match=r"at most 0\.05"):
+        within(smaller, 0.3, clean_scores)
+
+
+@pytest.mark.parametrize("name", ["mimic", "black_box"])
+def test_an_image_is_not_brought_to_a_guide_of_its_own_class(name: str) -> None:
+    labels = digits(0, COUNT)[1]
+    same = int(labels[0])
+    guides = digits(300, 340)
+    own = guides[1] == same
+    found = run(name, 1.0, guides=(guides[0][own], guides[1][own]))
+    alike = found.labels == same
+    assert alike.any()
+    if name == "black_box":
+        assert not found.misclassified[alike].any()
+    assert found.misclassified[~alike].all()
+
+
+# ---------------------------------------------------------------- the surrogate
+
+
+class Tiny(nn.Module):
+    """A convolution with padding and stride, a residual sum, a pooling, two linear layers, all with biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(1, 4, 3, padding=1)
+        self.two = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.fc1 = nn.Linear(36, 12)
+        self.fc2 = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.one(x))
+        x = nn.functional.max_pool2d(x + torch.relu(self.two(x)), 2)
+        return self.fc2(torch.relu(self.fc1(x.flatten(1))))
+
+
+@cache
+def tiny() -> tuple[effpath.Graph, effpath.ClassPaths, Tensor]:
+    torch.manual_seed(0)
+    model = Tiny().eval()
+    for name, parameter in model.named_parameters():
+        parameter.data *= 0.2 if name.endswith("bias") else 2
+    images = torch.rand(40, 1, 6, 6)
+    graph = effpath.capture(model, images[:1])
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    held = torch.rand(6, 1, 6, 6)
+    return graph, effpath.build_class_paths(graph, images, labels, allow_missing=True), held
+
+
+def classes_that_have_paths(logits: Tensor, class_paths: effpath.ClassPaths) -> list[Tensor]:
+    known = torch.tensor(class_paths.classes)
+    order = logits[:, known].sort(dim=1, descending=True).indices
+    return [known[order[:, 0]], known[order[:, 1 % len(known)]]]
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "authors"])
+def test_the_soft_similarities_become_the_exact_ones_as_the_temperature_goes_to_zero(preset: str) -> None:
+    graph, _, held = tiny()
+    images = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    labels = graph.run(images)[graph.logits].argmax(1)
+    class_paths = effpath.build_class_paths(graph, images, labels, preset=preset, allow_missing=True)
+    gaps = []
+    for temperature in (0.3, 0.03, 1e-7):
+        soft = SoftSimilarity(graph, class_paths, temperature=temperature)
+        values = soft.run(held)
+        starts = classes_that_have_paths(values[graph.logits].detach(), class_paths)
+        found = soft.similarities(values, soft.look(held, values, starts)).detach().numpy()
+        exact = np.concatenate(
+            [
+                class_paths.similarity(effpath.extract(graph, held, classes=start, preset=preset))
+                for start in starts
+            ],
+            axis=1,
+        )
+        assert found.shape == exact.shape == (6, 8)
+        gaps.append(float(np.nanmax(np.abs(found - exact))))
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-6
+
+
+def test_the_columns_are_those_of_the_features_and_the_last_layers_alone_can_be_had() -> None:
+    graph, class_paths = digits_net.graph(), digits_net.class_paths()
+    features = effpath.path_features(graph, class_paths, digits(0, 4)[0])
+    assert tuple(SoftSimilarity(graph, class_paths).names()) == features.names
+    assert SoftSimilarity(graph, class_paths, layers=1).names() == ["rank1:synapses:fc3", "rank2:synapses:fc3"]
+
+
+def test_a_step_down_the_soft_similarity_lowers_it() -> None:
+    graph, class_paths, held = tiny()
+    soft = SoftSimilarity(graph, class_paths)
+    starts = classes_that_have_paths(graph.run(held)[graph.logits], class_paths)
+    pixels = held.clone().requires_grad_()
+    values = soft.run(pixels)
+    near = soft.look(held, values, starts)
+    before = soft.similarities(values, near).nansum(1)
+    (slope,) = torch.autograd.grad(before.sum(), pixels)
+    assert torch.isfinite(slope).all()
+    assert (slope.flatten(1).norm(dim=1) > 0).all()
+    moved = held - 1e-4 * slope / slope.flatten(1).norm(dim=1)[:, None, None, None]
+    after = soft.similarities(soft.run(moved), near).nansum(1)
+    expected = -1e-4 * slope.flatten(1).norm(dim=1)
+    torch.testing.assert_close(after - before.detach(), expected, rtol=0.1, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean", "gates"])
+def test_the_suspicion_that_is_followed_is_the_detector_s_own_up_to_a_constant(kind: str) -> None:
+    images = digits(300, 420)[0]
+    features = detector(kind).features(images)
+    values = torch.from_numpy(features.values)
+    own = Suspicion(detector(kind))(values, list(range(values.shape[1]))).numpy()
+    score = detector(kind).score(features)
+    if kind == "clean":  # smooth tails: not the same numbers
+        assert np.corrcoef(own, score)[0, 1] > 0.98
+    else:
+        np.testing.assert_allclose(own - own[0], score - score[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean"])
+def test_gradients_are_finite_and_there(kind: str) -> None:
+    images = digits(0, COUNT)[0]
+    labels = digits_net.model()(images).argmax(1)
+    slopes = Slopes(detector(kind), layers=None, temperature=0.1, confidence=0.5, refresh=1)
+    found = slopes.at(images, labels)
+    for gradient in (found.margin, found.suspicion):
+        assert gradient.shape == images.shape
+        assert torch.isfinite(gradient).all()
+        assert (gradient.flatten(1).norm(dim=1) > 0).all()
+    assert not found.fooled.any()
+    assert slopes.at(images, (labels + 1) % 10).fooled.all()
+
+
+def test_what_is_orthogonal_to_a_gradient_leaves_it_alone() -> None:
+    first, second = torch.randn(2, 5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    left = without(first, second)
+    torch.testing.assert_close((left * second).flatten(1).sum(1), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(without(first, torch.zeros_like(first)), first)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    images, labels = digits(0, 4)
+    model, raw = digits_net.model(), Detector(digits_net.graph(), digits_net.class_paths())
+    with pytest.raises(OptionError, match="unknown adaptive attack 'magic'; wanted one of: mimic, surrogate"):
+        adaptive_attack(detector(), model, images, labels, "magic", epsilon=0.1)
+    with pytest.raises(OptionError, match=r"no threshold: call calibrate"):
+        adaptive_attack(raw, model, images, labels, "surrogate", epsilon=0.1)
+    with pytest.raises(OptionError, match="epsilon must be above 0 and finite"):
+        adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=float("inf"))
+    with pytest.raises(OptionError, match="has no setting 'stepz'"):
+        adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"stepz": 1})
+    with pytest.raises(OptionError, match="steps wants a whole number of at least 1; got 0"):
+        adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"steps": 0})
+    with pytest.raises(OptionError, match="norm wants one of"):
+        adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"norm": "L1"})
+    with pytest.raises(OptionError, match="tradeoffs wants numbers"):
+        adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"tradeoffs": ()})
+    with pytest.raises(InputError, match="none of the images as labelled"):
+        adaptive_attack(detector(), model, images, (labels + 1) % 10, "surrogate", epsilon=0.1)
+    with pytest.raises(InputError, match="mimic needs guides"):
+        adaptive_attack(detector(), model, images, labels, "mimic", epsilon=0.1)
+    with pytest.raises(InputError, match="guides that the network classifies as labelled"):
+        adaptive_attack(
+            detector(), model, images, labels, "mimic", epsilon=0.1, guides=(images, (labels + 1) % 10)
+        )
+    with pytest.raises(OptionError, match="temperature must be above 0"):
+        SoftSimilarity(digits_net.graph(), digits_net.class_paths(), temperature=0)
+    with pytest.raises(OptionError, match="at least one epsilon"):
+        adaptive_curve(detector(), model, images, labels, "surrogate", epsilons=())
+
+
+def test_a_start_of_other_images_or_a_larger_bound_is_refused() -> None:
+    larger = run("selective_pgd", 0.3)
+    with pytest.raises(InputError, match="within a bound no greater"):
+        run("selective_pgd", 0.2, start=larger)
+    with pytest.raises(InputError, match="bounded in Linf, wanted L2"):
+        run("selective_pgd", 0.5, start=larger, settings={"norm": "L2"})
