@@ -52,6 +52,8 @@ class Detector:
     Attributes:
         classifier: the scikit-learn pipeline; any classifier over the features will do.
         threshold: scores above it are flagged; None until `calibrate`.
+        fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
+        about: what its makers want to keep with it in a file, such as the data: a JSON value by name.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Detector:
         self.classifier: Pipeline | Any = make_classifier(kind, seed=seed) if isinstance(kind, str) else kind
         self.kind = kind if isinstance(kind, str) else type(kind).__name__
         self.threshold: float | None = None
+        self.fpr: float | None = None
+        self.about: dict[str, Any] = {}
 
     def features(self, images: Tensor) -> Features:
         """Return the path similarities of images [N, C, H, W]."""
@@ -83,12 +87,12 @@ class Detector:
             parts.append(self._as_features(adversarial))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self.classifier.fit(np.concatenate([part.values for part in parts]), labels)
-        self.threshold = None
+        self.threshold = self.fpr = None
         return self
 
     def calibrate(self, clean: Tensor | Features, *, fpr: float = 0.05) -> Detector:
         """Fix the threshold at a false positive rate on clean images held out from everything else."""
-        self.threshold = threshold_at_fpr(self.score(clean), fpr)
+        self.threshold, self.fpr = threshold_at_fpr(self.score(clean), fpr), fpr
         return self
 
     def score(self, images: Tensor | Features) -> NDArray[np.float64]:
