@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from effpath.detect.features import Features, path_features
 from effpath.detect.metrics import threshold_at_fpr
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
+from effpath.images import Images
 from effpath.paths.class_paths import ClassPaths
 
 
@@ -69,9 +71,11 @@ class Detector:
         self.fpr: float | None = None
         self.about: dict[str, Any] = {}
 
-    def features(self, images: Tensor) -> Features:
-        """Return the path similarities of images [N, C, H, W]."""
-        return path_features(self.graph, self.class_paths, images)
+    def features(
+        self, images: Images, *, batch_size: int = 256, progress: Callable[[int, int], None] | None = None
+    ) -> Features:
+        """Return the path similarities of images [N, C, H, W], which may be read when indexed."""
+        return path_features(self.graph, self.class_paths, images, batch_size=batch_size, progress=progress)
 
     def fit(self, clean: Tensor | Features, adversarial: Tensor | Features | None = None) -> Detector:
         """Learn from clean and adversarial images (or their features); ``clean`` detectors take no adversarial.
