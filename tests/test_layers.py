@@ -29,7 +29,7 @@ LEVEL = {
             ("profile", "check"),
             ("detect",),
             ("attacks", "cdrp", "data", "train", "lenet", "models"),
-            ("demo",),
+            ("demo", "fitting"),
             ("report",),
             ("cli",),
         ]
