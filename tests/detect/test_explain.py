@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
@@ -84,6 +85,8 @@ def test_a_layer_without_a_path_is_never_a_reason():
         assert "conv2" not in [reason.layer for reason in reasons]
 
 
-def test_a_forest_does_not_say_why():
-    with pytest.raises(OptionError, match="got one of kind 'forest'"):
-        explain(fitted("forest"), fitted("linear").features(data().test_images[:2]))
+@pytest.mark.parametrize("kind", ["forest", LogisticRegression()])
+def test_a_classifier_that_is_no_sum_over_layers_does_not_say_why(kind):
+    detector = fitted(kind)
+    with pytest.raises(OptionError, match=f"got one of kind '{detector.kind}'"):
+        explain(detector, detector.features(data().test_images[:2]))

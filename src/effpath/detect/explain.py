@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from effpath.detect.detector import Detector
 from effpath.detect.features import Features
@@ -52,12 +53,14 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting).
     """
-    imputer, estimator = detector.classifier[0], detector.classifier[-1]
-    values = imputer.transform(features.values)
-    if hasattr(estimator, "feature_suspicion"):
-        return np.asarray(estimator.feature_suspicion(values), dtype=np.float64)
-    if hasattr(estimator, "omega_"):
-        return np.asarray((values - imputer.statistics_) * estimator.coef_, dtype=np.float64)
+    if isinstance(detector.classifier, Pipeline):
+        imputer, estimator = detector.classifier[0], detector.classifier[-1]
+        if hasattr(estimator, "feature_suspicion"):
+            values = imputer.transform(features.values)
+            return np.asarray(estimator.feature_suspicion(values), dtype=np.float64)
+        if hasattr(estimator, "omega_"):
+            values = imputer.transform(features.values)
+            return np.asarray((values - imputer.statistics_) * estimator.coef_, dtype=np.float64)
     raise OptionError(
         f"wanted a detector whose score is a sum over layers (linear, clean), got one of kind {detector.kind!r}"
     )
