@@ -6,11 +6,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.features import Features
+from effpath.detect.joint import JointSimilarity
+from effpath.detect.store import JOINT, SAVED, Learned
 from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.lenet import LeNet5
 
@@ -24,6 +28,31 @@ def fitted(kind):
 @pytest.fixture(params=["linear", "clean"])
 def detector(request):
     return fitted(request.param)
+
+
+class Twice(ClassifierMixin, BaseEstimator):
+    """An estimator with another inside it."""
+
+    def fit(self, X, y):
+        self.inner_ = JointSimilarity(rank_1=3, alpha=0.02).fit(X, y)
+        self.classes_, self.shift_ = self.inner_.classes_, 0.1
+        self.n_features_in_ = self.inner_.n_features_in_
+        return self
+
+    def decision_function(self, X):
+        return 2 * self.inner_.decision_function(X) - self.shift_
+
+
+def test_one_more_kind_with_an_estimator_inside_is_one_line_in_the_table(tmp_path, monkeypatch):
+    line = Learned({"classes_": 1}, ("shift_", "n_features_in_"), {"inner_": (JointSimilarity, JOINT)})
+    monkeypatch.setitem(SAVED, "twice", line)
+    monkeypatch.setitem(CLASSIFIERS, "twice", lambda seed: Twice())
+    detector = fitted("twice")
+    effpath.save_detector(detector, tmp_path / "guard.safetensors")
+    loaded = effpath.load_detector(tmp_path / "guard.safetensors", graph())
+    images = data().test_images[200:260]
+    np.testing.assert_array_equal(loaded.score(images), detector.score(images))
+    assert loaded.classifier[-1].inner_.get_params() == detector.classifier[-1].inner_.get_params()
 
 
 def rewrite(file, change):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -27,16 +28,27 @@ FORMAT = "effpath-detector-1"
 
 @dataclass(frozen=True)
 class Learned:
-    """What an estimator learned, by attribute: arrays with their number of dimensions, and plain numbers."""
+    """What an estimator learned, by attribute.
+
+    Attributes:
+        arrays: with their number of dimensions.
+        numbers: plain ones.
+        parts: estimators inside it, with their class and what they learned.
+    """
 
     arrays: dict[str, int]
     numbers: tuple[str, ...]
+    parts: dict[str, tuple[type, Learned]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All attributes."""
+        return (*self.arrays, *self.numbers, *self.parts)
 
 
+JOINT = Learned({"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}, ("intercept_", "n_features_in_"))
 SAVED: dict[str, Learned] = {
-    "linear": Learned(
-        {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}, ("intercept_", "n_features_in_")
-    ),
+    "linear": JOINT,
     "clean": Learned({"reference_": 2}, ("offset_", "n_features_in_")),
 }
 """The kinds that can be saved; one more is a line here."""
@@ -58,17 +70,11 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
             f"kind of {', '.join(SAVED)} with its own classifier"
         )
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
-    if not all(hasattr(estimator, name) for name in (*learned.arrays, *learned.numbers)):
-        raise OptionError("wanted a fitted detector, got one that has learned nothing yet: call fit first")
-    parameters = estimator.get_params(deep=False)
-    if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
-        raise OptionError(f"wanted parameters that are plain numbers and words, got {parameters}")
-    arrays = {f"detector/{name}": np.asarray(getattr(estimator, name)) for name in learned.arrays}
+    arrays: dict[str, NDArray[Any]] = {}
     about = {
         "format": FORMAT,
         "kind": detector.kind,
-        "parameters": parameters,
-        "numbers": {name: getattr(estimator, name) for name in learned.numbers},
+        **_describe(estimator, learned, "detector", arrays),
         "threshold": detector.threshold,
         "fpr": detector.fpr,
         "about": detector.about,
@@ -96,12 +102,8 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
     try:
         with safe_open(file, framework="numpy") as opened:
-            for name, dimensions in SAVED[kind].arrays.items():
-                setattr(estimator, name, _array(opened, name, dimensions))
-            usual = _array(opened, "usual", 1)
-        for name in SAVED[kind].numbers:
-            setattr(estimator, name, about["numbers"][name])
-        estimator.set_params(**about["parameters"])
+            _restore(estimator, SAVED[kind], "detector", about, opened)
+            usual = _array(opened, "detector/usual", 1)
         detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
         if not estimator.n_features_in_ == len(usual) > 0:
             raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
@@ -140,8 +142,39 @@ def _is_like(classifier: Any, fresh: Pipeline) -> bool:
     ]
 
 
+def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return parameters and numbers of an estimator and of its parts; its arrays go to ``arrays``, below ``at``."""
+    if not all(hasattr(estimator, name) for name in learned.names):
+        raise OptionError("wanted a fitted detector, got one that has learned nothing yet: call fit first")
+    parameters = estimator.get_params(deep=False)
+    if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
+        raise OptionError(f"wanted parameters that are plain numbers and words, got {parameters}")
+    arrays |= {f"{at}/{name}": np.asarray(getattr(estimator, name)) for name in learned.arrays}
+    return {
+        "parameters": parameters,
+        "numbers": {name: getattr(estimator, name) for name in learned.numbers},
+        "parts": {
+            name: _describe(getattr(estimator, name), inner, f"{at}/{name}", arrays)
+            for name, (_, inner) in learned.parts.items()
+        },
+    }
+
+
+def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any], opened: Any) -> None:
+    """Give a fresh estimator what `_describe` wrote."""
+    estimator.set_params(**about["parameters"])
+    for name, dimensions in learned.arrays.items():
+        setattr(estimator, name, _array(opened, f"{at}/{name}", dimensions))
+    for name in learned.numbers:
+        setattr(estimator, name, about["numbers"][name])
+    for name, (make, inner) in learned.parts.items():
+        part = make()
+        _restore(part, inner, f"{at}/{name}", about["parts"][name], opened)
+        setattr(estimator, name, part)
+
+
 def _array(opened: Any, name: str, dimensions: int) -> NDArray[Any]:
-    array: NDArray[Any] = opened.get_tensor(f"detector/{name}")
+    array: NDArray[Any] = opened.get_tensor(name)
     if array.ndim != dimensions:
         raise ValueError(f"wanted {dimensions} dimensions in {name}, got shape {list(array.shape)}")
     return array
