@@ -143,7 +143,7 @@ def _is_like(classifier: Any, fresh: Pipeline) -> bool:
 
 
 def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return parameters and numbers of an estimator and of its parts; its arrays go to ``arrays``, below ``at``."""
+    """Return parameters and numbers of an estimator and its parts; its arrays go to ``arrays``, below ``at``."""
     if not all(hasattr(estimator, name) for name in learned.names):
         raise OptionError("wanted a fitted detector, got one that has learned nothing yet: call fit first")
     parameters = estimator.get_params(deep=False)
