@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from effpath.errors import InputError
-from effpath.images import PictureFormat, Pictures, fit, load_images, read_picture
+from effpath.images import PictureFormat, Pictures, as_pixels, fit, load_images, read_picture
 
 
 def save(path, rows, columns, mode="RGB", seed=0):
@@ -116,3 +116,31 @@ def test_a_damaged_picture_is_named_or_left_out_on_request(tmp_path):
     assert images.shape == (2, 3, 4, 4)
     with pytest.raises(InputError, match="none of 1 pictures"):
         load_images([tmp_path / "b.png"], wanted, damaged=[])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_may_come_last_and_the_pixels_stay_where_they_are(channels):
+    first = np.random.default_rng(0).random((2, channels, 5, 4)).astype(np.float32)
+    for array in (first, np.moveaxis(first, 1, 3)):
+        pixels = as_pixels(array, "here")
+        assert pixels.is_contiguous()
+        assert np.array_equal(pixels.numpy(), first)
+
+
+def test_three_rows_of_three_channels_are_taken_as_channels_first():
+    array = np.random.default_rng(0).random((2, 3, 5, 3)).astype(np.float32)
+    assert np.array_equal(as_pixels(array, "here").numpy(), array)
+
+
+def test_labels_come_with_the_images_that_have_them(tmp_path):
+    images = np.zeros((2, 1, 4, 4), np.float32)
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "b.npz", images=images, labels=np.array([7, 3], np.uint8))
+    labels: list[int] = []
+    _, names = load_images([tmp_path / "a.npy", tmp_path / "b.npz"], labels=labels)
+    assert labels == [-1, -1, 7, 3]
+    assert len(names) == 4
+    np.savez(tmp_path / "b.npz", images=images, labels=np.array([7.0, 3.0]))
+    assert len(load_images([tmp_path / "b.npz"])[0]) == 2  # nobody asks for them
+    with pytest.raises(InputError, match="one integer label for each of 2 images"):
+        load_images([tmp_path / "b.npz"], labels=[])

@@ -30,7 +30,7 @@ LEVEL = {
             ("detect",),
             ("attacks", "cdrp", "data", "train", "lenet", "models"),
             ("adaptive",),
-            ("demo",),
+            ("demo", "fitting"),
             ("report",),
             ("cli",),
         ]

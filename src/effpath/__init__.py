@@ -6,6 +6,7 @@ the predicted class back to the pixels, carry at least θ of each active neuron'
 
 from effpath import errors
 from effpath.detect import Detector, Features, Verdicts, path_features
+from effpath.detect.store import load_detector, save_detector
 from effpath.extract import extract
 from effpath.graph import Graph, capture
 from effpath.kernels.options import PRESETS, Options
@@ -33,9 +34,11 @@ __all__ = [
     "export_paths",
     "extract",
     "load_class_paths",
+    "load_detector",
     "path_features",
     "plan_for",
     "save_class_paths",
+    "save_detector",
 ]
 
 __version__ = "0.1.0"

@@ -143,34 +143,40 @@ def load_images(
     picture_format: PictureFormat | None = None,
     *,
     damaged: list[str] | None = None,
+    labels: list[int] | None = None,
 ) -> tuple[Tensor, list[str]]:
     """Return images float32 [N, C, H, W] and a name for each.
 
-    Arrays hold float images [N, C, H, W], or uint8 ones, which are divided by 255; in an .npz the array
-    ``images``, else the only one. Pictures and folders of pictures are read as RGB (grey where the network
-    takes one channel), in [0, 1]. All are brought to the format, where it is given.
+    Arrays are read by `as_pixels`; in an .npz the array ``images``, else the only one. Pictures and folders of
+    pictures are read as RGB (grey where the network takes one channel), in [0, 1]. All are brought to the format,
+    where it is given.
 
     Args:
         files: arrays, pictures, folders.
         picture_format: of the network; needed for pictures.
         damaged: takes the names of pictures that cannot be read, which are left out; None makes them errors.
+        labels: takes the label of each image: from the array ``labels`` of an .npz, −1 where there is none.
 
     Raises:
         InputError: nothing found, an unreadable file, or images of different shapes.
     """
     parts: list[Tensor] = []
     names: list[str] = []
+    known: list[int] = []
     for file in _expand(files):
         if file.suffix in (".npy", ".npz"):
-            array = fit(_read_array(file), picture_format, str(file))
-            parts.append(array)
+            array, own = _read_array(file)
+            parts.append(fit(array, picture_format, str(file)))
             names += [f"{file}[{i}]" for i in range(len(array))]
+            if labels is not None:
+                known += _labels(own, len(array), file)
         else:
             if picture_format is None:
                 raise InputError(unknown_size(file))
             try:
                 parts.append(read_picture(file, picture_format)[None])
                 names.append(str(file))
+                known.append(-1)
             except InputError:
                 if damaged is None:
                     raise
@@ -180,6 +186,8 @@ def load_images(
         raise InputError(f"none of {len(damaged or [])} pictures can be read")
     if len(shapes) > 1:
         raise InputError(f"wanted images of one shape, got {', '.join(map(str, sorted(shapes)))}")
+    if labels is not None:
+        labels += known
     return torch.cat(parts), names
 
 
@@ -277,7 +285,9 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURES and f.is_file())
 
 
-def _read_array(file: Path) -> Tensor:
+def _read_array(file: Path) -> tuple[Tensor, Any]:
+    """Return the images of a file, and the array of their labels, if any."""
+    own = None
     try:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -288,14 +298,35 @@ def _read_array(file: Path) -> Tensor:
             if len(keys) > 1 and key != "images":
                 raise InputError(f"wanted an array named 'images' in {file}, got {', '.join(keys)}")
             array = loaded[key]
+            own = loaded["labels"] if "labels" in keys else None
     except (OSError, ValueError, EOFError, IndexError, BadZipFile) as error:
         raise InputError(f"cannot read an array from {file}: {error}; write it again with numpy.save") from error
-    return as_pixels(array, str(file))
+    return as_pixels(array, str(file)), own
+
+
+def _labels(own: Any, count: int, file: Path) -> list[int]:
+    """Return the labels of a file's images; InputError where they are not one integer each."""
+    if own is None:
+        return [-1] * count
+    if own.dtype.kind not in "iu" or own.shape != (count,):
+        raise InputError(
+            f"wanted one integer label for each of {count} images in {file}, got {own.dtype} {own.shape}"
+        )
+    return list(map(int, own))
 
 
 def as_pixels(array: Any, source: str) -> Tensor:
-    """Return images float32 [N, C, H, W] of a float array, or of one of uint8, divided by 255."""
+    """Return images float32 [N, C, H, W] of an array [N, C, H, W] or [N, H, W, C].
+
+    Floats stay, uint8 is divided by 255. The last dimension is the channels where it is 1 or 3 and the second is
+    neither.
+    """
     if array.ndim != 4 or not (array.dtype.kind == "f" or array.dtype == np.uint8):
-        raise InputError(f"wanted float or uint8 images [N, C, H, W] in {source}, got {array.dtype} {array.shape}")
-    pixels = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+        raise InputError(
+            f"wanted float or uint8 images [N, C, H, W] or [N, H, W, C] in {source}, got {array.dtype} "
+            f"{array.shape}"
+        )
+    if array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = np.moveaxis(array, 3, 1)
+    pixels = array.astype(np.float32, order="C") / (255 if array.dtype == np.uint8 else 1)
     return torch.from_numpy(pixels)

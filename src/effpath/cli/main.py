@@ -9,7 +9,9 @@ import typer
 
 from effpath.cli.check import check
 from effpath.cli.demo import demo
+from effpath.cli.detect import detect
 from effpath.cli.extract import extract
+from effpath.cli.fit import fit
 from effpath.cli.merge import merge
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
@@ -23,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge, score):
+for command in (demo, check, rules, extract, profile, merge, score, fit, detect):
     app.command()(command)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +48,7 @@ Part = Annotated[str | None, typer.Option(help="Part of the data: train, val, te
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out pictures that cannot be read; reads each one before.")
 ]
+ClassMap = Annotated[Path | None, typer.Option(help="JSON file, {class of the data: output of the network}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
@@ -66,3 +69,21 @@ def parse_layers(text: str | None) -> int | list[str] | None:
     if text is None:
         return None
     return int(text) if text.strip().isdecimal() else [name.strip() for name in text.split(",")]
+
+
+def parse_attack(text: str) -> tuple[str, dict[str, Any]]:
+    """Return name and settings of an attack.
+
+    >>> parse_attack("PGD:epsilon=0.3,steps=40"), parse_attack("Universal:file=v.npy")
+    (('PGD', {'epsilon': 0.3, 'steps': 40}), ('Universal', {'file': 'v.npy'}))
+    """
+    name, _, rest = text.partition(":")
+    settings: dict[str, Any] = {}
+    for pair in rest.split(",") if rest else []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"wanted NAME or NAME:setting=value,setting=value, got {text!r}")
+        settings[key.strip()] = value
+        with contextlib.suppress(ValueError, SyntaxError):
+            settings[key.strip()] = ast.literal_eval(value)
+    return name, settings

@@ -18,6 +18,7 @@ from effpath.cli.options import (
     AsJson,
     BatchSize,
     Classes,
+    ClassMap,
     ClassPathFile,
     Data,
     InputSize,
@@ -49,9 +50,7 @@ def profile(
     shard: Annotated[
         str | None, typer.Option(help="i/n: the i-th of n shares of the images; `effpath merge` unites them.")
     ] = None,
-    class_map: Annotated[
-        Path | None, typer.Option(help="JSON file, {class of the data: output of the network}.")
-    ] = None,
+    class_map: ClassMap = None,
     preset: Preset = "default",
     theta: Theta = None,
     layers: Layers = None,

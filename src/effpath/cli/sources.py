@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from effpath.cli.options import parse_size
@@ -69,17 +71,72 @@ def open_images(
     sources: list[str], wanted: PictureFormat | None, *, seed: int, part: str | None, skip_damaged: bool
 ) -> tuple[Images, list[str]]:
     """Return the images of files and folders, or of one data set, and a name for each."""
+    opened = open_labelled(sources, wanted, seed=seed, part=part, skip_damaged=skip_damaged)
+    return opened.images, opened.names
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Images that a command names.
+
+    Attributes:
+        images: [N, C, H, W].
+        names: of each.
+        labels: int64 [N], as they stand in the data; −1 where there is none.
+        data: the data set that they are all images of, where they come from one.
+        part: its part.
+    """
+
+    images: Images
+    names: list[str]
+    labels: Tensor
+    data: Dataset | None = None
+    part: str = ""
+
+    def take(self, rows: Tensor) -> Opened:
+        """Return some of the images, by index."""
+        chosen = Part(self.images, self.labels, self.names).take(rows)
+        return Opened(chosen.images, list(chosen.names), chosen.labels, self.data, self.part)
+
+
+def open_labelled(
+    sources: list[str], wanted: PictureFormat | None, *, seed: int, part: str | None, skip_damaged: bool
+) -> Opened:
+    """Return the images of files and folders, or of one data set, with names and labels."""
     if not any(is_data(source) for source in sources):
         damaged: list[str] = []
-        pixels, names = load_images(sources, wanted, damaged=damaged if skip_damaged else None)
+        labels: list[int] = []
+        pixels, names = load_images(sources, wanted, damaged=damaged if skip_damaged else None, labels=labels)
         for name in damaged:
             say(f"left out, cannot be read: {name}")
-        return pixels, names
+        return Opened(pixels, names, torch.tensor(labels, dtype=torch.int64))
     if len(sources) > 1:
         raise InputError(f"wanted files and folders, or one data set, got {', '.join(sources)}")
     data = load_data(sources[0], seed=seed, picture_format=wanted)
-    chosen = open_part(data, part, "test", "val", "all", skip_damaged=skip_damaged)
-    return chosen.images, list(chosen.names) or [f"{data.name}[{i}]" for i in range(len(chosen))]
+    if part is None:
+        part = next((name for name in ("test", "val", "all") if name in data.parts), "test")
+    chosen = open_part(data, part, skip_damaged=skip_damaged)
+    names = list(chosen.names) or [f"{data.name}[{i}]" for i in range(len(chosen))]
+    return Opened(chosen.images, names, chosen.labels, data, part)
+
+
+def open_data(
+    spec: str, model: nn.Module, wanted: PictureFormat | None, *, seed: int, class_map: Path | None
+) -> Dataset:
+    """Return a data set, labelled by the outputs of the network; InputError where an output has no class in it."""
+    data = load_data(spec, seed=seed, picture_format=wanted)
+    first = next(iter(data.parts.values()))
+    with torch.no_grad():
+        outputs = model(first.images[:1]).shape[-1]
+    at = outputs_of(data, model, outputs, class_map)
+    if len(set(at.tolist())) < outputs:
+        raise InputError(
+            f"wanted data with images of each of the network's {outputs} outputs, so that every one has a class "
+            f"path, got {len(data.classes)} classes in {spec}"
+        )
+    names = dict(zip(at.tolist(), data.classes, strict=True))
+    parts = {name: Part(part.images, at[part.labels], part.names) for name, part in data.parts.items()}
+    return Dataset(data.name, parts, tuple(names[output] for output in range(outputs)))
 
 
 def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from effpath.detect.features import Features, path_features
 from effpath.detect.metrics import threshold_at_fpr
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
+from effpath.images import Images
 from effpath.likelihood import PathFit
 from effpath.paths.class_paths import ClassPaths
 
@@ -53,6 +55,8 @@ class Detector:
     Attributes:
         classifier: the scikit-learn pipeline; any classifier over the features will do.
         threshold: scores above it are flagged; None until `calibrate`.
+        fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
+        about: what its makers want to keep with it in a file, such as the data: a JSON value by name.
     """
 
     def __init__(
@@ -72,10 +76,21 @@ class Detector:
         self.clean_only = own is not None and own.clean_only
         self.fit_of_paths = PathFit(class_paths) if own and own.wants_fit else None
         self.threshold: float | None = None
+        self.fpr: float | None = None
+        self.about: dict[str, Any] = {}
 
-    def features(self, images: Tensor) -> Features:
-        """Return the path similarities of images [N, C, H, W]."""
-        return path_features(self.graph, self.class_paths, images, fit=self.fit_of_paths)
+    def features(
+        self, images: Images, *, batch_size: int = 256, progress: Callable[[int, int], None] | None = None
+    ) -> Features:
+        """Return the path similarities of images [N, C, H, W], which may be read when indexed."""
+        return path_features(
+            self.graph,
+            self.class_paths,
+            images,
+            fit=self.fit_of_paths,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def fit(self, clean: Tensor | Features, adversarial: Tensor | Features | None = None) -> Detector:
         """Learn from clean and adversarial images (or their features); ``clean`` detectors take no adversarial.
@@ -91,12 +106,12 @@ class Detector:
             parts.append(self._as_features(adversarial))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
-        self.threshold = None
+        self.threshold = self.fpr = None
         return self
 
     def calibrate(self, clean: Tensor | Features, *, fpr: float = 0.05) -> Detector:
         """Fix the threshold at a false positive rate on clean images held out from everything else."""
-        self.threshold = threshold_at_fpr(self.score(clean), fpr)
+        self.threshold, self.fpr = threshold_at_fpr(self.score(clean), fpr), fpr
         return self
 
     def score(self, images: Tensor | Features) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -31,7 +32,23 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
     Raises:
         StoreError: the file cannot be written; what was there before is untouched.
     """
-    header = class_paths.header
+    write_class_paths(class_paths, file, {}, {})
+
+
+def write_class_paths(
+    class_paths: ClassPaths, file: str | FilePath, beside: Mapping[str, NDArray[Any]], about: Mapping[str, Any]
+) -> None:
+    """Write class paths and what is kept with them to one file, which `load_class_paths` reads all the same.
+
+    Args:
+        class_paths: to be written.
+        file: in whose place they are put in one step.
+        beside: further arrays; their names must not begin with a number.
+        about: what is said of these, a JSON value by name; the name ``effpath`` is taken.
+
+    Raises:
+        StoreError: the file cannot be written; what was there before is untouched.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     for label, path in class_paths.paths.items():
         for level in class_paths.levels:
@@ -40,11 +57,11 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
                     arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
-    about = {
+    provenance = {
         "format": FORMAT,
-        "fingerprint": header.fingerprint,
-        "options": header.options.to_dict(),
-        "layers": [layer.name for layer in header.layers],
+        "fingerprint": class_paths.header.fingerprint,
+        "options": class_paths.header.options.to_dict(),
+        "layers": [layer.name for layer in class_paths.header.layers],
         "levels": list(class_paths.levels),
         "images": {str(label): path.images for label, path in class_paths.paths.items()},
         "counted": sorted(class_paths.counts),
@@ -52,8 +69,9 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
         "names": list(class_paths.names),
         "data": class_paths.data,
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, {"effpath": json.dumps(about)}))
+    arrays = {name: np.ascontiguousarray(array) for name, array in {**arrays, **beside}.items()}
+    header = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
+    atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, header))
 
 
 def _narrow(counts: Counts) -> NDArray[Any]:

@@ -1,0 +1,198 @@
+"""Fitted detectors on disk: class paths and what the classifier learned, in one safetensors file. No pickles."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from effpath.detect.classifiers import make_classifier
+from effpath.detect.detector import Detector
+from effpath.detect.joint import JointSimilarity
+from effpath.errors import OptionError, StoreError
+from effpath.graph.graph import Graph
+from effpath.paths.store import load_class_paths, read_header, write_class_paths
+
+FORMAT = "effpath-detector-1"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What an estimator learned, by attribute.
+
+    Attributes:
+        arrays: with their number of dimensions.
+        numbers: plain ones.
+        parts: estimators inside it, with their class and what they learned.
+    """
+
+    arrays: dict[str, int]
+    numbers: tuple[str, ...]
+    parts: dict[str, tuple[type, Learned]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All attributes."""
+        return (*self.arrays, *self.numbers, *self.parts)
+
+
+JOINT = Learned({"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}, ("intercept_", "n_features_in_"))
+SAVED: dict[str, Learned] = {
+    "linear": JOINT,
+    "clean": Learned({"reference_": 2}, ("offset_", "n_features_in_")),
+    "surprise": Learned(
+        {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1},
+        ("usual_", "n_features_in_"),
+        {"similarity_": (JointSimilarity, JOINT), "margin_": (JointSimilarity, JOINT)},
+    ),
+}
+"""The kinds that can be saved; one more is a line here."""
+
+
+def save_detector(detector: Detector, file: str | FilePath) -> None:
+    """Write a fitted detector with its class paths to a file, atomically; a threshold is not needed.
+
+    The file is a file of class paths too: `load_class_paths` and ``effpath score`` read it.
+
+    Raises:
+        OptionError: not fitted, or of a kind that cannot be saved; the message says which can.
+        StoreError: the file cannot be written; what was there before is untouched.
+    """
+    learned = SAVED.get(detector.kind)
+    if learned is None or not _is_like(detector.classifier, make_classifier(detector.kind)):
+        raise OptionError(
+            f"a detector of kind {detector.kind!r} cannot be saved, as loading it would run code; wanted a "
+            f"kind of {', '.join(SAVED)} with its own classifier"
+        )
+    imputer, estimator = detector.classifier[0], detector.classifier[-1]
+    arrays: dict[str, NDArray[Any]] = {}
+    about = {
+        "format": FORMAT,
+        "kind": detector.kind,
+        **_describe(estimator, learned, "detector", arrays),
+        "threshold": detector.threshold,
+        "fpr": detector.fpr,
+        "about": detector.about,
+        "versions": _versions(),
+    }
+    arrays["detector/usual"] = np.asarray(imputer.statistics_)
+    write_class_paths(detector.class_paths, file, arrays, {"detector": about})
+
+
+def load_detector(file: str | FilePath, graph: Graph) -> Detector:
+    """Open a detector that was fitted to this network; its scores equal those of the detector that was saved.
+
+    Raises:
+        FingerprintError: it was fitted to another network; names both fingerprints.
+        StoreError: missing, truncated, damaged, no detector, or of a kind that this version does not know.
+    """
+    about = read_detector_header(file)
+    kind = about["kind"]
+    if kind not in SAVED:
+        raise StoreError(
+            f"wanted a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
+            f"version ({about.get('versions')}): use that one, or fit the detector again"
+        )
+    detector = Detector(graph, load_class_paths(file, graph), kind=kind)
+    imputer, estimator = detector.classifier[0], detector.classifier[-1]
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            _restore(estimator, SAVED[kind], "detector", about, opened)
+            usual = _array(opened, "detector/usual", 1)
+        detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
+        if not estimator.n_features_in_ == len(usual) > 0:
+            raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
+    imputer.fit(usual[None])  # the median of one row is that row
+    check_is_fitted(detector.classifier)
+    return detector
+
+
+def read_detector_header(file: str | FilePath) -> dict[str, Any]:
+    """Return what a detector's file says of itself: kind, threshold, FPR, about, versions.
+
+    Raises:
+        StoreError: missing, truncated, or no detector's file.
+    """
+    read_header(file)
+    with safe_open(file, framework="numpy") as opened:
+        try:
+            about = json.loads((opened.metadata() or {}).get("detector", "{}"))
+        except ValueError as error:
+            raise StoreError(
+                f"cannot read the detector in {file}: {error}; it is damaged: fit it again"
+            ) from error
+    if about.get("format") != FORMAT or "kind" not in about:
+        raise StoreError(
+            f"wanted a detector ({FORMAT}), got class paths with {about.get('format', 'none')} in {file}; "
+            "make one with effpath fit or save_detector"
+        )
+    return dict(about)
+
+
+def _is_like(classifier: Any, fresh: Pipeline) -> bool:
+    return isinstance(classifier, Pipeline) and [type(step) for _, step in classifier.steps] == [
+        type(step) for _, step in fresh.steps
+    ]
+
+
+def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return parameters and numbers of an estimator and its parts; its arrays go to ``arrays``, below ``at``."""
+    if not all(hasattr(estimator, name) for name in learned.names):
+        raise OptionError("wanted a fitted detector, got one that has learned nothing yet: call fit first")
+    parameters = estimator.get_params(deep=False)
+    if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
+        raise OptionError(f"wanted parameters that are plain numbers and words, got {parameters}")
+    arrays |= {f"{at}/{name}": np.asarray(getattr(estimator, name)) for name in learned.arrays}
+    return {
+        "parameters": parameters,
+        "numbers": {name: getattr(estimator, name) for name in learned.numbers},
+        "parts": {
+            name: _describe(getattr(estimator, name), inner, f"{at}/{name}", arrays)
+            for name, (_, inner) in learned.parts.items()
+        },
+    }
+
+
+def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any], opened: Any) -> None:
+    """Give a fresh estimator what `_describe` wrote."""
+    estimator.set_params(**about["parameters"])
+    for name, dimensions in learned.arrays.items():
+        setattr(estimator, name, _array(opened, f"{at}/{name}", dimensions))
+    for name in learned.numbers:
+        setattr(estimator, name, about["numbers"][name])
+    for name, (make, inner) in learned.parts.items():
+        part = make()
+        _restore(part, inner, f"{at}/{name}", about["parts"][name], opened)
+        setattr(estimator, name, part)
+
+
+def _array(opened: Any, name: str, dimensions: int) -> NDArray[Any]:
+    array: NDArray[Any] = opened.get_tensor(name)
+    if array.ndim != dimensions:
+        raise ValueError(f"wanted {dimensions} dimensions in {name}, got shape {list(array.shape)}")
+    return array
+
+
+def _versions() -> dict[str, str]:
+    from effpath import __version__
+
+    return {
+        "effpath": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,212 @@
+"""A universal perturbation that others published, against detectors in files.
+
+    effpath fit MODEL DATA -o clean.safetensors
+    effpath fit MODEL DATA -o linear.safetensors --kind linear
+    python studies/published_set.py --perturbation GoogLeNet.mat --model MODEL --data DATA \\
+        --guards clean.safetensors linear.safetensors --arrays attacked.npz --output DIR/NAME.json
+    python studies/published_set.py --plot DIR/*.json --output FILE.svg
+
+The perturbation is a .mat or .npy of rows × columns × RGB in steps of 0 … 255, as Moosavi-Dezfooli et al. (CVPR
+2017) publish theirs. It is added to images that none of the detectors was made from and that the network gets
+right; what then falls into another class counts as an attack. Noise of the same L2, drawn for each image, is the
+control.
+``--arrays`` writes the attacked images with their labels, for ``effpath detect``. A result that is there is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.io import loadmat
+from torch import Tensor, nn
+
+import effpath
+from effpath.attacks.judge import correct_rows, predict
+from effpath.cache import atomic_write
+from effpath.data import Dataset
+from effpath.detect.evaluate import BASELINES
+from effpath.detect.features import Features
+from effpath.detect.metrics import auc_interval, threshold_at_fpr, tpr_interval
+from effpath.fitting import unseen_rows
+from effpath.paths import ClassPaths
+from effpath.progress import track
+from sources import is_done, open_network, save_figure, write_result
+
+Row = dict[str, Any]
+
+
+def read_published(file: Path) -> Tensor:
+    """Return a perturbation, float32 [C, H, W] in units of [0, 1]."""
+    if file.suffix == ".mat":
+        (array,) = (value for name, value in loadmat(str(file)).items() if not name.startswith("__"))
+    else:
+        array = np.load(file, allow_pickle=False)
+    array = array.reshape(array.shape[-3:])  # [1, H, W, C] goes too
+    return torch.from_numpy(np.moveaxis(array.astype(np.float32) / 255, 2, 0).copy())
+
+
+def measure(
+    model: nn.Module,
+    data: Dataset,
+    perturbation: Tensor,
+    guards: Mapping[str, effpath.Detector],
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    batch: int = 8,
+) -> tuple[Row, Tensor, Tensor]:
+    """Return what each detector makes of the attacked images; these images; their labels.
+
+    Args:
+        model, data: as `open_network` gives them.
+        perturbation: [C, H, W].
+        guards: detectors by name, made from this data.
+        images: at most so many; None for all that are left.
+        seed: of the noise and the bootstrap.
+        batch: images together.
+    """
+    abouts = [guard.about for guard in guards.values()]
+    part = data.part(abouts[0]["part"])
+    left = [unseen_rows(about, data.name, about["part"], len(part)).tolist() for about in abouts]
+    rows = torch.tensor(sorted(set.intersection(*map(set, left))))
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    own = part.take(rows[order[:images].sort().values])
+    pixels, labels = own.images[:], own.labels
+    right = correct_rows(model, pixels, labels, batch)
+    accuracy = len(right) / len(labels)
+    clean, labels = pixels[right], labels[right]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    noise *= perturbation.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
+    groups = {
+        "clean": clean,
+        "published": (clean + perturbation).clamp(0, 1),
+        "noise": (clean + noise).clamp(0, 1),
+    }
+    fooled = {
+        name: np.flatnonzero(torch.cat([predict(model, b) for b in group.split(batch)]).ne(labels).numpy())
+        for name, group in groups.items()
+    }
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    features: dict[str, Features] = {}
+    known: ClassPaths | None = None
+    thresholds = {}
+    for guard_name, guard in guards.items():
+        if known is None or not same_paths(known, guard.class_paths):
+            known = guard.class_paths
+            for name, group in groups.items():
+                with track(f"paths of {len(group)} images, {name}") as progress:
+                    features[name] = guard.features(group, batch_size=batch, progress=progress)
+        scores[guard_name] = {name: guard.score(found) for name, found in features.items()}
+        thresholds[guard_name] = guard.threshold
+    for name, score in BASELINES.items():
+        scores[name] = {group: score(found) for group, found in features.items()}
+    table = {
+        "images": len(own), "accuracy": round(accuracy, 4), "attacked": len(clean), "seed": seed,
+        "fooled": {name: len(found) for name, found in fooled.items() if name != "clean"},
+        "linf": round(float(perturbation.abs().max()), 4), "l2": round(float(perturbation.norm()), 3),
+        "detectors": {
+            name: judged(own_scores, fooled["published"], thresholds.get(name), seed)
+            for name, own_scores in scores.items()
+        },
+        "guards": {
+            name: {"kind": guard.kind, "fpr": guard.fpr, "threshold": guard.threshold}
+            | {key: guard.about[key] for key in ("class_paths", "attacks", "seed")}
+            | {key: len(rows) for key, rows in guard.about["rows"].items()}
+            for name, guard in guards.items()
+        },
+    }  # fmt: skip
+    return table, groups["published"], labels
+
+
+def judged(scores: Mapping[str, np.ndarray], fooled: np.ndarray, threshold: float | None, seed: int) -> Row:
+    """Return AUC and shares flagged, of attacked images that fool the network; the scores, for the curve.
+
+    A baseline has no threshold of its own: it gets one at 5 % of these clean images, which flatters it.
+    """
+    clean, attacked = scores["clean"], scores["published"][fooled]
+    y, groups = np.repeat([0, 1], [len(clean), len(fooled)]), np.concatenate([np.arange(len(clean)), fooled])
+    cut = threshold_at_fpr(clean, 0.05) if threshold is None else threshold
+    return {
+        "auc": rounded(auc_interval(y, np.concatenate([clean, attacked]), groups, seed=seed)),
+        "found": rounded(tpr_interval(attacked, fooled, cut, seed=seed)),
+        "clean_flagged": round(float((clean > cut).mean()), 4),
+        "noise_flagged": round(float((scores["noise"] > cut).mean()), 4),
+        "own_threshold": threshold is not None,
+        "scores": {"clean": rounded(clean), "published": rounded(attacked)},
+    }
+
+
+def same_paths(first: ClassPaths, second: ClassPaths) -> bool:
+    return first.classes == second.classes and all(first[label] == second[label] for label in first.classes)
+
+
+def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+def plot(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the ROC curve of every detector, a panel a network; the AUC in the legend."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import roc_curve
+
+    figure = Figure(figsize=(5 * len(tables), 4.2), layout="constrained")
+    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        for detector, row in table["detectors"].items():
+            clean, attacked = row["scores"]["clean"], row["scores"]["published"]
+            y = np.repeat([0, 1], [len(clean), len(attacked)])
+            fpr, tpr, _ = roc_curve(y, clean + attacked)
+            style = "-" if row["own_threshold"] else "--"
+            axes.plot(fpr, tpr, style, label=f"{detector}, {row['auc'][0]:.2f}")
+        axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8, zorder=0)
+        axes.set(title=name, xlabel="clean images flagged", ylabel="attacks flagged")
+        axes.legend(title="AUC", loc="lower right")
+    save_figure(figure, file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
+    parser.add_argument("--perturbation", type=Path, help=".mat or .npy, rows × columns × RGB, 0 … 255")
+    parser.add_argument("--model", help="FILE.py:factory or a library's model")
+    parser.add_argument("--data", help="imagefolder:DIR …, from which the detectors were made")
+    parser.add_argument("--guards", type=Path, nargs="+", help="files of `effpath fit`")
+    parser.add_argument("--images", type=int, help="at most so many of the images that are left")
+    parser.add_argument("--arrays", type=Path, help="an .npz file for the attacked images")
+    parser.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if is_done(options, plot):
+        return
+    torch.set_num_threads(1)
+    model, data = open_network(options.model, options.data)
+    graph = effpath.capture(model, next(iter(data.parts.values())).images[:1])
+    guards = {file.stem: effpath.load_detector(file, graph) for file in options.guards}
+    table, attacked, labels = measure(
+        model, data, read_published(options.perturbation), guards, images=options.images, seed=options.seed,
+        batch=options.batch,
+    )  # fmt: skip
+    if options.arrays:
+        atomic_write(
+            options.arrays, lambda file: write_arrays(file, images=attacked.numpy(), labels=labels.numpy())
+        )
+    write_result(
+        {"network": options.output.stem, "perturbation": options.perturbation.name, **table}, options.output
+    )
+    print(f"{table['fooled']['published']} of {table['attacked']} images fool the network")
+    for name, row in table["detectors"].items():
+        print(f"{name:14} AUC {row['auc']}  found {row['found']}  clean flagged {row['clean_flagged']}")
+
+
+def write_arrays(file: Path, **arrays: np.ndarray) -> None:
+    with file.open("wb") as opened:
+        np.savez(opened, **arrays)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+import effpath
+from cli_run import run
+from digits_net import class_paths, data, model, noisy
+from effpath.detect.explain import explain, strongest_signs
+from guard_files import NETWORK, write_guard, write_network
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_network(tmp_path)
+    return tmp_path
+
+
+def detect(monkeypatch, capsys, *arguments):
+    return run(monkeypatch, capsys, "detect", NETWORK[0], "guard.safetensors", *arguments, *NETWORK[1:])
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
+def test_what_is_said_of_each_image_is_what_the_api_says(kind, folder, monkeypatch, capsys):
+    detector = write_guard(folder, kind)
+    images = torch.cat([data().test_images[200:215], noisy(data().test_images[215:230])])
+    np.save("images.npy", images.numpy())
+    code, out, err = detect(monkeypatch, capsys, "images.npy", "--batch-size", 7, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    verdicts = detector.detect(images)
+    assert [row["score"] for row in found["rows"]] == verdicts.scores.tolist()
+    assert [row["flagged"] for row in found["rows"]] == verdicts.flagged.tolist()
+    assert [row["class"] for row in found["rows"]] == verdicts.predicted.tolist()
+    assert [row["runner_up"] for row in found["rows"]] == verdicts.runner_up.tolist()
+    assert [row["label"] for row in found["rows"]] == [None] * 30
+    reasons, signs = explain(detector, verdicts.features), strongest_signs(detector, verdicts.features)
+    assert [row.get("sign") for row in found["rows"]] == (signs or [None] * 30)
+    assert [[r["layer"] for r in row["reasons"]] for row in found["rows"]] == [
+        [r.layer for r in rs] for rs in reasons
+    ]
+    assert (found["threshold"], found["fpr"]) == (detector.threshold, 0.1)
+    assert found["flagged"] == int(verdicts.flagged.sum()) > 0
+
+
+def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypatch, capsys):
+    detector = write_guard(folder)
+    images = noisy(data().test_images[200:206])
+    np.save("images.npy", images.numpy())
+    code, out, _ = detect(monkeypatch, capsys, "images.npy")
+    assert code == 0
+    verdicts = detector.detect(images)
+    lines = out.splitlines()
+    row = int(verdicts.flagged.argmax())
+    (line,) = [line for line in lines if f"images.npy[{row}]" in line]
+    first, second = verdicts.predicted[row], verdicts.runner_up[row]
+    assert line.split() == [
+        "FLAGGED", f"{verdicts.scores[row]:.3f}", f"images.npy[{row}]", "class", f"{first},", "then", str(second)
+    ]  # fmt: skip
+    assert lines[lines.index(line) + 1].strip() == str(explain(detector, verdicts.features)[row][0])
+    assert lines[-1] == (
+        f"{verdicts.flagged.sum()} of 6 images flagged: score above {detector.threshold:.4g}, "
+        "fixed for 10.0% of clean images"
+    )
+
+
+def test_channels_first_and_last_uint8_and_pictures_are_the_same_images(folder, monkeypatch, capsys):
+    write_guard(folder)
+    whole = (data().test_images[200:204] * 255).round().byte().numpy()
+    np.save("first.npy", whole)
+    np.save("last.npy", np.moveaxis(whole, 1, 3))
+    np.savez("floats.npz", images=whole / np.float32(255), labels=np.arange(4))
+    (folder / "pictures").mkdir()
+    for i, image in enumerate(whole):
+        Image.fromarray(image[0]).save(folder / "pictures" / f"{i}.png")
+    scores = []
+    for source in ("first.npy", "last.npy", "floats.npz", "pictures"):
+        code, out, _ = detect(monkeypatch, capsys, source, "--json")
+        assert code == 0
+        scores.append([row["score"] for row in json.loads(out)["rows"]])
+    assert scores[0] == scores[1] == scores[2] == scores[3]
+
+
+def test_with_labels_and_clean_images_it_says_what_is_found(folder, monkeypatch, capsys):
+    detector = write_guard(folder)
+    images, labels = noisy(data().test_images[200:320]), data().test_labels[200:320]
+    np.savez("bad.npz", images=images.numpy(), labels=labels.numpy())
+    code, out, _ = detect(monkeypatch, capsys, "bad.npz", "--clean", "digits", "--held-out", "--json")
+    assert code == 0
+    found = json.loads(out)
+    bad, good = detector.detect(images), detector.detect(data().test_images[200:])
+    fooling = bad.predicted != labels.numpy()
+    right = good.predicted == data().test_labels[200:].numpy()
+    assert (found["labelled"], found["fooling"]) == (120, int(fooling.sum()))
+    assert found["fooling_flagged"] == int((fooling & bad.flagged).sum())
+    assert (found["clean"], found["clean_flagged"]) == (int(right.sum()), int(good.flagged[right].sum()))
+    y = np.repeat([1, 0], [fooling.sum(), right.sum()])
+    auc = roc_auc_score(y, np.r_[bad.scores[fooling], good.scores[right]])
+    assert found["auc"]["ours"][0] == pytest.approx(auc)
+    assert found["auc"]["ours"][1] < auc < found["auc"]["ours"][2]
+    code, out, _ = detect(monkeypatch, capsys, "bad.npz", "--clean", "digits", "--held-out")
+    assert f"{fooling.sum()} are put in another class" in out
+    assert f"AUC against the clean images, ours: {auc:.3f}" in out
+    assert f"clean images: {good.flagged[right].sum()} of {right.sum()} flagged" in out
+
+
+def test_held_out_leaves_out_what_the_detector_was_made_from(folder, monkeypatch, capsys):
+    write_guard(folder)
+    code, out, _ = detect(monkeypatch, capsys, "digits", "--held-out", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [row["image"] for row in found["rows"]] == [f"digits[{i}]" for i in range(200, 719)]
+    assert [row["label"] for row in found["rows"]] == data().test_labels[200:].tolist()
+    with torch.no_grad():
+        right = model()(data().test_images[200:]).argmax(1) == data().test_labels[200:]
+    assert found["correct"] == int(right.sum())
+
+
+def test_held_out_of_other_data_or_of_files_is_refused(folder, monkeypatch, capsys):
+    write_guard(folder)
+    code, _, err = detect(monkeypatch, capsys, "digits", "--part", "train", "--held-out")
+    assert code == 1
+    assert "wanted the data that the detector was made from" in err
+    np.save("images.npy", data().test_images[:3].numpy())
+    code, _, err = detect(monkeypatch, capsys, "images.npy", "--held-out")
+    assert code == 1
+    assert "wanted a data set for --held-out" in err
+
+
+def test_data_of_other_classes_are_scored_without_labels(folder, monkeypatch, capsys):
+    write_guard(folder)
+    images = data().test_images[:4].numpy()
+    np.savez("d.npz", images=images, labels=np.arange(4) % 2, classes=["cat", "dog"])
+    code, out, err = detect(monkeypatch, capsys, "npz:d.npz", "--json")
+    assert code == 0
+    assert json.loads(out)["labelled"] == 0
+    assert "scored without labels" in err
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.full((2, 1, 8, 8), 37.0)}, "wanted images in [0, 1], or uint8, got 37 to 37"),
+        ({"images": np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan)])}, "got nan to nan"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0, 10])}, "labels must be 0 … 9"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.0, 1])}, "one integer label for each of 2"),
+        ({"images": np.zeros((2, 3, 8, 8))}, "wanted images of 1 channels"),
+        ({"images": np.zeros((2, 8))}, "[N, C, H, W] or [N, H, W, C]"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(arrays, message, folder, monkeypatch, capsys):
+    write_guard(folder)
+    np.savez("images.npz", **arrays)
+    code, _, err = detect(monkeypatch, capsys, "images.npz")
+    assert code == 1
+    assert message in err
+
+
+def test_another_network_or_a_file_of_class_paths_is_refused(folder, monkeypatch, capsys):
+    write_guard(folder)
+    np.save("images.npy", data().test_images[:3].numpy())
+    code, _, err = run(monkeypatch, capsys, "detect", NETWORK[0], "guard.safetensors", "images.npy")
+    assert code == 1
+    assert "FingerprintError" in err
+    effpath.save_class_paths(class_paths(), "guard.safetensors")
+    code, _, err = detect(monkeypatch, capsys, "images.npy")
+    assert code == 1
+    assert "make one with effpath fit" in err
+
+
+def test_help_gives_examples_and_the_exit_code(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "detect", "--help")
+    assert code == 0
+    assert "effpath detect net.py:make guard.safetensors cat.jpg" in out
+    assert "exit code is 0 whether or not an image is flagged" in " ".join(out.split())

@@ -1,0 +1,34 @@
+"""What the tests of `effpath fit` and `effpath detect` start from: LeNet-5 on digits, in a folder of its own."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+import effpath
+from digits_net import class_paths, data, graph, model, noisy
+
+NETWORK = ["net.py:make", "--weights", "w.safetensors"]
+
+
+def write_network(folder: Path) -> None:
+    """Write a factory and the trained weights."""
+    (folder / "net.py").write_text(
+        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "    return net\n"
+    )
+    save_file({name: value.contiguous() for name, value in model().state_dict().items()}, folder / "w.safetensors")
+
+
+def write_guard(folder: Path, kind: str = "linear") -> effpath.Detector:
+    """Write a detector of the network, fitted on noise, and return it."""
+    images = data().test_images
+    detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120]))
+    detector.calibrate(images[120:200], fpr=0.1)
+    rows = {"fit": list(range(120)), "calibrate": list(range(120, 200))}
+    detector.about = {
+        "data": "digits", "part": "test", "part_size": len(images), "rows": rows,
+        "class_paths": {"images": 400}, "attacks": {}, "seed": 0,
+    }  # fmt: skip
+    effpath.save_detector(detector, folder / "guard.safetensors")
+    return detector
