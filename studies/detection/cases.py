@@ -163,7 +163,7 @@ CASES: dict[str, Case] = {
     ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
-        _photographs(150, mild=75, slow=75, changed=40, whole=True),
+        _photographs(150, mild=75, slow=75, changed=20, whole=True),
         sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
     ),
     "resnet50_imagenette": Case(

@@ -40,7 +40,7 @@ def test_the_demo_prints_a_table_and_writes_report_and_numbers(small, monkeypatc
 
 def test_a_second_run_gives_the_same_numbers_from_what_the_first_one_left(small, monkeypatch, capsys):
     first = run(monkeypatch, capsys, "demo", "--output", small, "--json", *SMALL)[1]
-    monkeypatch.setattr("effpath.demo.run.train_classifier", None)  # neither trained nor attacked again
+    monkeypatch.setattr("effpath.demo.network.train_classifier", None)  # neither trained nor attacked again
     monkeypatch.setattr("effpath.attacks.runner._attack_batch", None)
     second = run(monkeypatch, capsys, "demo", "--output", small, "--json", *SMALL)[1]
     numbers = [json.loads(text) for text in (first, second)]

@@ -19,11 +19,13 @@ from effpath.cache import default_cache_dir, fingerprint
 from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.network import TRAINING, trained_lenet
 from effpath.demo.result import AttackResult, DemoResult, Example
+from effpath.detect.classifiers import PATH_CLASSIFIERS
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
 from effpath.graph import Graph, capture
 from effpath.images import format_of, resized
+from effpath.likelihood import PathFit
 from effpath.models import load_model
 from effpath.paths.class_paths import ClassPaths
 from effpath.profile import build_class_paths
@@ -148,6 +150,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
             )
         lap(name)
     groups = {}
+    fit = PathFit(class_paths)
     with track("paths of clean and adversarial images") as progress:
         total = len(images) + sum(found.successes for found in sets.values())
         done = 0
@@ -158,6 +161,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
                 graph,
                 class_paths,
                 pixels,
+                fit=fit,
                 batch_size=options.batch_size,
                 progress=lambda n, _: progress(done + n, total),
             )
@@ -173,6 +177,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
     judged = evaluate(
         clean,
         list(groups.values()),
+        kinds=(*PATH_CLASSIFIERS, "surprise"),
         unseen=options.unseen,
         fractions=options.fractions,
         fpr=options.fpr,

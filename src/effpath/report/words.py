@@ -21,6 +21,7 @@ DETECTORS = {
     "adaboost": "AdaBoost on the path similarities",
     "boosting": "gradient boosting on the path similarities",
     "clean": "path similarities; trained on clean images alone",
+    "surprise": "rank-1 similarities, fit with other classes, and how sure the network is",
     "max softmax": "a low highest probability is suspicious; needs no paths, no training",
     "energy": "small logits are suspicious; needs no paths, no training",
 }
