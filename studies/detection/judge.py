@@ -13,6 +13,7 @@ from detection.gather import Seen
 from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
 from effpath.detect.metrics import threshold_at_fpr, weighted_auc
+from effpath.detect.splits import Fractions
 from rivals.table import RIVALS, entrants
 
 Row = dict[str, Any]
@@ -34,18 +35,20 @@ class Protocol:
     """How a case is judged.
 
     Attributes:
-        kinds: our detectors; the baselines are always judged too.
+        kinds: our detectors.
         others: rivals by name.
         unseen: attacks that nothing learns from.
-        fractions: of the sources: train, calibrate, test.
+        fractions: of the sources: train, calibrate, test; by name where another part is drawn first.
         seeds: of the splits.
+        baselines: whether they are judged.
     """
 
     kinds: Sequence[str] = OURS
     others: Mapping[str, Entrant] = field(default_factory=dict)
     unseen: Sequence[str] = ()
-    fractions: Sequence[float] = FRACTIONS
+    fractions: Fractions = FRACTIONS
     seeds: Sequence[int] = SEEDS
+    baselines: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,6 @@ class Resampled:
         auc: by detector and attack, [1 + resamples].
         tpr: by detector, false positive rate and attack, [1 + resamples].
         fpr: by detector and false positive rate, the share of clean test images flagged, mean over splits.
-        flagged: by detector and control, the share flagged at a false positive rate of 5 %.
         evaluations: of the splits.
     """
 
@@ -69,6 +71,16 @@ class Resampled:
     def mean(self) -> dict[str, np.ndarray]:
         """Mean AUC over the attacks, by detector."""
         return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
+
+    def aucs(self) -> dict[str, Row]:
+        """Return AUC with intervals, by detector and attack, and the mean over attacks."""
+        return {
+            detector: {
+                **{name: interval(values) for name, values in found.items()},
+                "mean": interval(self.mean[detector]),
+            }
+            for detector, found in self.auc.items()
+        }
 
     def table(self) -> dict[str, Row]:
         """Return values with intervals, by detector."""
@@ -129,10 +141,12 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
         )  # fmt: skip
         evaluations.append(evaluation)
         draws = {
-            group.name: _draws(group.source[evaluation.test[group.name]], len(clean.source))
+            group.name: row_draws(group.source[evaluation.test[group.name]], len(clean.source))
             for group in (clean, *attacks)
         }
         for detector, scores in evaluation.suspicion.items():
+            if detector in BASELINES and not protocol.baselines:
+                continue
             limits = {rate: threshold_at_fpr(evaluation.calibration[detector], rate) for rate in RATES}
             for rate, limit in limits.items():
                 rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
@@ -160,8 +174,14 @@ def _sources_drawn(count: int) -> np.ndarray:
     return np.concatenate([np.ones((1, count)), drawn])
 
 
-def _draws(source: np.ndarray, count: int) -> np.ndarray:
-    """How often each row is in the sample and in each resample; a row without a source is one of its own."""
+def row_draws(source: np.ndarray, count: int) -> np.ndarray:
+    """Return how often each row is in the sample and in each resample, [1 + resamples, rows].
+
+    Args:
+        source: int64 [rows], the image behind each; rows of one image are drawn together, a row without (−1) on
+            its own.
+        count: of the images.
+    """
     drawn = _sources_drawn(count)[:, np.maximum(source, 0)]
     alone = np.flatnonzero(source < 0)
     if len(alone):

@@ -1,0 +1,110 @@
+"""How many images a detector needs for training (Fig. 9, 18).
+
+    python studies/training_size.py --case lenet_digits --output docs/results/training_size/lenet_digits.json
+    python studies/training_size.py --plot docs/results/training_size/*.json --output FILE.svg
+
+A share of the source images trains the detectors, with all their attacked versions that may be learnt from; 20
+% fix thresholds and 30 % test, the same ones for every share. Smaller shares are parts of larger ones. A share
+of fewer than five images is left out. Means over five splits, intervals a bootstrap over source images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detection.cases import Case
+from detection.command import run
+from detection.figures import DETECTORS, draw_band
+from detection.gather import Seen
+from detection.judge import SEEDS, Protocol, Resampled, gates_of, interval, judge
+from sources import save_figure
+
+Row = dict[str, Any]
+KINDS = ("linear", "alarms", "forest")
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+HELD = {"test": 0.3, "calibrate": 0.2}  # drawn first, so that they are the same for every share
+FEWEST = 5  # images that a detector is trained on
+MEANS = {"mean": "all attacks", "seen": "attacks of the training", "unseen": "attacks not in training"}
+
+
+def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
+    """Measure our detectors and CDRP's over the share of the sources that they are trained on."""
+    sources = len(seen.groups["clean"].source)
+    found: Row = {}
+    left_out: Row = {}
+    for share in shares:
+        if round(share * sources) < FEWEST:
+            left_out[str(share)] = f"{share:.0%} of {sources} images are fewer than {FEWEST}"
+            continue
+        judged = judge(
+            seen,
+            Protocol(KINDS, others=gates_of(seen), unseen=seen.unseen, fractions={**HELD, "train": share}),
+        )
+        aucs = judged.aucs()
+        for part, names in parts_of(seen).items():
+            for detector, value in mean_over(judged, names).items():
+                aucs[detector][part] = value
+        found[str(share)] = {"trained": judged.evaluations[0].sizes["train"], "auc": aucs}
+    return {
+        "settings": {**HELD, "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "shares": found,
+        "left_out": left_out,
+    }
+
+
+def parts_of(seen: Seen) -> dict[str, list[str]]:
+    """Return the attacks that detectors learn from and the others, where there are such."""
+    names = [group.name for group in seen.attacks]
+    parts = {
+        "seen": [name for name in names if name not in seen.unseen],
+        "unseen": [name for name in names if name in seen.unseen],
+    }
+    return {part: own for part, own in parts.items() if own}
+
+
+def mean_over(judged: Resampled, names: Sequence[str]) -> dict[str, list[float]]:
+    """Return the mean AUC over some attacks, by detector."""
+    return {
+        detector: interval(np.mean([own[name] for name in names], axis=0)) for detector, own in judged.auc.items()
+    }
+
+
+def plot(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the mean AUC over the share, a row a network; all attacks, those of the training, the others."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 2.9 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), len(MEANS), squeeze=False, sharex=True, sharey="row")
+    for line, (network, table) in zip(grid, tables.items(), strict=True):
+        shares = list(table["shares"])
+        for axes, (part, title) in zip(line, MEANS.items(), strict=True):
+            for detector, colour in DETECTORS.items():
+                own = [table["shares"][share]["auc"].get(detector, {}).get(part) for share in shares]
+                if own and all(own):
+                    draw_band(
+                        axes, [100 * float(s) for s in shares], own, color=colour, marker="o", label=detector
+                    )
+            axes.set(xscale="log", title=f"{network}, {title}")
+            axes.title.set_fontsize("small")
+            axes.set_xticks([100 * share for share in SHARES], [f"{share:.0%}" for share in SHARES])
+            axes.minorticks_off()
+        line[0].set_ylabel("AUC")
+    grid[-1, 1].set_xlabel("share of the images that detectors are trained on")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    save_figure(figure, file)
+
+
+def report(table: Row) -> Sequence[str]:
+    lines = [f"left out: {why}" for why in table["left_out"].values()]
+    for share, own in table["shares"].items():
+        means = ", ".join(f"{detector} {auc['mean'][0]:.3f}" for detector, auc in own["auc"].items())
+        lines.append(f"{float(share):4.0%} ({own['trained']:4} images): {means}")
+    return lines
+
+
+if __name__ == "__main__":
+    run(__doc__, measure, plot, report)
