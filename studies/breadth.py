@@ -1,7 +1,7 @@
 """How many kinds of attack each detector finds (Table 2), from results of `studies/detectors.py`.
 
-    python studies/breadth.py --results docs/results/detectors/*.json --output docs/results/breadth.json
-    python studies/breadth.py --plot docs/results/detectors/*.json --output docs/results/breadth.svg
+    python studies/breadth.py --results DIR/detectors/*.json --output DIR/breadth.json
+    python studies/breadth.py --plot DIR/detectors/*.json --output DIR/breadth.svg
 
 An attack counts as found where half of its images are flagged at 5 % false positives.
 """

@@ -1,7 +1,7 @@
 """How often images are flagged that nobody attacked: noise as large as an attack, and natural mistakes.
 
-    python studies/controls.py --case lenet_digits --output docs/results/controls/lenet_digits.json
-    python studies/controls.py --plot docs/results/controls/*.json --output docs/results/controls.svg
+    python studies/controls.py --case lenet_digits --output DIR/controls/lenet_digits.json
+    python studies/controls.py --plot DIR/controls/*.json --output DIR/controls.svg
 
 At the threshold that flags 5 % of the clean images held out for it, beside the clean test images. Noisy images
 are still classified correctly, and only those of test sources count. Natural mistakes are clean images that the
@@ -21,12 +21,12 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_points
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge, row_draws
+from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.resampling import CleanScores, interval, row_draws, share
 from effpath import Features
 from effpath.detect import suspicion
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.evaluate import BASELINES, Evaluation
-from effpath.detect.metrics import weighted_auc
 from sources import save_figure
 
 Row = dict[str, Any]
@@ -47,16 +47,14 @@ def measure(seen: Seen, case: Case) -> Row:
             tested = clean.source[evaluation.test["clean"]]
             own = evaluation.suspicion[detector]["clean"]
             drawn = row_draws(tested, sources)
-            flagged["clean"].append(share(drawn, own > evaluation.threshold[detector]))
+            flagged["clean"].append(share(own > evaluation.threshold[detector], drawn))
             for name, control in seen.controls.items():
                 rows = np.flatnonzero((control.source < 0) | np.isin(control.source, tested))
                 scores = suspicion_of(evaluation, detector, control.features[rows])
                 draws = row_draws(control.source[rows], sources)
-                flagged[name].append(share(draws, scores > evaluation.threshold[detector]))
+                flagged[name].append(share(scores > evaluation.threshold[detector], draws))
                 if name == MISTAKES:
-                    y = np.repeat([0, 1], [len(own), len(scores)])
-                    weights = np.concatenate([drawn, draws], axis=1)
-                    auc.append(weighted_auc(y, np.concatenate([own, scores]), weights))
+                    auc.append(CleanScores.rank(own, drawn).auc(scores, draws))
         found[detector] = {
             "flagged": {name: interval(np.mean(values, axis=0)) for name, values in flagged.items()},
             **({"mistakes_auc": interval(np.mean(auc, axis=0))} if auc else {}),
@@ -78,12 +76,6 @@ def suspicion_of(evaluation: Evaluation, detector: str, features: Features) -> n
     if detector in BASELINES:
         return BASELINES[detector](features)
     return suspicion(evaluation.classifiers[detector], CLASSIFIERS[detector].read(features))
-
-
-def share(draws: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """Return the share of the drawn rows that are hits, [resamples]; NaN where none is drawn."""
-    with np.errstate(invalid="ignore"):
-        return (draws @ hits) / draws.sum(1)
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

@@ -1,7 +1,7 @@
 """How similar images are to their class paths, layer by layer (Fig. 5, 14).
 
-    python studies/layer_similarity.py --case lenet_digits --output docs/results/layer_similarity/lenet_digits.json
-    python studies/layer_similarity.py --plot docs/results/layer_similarity/*.json --output FILE.svg
+    python studies/layer_similarity.py --case lenet_digits --output DIR/layer_similarity/lenet_digits.json
+    python studies/layer_similarity.py --plot DIR/layer_similarity/*.json --output DIR/layer_similarity.svg
 
 Mean image-class path similarity of rank-1 and rank-2 paths, and how much better the rank-1 path fits the
 predicted class than the best other one (the margin of the log frequencies); of clean images and of each attack,
@@ -21,7 +21,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import draw_band, group_colours
 from detection.gather import Seen
-from detection.judge import interval, row_draws
+from detection.resampling import interval, row_draws
 from effpath import Features
 from sources import save_figure
 
@@ -58,10 +58,10 @@ def by_layer(features: Features) -> dict[str, np.ndarray]:
 
 
 def means(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the mean of each column [N, layers] in each resample [resamples, N]; NaN values do not count."""
+    """Return the mean of each column [N, layers] in each resample [resamples, layers]; NaN does not count."""
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return (draws @ np.where(there, values, 0)) / (draws @ there)
+        return (draws.T @ np.where(there, values, 0)) / (draws.T @ there)
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

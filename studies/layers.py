@@ -1,7 +1,7 @@
 """How many layers detection needs (Fig. 12, 20).
 
-    python studies/layers.py --case lenet_digits --output docs/results/layers/lenet_digits.json
-    python studies/layers.py --plot docs/results/layers/*.json --output docs/results/layers.svg
+    python studies/layers.py --case lenet_digits --output DIR/layers/lenet_digits.json
+    python studies/layers.py --plot DIR/layers/*.json --output DIR/layers.svg
 
 Detectors see the last 1, 2, 3 … layers only, or a single layer only; similarities and fits are per layer, so
 that these are columns of the same features. Means over five splits, intervals a bootstrap over source images.

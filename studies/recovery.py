@@ -1,7 +1,7 @@
 """What a detected image really shows: how often its rank-2 class, or the class that fits best, is the true one.
 
-    python studies/recovery.py --case lenet_digits --output docs/results/recovery/lenet_digits.json
-    python studies/recovery.py --plot docs/results/recovery/*.json --output docs/results/recovery.svg
+    python studies/recovery.py --case lenet_digits --output DIR/recovery/lenet_digits.json
+    python studies/recovery.py --plot DIR/recovery/*.json --output DIR/recovery.svg
 
 Of the attacked test images that are flagged at 5 % false positives, and of those that are not. The guesses: the
 class of the rank-2 path; the class that the rank-1 path fits best by use counts; the best fitting one that is
@@ -21,7 +21,8 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import draw_points
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge, row_draws
+from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.resampling import interval, row_draws, share
 from effpath import Features
 from sources import save_figure
 
@@ -52,7 +53,7 @@ def measure(seen: Seen, case: Case) -> Row:
             found[detector][group.name] = {
                 part: {
                     "images": round(float(own.sum()) / len(SEEDS), 1),
-                    **{name: _share(draws, own, hits) for name, hits in right.items()},
+                    **{name: interval(share(hits, draws * own[:, None])) for name, hits in right.items()},
                 }
                 for part, own in times.items()
                 if own.any()
@@ -78,11 +79,6 @@ def guesses(features: Features) -> dict[str, np.ndarray]:
     return dict(zip(GUESSES, found, strict=True))
 
 
-def _share(draws: np.ndarray, times: np.ndarray, hits: np.ndarray) -> list[float]:
-    with np.errstate(invalid="ignore"):
-        return interval((draws @ (times * hits)) / (draws @ times))
-
-
 def plot(tables: Mapping[str, Row], file: Path) -> None:
     """Draw the shares by attack, filled for detected images and hollow for others; a row a network."""
     from matplotlib.figure import Figure
@@ -106,7 +102,10 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
             axes.set_yticks(places, names, fontsize="small")
             axes.set_title(f"{network}, {detector}", fontsize="medium")
     grid[-1, 0].set_xlabel("share whose guess is the true class")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    marks = {
+        label: mark for axes in grid.flat for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(marks.values()), list(marks), loc="outside lower center", ncols=3, fontsize="small")
     save_figure(figure, file)
 
 

@@ -1,8 +1,8 @@
 """Detection over θ, the share of a value that a path explains (Fig. 11).
 
-    python studies/theta.py --case lenet_digits --output docs/results/theta/lenet_digits.json
-    python studies/theta.py --case resnet50_imagenette --sources 30 --per-class 30 --output DIR/NAME.json
-    python studies/theta.py --plot docs/results/theta/*.json --output docs/results/theta.svg
+    python studies/theta.py --case lenet_digits --output DIR/theta/lenet_digits.json
+    python studies/theta.py --case resnet50_imagenette --sources 30 --per-class 30 --output DIR/theta/NAME.json
+    python studies/theta.py --plot DIR/theta/*.json --output DIR/theta.svg
 
 For each θ class paths and features are made anew, of the images that were attacked once; ``--sources`` takes so
 many of them, evenly spread. Means over five splits, intervals a bootstrap over source images.

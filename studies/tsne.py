@@ -1,7 +1,7 @@
 """Clean and attacked images as detectors see them, in the plane (Fig. 15).
 
-    python studies/tsne.py --case lenet_digits --output docs/results/tsne/lenet_digits.json
-    python studies/tsne.py --plot docs/results/tsne/*.json --output docs/results/tsne.png
+    python studies/tsne.py --case lenet_digits --output DIR/tsne/lenet_digits.json
+    python studies/tsne.py --plot DIR/tsne/*.json --output DIR/tsne.png
 
 t-SNE of the similarities of rank-1 and rank-2 paths, at most 150 images a group, evenly spread. A picture
 proves nothing; beside it is how often the five nearest images, by the similarities themselves, vote wrongly on

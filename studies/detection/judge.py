@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from detection.gather import Seen
+from detection.resampling import CleanScores, interval, row_draws, share
 from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import threshold_at_fpr, weighted_auc
+from effpath.detect.metrics import threshold_at_fpr
 from effpath.detect.splits import Fractions
 from rivals.table import RIVALS, entrants
 
@@ -27,7 +28,6 @@ GATES = {
 RATES = (0.01, 0.05, 0.1)
 FRACTIONS = (0.1, 0.2, 0.7)
 SEEDS = (0, 1, 2, 3, 4)
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """AUC and TPR of detectors on attacks: the sample's own and those of `RESAMPLES` resamples, means over splits.
+    """AUC and TPR of detectors on attacks: the sample's own and those of resamples, means over splits.
 
     Attributes:
         auc: by detector and attack, [1 + resamples].
@@ -108,13 +108,11 @@ def rivals_of(seen: Seen) -> dict[str, Entrant]:
     """Return the rivals that have measured this case, and CDRP's four classifiers where there are gates."""
     measured = seen.groups["clean"].arrays
     found = entrants([name for name in RIVALS if name in measured])
-    return {**found, **gates_of(seen)}
+    return {**found, **(gate_detectors() if "CDRP" in measured else {})}
 
 
-def gates_of(seen: Seen) -> dict[str, Entrant]:
-    """Return CDRP's four classifiers, none without gates."""
-    if "CDRP" not in seen.groups["clean"].arrays:
-        return {}
+def gate_detectors() -> dict[str, Entrant]:
+    """Return CDRP's four classifiers, for groups whose arrays hold gates as ``CDRP``."""
     return {name: Entrant(lambda group: group.arrays["CDRP"], _maker(kind)) for name, kind in GATES.items()}
 
 
@@ -133,7 +131,7 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
     tpr: dict[str, dict[float, dict[str, np.ndarray]]] = {}
     fpr: dict[str, dict[float, float]] = {}
     evaluations = []
-    share = 1 / len(protocol.seeds)
+    part = 1 / len(protocol.seeds)  # that each split has in the means
     for seed in protocol.seeds:
         evaluation = evaluate(
             clean, attacks, kinds=protocol.kinds, others=protocol.others, unseen=protocol.unseen,
@@ -150,49 +148,19 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
             limits = {rate: threshold_at_fpr(evaluation.calibration[detector], rate) for rate in RATES}
             for rate, limit in limits.items():
                 rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
-                rates[rate] += float((scores["clean"] > limit).mean()) * share
+                rates[rate] += float((scores["clean"] > limit).mean()) * part
+            ranked = CleanScores.rank(scores["clean"], draws["clean"])
             for group in attacks:
-                own = scores[group.name]
-                y = np.repeat([0, 1], [len(scores["clean"]), len(own)])
-                weights = np.concatenate([draws["clean"], draws[group.name]], axis=1)
-                found = weighted_auc(y, np.concatenate([scores["clean"], own]), weights) * share
-                _add(auc.setdefault(detector, {}), group.name, found)
+                own, drawn = scores[group.name], draws[group.name]
+                _add(auc.setdefault(detector, {}), group.name, ranked.auc(own, drawn) * part)
                 for rate, limit in limits.items():
-                    hits = draws[group.name] @ (own > limit) / draws[group.name].sum(1)
-                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * share)
+                    hits = share(own > limit, drawn)
+                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * part)
     return Resampled(auc, tpr, fpr, evaluations)
 
 
 def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
     found[name] = found[name] + values if name in found else values
-
-
-@cache
-def _sources_drawn(count: int) -> np.ndarray:
-    """How often each source image is in the sample itself (once) and in each resample, [1 + resamples, count]."""
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    return np.concatenate([np.ones((1, count)), drawn])
-
-
-def row_draws(source: np.ndarray, count: int) -> np.ndarray:
-    """Return how often each row is in the sample and in each resample, [1 + resamples, rows].
-
-    Args:
-        source: int64 [rows], the image behind each; rows of one image are drawn together, a row without (−1) on
-            its own.
-        count: of the images.
-    """
-    drawn = _sources_drawn(count)[:, np.maximum(source, 0)]
-    alone = np.flatnonzero(source < 0)
-    if len(alone):
-        drawn[:, alone] = _sources_drawn(len(alone))
-    return drawn
-
-
-def interval(values: np.ndarray) -> list[float]:
-    """Return the value of the sample and the 95 % interval of the resamples behind it."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return [round(float(v), 4) for v in (values[0], low, high)]
 
 
 def only(protocol: Protocol, **changes: Any) -> Protocol:
