@@ -26,7 +26,8 @@ import effpath
 from detection.cases import Case, named
 from detection.command import parser
 from detection.gather import Pixels, class_paths_of, made_of, open_case, training_part
-from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, interval, judge_groups
+from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, judge_groups
+from detection.resampling import interval
 from effpath.cache import default_cache_dir
 from effpath.cdrp import cdrp_gates, gated_nodes
 from effpath.data import Dataset

@@ -22,7 +22,8 @@ import numpy as np
 from detection.cases import Case
 from detection.command import run
 from detection.gather import Seen
-from detection.judge import FRACTIONS, OURS, SEEDS, Protocol, Resampled, interval, judge, rivals_of
+from detection.judge import FRACTIONS, OURS, SEEDS, Protocol, Resampled, judge, rivals_of
+from detection.resampling import interval
 from sources import save_figure
 
 Row = dict[str, Any]

@@ -33,7 +33,10 @@ from effpath.progress import track
 from sources import read_result, write_result
 
 Row = dict[str, Any]
-STUDIES = ("roc", "detectors")
+STUDIES = (
+    "detectors", "theta", "layers", "training_size", "transfer", "roc", "controls", "recovery", "layer_similarity",
+    "tsne",
+)  # fmt: skip
 FIRST = ("CWL2", "FGSM_targeted", "JSMA", "DeepFool", "PGD")  # the slowest attacks begin first
 
 

@@ -20,7 +20,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from detection.cases import Case
 from detection.command import run
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge
+from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.resampling import interval
 from effpath.detect import make_classifier, paper_split, suspicion
 from effpath.detect.evaluate import BASELINES
 from sources import save_figure

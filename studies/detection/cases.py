@@ -43,7 +43,9 @@ class Case:
         paper: AUC of the paper's linear detector by attack, the least where it gives a range.
         gates: whether critical data routing paths are trained for every image; they take 54 forward passes each.
         rivals_per_class: training images of a class that rivals are fitted on; None for those of the class paths.
+        without: rivals that are left out because they take too long.
         thetas: of the study of θ.
+        theta_sources, theta_per_class: of that study, where it takes fewer images.
     """
 
     data: str
@@ -56,7 +58,10 @@ class Case:
     paper: Mapping[str, float] = field(default_factory=dict)
     gates: bool = True
     rivals_per_class: int | None = None
+    without: tuple[str, ...] = ()
     thetas: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    theta_sources: int | None = None
+    theta_per_class: int | None = None
 
 
 def planned(text: str) -> tuple[str, Planned]:
@@ -149,29 +154,34 @@ _ALEXNET = {
     "Patch 0.5": 0.90, "Random": 0.91,
 }  # fmt: skip
 _QUICK = {"steps": 200, "stepsize": 0.05}
+_LONG = ("total variation", "resize and pad")
 _IMAGENETTE = "imagefolder:$EFFPATH_DATA/imagenette"
 
 CASES: dict[str, Case] = {
     "lenet_digits": Case("digits", None, _small(_QUICK, "0.1", "0.2")),
     "lenet_mnist": Case(
         "mnist:$EFFPATH_DATA/mnist", None, _small(_QUICK, "0.1", "0.3", slow=200), paper=_LENET,
-        rivals_per_class=500,
+        rivals_per_class=500, theta_sources=300, theta_per_class=1000,
     ),
     "resnet20_cifar10": Case(
         "cifar10:$EFFPATH_DATA/cifar10", "$EFFPATH_DATA/load.py:cifar10_resnet20",
         _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=300,
+        theta_sources=150, theta_per_class=300,
     ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         _photographs(150, mild=75, slow=75, changed=20, whole=True),
         sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
+        theta_sources=100, theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(60, mild=30, slow=16),
-        sources=60, clean=200, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(40, mild=20), sources=40, clean=150,
+        per_class=100, batch=20, paper=_RESNET, gates=False, rivals_per_class=30, without=_LONG,
+        thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "googlenet_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(60, mild=30),
-        sources=60, clean=200, batch=15, gates=False, rivals_per_class=30,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(40, mild=20), sources=40, clean=150,
+        per_class=100, batch=20, gates=False, rivals_per_class=30, without=_LONG,
+        thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
 }  # fmt: skip

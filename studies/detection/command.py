@@ -5,22 +5,29 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from detection.cases import CASES, Case, named
+from detection.cases import CASES, named
 from detection.gather import Seen, gather
 from effpath.errors import EffpathError
 from sources import is_done, write_result
 
 Row = dict[str, Any]
 HEADING = ("network", "data", "seed", "accuracy", "clean_images", "attacked_images", "training_images")
-Measure = Callable[[Seen, Case], Row]
+Measure = Callable[..., Row]
 Plot = Callable[[Mapping[str, Row], Path], None]
 
 
-def run(doc: str | None, measure: Measure, plot: Plot, report: Callable[[Row], Sequence[str]]) -> None:
+def run(
+    doc: str | None,
+    measure: Measure,
+    plot: Plot,
+    report: Callable[[Row], Sequence[str]],
+    numbers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Measure a case, or draw what was measured.
 
     Args:
@@ -28,15 +35,19 @@ def run(doc: str | None, measure: Measure, plot: Plot, report: Callable[[Row], S
         measure: from what detectors see of a case, and the case, to a table.
         plot: draws tables by network.
         report: the lines that are printed of a table.
+        numbers: whole numbers that ``measure`` takes as well, None where they are not given, with their help.
     """
-    options = parser(doc).parse_args()
+    known = parser(doc)
+    for number, text in numbers.items():
+        known.add_argument(f"--{number.replace('_', '-')}", type=int, help=text)
+    options = known.parse_args()
     if is_done(options, plot):
         return
     torch.set_num_threads(options.threads)
     try:
         case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
         seen = gather(options.name or options.case, case, seed=options.seed)
-        table = measure(seen, case)
+        table = measure(seen, case, **{number: getattr(options, number) for number in numbers})
     except EffpathError as error:
         raise SystemExit(f"error: {error}") from error
     write_result({**heading(seen), **table}, options.output)

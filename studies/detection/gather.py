@@ -214,7 +214,8 @@ def gather(
                 arrays[group]["CDRP"] = gates.features().values
     skipped = {} if case.gates else {"CDRP": "left to studies/cdrp.py, on fewer images"}
     known = train if case.rivals_per_class is None else train.first_of_each_class(case.rivals_per_class)
-    for rival in rivals:
+    skipped.update(dict.fromkeys(case.without, "takes too long on this network"))
+    for rival in [name for name in rivals if name not in case.without]:
         with _timed(seconds, rival), track(rival):
             own, why = fit_rivals(
                 graph, known.images[:RIVAL_IMAGES], known.labels[:RIVAL_IMAGES], seed=seed,

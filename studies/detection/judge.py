@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from detection.gather import Seen
+from detection.resampling import CleanScores, interval, row_draws, share
 from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import threshold_at_fpr, weighted_auc
+from effpath.detect.metrics import threshold_at_fpr
+from effpath.detect.splits import Fractions
 from rivals.table import RIVALS, entrants
 
 Row = dict[str, Any]
@@ -26,7 +28,6 @@ GATES = {
 RATES = (0.01, 0.05, 0.1)
 FRACTIONS = (0.1, 0.2, 0.7)
 SEEDS = (0, 1, 2, 3, 4)
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -34,29 +35,30 @@ class Protocol:
     """How a case is judged.
 
     Attributes:
-        kinds: our detectors; the baselines are always judged too.
+        kinds: our detectors.
         others: rivals by name.
         unseen: attacks that nothing learns from.
-        fractions: of the sources: train, calibrate, test.
+        fractions: of the sources: train, calibrate, test; by name where another part is drawn first.
         seeds: of the splits.
+        baselines: whether they are judged.
     """
 
     kinds: Sequence[str] = OURS
     others: Mapping[str, Entrant] = field(default_factory=dict)
     unseen: Sequence[str] = ()
-    fractions: Sequence[float] = FRACTIONS
+    fractions: Fractions = FRACTIONS
     seeds: Sequence[int] = SEEDS
+    baselines: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """AUC and TPR of detectors on attacks: the sample's own and those of `RESAMPLES` resamples, means over splits.
+    """AUC and TPR of detectors on attacks: the sample's own and those of resamples, means over splits.
 
     Attributes:
         auc: by detector and attack, [1 + resamples].
         tpr: by detector, false positive rate and attack, [1 + resamples].
         fpr: by detector and false positive rate, the share of clean test images flagged, mean over splits.
-        flagged: by detector and control, the share flagged at a false positive rate of 5 %.
         evaluations: of the splits.
     """
 
@@ -69,6 +71,16 @@ class Resampled:
     def mean(self) -> dict[str, np.ndarray]:
         """Mean AUC over the attacks, by detector."""
         return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
+
+    def aucs(self) -> dict[str, Row]:
+        """Return AUC with intervals, by detector and attack, and the mean over attacks."""
+        return {
+            detector: {
+                **{name: interval(values) for name, values in found.items()},
+                "mean": interval(self.mean[detector]),
+            }
+            for detector, found in self.auc.items()
+        }
 
     def table(self) -> dict[str, Row]:
         """Return values with intervals, by detector."""
@@ -119,7 +131,7 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
     tpr: dict[str, dict[float, dict[str, np.ndarray]]] = {}
     fpr: dict[str, dict[float, float]] = {}
     evaluations = []
-    share = 1 / len(protocol.seeds)
+    part = 1 / len(protocol.seeds)  # that each split has in the means
     for seed in protocol.seeds:
         evaluation = evaluate(
             clean, attacks, kinds=protocol.kinds, others=protocol.others, unseen=protocol.unseen,
@@ -127,56 +139,28 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
         )  # fmt: skip
         evaluations.append(evaluation)
         draws = {
-            group.name: _draws(group.source[evaluation.test[group.name]], len(clean.source))
+            group.name: row_draws(group.source[evaluation.test[group.name]], len(clean.source))
             for group in (clean, *attacks)
         }
         for detector, scores in evaluation.suspicion.items():
+            if detector in BASELINES and not protocol.baselines:
+                continue
             limits = {rate: threshold_at_fpr(evaluation.calibration[detector], rate) for rate in RATES}
             for rate, limit in limits.items():
                 rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
-                rates[rate] += float((scores["clean"] > limit).mean()) * share
+                rates[rate] += float((scores["clean"] > limit).mean()) * part
+            ranked = CleanScores.rank(scores["clean"], draws["clean"])
             for group in attacks:
-                own = scores[group.name]
-                y = np.repeat([0, 1], [len(scores["clean"]), len(own)])
-                weights = np.concatenate([draws["clean"], draws[group.name]], axis=1)
-                found = weighted_auc(y, np.concatenate([scores["clean"], own]), weights) * share
-                _add(auc.setdefault(detector, {}), group.name, found)
+                own, drawn = scores[group.name], draws[group.name]
+                _add(auc.setdefault(detector, {}), group.name, ranked.auc(own, drawn) * part)
                 for rate, limit in limits.items():
-                    hits = _share(draws[group.name], own > limit)
-                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * share)
+                    hits = share(own > limit, drawn)
+                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * part)
     return Resampled(auc, tpr, fpr, evaluations)
-
-
-def _share(draws: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """Share of the rows that are hit, in each resample; NaN where none of the rows is in it."""
-    drawn = draws.sum(1)
-    return np.divide(draws @ hit, drawn, out=np.full(len(draws), np.nan), where=drawn > 0)
 
 
 def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
     found[name] = found[name] + values if name in found else values
-
-
-@cache
-def _sources_drawn(count: int) -> np.ndarray:
-    """How often each source image is in the sample itself (once) and in each resample, [1 + resamples, count]."""
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    return np.concatenate([np.ones((1, count)), drawn])
-
-
-def _draws(source: np.ndarray, count: int) -> np.ndarray:
-    """How often each row is in the sample and in each resample; a row without a source is one of its own."""
-    drawn = _sources_drawn(count)[:, np.maximum(source, 0)]
-    alone = np.flatnonzero(source < 0)
-    if len(alone):
-        drawn[:, alone] = _sources_drawn(len(alone))
-    return drawn
-
-
-def interval(values: np.ndarray) -> list[float]:
-    """Return the value of the sample and the 95 % interval of the resamples behind it."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return [round(float(v), 4) for v in (values[0], low, high)]
 
 
 def only(protocol: Protocol, **changes: Any) -> Protocol:

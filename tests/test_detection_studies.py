@@ -1,0 +1,521 @@
+"""Studies of detection on a tiny case: each against what another way gives of the same images."""
+
+from __future__ import annotations
+
+import doctest
+import runpy
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+import breadth
+import controls
+import digits_net
+import layer_similarity
+import layers
+import recovery
+import roc
+import theta
+import training_size
+import transfer
+import tsne
+from detection import cases, command, gather
+from detection.cases import CASES, Case, Planned, named, planned
+from detection.gather import Pixels, Seen
+from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
+from detection.resampling import CleanScores, row_draws
+from effpath import Features
+from effpath.detect import make_classifier, split_sources, suspicion
+from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.evaluate import Group
+from effpath.detect.metrics import weighted_auc
+from effpath.errors import OptionError
+from sources import read_result
+
+STUDIES = Path(breadth.__file__).parent
+CASE = Case(
+    "digits", None,
+    {
+        "FGSM": Planned("FGSM", {"epsilons": 20}),
+        "PGD": Planned("PGD", {"epsilon": 0.2, "steps": 5, "rel_stepsize": 0.3}),
+        "BIM": Planned("BIM", {"epsilons": 10, "steps": 5}, sources=45, unseen=True),
+        "PGD weak": Planned("PGD", {"epsilon": 0.2, "steps": 5}, unseen=True),  # nine images
+        "Random": Planned("Random", unseen=True),
+    },
+    sources=60, clean=60, per_class=40, batch=64, paper={"FGSM": 0.5}, thetas=(0.5,),
+)  # fmt: skip
+MEASURES = {
+    "roc": roc, "training_size": training_size, "transfer": transfer, "theta": theta, "layers": layers,
+    "layer_similarity": layer_similarity, "tsne": tsne, "controls": controls, "recovery": recovery,
+}  # fmt: skip
+RESULT = {
+    "detectors": {
+        "one": {"whose": "ours", "auc": {"A": [0.9, 0, 1], "B": [0.6, 0, 1]},
+                "tpr": {"0.05": {"A": [0.5, 0, 1], "B": [0.49, 0, 1]}}},
+        "two": {"whose": "rival", "auc": {"A": [0.8, 0, 1], "B": [0.7, 0, 1]},
+                "tpr": {"0.05": {"A": [0.51, 0, 1], "B": [0.9, 0, 1]}}},
+    }
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("EFFPATH_CACHE", str(folder))
+        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def seen(cache) -> Seen:
+    return gather.gather("tiny", CASE, rivals=())
+
+
+@pytest.fixture(scope="module")
+def judged(seen) -> Resampled:
+    return judge(seen, Protocol(("linear", "surprise"), unseen=seen.unseen))
+
+
+@pytest.fixture(scope="module")
+def tables(seen) -> dict[str, dict]:
+    few = {"training_size": {"shares": (0.02, 0.1, 0.2)}}
+    return {name: study.measure(seen, CASE, **few.get(name, {})) for name, study in MEASURES.items()}
+
+
+def splits(seen, fractions=(0.1, 0.2, 0.7)) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """Rows by part and group, of every split."""
+    groups = seen.groups
+    for seed in SEEDS:
+        parts = split_sources(np.concatenate([g.source for g in groups.values()]), fractions=fractions, seed=seed)
+        names = np.repeat(list(groups), [len(g.source) for g in groups.values()])
+        within = np.concatenate([np.arange(len(g.source)) for g in groups.values()])
+        yield {part: {name: within[rows][names[rows] == name] for name in groups} for part, rows in parts.items()}
+
+
+def fitted(seen, kind: str, train: dict[str, np.ndarray], learnt: list[str], seed: int):
+    """A detector that is fitted here, and its suspicion of features."""
+    values = [CLASSIFIERS[kind].read(seen.groups[name].features)[train[name]] for name in ("clean", *learnt)]
+    labels = np.repeat([0, 1], [len(values[0]), sum(map(len, values[1:]))])
+    model = make_classifier(kind, seed=seed).fit(np.concatenate(values), labels)
+    return lambda features: suspicion(model, CLASSIFIERS[kind].read(features))
+
+
+# ---------------------------------------------------------------- cases
+
+
+def test_the_examples_of_the_cases_run() -> None:
+    assert doctest.testmod(cases).failed == 0
+
+
+def test_an_attack_of_a_command_line_keeps_its_settings() -> None:
+    assert planned("FGSM") == ("FGSM", Planned("FGSM"))
+    label, own = planned("CWL2:confidence=14,steps=5!")
+    assert (label, own.settings, own.unseen) == (
+        "CWL2 confidence=14 steps=5",
+        {"confidence": 14, "steps": 5},
+        True,
+    )
+    assert planned("BIM@7")[1].sources == 7
+
+
+def test_unknown_cases_and_attacks_are_named() -> None:
+    with pytest.raises(OptionError, match=r"unknown case 'lenet'.*lenet_digits"):
+        named("lenet", data=None, model=None, attacks=())
+    with pytest.raises(OptionError, match=r"unknown attack 'FGSN'.*FGSM"):
+        named("lenet_digits", data=None, model=None, attacks=("FGSN",))
+
+
+def test_a_case_takes_other_attacks_and_leaves_the_rest() -> None:
+    own = named("lenet_digits", data=None, model="m.py:f", attacks=("BIM@3",))
+    assert own.attacks == {"BIM": Planned("BIM", sources=3)}
+    assert replace(own, attacks=CASES["lenet_digits"].attacks, model=None) == CASES["lenet_digits"]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_case_learns_from_some_attacks_and_is_tested_on_others(case) -> None:
+    unseen = [planned.unseen for planned in case.attacks.values()]
+    assert set(unseen) == {False, True}
+
+
+# ---------------------------------------------------------------- gather
+
+
+def same_group(one: Group, other: Group) -> None:
+    for field in fields(Features):
+        np.testing.assert_equal(getattr(one.features, field.name), getattr(other.features, field.name))
+    np.testing.assert_equal(one.source, other.source)
+    np.testing.assert_equal(dict(one.arrays), dict(other.arrays))
+
+
+def test_what_is_written_is_read_again(seen, tmp_path) -> None:
+    gather._write(seen, tmp_path / "seen.npz")
+    found = gather._read(tmp_path / "seen.npz")
+    assert list(found.groups) == list(seen.groups)
+    assert list(found.controls) == list(seen.controls)
+    for name, group in {**seen.groups, **seen.controls}.items():
+        same_group({**found.groups, **found.controls}[name], group)
+        np.testing.assert_equal(found.labels[name], seen.labels[name])
+    assert (found.unseen, found.about) == (seen.unseen, seen.about)
+
+
+def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
+    monkeypatch.setattr(gather, "made_of", lambda *a: pytest.fail("gathered again"))
+    again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), rivals=())  # no part in what is seen
+    same_group(again.groups["FGSM"], seen.groups["FGSM"])
+    assert len(list((cache / "seen").iterdir())) == 1
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        gather.gather("tiny", replace(CASE, per_class=41), rivals=())
+
+
+def test_what_is_seen_is_clean_first_and_each_attack_has_its_source(seen) -> None:
+    assert next(iter(seen.groups)) == "clean"
+    np.testing.assert_array_equal(seen.groups["clean"].source, np.arange(60))
+    clean = seen.groups["clean"].features
+    np.testing.assert_array_equal(clean.classes[:, 0], seen.labels["clean"])
+    for group in seen.attacks:
+        at = group.source[group.source >= 0]
+        np.testing.assert_array_equal(seen.labels[group.name][group.source >= 0], seen.labels["clean"][at])
+        assert (group.features.classes[group.source >= 0, 0] != seen.labels["clean"][at]).all()
+        assert len(group.arrays["CDRP"]) == len(group.source)
+    assert (seen.groups["Random"].source == -1).all()
+    assert set(seen.groups["BIM"].source) <= set(np.linspace(0, 59, 45).astype(int))
+
+
+def test_controls_are_classified_correctly_or_are_mistakes(seen) -> None:
+    noise = seen.controls["noise as large as PGD"]
+    np.testing.assert_array_equal(noise.features.classes[:, 0], seen.labels["noise as large as PGD"])
+    assert set(noise.source) <= set(seen.groups["PGD"].source)
+    mistakes = seen.controls["natural mistakes"]
+    assert (mistakes.features.classes[:, 0] != seen.labels["natural mistakes"]).all()
+
+
+# ---------------------------------------------------------------- judge
+
+
+def test_judged_auc_and_rates_are_those_of_a_detector_fitted_here(seen, judged) -> None:
+    seeing = [group.name for group in seen.attacks if group.name not in seen.unseen]
+    auc, tpr, fpr = {name: [] for name in seen.groups}, {name: [] for name in seen.groups}, []
+    for seed, parts in zip(SEEDS, splits(seen), strict=True):
+        score = fitted(seen, "linear", parts["train"], seeing, seed)
+        own = {name: score(group.features[parts["test"][name]]) for name, group in seen.groups.items()}
+        held = np.sort(score(seen.groups["clean"].features[parts["calibrate"]["clean"]]))
+        limit = held[-1 - int(0.05 * len(held))]
+        fpr.append((own["clean"] > limit).mean())
+        for name, scores in own.items():
+            y = np.repeat([0, 1], [len(own["clean"]), len(scores)])
+            auc[name].append(roc_auc_score(y, np.concatenate([own["clean"], scores])))
+            tpr[name].append((scores > limit).mean())
+    assert judged.fpr["linear"][0.05] == pytest.approx(np.mean(fpr))
+    for group in seen.attacks:
+        assert judged.auc["linear"][group.name][0] == pytest.approx(np.mean(auc[group.name]))
+        assert judged.tpr["linear"][0.05][group.name][0] == pytest.approx(np.mean(tpr[group.name]))
+
+
+def test_a_resample_is_the_auc_of_its_rows_repeated(seen, judged) -> None:
+    found = []
+    for evaluation in judged.evaluations:
+        weights, scores = [], []
+        for name in ("clean", "PGD"):
+            rows = evaluation.test[name]
+            weights.append(row_draws(seen.groups[name].source[rows], 60)[:, 7].astype(int))
+            scores.append(evaluation.suspicion["surprise"][name])
+        repeated = [np.repeat(*pair) for pair in zip(scores, weights, strict=True)]
+        found.append(roc_auc_score(np.repeat([0, 1], [len(r) for r in repeated]), np.concatenate(repeated)))
+    assert judged.auc["surprise"]["PGD"][7] == pytest.approx(np.mean(found))
+
+
+def test_rows_of_one_source_are_drawn_together_and_rows_without_on_their_own() -> None:
+    draws = row_draws(np.array([3, 0, 3, -1, -1, -1]), 5)
+    np.testing.assert_array_equal(draws[:, 0], 1)
+    np.testing.assert_array_equal(draws[0], draws[2])
+    np.testing.assert_array_equal(draws[3:].sum(0), 3)
+    assert not np.array_equal(draws[3], draws[4])
+    assert not np.array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[:1], row_draws(np.array([3]), 5))  # the same in every group
+
+
+def test_ranked_auc_is_the_weighted_auc_with_ties_and_nothing_drawn() -> None:
+    rng = np.random.default_rng(1)
+    clean, attacked = rng.integers(0, 9, 40) / 8, rng.integers(2, 11, 30) / 8
+    weights = rng.integers(0, 3, (70, 20)).astype(float)
+    weights[:40, 5] = 0
+    found = CleanScores.rank(clean, weights[:40]).auc(attacked, weights[40:])
+    y = np.repeat([0, 1], [40, 30])
+    np.testing.assert_allclose(found, weighted_auc(y, np.concatenate([clean, attacked]), weights.T), atol=1e-12)
+    assert np.isnan(found[5])
+
+
+def test_baselines_can_be_left_out_and_change_nothing(seen, judged) -> None:
+    own = judge(seen, Protocol(("linear",), unseen=seen.unseen, baselines=False))
+    assert list(own.auc) == ["linear"]
+    np.testing.assert_array_equal(own.mean["linear"], judged.mean["linear"])
+    assert judged.aucs()["linear"]["mean"] == judged.table()["linear"]["mean"]
+
+
+# ---------------------------------------------------------------- studies
+
+
+def test_curves_go_up_and_the_papers_number_is_beside_ours(tables, judged) -> None:
+    for own in tables["roc"]["curves"]["linear"].values():
+        assert (np.diff(own["tpr"]) >= 0).all()
+        assert own["tpr"][-1] == 1
+    ours = round(float(judged.auc["linear"]["FGSM"][0]), 4)
+    assert tables["roc"]["paper"] == {"FGSM": {"paper": 0.5, "ours": ours, "met": ours >= 0.5}}
+    np.testing.assert_allclose(
+        tables["roc"]["detectors"]["surprise"]["auc"]["PGD"][0], judged.auc["surprise"]["PGD"][0], atol=1e-4
+    )
+
+
+def test_every_share_is_tested_on_the_same_images_and_small_ones_are_left_out(tables, seen) -> None:
+    table = tables["training_size"]
+    assert list(table["left_out"]) == ["PGD weak", "0.02"]
+    assert {share: own["trained"] for share, own in table["shares"].items()} == {"0.1": 6, "0.2": 12}
+    aucs = [own["auc"] for own in table["shares"].values()]
+    for own in aucs:  # what learns nothing does not change
+        assert (own["energy"], own["max softmax"]) == (aucs[0]["energy"], aucs[0]["max softmax"])
+        assert own["linear"]["seen"][0] == pytest.approx(
+            (own["linear"]["FGSM"][0] + own["linear"]["PGD"][0]) / 2, abs=1e-4
+        )
+    assert {"forest", "CDRP, boosting"} <= set(aucs[0])
+    fractions = {"test": 0.3, "calibrate": 0.2, "train": 0.2}
+    found = []
+    for seed, parts in zip(SEEDS, splits(seen, fractions), strict=True):
+        score = fitted(seen, "linear", parts["train"], ["FGSM", "PGD"], seed)
+        own = [score(seen.groups[name].features[parts["test"][name]]) for name in ("clean", "BIM")]
+        found.append(roc_auc_score(np.repeat([0, 1], [len(o) for o in own]), np.concatenate(own)))
+    assert table["shares"]["0.2"]["auc"]["linear"]["BIM"][0] == pytest.approx(np.mean(found), abs=1e-4)
+
+
+def test_transfer_from_an_attack_to_itself_is_training_on_it_alone(tables, seen) -> None:
+    for group in (seen.groups["FGSM"], seen.groups["BIM"]):
+        alone = judge_groups(seen.groups["clean"], [group], Protocol(("linear", "surprise")))
+        for detector in ("linear", "surprise"):
+            own = tables["transfer"]["sets"]["minimal"][detector]["auc"]
+            assert own[group.name][group.name] == alone.aucs()[detector][group.name]
+
+
+def test_the_loss_of_transfer_is_over_the_other_attacks(tables) -> None:
+    assert list(tables["transfer"]["sets"]["minimal"]["linear"]["loss"]) == ["FGSM", "BIM"]
+    assert tables["transfer"]["only_tested"] == ["PGD weak"]
+    own = tables["transfer"]["sets"]["every"]
+    assert list(own) == ["linear", "surprise", "CDRP, linear", "CDRP, forest"]
+    for found in own.values():
+        auc = found["auc"]
+        assert list(auc) == ["all", "FGSM", "PGD", "BIM"]
+        assert list(auc["all"]) == ["FGSM", "PGD", "BIM", "PGD weak"]  # Random starts from no image
+        lost = [auc["all"][name][0] - auc["PGD"][name][0] for name in ("FGSM", "BIM", "PGD weak")]
+        assert found["loss"]["PGD"][0] == pytest.approx(np.mean(lost), abs=2e-4)
+        mean = np.mean([value for value, _, _ in found["loss"].values()])
+        assert found["mean_loss"][0] == pytest.approx(mean, abs=2e-4)
+        assert found["met"] == (found["mean_loss"][0] <= 0.03)
+
+
+def test_transfer_trains_on_one_attack_and_tests_on_another(tables, seen) -> None:
+    found = []
+    for seed, parts in zip(SEEDS, splits(seen), strict=True):
+        score = fitted(seen, "surprise", parts["train"], ["PGD"], seed)
+        own = [score(seen.groups[name].features[parts["test"][name]]) for name in ("clean", "FGSM")]
+        found.append(roc_auc_score(np.repeat([0, 1], [len(o) for o in own]), np.concatenate(own)))
+    own = tables["transfer"]["sets"]["every"]["surprise"]["auc"]["PGD"]["FGSM"]
+    assert own[0] == pytest.approx(np.mean(found), abs=1e-4)
+
+
+def test_theta_of_the_preset_gives_what_was_gathered(tables, judged) -> None:
+    own = tables["theta"]["thetas"]["0.5"]["auc"]
+    for detector, found in judged.aucs().items():
+        assert own[detector] == found
+    assert tables["theta"]["class_path_images"] == 400
+
+
+def test_thinned_images_keep_their_sources() -> None:
+    def pixels(source) -> Pixels:
+        source = np.array(source)
+        return Pixels(torch.arange(len(source)), source, source * 10)
+
+    every = {"clean": pixels(range(12)), "A": pixels([0, 3, 4, 8]), "B": pixels([3]), "R": pixels([-1] * 5)}
+    found = theta.thinned(every, 3)  # of 0, 3, 4, 8, which were attacked
+    assert list(found) == ["clean", "A", "R"]  # of B's sources none is kept
+    np.testing.assert_array_equal(found["clean"].images, [0, 4, 8])
+    np.testing.assert_array_equal(found["A"].source, [0, 1, 2])
+    np.testing.assert_array_equal(found["A"].labels, [0, 40, 80])
+    np.testing.assert_array_equal(found["R"].source, [-1, -1, -1])
+    assert theta.thinned(every, 9) == every == theta.thinned(every, None)
+
+
+def test_all_layers_together_are_the_whole_and_the_last_one_alone_is_the_last(tables, judged, seen) -> None:
+    table = tables["layers"]
+    assert list(table["last"]) == ["1", "2", "3", "4", "5"]
+    for detector in ("linear", "surprise"):
+        assert table["last"]["5"][detector] == judged.aucs()[detector]
+    assert table["last"]["1"] == table["single"][table["layers"][-1]]
+    own = layers.of_layers(seen.groups["FGSM"], [1, 2]).features
+    assert own.names == tuple(f"rank{rank}:synapses:{layer}" for rank in (1, 2) for layer in ("conv2", "fc1"))
+    whole = seen.groups["FGSM"].features
+    np.testing.assert_array_equal(own.values, whole.values[:, [1, 2, 6, 7]])
+    np.testing.assert_array_equal(own.margins(), whole.margins()[:, 1:3])
+
+
+def test_similarity_by_layer_is_the_mean_of_what_is_there(tables, seen) -> None:
+    for name, columns in (("rank 1", slice(0, 5)), ("rank 2", slice(5, 10))):
+        means = {group.name: np.nanmean(group.features.values[:, columns], 0) for group in seen.groups.values()}
+        for group, own in tables["layer_similarity"]["measures"][name].items():
+            np.testing.assert_allclose([v for v, _, _ in own["mean"]], means[group], atol=1e-4)
+            assert all(low - 1e-4 <= value <= high + 1e-4 for value, low, high in own["mean"])
+            if group != "clean":
+                np.testing.assert_allclose(
+                    [v for v, _, _ in own["delta"]], means["clean"] - means[group], atol=1e-4
+                )
+    values = np.array([[1.0, np.nan], [3, 5], [8, np.nan]])
+    found = layer_similarity.means(np.array([[1, 1, 1], [2, 1, 0], [1, 0, 0]]).T, values)
+    np.testing.assert_allclose(found, [[4, 5], [5 / 3, 5], [1, np.nan]])
+
+
+def test_neighbours_vote_without_the_images_own_source(tables, seen) -> None:
+    clean, attacked = seen.groups["clean"], seen.groups["FGSM"]
+    count = min(len(clean.source), len(attacked.source))
+    rows = {
+        group.name: np.linspace(0, len(group.source) - 1, count).round().astype(int) for group in (clean, attacked)
+    }
+    values = np.concatenate([group.features.values[rows[group.name]] for group in (clean, attacked)])
+    sources = np.concatenate([group.source[rows[group.name]] for group in (clean, attacked)])
+    kinds = np.repeat([0, 1], count)
+    wrong = []
+    for row, (value, source, kind) in enumerate(zip(values, sources, kinds, strict=True)):
+        others = sources != source
+        assert not others[row]
+        model = KNeighborsClassifier(5).fit(values[others], kinds[others])
+        wrong.append(model.predict(value[None])[0] != kind)
+    assert tables["tsne"]["errors"]["FGSM"] == pytest.approx(np.mean(wrong), abs=1.1 / len(wrong))  # ties
+    places = {name: len(text.split()) for name, text in tables["tsne"]["places"].items()}
+    assert places == {name: len(group.source) for name, group in seen.groups.items()}
+
+
+def test_noise_and_mistakes_are_flagged_at_the_threshold_of_clean_images(tables, judged, seen) -> None:
+    table = tables["controls"]["detectors"]
+    for detector in ("linear", "surprise", "max softmax", "energy"):
+        assert table[detector]["flagged"]["clean"][0] == pytest.approx(judged.fpr[detector][0.05], abs=1e-4)
+
+    def doubt(features: Features) -> np.ndarray:
+        return -softmax(features.logits.astype(float), axis=1).max(1)
+
+    noise, mistakes, clean = (
+        seen.controls["noise as large as PGD"],
+        seen.controls["natural mistakes"],
+        seen.groups["clean"],
+    )
+    flagged, wrong, auc = [], [], []
+    for parts in splits(seen):
+        held = np.sort(doubt(clean.features[parts["calibrate"]["clean"]]))
+        limit = held[-1 - int(0.05 * len(held))]
+        rows = np.array([source in parts["test"]["clean"] for source in noise.source])
+        flagged.append((doubt(noise.features)[rows] > limit).mean())
+        wrong.append((doubt(mistakes.features) > limit).mean())
+        own = doubt(clean.features[parts["test"]["clean"]])
+        y = np.repeat([0, 1], [len(own), len(mistakes.source)])
+        auc.append(roc_auc_score(y, np.concatenate([own, doubt(mistakes.features)])))
+    found = table["max softmax"]
+    assert found["flagged"]["noise as large as PGD"][0] == pytest.approx(np.mean(flagged), abs=1e-4)
+    assert found["flagged"]["natural mistakes"][0] == pytest.approx(np.mean(wrong), abs=1e-4)
+    assert found["mistakes_auc"][0] == pytest.approx(np.mean(auc), abs=1e-4)
+
+
+def test_recovered_classes_are_counted_by_hand(tables, judged, seen) -> None:
+    group, labels = seen.groups["PGD"], seen.labels["PGD"]
+    right = {"rank 2": [], "best fit": [], "best other fit": []}
+    detected = []
+    for evaluation in judged.evaluations:
+        scores = evaluation.suspicion["linear"]["PGD"]
+        for row, score in zip(evaluation.test["PGD"], scores, strict=True):
+            fit = dict(zip(group.features.fitted, np.nanmean(group.features.fit[row], axis=0), strict=True))
+            predicted, second = group.features.classes[row]
+            ranked = sorted(fit, key=fit.__getitem__, reverse=True)
+            detected.append(score > evaluation.threshold["linear"])
+            right["rank 2"].append(second == labels[row])
+            right["best fit"].append(ranked[0] == labels[row])
+            right["best other fit"].append(next(c for c in ranked if c != predicted) == labels[row])
+    table = tables["recovery"]["detectors"]["linear"]
+    for part, rows in (("detected", np.array(detected)), ("undetected", ~np.array(detected))):
+        assert rows.any()
+        assert table["PGD"][part]["images"] == pytest.approx(rows.sum() / 5)
+        for guess, hits in right.items():
+            assert table["PGD"][part][guess][0] == pytest.approx(np.array(hits)[rows].mean(), abs=1e-4)
+    assert "Random" not in table
+
+
+def test_breadth_counts_attacks_of_which_half_is_found() -> None:
+    table = breadth.measure(RESULT)
+    assert [(name, own["found"], own["lowest_auc"]) for name, own in table.items()] == [
+        ("two", 2, 0.7),
+        ("one", 1, 0.6),
+    ]
+    assert table["one"]["lowest_attack"] == "B"
+
+
+# ---------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_study_draws_small_files_and_says_a_line_or_more(name, tables, tmp_path) -> None:
+    study, table = MEASURES[name], tables[name]
+    file = tmp_path / ("figure.png" if name == "tsne" else "figure.svg")
+    study.plot({"tiny": table, "again": table}, file)
+    assert 1000 < file.stat().st_size < 300_000
+    assert study.report(table)
+
+
+@pytest.mark.parametrize("name", [*MEASURES, "breadth"])
+def test_a_study_has_help_that_shows_its_commands(name, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(STUDIES / f"{name}.py"), run_name="__main__")
+    assert f"python studies/{name}.py" in capsys.readouterr().out
+
+
+def test_a_command_measures_a_case_once_and_passes_its_numbers_on(seen, tmp_path, monkeypatch, capsys) -> None:
+    output, asked = tmp_path / "tiny.json", []
+
+    def measure(given: Seen, case: Case, **numbers: int | None) -> dict:
+        asked.append((given, case, numbers))
+        return {"value": 1}
+
+    def run(*words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["study.py", "--output", str(output), *words])
+        numbers = {"sources": "images", "per_class": "images of a class"}
+        command.run("doc", measure, lambda tables, file: None, lambda table: [f"value {table['value']}"], numbers)
+
+    monkeypatch.setitem(CASES, "tiny", CASE)
+    monkeypatch.setattr(command, "gather", lambda name, case, seed: seen)
+    run("--case", "tiny", "--per-class", "7", "--attacks", "BIM")
+    assert asked == [(seen, replace(CASE, attacks={"BIM": Planned("BIM")}), {"sources": None, "per_class": 7})]
+    found = read_result(output)
+    assert (found["value"], found["network"], found["attacked_images"]) == (1, "tiny", 60)
+    assert "value 1" in capsys.readouterr().out
+    run("--case", "tiny")  # is there
+    assert len(asked) == 1
+    output.unlink()
+    with pytest.raises(SystemExit, match="unknown case 'huge'"):
+        run("--case", "huge")
+
+
+def test_breadth_reads_the_results_of_the_comparison(tmp_path, monkeypatch, capsys) -> None:
+    from sources import write_result
+
+    monkeypatch.setattr("sys.argv", ["detectors.py"])
+    write_result(RESULT, tmp_path / "net.json")
+    for words in (["--results"], ["--plot"]):
+        output = tmp_path / ("out.svg" if "--plot" in words else "out.json")
+        monkeypatch.setattr(
+            "sys.argv", ["breadth.py", *words, str(tmp_path / "net.json"), "--output", str(output)]
+        )
+        breadth.main()
+        assert 100 < output.stat().st_size < 300_000
+    assert read_result(tmp_path / "out.json")["networks"]["net"]["two"]["found"] == 2
+    assert "2 of 2" in capsys.readouterr().out
