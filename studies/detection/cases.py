@@ -180,8 +180,8 @@ CASES: dict[str, Case] = {
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "googlenet_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(40, mild=20), sources=40, clean=150,
-        per_class=100, batch=20, gates=False, rivals_per_class=30, without=_LONG,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(40, mild=20), sources=40,
+        clean=150, per_class=100, batch=20, gates=False, rivals_per_class=30, without=_LONG,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
 }  # fmt: skip

@@ -150,3 +150,12 @@ def test_weights_that_make_no_sense_are_refused(weights):
 def test_labels_of_one_or_three_classes_are_refused(labels):
     with pytest.raises(InputError, match="class"):
         JointSimilarity().fit(np.eye(4), labels)
+
+
+def test_a_constant_similarity_gets_no_weight_and_no_warning(recwarn):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [30, 171])
+    X = np.column_stack([np.full(201, 0.1), 0.9 - 0.3 * y + 0.1 * rng.random(201)])
+    model = JointSimilarity(rank_1=2).fit(X, y)
+    assert model.omega_[0] == 0 < model.omega_[1]
+    assert not [warning for warning in recwarn if "sqrt" in str(warning.message)]

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, auc_interval, threshold_at_fpr, tpr_interval
-from effpath.detect.splits import split_sources
+from effpath.detect.splits import Fractions, split_sources
 from effpath.errors import InputError, OptionError
 
 Scores = NDArray[np.float64]
@@ -111,7 +111,7 @@ def evaluate(
     kinds: Sequence[str] = PATH_CLASSIFIERS,
     others: Mapping[str, Entrant] | None = None,
     unseen: Sequence[str] = (),
-    fractions: Sequence[float] = (0.1, 0.2, 0.7),
+    fractions: Fractions = (0.1, 0.2, 0.7),
     fpr: float = 0.05,
     seed: int = 0,
     resamples: int = 1000,
@@ -124,7 +124,7 @@ def evaluate(
         kinds: detectors of `make_classifier`; the baselines are always added.
         others: further detectors by name, judged on the same rows.
         unseen: attacks that the detectors are not trained on.
-        fractions: shares of the sources for training, calibration and test.
+        fractions: shares of the sources for training, calibration and test, or by the names of these parts.
         fpr: false positive rate at which the threshold is fixed.
         seed: of the split, the classifiers and the bootstrap.
         resamples: of the bootstrap; 0 where intervals are not wanted.

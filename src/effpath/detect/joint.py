@@ -89,7 +89,8 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         adversarial = self._encode(labels)
         weights = self._weigh(features, adversarial, sample_weight)
 
-        scaler = StandardScaler().fit(features, sample_weight=weights)
+        with np.errstate(invalid="ignore"):  # the weighted variance of a constant column may be just below 0
+            scaler = StandardScaler().fit(features, sample_weight=weights)
         # Flipped by its sign, each feature grows with suspicion: ω, ω' ≥ 0 is then the library's own option.
         model = ElasticNet(alpha=self.alpha, l1_ratio=self.l1_ratio, positive=True, max_iter=10_000, tol=1e-6).fit(
             scaler.transform(features) * signs, np.where(adversarial, 1.0, -1.0), sample_weight=weights
