@@ -1,6 +1,6 @@
-"""The tables of docs/detection.md, written into the page from the results.
+"""The tables of docs/detection.md and of the README, written into the pages from the results.
 
-    python studies/detection_page.py --results docs/results/detection --page docs/detection.md
+    python studies/detection_page.py --results docs/results/detection --pages docs/detection.md README.md
 
 What stands between ``<!-- table NAME -->`` and ``<!-- end -->`` is replaced by the table of that name.
 """
@@ -199,8 +199,30 @@ def reruns(results: Path) -> str:
     return markdown(["network", "processes", "attacks, paths, rivals and every study, from nothing"], rows)
 
 
+def mnist(results: Path) -> str:
+    """LeNet-5 on MNIST, attack by attack, for the README."""
+    table = read_result(results / "detectors" / "lenet_mnist.json")
+    rows = []
+    for name, own in table["attacks"].items():
+        if name not in table["cells"]:
+            continue
+        linear, surprise, softmax = (table["detectors"][kind] for kind in ("linear", "surprise", "max softmax"))
+        cell = table["cells"][name]
+        rows.append([
+            name + (" (unseen)" if own["unseen"] else ""), f"{own['succeeded']}/{own['tried']}",
+            with_interval(linear["auc"][name]), with_interval(surprise["auc"][name]),
+            f"{surprise['tpr']['0.05'][name][0]:.0%}", f"{softmax['auc'][name][0]:.3f}",
+            f"{cell['best_rival']} {cell['its_auc']:.3f}",
+        ])  # fmt: skip
+    return markdown(
+        ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "its TPR at 5 % FPR",
+         "AUC, max softmax", "best of all others"], rows
+    )  # fmt: skip
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
-    made.__name__: made for made in (images, paper, rivals, means, won, transfer, cdrp, controls, recovery, reruns)
+    made.__name__: made
+    for made in (images, paper, rivals, means, won, transfer, cdrp, controls, recovery, reruns, mnist)
 }
 
 
@@ -218,10 +240,11 @@ def fill(page: str, results: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="folder with a folder for each study")
-    parser.add_argument("--page", type=Path, required=True)
+    parser.add_argument("--pages", type=Path, nargs="+", required=True)
     options = parser.parse_args()
-    filled = fill(options.page.read_text(encoding="utf-8"), options.results)
-    atomic_write(options.page, partial(_write, filled))
+    for page in options.pages:
+        filled = fill(page.read_text(encoding="utf-8"), options.results)
+        atomic_write(page, partial(_write, filled))
 
 
 def _write(text: str, file: Path) -> None:

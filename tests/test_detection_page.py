@@ -1,0 +1,57 @@
+"""The page of detection: its tables are those of the committed results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from detection.cases import CASES
+from detection_page import TABLES, fill, markdown
+from effpath.errors import InputError
+from sources import read_result
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "detection.md"
+RESULTS = ROOT / "docs" / "results" / "detection"
+
+
+def test_every_table_of_the_page_is_made_from_the_results() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in (PAGE, ROOT / "README.md")]
+    for page in pages:
+        assert fill(page, RESULTS) == page
+    shown = re.findall(r"<!-- table (\w+) -->", "".join(pages))
+    assert sorted(shown) == sorted(TABLES)
+
+
+def test_a_number_that_is_written_by_hand_is_replaced() -> None:
+    page = "before\n<!-- table won -->\n| 13 of 13 |\n<!-- end -->\nafter"
+    filled = fill(page, RESULTS)
+    assert "13 of 13 |\n<!--" not in filled
+    assert filled.startswith("before\n<!-- table won -->\n| network |")
+    assert filled.endswith("<!-- end -->\nafter")
+    with pytest.raises(InputError, match="unknown table 'magic'"):
+        fill("<!-- table magic -->\n<!-- end -->", RESULTS)
+
+
+def test_every_result_names_its_command_and_a_case() -> None:
+    files = sorted(RESULTS.glob("*/*.json"))
+    assert files
+    for file in files:
+        found = read_result(file)
+        assert found["command"].startswith("python studies/"), file
+        assert "$EFFPATH_DATA" in found["command"] or "=/" not in found["command"]
+        assert any(file.stem.startswith(name) for name in CASES), file
+
+
+def test_every_picture_of_the_page_is_there_and_small() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    pictures = re.findall(r"\((results/[^)]+\.(?:png|svg))\)", page)
+    assert len(pictures) >= 9
+    for picture in pictures:
+        assert 1000 < (PAGE.parent / picture).stat().st_size < 300_000, picture
+
+
+def test_a_table_has_a_line_for_each_row() -> None:
+    assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
