@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import effpath
+from detection.judge import Protocol, judge_groups
+from detection.resampling import interval
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, Part
-from effpath.detect.evaluate import Group, evaluate
-from effpath.detect.metrics import weighted_auc
+from effpath.detect.evaluate import Group
 from effpath.extract import Recorded, record
 from effpath.progress import track
 from effpath.rules.kinds import Weighted
@@ -49,7 +50,6 @@ COMBINATIONS = {
 TODAY = "output, candidate, positive"  # the reference of the differences
 DETECTORS = ("linear", "clean")
 FRACTIONS = (0.4, 0.1, 0.5)  # of the sources: train, calibrate, test
-RESAMPLES = 1000
 Row = dict[str, Any]
 
 
@@ -235,12 +235,10 @@ def judge(
         sources: by group, the source image of each row.
         seeds: of the splits; AUCs are means over them.
     """
-    auc = {
-        combination: resampled_aucs(
-            {name: own[combination] for name, own in groups.items()}, sources, DETECTORS, FRACTIONS, seeds
-        )
-        for combination in COMBINATIONS
-    }
+    auc = {}
+    for combination in COMBINATIONS:
+        clean, *attacks = (Group(name, own[combination], sources[name]) for name, own in groups.items())
+        auc[combination] = judge_groups(clean, attacks, Protocol(DETECTORS, fractions=FRACTIONS, seeds=seeds)).auc
     means = {
         combination: {detector: np.mean(list(found.values()), axis=0) for detector, found in own.items()}
         for combination, own in auc.items()
@@ -256,49 +254,6 @@ def judge(
         }
         for combination, own in auc.items()
     }
-
-
-def resampled_aucs(
-    groups: Mapping[str, Features],
-    sources: Mapping[str, np.ndarray],
-    kinds: Sequence[str],
-    fractions: Sequence[float],
-    seeds: Sequence[int],
-) -> dict[str, dict[str, np.ndarray]]:
-    """Return by detector and attack the AUC of the sample and of `RESAMPLES` resamples of its source images.
-
-    Args:
-        groups: by group (``clean`` first, then attacks), the features.
-        sources: by group, the source image of each row.
-        kinds: detectors; the baselines are added.
-        fractions: of the sources, for training, calibration and test.
-        seeds: of the splits; AUCs are means over them. Equal sources are resampled equally in every call.
-    """
-    attacks = [name for name in groups if name != "clean"]
-    own = {name: Group(name, groups[name], sources[name]) for name in groups}
-    count = len(sources["clean"])
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    weights = np.concatenate([np.ones((1, count)), drawn])  # the first row is the sample itself
-    auc: dict[str, dict[str, np.ndarray]] = {}
-    for seed in seeds:
-        evaluation = evaluate(
-            own["clean"], [own[name] for name in attacks], kinds=kinds, fractions=fractions, seed=seed
-        )
-        for detector, suspicion in evaluation.suspicion.items():
-            found = auc.setdefault(detector, {})
-            for name in attacks:
-                rows = [sources[group][evaluation.test[group]] for group in ("clean", name)]
-                y = np.repeat([0, 1], list(map(len, rows)))
-                scores = np.concatenate([suspicion["clean"], suspicion[name]])
-                one = weighted_auc(y, scores, weights[:, np.concatenate(rows)]) / len(seeds)
-                found[name] = found.get(name, 0) + one
-    return auc
-
-
-def interval(values: np.ndarray) -> list[float]:
-    """Return the value of the sample and the 95 % interval of the resamples behind it."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return [round(float(v), 4) for v in (values[0], low, high)]
 
 
 # ---------------------------------------------------------------- one network

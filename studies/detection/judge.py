@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -161,8 +161,3 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
 
 def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
     found[name] = found[name] + values if name in found else values
-
-
-def only(protocol: Protocol, **changes: Any) -> Protocol:
-    """Return the protocol with some changes."""
-    return replace(protocol, **changes)
