@@ -190,6 +190,33 @@ def recovery(results: Path) -> str:
     )
 
 
+def figures(results: Path) -> str:
+    """The paper's figures, the command of each, and the pictures."""
+    rows = []
+    for study, figure in FIGURES.items():
+        drawn = {file.stem for file in (results / study).glob("*.png")}
+        names = [*(name for name in CASES if name in drawn), *sorted(drawn - set(CASES))]
+        links = " · ".join(f"[{name}](results/detection/{study}/{name}.png)" for name in names)
+        rows.append([figure, f"`studies/{study}.py`", links])
+    return markdown(["figure or table of the paper", "study", "ours"], rows)
+
+
+FIGURES = {
+    "layer_similarity": "5, 14: similarity by layer, and its delta",
+    "roc": "6, 7, 16: ROC",
+    "detectors": "8, 17: detectors",
+    "training_size": "9, 18: size of the training set",
+    "transfer": "10, 19: attacks seen in training",
+    "theta": "11: θ",
+    "layers": "12, 20: layers",
+    "tsne": "15: t-SNE",
+    "breadth": "Table 2: breadth",
+    "cdrp": "beside CDRP, with times (Table 1: see also [speed](speed.md))",
+    "controls": "images that nobody attacked",
+    "recovery": "the true class of flagged images",
+}
+
+
 def reruns(results: Path) -> str:
     """How long everything takes from nothing."""
     rows = []
@@ -222,7 +249,7 @@ def mnist(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     made.__name__: made
-    for made in (images, paper, rivals, means, won, transfer, cdrp, controls, recovery, reruns, mnist)
+    for made in (images, paper, rivals, means, won, transfer, cdrp, controls, recovery, figures, reruns, mnist)
 }
 
 

@@ -5,8 +5,8 @@
 
 Attacks are made side by side in processes, then every detector looks at them once, then every study is measured
 and written to OUTPUT/STUDY/CASE.json, with the time that each step took in OUTPUT/reproduce/CASE.json. Attacks and
-what detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every study
-from the results of all cases, into OUTPUT/STUDY.png.
+what detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws them all,
+into OUTPUT/STUDY/CASE.png.
 """
 
 from __future__ import annotations
@@ -94,19 +94,18 @@ def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path,
 
 
 def draw(output: Path) -> None:
-    """Draw every study from the results of all cases."""
-    for study in STUDIES:
-        tables = {file.stem: read_result(file) for file in sorted((output / study).glob("*.json"))}
-        ordered = {name: tables[name] for name in (*CASES, *tables) if name in tables}
-        if ordered:
-            importlib.import_module(study).plot(ordered, output / f"{study}.png")
+    """Draw every study of every case."""
+    for study, plots in {**{study: study for study in (*STUDIES, "cdrp")}, "breadth": "detectors"}.items():
+        for file in sorted((output / plots).glob("*.json")):
+            picture = output / study / f"{file.stem}.png"
+            importlib.import_module(study).plot({file.stem: read_result(file)}, picture)
 
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--case", choices=CASES, default="lenet_digits")
     made.add_argument("--output", type=Path, required=True, help="folder of the results")
-    made.add_argument("--plot", action="store_true", help="draw the results of all cases instead of measuring")
+    made.add_argument("--plot", action="store_true", help="draw what was measured instead of measuring")
     made.add_argument("--studies", nargs="+", choices=STUDIES, default=STUDIES)
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--processes", type=int, default=2)
