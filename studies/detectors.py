@@ -28,6 +28,7 @@ from sources import save_figure
 
 Row = dict[str, Any]
 COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
+COLUMNS = 5  # of the figure
 BEST = "surprise"  # of ours, the one that is compared with each rival
 
 
@@ -66,31 +67,29 @@ def compare(judged: Resampled, attack: str) -> Row:
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the AUC of every detector with its interval, a row a network, a column an attack; ours in colour."""
+    """Draw the AUC of every detector with its interval, a panel an attack; ours in colour."""
     from matplotlib.figure import Figure
 
-    columns = max(len(table["attacks"]) for table in tables.values())
-    heights = [len(table["detectors"]) for table in tables.values()]
-    figure = Figure(figsize=(2 + 1.15 * columns, 0.15 * sum(heights) + 0.7 * len(tables)), layout="constrained")
-    grid = figure.subplots(len(tables), columns, squeeze=False, sharex=True, height_ratios=heights)
-    for line, (network, table) in zip(grid, tables.items(), strict=True):
+    panels = [(network, name, table) for network, table in tables.items() for name in table["cells"]]
+    rows = -(-len(panels) // COLUMNS)
+    tallest = max(len(table["detectors"]) for table in tables.values())
+    figure = Figure(figsize=(1.5 + 1.35 * COLUMNS, (0.15 * tallest + 0.6) * rows), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True)
+    for place, (axes, (network, name, table)) in enumerate(zip(grid.flat, panels, strict=False)):
         detectors = table["detectors"]
-        places = np.arange(len(detectors))[::-1]
-        attacks = list(next(iter(detectors.values()))["auc"])
-        for axes in line[len(attacks) :]:
-            axes.set_axis_off()
-        for axes, name in zip(line, attacks, strict=False):
-            for place, row in zip(places, detectors.values(), strict=True):
-                value, low, high = row["auc"][name]
-                axes.plot([low, high], [place, place], color=COLOURS[row["whose"]], linewidth=1)
-                axes.plot(value, place, "o", color=COLOURS[row["whose"]], markersize=2.5)
-            unseen = "\n(unseen)" if name in table["settings"]["unseen"] else ""
-            axes.axvline(0.5, color="lightgrey", linewidth=0.8, zorder=0)
-            axes.set_yticks(places, [])
-            axes.set_title(name + unseen, fontsize="x-small")
-            axes.tick_params(labelsize="x-small")
-        line[0].set_yticks(places, list(detectors))
-        line[0].set_ylabel(network, fontsize="small")
+        lines = np.arange(len(detectors))[::-1]
+        for line, row in zip(lines, detectors.values(), strict=True):
+            value, low, high = row["auc"][name]
+            axes.plot([low, high], [line, line], color=COLOURS[row["whose"]], linewidth=1)
+            axes.plot(value, line, "o", color=COLOURS[row["whose"]], markersize=2.5)
+        title = [network] * (len(tables) > 1) + [name]
+        unseen = " (unseen)" if name in table["settings"]["unseen"] else ""
+        axes.axvline(0.5, color="lightgrey", linewidth=0.8, zorder=0)
+        axes.set_title("\n".join(title) + unseen, fontsize="x-small")
+        axes.tick_params(labelsize="x-small")
+        axes.set_yticks(lines, list(detectors) if place % COLUMNS == 0 else [])
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
     save_figure(figure, file)
 
 

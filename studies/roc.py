@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from detection.cases import Case
 from detection.command import run
+from detection.figures import DETECTORS as COLOURS
 from detection.gather import Seen
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge
 from detection.resampling import interval
@@ -29,6 +30,7 @@ from sources import save_figure
 Row = dict[str, Any]
 DETECTORS = ("linear", "surprise")
 POINTS = 41  # of a curve
+COLUMNS = 5  # of the figure
 
 
 def measure(seen: Seen, case: Case) -> Row:
@@ -94,22 +96,21 @@ def published_auc(seen: Seen) -> dict[str, float]:
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the curves, a row a network, a column an attack."""
+    """Draw the curves, a panel an attack."""
     from matplotlib.figure import Figure
 
-    columns = max(len(table["curves"]["linear"]) for table in tables.values())
-    figure = Figure(figsize=(1.9 * columns, 2.2 * len(tables)), layout="constrained")
-    grid = figure.subplots(len(tables), columns, squeeze=False, sharex=True, sharey=True)
-    colours = {"linear": "tab:red", "surprise": "tab:blue", "max softmax": "grey", "energy": "lightgrey"}
-    for line, (network, table) in zip(grid, tables.items(), strict=True):
-        for axes in line[len(table["curves"]["linear"]) :]:
-            axes.set_axis_off()
-        for axes, name in zip(line, table["curves"]["linear"], strict=False):
-            for detector, colour in reversed(colours.items()):
-                own = table["curves"][detector][name]
-                axes.plot(own["fpr"], own["tpr"], color=colour, linewidth=1.2, label=detector)
-            axes.set_title(name, fontsize="small")
-        line[0].set_ylabel(f"{network}\nTPR", fontsize="small")
+    panels = [(network, name, table["curves"]) for network, table in tables.items() for name in table["tested"]]
+    rows = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(1.9 * COLUMNS, 2.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axes, (network, name, curves) in zip(grid.flat, panels, strict=False):
+        for detector in reversed(("surprise", "linear", "max softmax", "energy")):
+            own = curves[detector][name]
+            axes.plot(own["fpr"], own["tpr"], color=COLOURS[detector], linewidth=1.2, label=detector)
+        axes.set_title(f"{network}\n{name}" if len(tables) > 1 else name, fontsize="small")
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    grid[-1, 0].set(xlabel="false positive rate", ylabel="true positive rate")
     grid[0, 0].legend(fontsize="x-small", loc="lower right")
     save_figure(figure, file)
 
