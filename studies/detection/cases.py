@@ -99,7 +99,8 @@ def _photographs(
 ) -> dict[str, Planned]:
     """Attacks on photographs, of the ``whole`` table if wanted.
 
-    Images: ``mild`` for PGD 4/255 (None: all), ``slow`` for C&W, ``changed`` for JSMA.
+    Images: ``mild`` for PGD 4/255 (None: all), ``slow`` for C&W, ``changed`` for JSMA; a third of ``slow`` for
+    targeted C&W.
     """
     found = {
         "FGSM": Planned("FGSM"),
@@ -117,7 +118,7 @@ def _photographs(
         found["CWL2"] = Planned("CWL2", _FEW, few)
         found["CWL2 confidence 14"] = Planned("CWL2_confidence", _FEW, few, unseen=True)
     if slow and whole:
-        found["CWL2 targeted"] = Planned("CWL2_targeted", _FEW, few, unseen=True)
+        found["CWL2 targeted"] = Planned("CWL2_targeted", _FEW, slow // 3, unseen=True)
     if changed:
         found["JSMA"] = Planned("JSMA", {}, changed if changed < sources else None)
     return found
@@ -170,18 +171,18 @@ CASES: dict[str, Case] = {
     ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
-        _photographs(150, mild=75, slow=75, changed=20, whole=True),
-        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
+        _photographs(150, mild=75, slow=75, changed=10, whole=True),
+        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50, without=_LONG,
         theta_sources=100, theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(40, mild=20), sources=40, clean=150,
-        per_class=100, batch=20, paper=_RESNET, gates=False, rivals_per_class=30, without=_LONG,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(30, mild=15), sources=30, clean=100,
+        per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30, without=_LONG,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "googlenet_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(40, mild=20), sources=40,
-        clean=150, per_class=100, batch=20, gates=False, rivals_per_class=30, without=_LONG,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(30, mild=15), sources=30,
+        clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30, without=_LONG,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
 }  # fmt: skip
