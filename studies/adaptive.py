@@ -1,11 +1,12 @@
 """How much of an attack passes the detector when the attacker knows it: success over the size of the change.
 
     python studies/adaptive.py --case lenet_digits --output docs/results/adaptive/lenet_digits.json
-    python studies/adaptive.py --case alexnet_imagenette --sources 24 --output DIR/alexnet_imagenette.json
+    python studies/adaptive.py --case alexnet_imagenette --sources 16 --output DIR/alexnet_imagenette.json
     python studies/adaptive.py --plot DIR/*.json --output FILE.svg
 
 Correctly classified test images are divided into those that detectors are trained on (with the seen attacks),
-those that fix the thresholds, and those that are attacked. SR@5 and SR@50 are the shares of the attacked images
+those that fix the thresholds, and those that are attacked; no image that defaults of the attacks may have been
+chosen on is attacked. SR@5 and SR@50 are the shares of the attacked images
 that are misclassified and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of
 `effpath.adaptive` is measured at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one
 who knows only the network. The black box is run once for each threshold, for it sees nothing but decisions.
@@ -35,12 +36,13 @@ from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, load_data
+from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import PATH_CLASSIFIERS
 from effpath.progress import track
 from sources import is_done, open_network, save_figure, train_lenet, write_result
 
 FPRS = (0.05, 0.5)
-GRADIENT = ("linear", "clean")  # detectors whose suspicion has one
+GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
 SMALL = {"Linf": (13, 26, 39, 51, 77, 255), "L2": (0.5, 1, 1.5, 2, 3, 8)}  # L∞ in 1/255
 PHOTOGRAPHS = {"Linf": (2, 4, 8, 16), "L2": (1, 2, 4, 8)}
 Row = dict[str, Any]
@@ -96,6 +98,7 @@ def measure(
     sources: int = 60,
     fitted: int = 200,
     held_out: int = 200,
+    spared: int = 0,
     per_class: int | None = None,
     layers: int | None = None,
     guides: int = 20,
@@ -113,6 +116,7 @@ def measure(
         epsilons, norm: the bounds.
         detectors: kinds.
         sources, fitted, held_out: images that are attacked, learned from, and that fix the thresholds.
+        spared: the first so many test images, which are not attacked.
         per_class: training images of a class for its path; None for all.
         layers: the last so many layers of class paths; None for all.
         guides: training images of a class that may be mimicked.
@@ -126,7 +130,9 @@ def measure(
     graph = effpath.capture(model, train.images[:1])
     correct = correct_rows(model, test.images[:], test.labels, batch)
     order = correct[torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))]
-    attacked, learned, kept = torch.split(order[: sources + fitted + held_out], [sources, fitted, held_out])
+    attacked = order[order >= spared][:sources]
+    others = order[~torch.isin(order, attacked)]
+    learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
     counts = any(kind not in PATH_CLASSIFIERS for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
@@ -149,9 +155,11 @@ def measure(
 
     linear = fit("linear")
     table: Row = {}
+    thresholds: Row = {}
     for kind in detectors:
         detector = fit(kind)
         clean_scores = detector.score(threshold_images)
+        thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
         curves: dict[str, list[AdaptiveResult]] = {}
         rows: Row = {}
@@ -201,6 +209,7 @@ def measure(
         "attacked": len(attacked),
         "fitted": len(learned),
         "held_out": len(kept),
+        "spared": spared,
         "guides": len(mimicked),
         "batch": batch,
         "seed": seed,
@@ -208,6 +217,7 @@ def measure(
             row: {"succeeded": own.successes, "tried": own.tried, "settings": dict(own.settings)}
             for row, own in made.items()
         },
+        "thresholds": thresholds,
         "detectors": table,
     }
 
@@ -257,6 +267,9 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=60, help="attacked images")
     parser.add_argument("--fitted", type=int, help="images to learn from; 200, or 100 photographs")
     parser.add_argument("--held-out", type=int, help="images that fix thresholds; 200, or 150 photographs")
+    parser.add_argument(
+        "--spared", type=int, help="first test images that are not attacked; 100, or none of photographs"
+    )
     parser.add_argument("--layers", type=int, help="the last so many layers; all, or 3 for photographs")
     parser.add_argument(
         "--guides", type=int, help="training images of a class to be mimicked; 20, or 5 photographs"
@@ -292,6 +305,7 @@ def main() -> None:
         detectors=options.detectors, sources=options.sources,
         fitted=options.fitted or (100 if photographs else 200),
         held_out=options.held_out or (150 if photographs else 200),
+        spared=(0 if photographs else 100) if options.spared is None else options.spared,
         per_class=case.per_class, layers=options.layers or (3 if photographs else None),
         guides=options.guides or (5 if photographs else 20),
         decided=options.decided or (6 if photographs else None),

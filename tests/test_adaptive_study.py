@@ -21,13 +21,14 @@ ATTACKS = {
 def table() -> dict:
     return adaptive.measure(
         digits_net.model(), digits_net.data(), training={"FGSM": ("FGSM", {})}, attacks=ATTACKS,
-        epsilons=(0.1, 0.3), detectors=("linear", "forest"), sources=6, fitted=30, held_out=40, per_class=20,
-        guides=2, decided=4,
+        epsilons=(0.1, 0.3), detectors=("linear", "surprise", "forest"), sources=6, fitted=30, held_out=40,
+        spared=500, per_class=20, guides=2, decided=4,
     )  # fmt: skip
 
 
 def test_every_attack_has_a_curve_that_grows_on_every_detector(table) -> None:
-    assert list(table["detectors"]) == ["linear", "forest"]
+    assert list(table["detectors"]) == list(table["thresholds"]) == ["linear", "surprise", "forest"]
+    assert all(limits["sr50"] <= limits["sr5"] for limits in table["thresholds"].values())
     for rows in table["detectors"].values():
         assert list(rows) == [*ATTACKS, "all", "unaware"]
         for name in (*ATTACKS, "all"):
