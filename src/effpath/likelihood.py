@@ -27,6 +27,7 @@ class _Table:
     starts: NDArray[np.int64]
     lows: NDArray[np.uint16]
     counts: NDArray[np.unsignedinteger]  # [ids, classes]
+    highest: int  # of the counts
 
 
 class PathFit:
@@ -125,7 +126,7 @@ class PathFit:
 
     def _logs(self, table: _Table) -> Floats:
         """Return the log frequency [classes, count + 1] of what so many images of a class used."""
-        seen = np.arange(int(table.counts.max(initial=0)) + 1)
+        seen = np.arange(table.highest + 1)
         logs: Floats = np.log((seen + 0.5) / (self.images[:, None] + 1))
         return logs
 
@@ -165,7 +166,7 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     for column, (label, own) in enumerate(sets.items()):
         counts[np.searchsorted(ids, own.ids), column] = used[label]
     starts, lows = rows_of_sorted(ids, chunks_of(known.size))
-    return _Table(known.size, starts, lows, counts)
+    return _Table(known.size, starts, lows, counts, highest)
 
 
 def margins(fit: Floats, places: NDArray[np.int64]) -> Floats:
