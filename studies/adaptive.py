@@ -2,7 +2,7 @@
 
     python studies/adaptive.py --case lenet_digits --output docs/results/adaptive/lenet_digits.json
     python studies/adaptive.py --case alexnet_imagenette --sources 16 --output DIR/alexnet_imagenette.json
-    python studies/adaptive.py --plot DIR/*.json --output FILE.svg
+    python studies/adaptive.py --plot DIR/*.json --output FILE.svg  # and prints the rates
 
 Correctly classified test images are divided into those that detectors are trained on (with the seen attacks),
 those that fix the thresholds, and those that are attacked; no image that defaults of the attacks may have been
@@ -245,6 +245,32 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     save_figure(figure, file)
 
 
+def tabulate(table: Row) -> str:
+    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
+    unit = 255 if table["norm"] == "Linf" else 1
+    epsilons = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
+    lines = [
+        f"| ε{' · 255' if unit == 255 else ''} | | "
+        + " | ".join(f"{unit * each:.3g}" for each in epsilons)
+        + " |",
+        "|---|---|" + "---|" * len(epsilons),
+    ]
+    for kind, rows in table["detectors"].items():
+        for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
+            if name in rows:
+                rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
+                shares = " | ".join(f"{point[key]:.0%}" for point in rows[name]["curve"])
+                lines.append(f"| {kind} | {rate} | {shares} |")
+    return "\n".join(lines)
+
+
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the curves, and print the rates of each network."""
+    plot(tables, file)
+    for network, table in tables.items():
+        print(f"{network}\n\n{tabulate(table)}\n")
+
+
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     if case.model:
         return open_network(os.path.expandvars(case.model), os.path.expandvars(case.data))
@@ -281,7 +307,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="64, or 6 photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if is_done(options, plot):
+    if is_done(options, draw):
         return
     torch.set_num_threads(1)
     case = named(options.case, data=options.data, model=options.model, attacks=())

@@ -58,3 +58,12 @@ def test_the_figure_shows_both_rates(table, tmp_path: Path) -> None:
     drawn = (tmp_path / "curve.svg").read_text()
     assert drawn.startswith("<?xml")
     assert drawn.count("clip-path") > 10
+
+
+def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(table) -> None:
+    lines = adaptive.tabulate(table).splitlines()
+    assert lines[0] == "| ε · 255 | | 25.5 | 76.5 |"
+    assert len(lines) == 2 + 3 * len(table["detectors"])
+    best = table["detectors"]["linear"]["all"]["curve"]
+    assert lines[2] == f"| linear | SR@5 | {best[0]['sr5']:.0%} | {best[1]['sr5']:.0%} |"
+    assert lines[4].startswith("| linear | SR@5, unaware |")
