@@ -5,11 +5,11 @@
     python studies/adaptive.py --plot DIR/*.json --output FILE.svg  # and prints the rates
 
 Correctly classified test images are divided into those that detectors are trained on (with the seen attacks),
-those that fix the thresholds, and those that are attacked; no image that defaults of the attacks may have been
-chosen on is attacked. SR@5 and SR@50 are the shares of the attacked images
-that are misclassified and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of
-`effpath.adaptive` is measured at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one
-who knows only the network. The black box is run once for each threshold, for it sees nothing but decisions.
+those that fix the thresholds, and those that are attacked; of digits the first 100, on which defaults of the
+attacks were chosen, are not attacked. SR@5 and SR@50 are the shares of the attacked images that are misclassified
+and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of `effpath.adaptive` is measured
+at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one who knows only the network.
+The black box, which sees nothing but decisions, is run once for each threshold, and the better of both is taken.
 Detectors without gradient are attacked by way of the linear one. Attacks on the training images are cached; a
 result that is there is kept.
 """
@@ -161,39 +161,36 @@ def measure(
         clean_scores = detector.score(threshold_images)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
-        curves: dict[str, list[AdaptiveResult]] = {}
+        curves: list[list[AdaptiveResult]] = []
         rows: Row = {}
         for name, settings in attacks.items():
-            rates: list[Row] = []
-            start, queries = time.process_time(), 0
+            runs: list[list[AdaptiveResult]] = []
+            start = time.process_time()
             bounded = ADAPTIVE[name].bounded
             some = slice(len(images) if bounded else decided)
             for fpr in FPRS[:1] if bounded else FPRS:
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
-                    curve = adaptive_curve(
+                    runs.append(adaptive_curve(
                         detector, model, images[some], labels[some], name, epsilons=epsilons,
                         guides=(mimicked.images[:], mimicked.labels), surrogate=surrogate,
                         settings={**settings, "norm": norm}, seed=seed, batch_size=batch, progress=progress,
-                    )  # fmt: skip
-                if len(curve[0]) == len(images):
-                    curves[f"{name} {fpr}"] = curve
-                queries += curve[-1].queries
-                own = curve_of(curve, clean_scores)
-                key = f"sr{round(100 * fpr)}"
-                rates = own if not rates else [{**row, key: new[key]} for row, new in zip(rates, own, strict=True)]
+                    ))  # fmt: skip
+            if len(runs[0][0]) == len(images):
+                curves += runs
+            rates = curve_of(best_of(runs), clean_scores)
             seconds = round(time.process_time() - start, 1)
             rows[name] = {
                 "curve": rates,
-                "attacked": len(curve[0]),
-                "queries": queries,
+                "attacked": len(runs[0][0]),
+                "queries": sum(run[-1].queries for run in runs),
                 "process_seconds": seconds,
-                "settings": curve[-1].settings,
+                "settings": runs[0][-1].settings,
             }
             print(
                 kind, name, seconds, "s", *((row["epsilon"], row["sr5"], row["sr50"]) for row in rates), flush=True
             )
-        rows["all"] = {"curve": curve_of(best_of(list(curves.values())), clean_scores)}
+        rows["all"] = {"curve": curve_of(best_of(curves), clean_scores)}
         if norm == "Linf":
             detector.calibrate(threshold_images, fpr=FPRS[0])
             rows["unaware"] = {
