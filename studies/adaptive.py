@@ -1,14 +1,15 @@
 """How much of an attack passes the detector when the attacker knows it: success over the size of the change.
 
     python studies/adaptive.py --case lenet_digits --output docs/results/adaptive/lenet_digits.json
-    python studies/adaptive.py --case alexnet_imagenette --sources 24 --output DIR/alexnet_imagenette.json
-    python studies/adaptive.py --plot DIR/*.json --output FILE.svg
+    python studies/adaptive.py --case alexnet_imagenette --sources 16 --output DIR/alexnet_imagenette.json
+    python studies/adaptive.py --plot DIR/*.json --output FILE.svg  # and prints the rates
 
 Correctly classified test images are divided into those that detectors are trained on (with the seen attacks),
-those that fix the thresholds, and those that are attacked. SR@5 and SR@50 are the shares of the attacked images
-that are misclassified and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of
-`effpath.adaptive` is measured at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one
-who knows only the network. The black box is run once for each threshold, for it sees nothing but decisions.
+those that fix the thresholds, and those that are attacked; of digits the first 100, on which defaults of the
+attacks were chosen, are not attacked. SR@5 and SR@50 are the shares of the attacked images that are misclassified
+and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of `effpath.adaptive` is measured
+at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one who knows only the network.
+The black box, which sees nothing but decisions, is run once for each threshold, and the better of both is taken.
 Detectors without gradient are attacked by way of the linear one. Attacks on the training images are cached; a
 result that is there is kept.
 """
@@ -35,12 +36,13 @@ from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, load_data
+from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import PATH_CLASSIFIERS
 from effpath.progress import track
 from sources import is_done, open_network, save_figure, train_lenet, write_result
 
 FPRS = (0.05, 0.5)
-GRADIENT = ("linear", "clean")  # detectors whose suspicion has one
+GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
 SMALL = {"Linf": (13, 26, 39, 51, 77, 255), "L2": (0.5, 1, 1.5, 2, 3, 8)}  # L∞ in 1/255
 PHOTOGRAPHS = {"Linf": (2, 4, 8, 16), "L2": (1, 2, 4, 8)}
 Row = dict[str, Any]
@@ -96,6 +98,7 @@ def measure(
     sources: int = 60,
     fitted: int = 200,
     held_out: int = 200,
+    spared: int = 0,
     per_class: int | None = None,
     layers: int | None = None,
     guides: int = 20,
@@ -113,6 +116,7 @@ def measure(
         epsilons, norm: the bounds.
         detectors: kinds.
         sources, fitted, held_out: images that are attacked, learned from, and that fix the thresholds.
+        spared: the first so many test images, which are not attacked.
         per_class: training images of a class for its path; None for all.
         layers: the last so many layers of class paths; None for all.
         guides: training images of a class that may be mimicked.
@@ -126,7 +130,9 @@ def measure(
     graph = effpath.capture(model, train.images[:1])
     correct = correct_rows(model, test.images[:], test.labels, batch)
     order = correct[torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))]
-    attacked, learned, kept = torch.split(order[: sources + fitted + held_out], [sources, fitted, held_out])
+    attacked = order[order >= spared][:sources]
+    others = order[~torch.isin(order, attacked)]
+    learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
     counts = any(kind not in PATH_CLASSIFIERS for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
@@ -149,43 +155,42 @@ def measure(
 
     linear = fit("linear")
     table: Row = {}
+    thresholds: Row = {}
     for kind in detectors:
         detector = fit(kind)
         clean_scores = detector.score(threshold_images)
+        thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
-        curves: dict[str, list[AdaptiveResult]] = {}
+        curves: list[list[AdaptiveResult]] = []
         rows: Row = {}
         for name, settings in attacks.items():
-            rates: list[Row] = []
-            start, queries = time.process_time(), 0
+            runs: list[list[AdaptiveResult]] = []
+            start = time.process_time()
             bounded = ADAPTIVE[name].bounded
             some = slice(len(images) if bounded else decided)
             for fpr in FPRS[:1] if bounded else FPRS:
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
-                    curve = adaptive_curve(
+                    runs.append(adaptive_curve(
                         detector, model, images[some], labels[some], name, epsilons=epsilons,
                         guides=(mimicked.images[:], mimicked.labels), surrogate=surrogate,
                         settings={**settings, "norm": norm}, seed=seed, batch_size=batch, progress=progress,
-                    )  # fmt: skip
-                if len(curve[0]) == len(images):
-                    curves[f"{name} {fpr}"] = curve
-                queries += curve[-1].queries
-                own = curve_of(curve, clean_scores)
-                key = f"sr{round(100 * fpr)}"
-                rates = own if not rates else [{**row, key: new[key]} for row, new in zip(rates, own, strict=True)]
+                    ))  # fmt: skip
+            if len(runs[0][0]) == len(images):
+                curves += runs
+            rates = curve_of(best_of(runs), clean_scores)
             seconds = round(time.process_time() - start, 1)
             rows[name] = {
                 "curve": rates,
-                "attacked": len(curve[0]),
-                "queries": queries,
+                "attacked": len(runs[0][0]),
+                "queries": sum(run[-1].queries for run in runs),
                 "process_seconds": seconds,
-                "settings": curve[-1].settings,
+                "settings": runs[0][-1].settings,
             }
             print(
                 kind, name, seconds, "s", *((row["epsilon"], row["sr5"], row["sr50"]) for row in rates), flush=True
             )
-        rows["all"] = {"curve": curve_of(best_of(list(curves.values())), clean_scores)}
+        rows["all"] = {"curve": curve_of(best_of(curves), clean_scores)}
         if norm == "Linf":
             detector.calibrate(threshold_images, fpr=FPRS[0])
             rows["unaware"] = {
@@ -201,6 +206,7 @@ def measure(
         "attacked": len(attacked),
         "fitted": len(learned),
         "held_out": len(kept),
+        "spared": spared,
         "guides": len(mimicked),
         "batch": batch,
         "seed": seed,
@@ -208,6 +214,7 @@ def measure(
             row: {"succeeded": own.successes, "tried": own.tried, "settings": dict(own.settings)}
             for row, own in made.items()
         },
+        "thresholds": thresholds,
         "detectors": table,
     }
 
@@ -235,6 +242,32 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     save_figure(figure, file)
 
 
+def tabulate(table: Row) -> str:
+    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
+    unit = 255 if table["norm"] == "Linf" else 1
+    epsilons = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
+    lines = [
+        f"| ε{' · 255' if unit == 255 else ''} | | "
+        + " | ".join(f"{unit * each:.3g}" for each in epsilons)
+        + " |",
+        "|---|---|" + "---|" * len(epsilons),
+    ]
+    for kind, rows in table["detectors"].items():
+        for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
+            if name in rows:
+                rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
+                shares = " | ".join(f"{point[key]:.0%}" for point in rows[name]["curve"])
+                lines.append(f"| {kind} | {rate} | {shares} |")
+    return "\n".join(lines)
+
+
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the curves, and print the rates of each network."""
+    plot(tables, file)
+    for network, table in tables.items():
+        print(f"{network}\n\n{tabulate(table)}\n")
+
+
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     if case.model:
         return open_network(os.path.expandvars(case.model), os.path.expandvars(case.data))
@@ -257,6 +290,9 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=60, help="attacked images")
     parser.add_argument("--fitted", type=int, help="images to learn from; 200, or 100 photographs")
     parser.add_argument("--held-out", type=int, help="images that fix thresholds; 200, or 150 photographs")
+    parser.add_argument(
+        "--spared", type=int, help="first test images that are not attacked; 100, or none of photographs"
+    )
     parser.add_argument("--layers", type=int, help="the last so many layers; all, or 3 for photographs")
     parser.add_argument(
         "--guides", type=int, help="training images of a class to be mimicked; 20, or 5 photographs"
@@ -268,7 +304,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="64, or 6 photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if is_done(options, plot):
+    if is_done(options, draw):
         return
     torch.set_num_threads(1)
     case = named(options.case, data=options.data, model=options.model, attacks=())
@@ -292,6 +328,7 @@ def main() -> None:
         detectors=options.detectors, sources=options.sources,
         fitted=options.fitted or (100 if photographs else 200),
         held_out=options.held_out or (150 if photographs else 200),
+        spared=(0 if photographs else 100) if options.spared is None else options.spared,
         per_class=case.per_class, layers=options.layers or (3 if photographs else None),
         guides=options.guides or (5 if photographs else 20),
         decided=options.decided or (6 if photographs else None),

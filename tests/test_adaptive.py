@@ -16,11 +16,13 @@ import effpath
 from effpath.adaptive import ADAPTIVE, adaptive_attack, adaptive_curve, success_rates, within
 from effpath.adaptive.methods import without
 from effpath.adaptive.result import distances
-from effpath.adaptive.slopes import Slopes, Suspicion
-from effpath.adaptive.soft import SoftSimilarity
+from effpath.adaptive.slopes import Slopes
+from effpath.adaptive.soft import SoftFeatures
+from effpath.adaptive.suspicion import Suspicion
 from effpath.attacks import attack
 from effpath.detect import Detector, threshold_at_fpr
 from effpath.errors import InputError, OptionError
+from effpath.likelihood import PathFit, margins
 
 QUICK: dict[str, dict[str, Any]] = {
     "mimic": {"steps": 4, "layers": (1, 2), "mimics": 2},
@@ -128,11 +130,13 @@ def test_a_detector_without_gradient_is_attacked_by_way_of_the_linear_one() -> N
 # ---------------------------------------------------------------- curves
 
 
-@pytest.mark.parametrize("name", ["selective_pgd", "black_box"])
-def test_success_grows_with_the_bound_and_no_score_rises(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("selective_pgd", "linear"), ("black_box", "linear"), ("selective_pgd", "surprise")]
+)
+def test_success_grows_with_the_bound_and_no_score_rises(name: str, kind: str) -> None:
     curve = adaptive_curve(
-        detector(), digits_net.model(), *digits(0, COUNT), name, epsilons=(0.3, 0.1, 1.0), settings=QUICK[name],
-        guides=digits(300, 340),
+        detector(kind), digits_net.model(), *digits(0, COUNT), name, epsilons=(0.3, 0.1, 1.0),
+        settings=QUICK[name], guides=digits(300, 340),
     )  # fmt: skip
     assert [result.epsilon for result in curve] == [0.1, 0.3, 1.0]
     for smaller, larger in itertools.pairwise(curve):
@@ -140,7 +144,7 @@ def test_success_grows_with_the_bound_and_no_score_rises(name: str) -> None:
         kept = smaller.misclassified.numpy()
         assert (larger.scores[kept] <= smaller.scores[kept]).all()
         assert float(smaller.distances.max()) <= smaller.epsilon * 1.00001
-    rates = success_rates(curve, detector().score(digits(200, 300)[0]))
+    rates = success_rates(curve, detector(kind).score(digits(200, 300)[0]))
     assert [rate.epsilon for rate in rates] == [0.1, 0.3, 1.0]
     for fpr in (0.05, 0.5):
         shares = [rate.at[fpr] for rate in rates]
@@ -230,68 +234,99 @@ def classes_that_have_paths(logits: Tensor, class_paths: effpath.ClassPaths) -> 
 
 
 @pytest.mark.parametrize("preset", ["default", "paper", "authors"])
-def test_the_soft_similarities_become_the_exact_ones_as_the_temperature_goes_to_zero(preset: str) -> None:
+def test_the_soft_columns_become_the_exact_ones_as_the_temperature_goes_to_zero(preset: str) -> None:
     graph, _, held = tiny()
     images = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     labels = graph.run(images)[graph.logits].argmax(1)
     class_paths = effpath.build_class_paths(graph, images, labels, preset=preset, allow_missing=True)
-    gaps = []
-    for temperature in (0.3, 0.03, 1e-7):
-        soft = SoftSimilarity(graph, class_paths, temperature=temperature)
-        values = soft.run(held)
-        starts = classes_that_have_paths(values[graph.logits].detach(), class_paths)
-        found = soft.similarities(values, soft.look(held, values, starts)).detach().numpy()
-        exact = np.concatenate(
-            [
-                class_paths.similarity(effpath.extract(graph, held, classes=start, preset=preset))
-                for start in starts
-            ],
-            axis=1,
-        )
-        assert found.shape == exact.shape == (6, 8)
-        gaps.append(float(np.nanmax(np.abs(found - exact))))
-    assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < 1e-6
+    fit = PathFit(class_paths)
+    starts = classes_that_have_paths(graph.run(held)[graph.logits], class_paths)
+    paths = [effpath.extract(graph, held, classes=start, preset=preset) for start in starts]
+    similarities = [class_paths.similarity(each) for each in paths]
+    exact = {
+        None: np.concatenate(similarities, 1),
+        fit: np.concatenate([similarities[0], margins(fit(paths[0]), fit.columns(paths[0].classes))], 1),
+    }
+    for own, wanted in exact.items():
+        gaps = []
+        for temperature in (0.3, 0.03, 1e-7):
+            soft = SoftFeatures(graph, class_paths, own, temperature=temperature)
+            values = soft.run(held)
+            look = soft.look(held, values, starts[: soft.ranks])
+            found = soft.soft(values, look).detach().numpy()
+            assert found.shape == wanted.shape == (6, 8)
+            gaps.append(float(np.nanmax(np.abs(found - wanted))))
+            columns = soft.columns(values, look).detach().numpy()
+            np.testing.assert_allclose(columns[:, :8], wanted, atol=1e-5)
+        assert gaps[0] > gaps[1] > gaps[2]
+        assert gaps[2] < 1e-5
 
 
-def test_the_columns_are_those_of_the_features_and_the_last_layers_alone_can_be_had() -> None:
-    graph, class_paths = digits_net.graph(), digits_net.class_paths()
-    features = effpath.path_features(graph, class_paths, digits(0, 4)[0])
-    assert tuple(SoftSimilarity(graph, class_paths).names()) == features.names
-    assert SoftSimilarity(graph, class_paths, layers=1).names() == ["rank1:synapses:fc3", "rank2:synapses:fc3"]
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
+def test_the_columns_are_what_the_detector_reads_and_all_but_the_last_layers_can_be_held(kind: str) -> None:
+    images, own = digits(0, 4)[0], detector(kind)
+    features = own.features(images)
+    classes = [torch.from_numpy(each) for each in features.classes.T]
+    for layers, soft_columns in ((None, list(range(10))), (1, [4, 9]), (2, [3, 4, 8, 9])):
+        soft = SoftFeatures(own.graph, own.class_paths, own.fit_of_paths, layers=layers)
+        values = soft.run(images)
+        found = soft.columns(values, soft.look(images, values, classes[: soft.ranks]))
+        np.testing.assert_allclose(found.detach().numpy(), own.read(features), rtol=1e-5, atol=1e-5)
+        assert soft.soft_columns == soft_columns
 
 
 def test_a_step_down_the_soft_similarity_lowers_it() -> None:
     graph, class_paths, held = tiny()
-    soft = SoftSimilarity(graph, class_paths)
+    soft = SoftFeatures(graph, class_paths)
     starts = classes_that_have_paths(graph.run(held)[graph.logits], class_paths)
     pixels = held.clone().requires_grad_()
     values = soft.run(pixels)
-    near = soft.look(held, values, starts)
-    before = soft.similarities(values, near).nansum(1)
+    look = soft.look(held, values, starts)
+    before = soft.soft(values, look).nansum(1)
     (slope,) = torch.autograd.grad(before.sum(), pixels)
     assert torch.isfinite(slope).all()
     assert (slope.flatten(1).norm(dim=1) > 0).all()
     moved = held - 1e-4 * slope / slope.flatten(1).norm(dim=1)[:, None, None, None]
-    after = soft.similarities(soft.run(moved), near).nansum(1)
+    after = soft.soft(soft.run(moved), look).nansum(1)
     expected = -1e-4 * slope.flatten(1).norm(dim=1)
     torch.testing.assert_close(after - before.detach(), expected, rtol=0.1, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["linear", "clean", "gates"])
+def test_the_slope_of_joint_surprise_points_where_the_exact_score_rises() -> None:
+    """The exact score is a staircase: over a finite step, and at many pixels, it rises as the slope says."""
+    images = digits(300, 330)[0]
+    labels = digits_net.model()(images).argmax(1)
+    own = detector("surprise")
+    slope = (
+        Slopes(own, layers=None, temperature=0.1, confidence=0.5, refresh=1)
+        .at(images, (labels + 1) % 10)
+        .suspicion
+    )  # of the predicted class: none of these images is labelled so
+    length = slope.flatten(1).norm(dim=1)[:, None, None, None]
+    assert (length > 0).all()
+    step = 0.3 * slope / length
+    assert (own.score(images + step) > own.score(images - step)).mean() > 0.8
+    agree = []  # pixel by pixel
+    moves = 0.1 * torch.eye(64).reshape(64, 1, 8, 8)
+    for image, direction in zip(images[:8], slope[:8], strict=True):
+        change = own.score(image + moves) - own.score(image - moves)
+        agree += (np.sign(change) == np.sign(direction.flatten().numpy())).tolist()
+    assert np.mean(agree) > 0.58
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise", "gates"])
 def test_the_suspicion_that_is_followed_is_the_detector_s_own_up_to_a_constant(kind: str) -> None:
     images = digits(300, 420)[0]
     features = detector(kind).features(images)
-    values = torch.from_numpy(features.values)
-    own = Suspicion(detector(kind))(values, list(range(values.shape[1]))).numpy()
+    own = Suspicion(detector(kind))(torch.from_numpy(detector(kind).read(features))).numpy()
     score = detector(kind).score(features)
-    if kind == "clean":  # smooth tails: not the same numbers
+    if kind in ("clean", "surprise"):  # smooth tails: not the same numbers
         assert np.corrcoef(own, score)[0, 1] > 0.98
     else:
         np.testing.assert_allclose(own - own[0], score - score[0], atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["linear", "clean"])
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
 def test_gradients_are_finite_and_there(kind: str) -> None:
     images = digits(0, COUNT)[0]
     labels = digits_net.model()(images).argmax(1)
@@ -341,7 +376,7 @@ def test_what_cannot_be_done_is_said() -> None:
             detector(), model, images, labels, "mimic", epsilon=0.1, guides=(images, (labels + 1) % 10)
         )
     with pytest.raises(OptionError, match="temperature must be above 0"):
-        SoftSimilarity(digits_net.graph(), digits_net.class_paths(), temperature=0)
+        SoftFeatures(digits_net.graph(), digits_net.class_paths(), temperature=0)
     with pytest.raises(OptionError, match="at least one epsilon"):
         adaptive_curve(detector(), model, images, labels, "surrogate", epsilons=())
 

@@ -21,13 +21,14 @@ ATTACKS = {
 def table() -> dict:
     return adaptive.measure(
         digits_net.model(), digits_net.data(), training={"FGSM": ("FGSM", {})}, attacks=ATTACKS,
-        epsilons=(0.1, 0.3), detectors=("linear", "forest"), sources=6, fitted=30, held_out=40, per_class=20,
-        guides=2, decided=4,
+        epsilons=(0.1, 0.3), detectors=("linear", "surprise", "forest"), sources=6, fitted=30, held_out=40,
+        spared=500, per_class=20, guides=2, decided=4,
     )  # fmt: skip
 
 
 def test_every_attack_has_a_curve_that_grows_on_every_detector(table) -> None:
-    assert list(table["detectors"]) == ["linear", "forest"]
+    assert list(table["detectors"]) == list(table["thresholds"]) == ["linear", "surprise", "forest"]
+    assert all(limits["sr50"] <= limits["sr5"] for limits in table["thresholds"].values())
     for rows in table["detectors"].values():
         assert list(rows) == [*ATTACKS, "all", "unaware"]
         for name in (*ATTACKS, "all"):
@@ -57,3 +58,12 @@ def test_the_figure_shows_both_rates(table, tmp_path: Path) -> None:
     drawn = (tmp_path / "curve.svg").read_text()
     assert drawn.startswith("<?xml")
     assert drawn.count("clip-path") > 10
+
+
+def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(table) -> None:
+    lines = adaptive.tabulate(table).splitlines()
+    assert lines[0] == "| ε · 255 | | 25.5 | 76.5 |"
+    assert len(lines) == 2 + 3 * len(table["detectors"])
+    best = table["detectors"]["linear"]["all"]["curve"]
+    assert lines[2] == f"| linear | SR@5 | {best[0]['sr5']:.0%} | {best[1]['sr5']:.0%} |"
+    assert lines[4].startswith("| linear | SR@5, unaware |")

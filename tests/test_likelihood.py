@@ -82,6 +82,35 @@ def test_an_image_that_did_not_help_cannot_be_left_out() -> None:
         PathFit(built())(paths, left_out=np.zeros(3, int))
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_log_frequency_is_counted_element_by_element(level: Level) -> None:
+    users = users_of(data().train_images[:IMAGES], data().train_labels[:IMAGES])
+    fit = PathFit(built(), level)
+    for key in fit.header.keys(level):
+        size = fit.header.universe(level, key)
+        ids = np.random.default_rng(0).permutation(size)[:300]  # in any order; most of them nobody uses
+        used = {c: [set(path.sets(level)[key]) for path in paths] for c, paths in users.items()}
+        wanted = [
+            [np.log((sum(e in s for s in used[c]) + 0.5) / (len(used[c]) + 1)) for c in (7, 2)]
+            for e in ids.tolist()
+        ]
+        np.testing.assert_allclose(fit.log_frequencies(key, ids, [7, 2]), wanted, rtol=1e-12)
+        everyone = fit.log_frequencies(key, ids)
+        np.testing.assert_array_equal(everyone[:, fit.columns([7, 2])], fit.log_frequencies(key, ids, [7, 2]))
+    assert len(np.unique(wanted)) > 3
+
+
+def test_what_is_not_there_has_no_log_frequency() -> None:
+    fit = PathFit(built())
+    assert fit.log_frequencies("fc3", np.empty(0, np.int64)).shape == (0, len(fit.classes))
+    with pytest.raises(OptionError, match="no synapses of 'fc9'; there are those of: conv1"):
+        fit.log_frequencies("fc9", np.arange(2))
+    with pytest.raises(OptionError, match=r"numbered 0 … 839; got 0 … 840"):
+        fit.log_frequencies("fc3", np.array([0, 840]))
+    with pytest.raises(ClassPathError, match="no class path for class 99"):
+        fit.log_frequencies("fc3", np.arange(2), [0, 99])
+
+
 def test_class_paths_without_counts_have_no_fit() -> None:
     with pytest.raises(OptionError, match="counts=True"):
         PathFit(built(counts=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -26,6 +27,7 @@ class _Table:
     starts: NDArray[np.int64]
     lows: NDArray[np.uint16]
     counts: NDArray[np.unsignedinteger]  # [ids, classes]
+    highest: int  # of the counts
 
 
 class PathFit:
@@ -84,16 +86,59 @@ class PathFit:
                 )
         return found
 
+    def log_frequencies(self, key: str, ids: NDArray[np.int64], labels: Sequence[int] | None = None) -> Floats:
+        """Return the log frequency of single elements among the images of classes, which the fit is the mean of.
+
+        Args:
+            key: of the set, a layer (or, of weights, a parameter).
+            ids: int64 [n], in any order.
+            labels: the classes asked for; None for all of `classes`.
+
+        Returns:
+            float64 [n, classes asked for], < 0.
+
+        Raises:
+            OptionError: no such set, or an id beyond it.
+            ClassPathError: a class without a path.
+        """
+        from effpath.kernels.likelihood import counts_of
+
+        if key not in self._tables:
+            raise OptionError(f"no {self.level} of {key!r}; there are those of: {', '.join(self._tables)}")
+        table, wanted = self._tables[key], np.ascontiguousarray(ids, np.int64)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < table.size):
+            raise OptionError(
+                f"{self.level} of {key!r} are numbered 0 … {table.size - 1}; got {wanted.min()} … {wanted.max()}"
+            )
+        columns = self.columns(self.classes if labels is None else labels)
+        counts = np.empty((len(wanted), len(columns)), np.int64)
+        counts_of(table.starts, table.lows, table.counts, wanted, columns, counts)
+        found: Floats = self._logs(table)[columns, counts]
+        return found
+
+    def columns(self, labels: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of classes among `classes`, int64 [m]; ClassPathError where one has no path."""
+        column = {label: place for place, label in enumerate(self.classes)}
+        unknown = sorted({int(label) for label in labels} - set(column))
+        if unknown:
+            raise ClassPathError(f"no class path for class {unknown[0]}; there are those of {self.classes}")
+        return np.array([column[int(label)] for label in labels], np.int64)
+
+    def _logs(self, table: _Table) -> Floats:
+        """Return the log frequency [classes, count + 1] of what so many images of a class used."""
+        seen = np.arange(table.highest + 1)
+        logs: Floats = np.log((seen + 0.5) / (self.images[:, None] + 1))
+        return logs
+
     def _sums(
         self, table: _Table, ids: NDArray[np.int64], offsets: NDArray[np.int64], places: NDArray[np.int64]
     ) -> Floats:
         from effpath.kernels.likelihood import add_logs  # importing Numba takes a third of a second
 
         sums = np.zeros((len(offsets) - 1, len(self.classes)))
-        seen = np.arange(int(table.counts.max(initial=0)) + 1)
-        logs = np.log((seen + 0.5) / (self.images[:, None] + 1))
+        logs = self._logs(table)
         without = np.full_like(logs, np.nan)  # an image that helped to build a path used what is in its own
-        without[:, 1:] = np.log((seen[1:] - 0.5) / self.images[:, None])
+        without[:, 1:] = np.log((np.arange(1, logs.shape[1]) - 0.5) / self.images[:, None])
         add_logs(table.starts, table.lows, table.counts, logs, without, ids, offsets, places, sums)
         return sums
 
@@ -121,7 +166,7 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     for column, (label, own) in enumerate(sets.items()):
         counts[np.searchsorted(ids, own.ids), column] = used[label]
     starts, lows = rows_of_sorted(ids, chunks_of(known.size))
-    return _Table(known.size, starts, lows, counts)
+    return _Table(known.size, starts, lows, counts, highest)
 
 
 def margins(fit: Floats, places: NDArray[np.int64]) -> Floats:

@@ -1,6 +1,7 @@
 """Attacks by one who knows the network, the class paths and the detector: what the detector stops, and what not.
 
-Every candidate is judged by the detector itself; what gradients are taken of is only a guide (`soft`, `slopes`).
+Every candidate is judged by the detector itself; what gradients are taken of is only a guide (`soft`, `suspicion`,
+`slopes`).
 """
 
 from __future__ import annotations

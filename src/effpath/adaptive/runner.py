@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
 from effpath.adaptive.search import Guides, Search
-from effpath.adaptive.slopes import Suspicion
+from effpath.adaptive.suspicion import Suspicion
 from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
 from effpath.attacks.judge import check, correct_rows, device_of
 from effpath.attacks.spec import Settings
@@ -53,8 +53,9 @@ def adaptive_attack(
         epsilon: the bound, above 0, in the norm of the settings; 1 is none for L∞.
         guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``; training
             images, say.
-        surrogate: a linear or clean detector on the same features, whose suspicion is followed instead of the
-            detector's. Forests and boosting need it: they have no gradient, and are attacked by transfer.
+        surrogate: a linear, clean or surprise detector on the same class paths, whose suspicion is followed
+            instead of the detector's. Forests and boosting need it: they have no gradient, and are attacked by
+            transfer.
         start: result for the same images within a smaller bound; its images are candidates here too.
         settings: that differ from the defaults.
         seed: of random starts, and of HopSkipJump.
