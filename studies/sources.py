@@ -74,8 +74,21 @@ def write_result(table: Mapping[str, Any], file: Path) -> None:
             "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__
         },
     }  # fmt: skip
-    text = json.dumps({**table, **about}, indent=1) + "\n"
+    text = written({**table, **about}) + "\n"
     atomic_write(file, partial(_write_text, text))
+
+
+def written(value: Any, indent: int = 0) -> str:
+    """Return JSON with a line for each key, and lists of plain values on one."""
+    if isinstance(value, Mapping) and value:
+        inner = [
+            f"{' ' * (indent + 1)}{json.dumps(key)}: {written(own, indent + 1)}" for key, own in value.items()
+        ]
+        return "{\n" + ",\n".join(inner) + "\n" + " " * indent + "}"
+    if isinstance(value, list | tuple) and any(isinstance(own, Mapping | list | tuple) for own in value):
+        inner = [" " * (indent + 1) + written(own, indent + 1) for own in value]
+        return "[\n" + ",\n".join(inner) + "\n" + " " * indent + "]"
+    return json.dumps(value)
 
 
 def read_result(file: Path) -> dict[str, Any]:

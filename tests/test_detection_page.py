@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from detection.cases import CASES
 from detection_page import TABLES, fill, markdown
 from effpath.errors import InputError
-from sources import read_result
+from sources import read_result, written
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "detection.md"
@@ -55,3 +56,10 @@ def test_every_picture_of_the_page_is_there_and_small() -> None:
 
 def test_a_table_has_a_line_for_each_row() -> None:
     assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_a_result_is_json_with_short_lists_on_a_line() -> None:
+    table = {"a": [1, 2.5, None], "b": {"c": [[1, 2], {"d": "é"}], "e": {}}, "f": [], "g": True}
+    text = written(table)
+    assert json.loads(text) == table
+    assert ' "a": [1, 2.5, null],' in text.splitlines()
