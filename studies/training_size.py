@@ -24,6 +24,7 @@ from detection.gather import Seen
 from detection.judge import SEEDS, Protocol, Resampled, gate_detectors, judge_groups
 from detection.resampling import interval
 from effpath.detect.evaluate import Group
+from effpath.errors import InputError
 from sources import save_figure
 
 Row = dict[str, Any]
@@ -51,9 +52,13 @@ def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
         if round(share * sources) < FEWEST:
             left_out[str(share)] = f"{share:.0%} of {sources} images are fewer than {FEWEST}"
             continue
-        judged = judge_groups(
-            clean, attacks, Protocol(KINDS, others, seen.unseen, fractions={**HELD, "train": share})
-        )
+        try:
+            judged = judge_groups(
+                clean, attacks, Protocol(KINDS, others, seen.unseen, fractions={**HELD, "train": share})
+            )
+        except InputError as error:  # no attacked image among so few of the clean ones
+            left_out[str(share)] = str(error)
+            continue
         aucs = judged.aucs()
         for part, names in parts_of(attacks, seen.unseen).items():
             for detector, value in mean_over(judged, names).items():
