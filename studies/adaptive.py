@@ -17,7 +17,6 @@ result that is there is kept.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,17 +28,18 @@ import torch
 from torch import Tensor, nn
 
 import effpath
-from detection.cases import Case, named
+from detection.cases import named
+from detection.gather import open_case
 from effpath import Detector
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, adaptive_curve, success_rates
 from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
-from effpath.data import Dataset, load_data
+from effpath.data import Dataset
 from effpath.detect import threshold_at_fpr
-from effpath.detect.classifiers import PATH_CLASSIFIERS
+from effpath.detect.classifiers import CLASSIFIERS
 from effpath.progress import track
-from sources import is_done, open_network, save_figure, train_lenet, write_result
+from sources import is_done, save_figure, write_result
 
 FPRS = (0.05, 0.5)
 GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
@@ -133,7 +133,7 @@ def measure(
     attacked = order[order >= spared][:sources]
     others = order[~torch.isin(order, attacked)]
     learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
-    counts = any(kind not in PATH_CLASSIFIERS for kind in detectors)
+    counts = any(CLASSIFIERS[kind].wants_fit for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
             graph, chosen.images, chosen.labels, layers=layers, counts=counts, batch_size=batch, progress=progress
@@ -151,7 +151,7 @@ def measure(
 
     def fit(kind: str) -> Detector:
         found = Detector(graph, class_paths, kind=kind, seed=seed)
-        return found.fit(test.images[learned], None if kind == "clean" else adversarial)
+        return found.fit(test.images[learned], None if found.clean_only else adversarial)
 
     linear = fit("linear")
     table: Row = {}
@@ -266,13 +266,6 @@ def draw(tables: Mapping[str, Row], file: Path) -> None:
     plot(tables, file)
     for network, table in tables.items():
         print(f"{network}\n\n{tabulate(table)}\n")
-
-
-def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
-    if case.model:
-        return open_network(os.path.expandvars(case.model), os.path.expandvars(case.data))
-    data = load_data(os.path.expandvars(case.data))
-    return train_lenet(data, seed), data
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_points
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.judge import Protocol, judge, settings
 from detection.resampling import CleanScores, interval, row_draws, share
 from effpath import Features
 from effpath.detect import suspicion
@@ -60,12 +60,7 @@ def measure(seen: Seen, case: Case) -> Row:
             **({"mistakes_auc": interval(np.mean(auc, axis=0))} if auc else {}),
         }
     return {
-        "settings": {
-            "rate": RATE,
-            "fractions": list(FRACTIONS),
-            "seeds": list(SEEDS),
-            "unseen": list(seen.unseen),
-        },
+        "settings": {"rate": RATE, **settings(seen)},
         "images": {"clean": sources, **{name: len(control.source) for name, control in seen.controls.items()}},
         "detectors": found,
     }

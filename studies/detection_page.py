@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detection.cases import CASES
-from effpath.cache import atomic_write
 from effpath.errors import InputError
-from sources import read_result
+from sources import read_result, write_text
 
 Row = dict[str, Any]
 PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -270,12 +268,7 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, nargs="+", required=True)
     options = parser.parse_args()
     for page in options.pages:
-        filled = fill(page.read_text(encoding="utf-8"), options.results)
-        atomic_write(page, partial(_write, filled))
-
-
-def _write(text: str, file: Path) -> None:
-    file.write_text(text, encoding="utf-8")
+        write_text(fill(page.read_text(encoding="utf-8"), options.results), page)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from detection.cases import Case
 from detection.command import run
 from detection.gather import Seen
-from detection.judge import FRACTIONS, OURS, SEEDS, Protocol, Resampled, judge, rivals_of
+from detection.judge import OURS, Protocol, Resampled, judge, rivals_of, settings
 from detection.resampling import interval
 from sources import save_figure
 
@@ -37,7 +37,7 @@ def measure(seen: Seen, case: Case) -> Row:
     judged = judge(seen, Protocol(others=rivals_of(seen), unseen=seen.unseen))
     cells = {group.name: compare(judged, group.name) for group in seen.attacks}
     return {
-        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "settings": settings(seen),
         "sizes": dict(judged.evaluations[0].sizes),
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
         "detectors": judged.table(),

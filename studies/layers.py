@@ -17,7 +17,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
+from detection.judge import Protocol, judge_groups, settings
 from effpath import Features
 from effpath.detect.evaluate import Group
 from sources import save_figure
@@ -36,7 +36,7 @@ def measure(seen: Seen, case: Case) -> Row:
 
     count = len(layers)
     return {
-        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "settings": settings(seen),
         "layers": layers,
         "last": {str(last): aucs(range(count - last, count)) for last in range(1, count + 1)},
         "single": {layer: aucs([place]) for place, layer in enumerate(layers)},

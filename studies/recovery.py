@@ -21,7 +21,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import draw_points
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.judge import SEEDS, Protocol, judge, settings
 from detection.resampling import interval, row_draws, share
 from effpath import Features
 from sources import save_figure
@@ -59,12 +59,7 @@ def measure(seen: Seen, case: Case) -> Row:
                 if own.any()
             }
     return {
-        "settings": {
-            "rate": RATE,
-            "fractions": list(FRACTIONS),
-            "seeds": list(SEEDS),
-            "unseen": list(seen.unseen),
-        },
+        "settings": {"rate": RATE, **settings(seen)},
         "detectors": found,
     }
 

@@ -21,7 +21,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS as COLOURS
 from detection.gather import Seen
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge
+from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
 from detection.resampling import interval
 from effpath.detect import make_classifier, paper_split, suspicion
 from effpath.detect.evaluate import BASELINES
@@ -47,7 +47,7 @@ def measure(seen: Seen, case: Case) -> Row:
     published = published_auc(seen)
     linear = {name: interval(values) for name, values in judged.auc["linear"].items()}
     return {
-        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "settings": settings(seen),
         "sizes": dict(first.sizes),
         "tested": {group.name: len(first.test[group.name]) for group in seen.attacks},
         "detectors": judged.table(),

@@ -20,7 +20,7 @@ from torch import nn
 
 import effpath
 from effpath.cache import atomic_write, default_cache_dir
-from effpath.data import Dataset, Part, align_labels, load_data
+from effpath.data import Dataset, align_labels, load_data
 from effpath.demo.network import trained_lenet
 from effpath.images import format_of
 from effpath.models import load_model
@@ -37,10 +37,9 @@ def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
         outputs = model(part.images[:1]).shape[1]
     namings = tuple(getattr(model, "classes", ())), imagenet_ids() if outputs == 1000 else ()
     output = align_labels(data.classes, outputs, *namings)
-    parts = {name: Part(part.images, output[part.labels], part.names) for name, part in data.parts.items()}
     names = {int(index): name for index, name in zip(output, data.classes, strict=True)}
     known = namings[0] if len(namings[0]) == outputs else [names.get(i, str(i)) for i in range(outputs)]
-    return model, Dataset(data.name, parts, tuple(known))
+    return model, data.relabelled(output, tuple(known))
 
 
 def train_lenet(data: Dataset, seed: int) -> nn.Module:
@@ -75,7 +74,7 @@ def write_result(table: Mapping[str, Any], file: Path) -> None:
         },
     }  # fmt: skip
     text = written({**table, **about}) + "\n"
-    atomic_write(file, partial(_write_text, text))
+    write_text(text, file)
 
 
 def written(value: Any, indent: int = 0) -> str:
@@ -96,8 +95,9 @@ def read_result(file: Path) -> dict[str, Any]:
     return found
 
 
-def _write_text(text: str, file: Path) -> None:
-    file.write_text(text, encoding="utf-8")
+def write_text(text: str, file: Path) -> None:
+    """Write a text in one step."""
+    atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save_figure(figure: Any, file: Path) -> None:

@@ -23,7 +23,7 @@ from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
 from detection.gather import Pixels, Seen, class_paths_of, made_of, open_case, training_part
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
+from detection.judge import Protocol, judge_groups, settings
 from effpath.cache import default_cache_dir
 from effpath.detect.evaluate import Group
 from effpath.likelihood import PathFit
@@ -60,7 +60,7 @@ def measure(seen: Seen, case: Case, sources: int | None = None, per_class: int |
             "auc": judge_groups(clean, attacks, Protocol(KINDS, unseen=seen.unseen)).aucs(),
         }
     return {
-        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)},
+        "settings": settings(seen),
         "images": {name: len(own.source) for name, own in pixels.items()},
         "class_path_images": len(train),
         "thetas": found,

@@ -147,11 +147,9 @@ class PathFit:
         given = np.asarray(left_out, np.int64)
         if given.shape != (images,):
             raise OptionError(f"wanted a class to leave out for each of {images} paths, got shape {given.shape}")
-        unknown = sorted(set(given.tolist()) - {-1, *self.classes})
-        if unknown:
-            raise ClassPathError(f"no class path for class {unknown[0]}, so that no image can be left out of it")
-        column = {label: place for place, label in enumerate(self.classes)}
-        return np.array([column.get(label, -1) for label in given.tolist()], np.int64)
+        places = np.full(images, -1)
+        places[given != -1] = self.columns(given[given != -1])
+        return places
 
 
 def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:

@@ -145,13 +145,11 @@ def noisy(model: nn.Module, clean: Pixels, like: Pixels, seed: int, batch: int) 
     return Pixels(made[correct], rows[correct], clean.labels[rows[correct]])
 
 
-def class_paths_of(
-    graph: Graph, train: Part, case: Case, *, theta: float | None = None, preset: str = "default"
-) -> ClassPaths:
+def class_paths_of(graph: Graph, train: Part, case: Case, *, theta: float | None = None) -> ClassPaths:
     """Return the class paths of a case, with the counts of synapses."""
     with track("class paths") as progress:
         return effpath.build_class_paths(
-            graph, train.images, train.labels, preset=preset, theta=theta, levels=("synapses",),
+            graph, train.images, train.labels, theta=theta, levels=("synapses",),
             batch_size=case.batch, progress=progress,
         )  # fmt: skip
 
@@ -186,14 +184,12 @@ def made_of(
     }  # fmt: skip
 
 
-def gather(
-    name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tuple(RIVALS), fresh: bool = False
-) -> Seen:
+def gather(name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tuple(RIVALS)) -> Seen:
     """Return what detectors see of a case; read from the cache where the same was gathered before."""
     model, data = open_case(case, seed)
     key = fingerprint(effpath.__version__, name, _plain(case), seed, list(rivals), state_fingerprint(model))
     file = default_cache_dir() / "seen" / f"{name}-{key[:24]}.npz"
-    if file.exists() and not fresh:
+    if file.exists():
         return _read(file)
     pixels, controls, about = made_of(case, model, data, seed, default_cache_dir())
     train = training_part(data, case)
@@ -250,13 +246,10 @@ def _timed(seconds: Row, name: str) -> Iterator[None]:
 
 def _plain(case: Case) -> Row:
     """The case as plain values, without what has no part in what is gathered."""
-    attacks = {name: asdict(planned) for name, planned in case.attacks.items()}
-    return {
-        **asdict(replace(case, attacks={}, paper={}, thetas=())),
-        "attacks": attacks,
-        "thetas": [],
-        "paper": {},
-    }
+    plain = asdict(replace(case, attacks={}))
+    for name in ("paper", "thetas", "theta_sources", "theta_per_class"):
+        del plain[name]
+    return {**plain, "attacks": {name: asdict(planned) for name, planned in case.attacks.items()}}
 
 
 def _write(seen: Seen, file: Path) -> None:

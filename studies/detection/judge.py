@@ -11,14 +11,13 @@ import numpy as np
 
 from detection.gather import Seen
 from detection.resampling import CleanScores, interval, row_draws, share
-from effpath.detect.classifiers import PATH_CLASSIFIERS, make_classifier
+from effpath.detect.classifiers import OURS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
 from effpath.detect.metrics import threshold_at_fpr
 from effpath.detect.splits import Fractions
 from rivals.table import RIVALS, entrants
 
 Row = dict[str, Any]
-OURS = (*PATH_CLASSIFIERS, "surprise")
 GATES = {
     "CDRP, linear": "gates",
     "CDRP, forest": "forest",
@@ -97,6 +96,11 @@ class Resampled:
             }
             for detector, found in self.auc.items()
         }
+
+
+def settings(seen: Seen) -> Row:
+    """Return what tables say of the protocol."""
+    return {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "unseen": list(seen.unseen)}
 
 
 def whose(detector: str) -> str:

@@ -135,8 +135,7 @@ def open_data(
             f"path, got {len(data.classes)} classes in {spec}"
         )
     names = dict(zip(at.tolist(), data.classes, strict=True))
-    parts = {name: Part(part.images, at[part.labels], part.names) for name, part in data.parts.items()}
-    return Dataset(data.name, parts, tuple(names[output] for output in range(outputs)))
+    return data.relabelled(at, tuple(names[output] for output in range(outputs)))
 
 
 def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | None = None) -> Tensor:

@@ -81,6 +81,11 @@ class Dataset:
             f"wanted the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}"
         )
 
+    def relabelled(self, outputs: Tensor, classes: tuple[str, ...]) -> Dataset:
+        """Return the same images labelled by a network: ``outputs`` [classes] says which output each class is."""
+        parts = {name: Part(part.images, outputs[part.labels], part.names) for name, part in self.parts.items()}
+        return Dataset(self.name, parts, classes)
+
     @property
     def train_images(self) -> Tensor:
         """All images of the training part, in memory; ``part("train").images`` reads only what is asked."""

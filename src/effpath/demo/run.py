@@ -19,7 +19,7 @@ from effpath.cache import default_cache_dir, fingerprint
 from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.network import TRAINING, trained_lenet
 from effpath.demo.result import AttackResult, DemoResult, Example
-from effpath.detect.classifiers import PATH_CLASSIFIERS
+from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
@@ -177,7 +177,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
     judged = evaluate(
         clean,
         list(groups.values()),
-        kinds=(*PATH_CLASSIFIERS, "surprise"),
+        kinds=OURS,
         unseen=options.unseen,
         fractions=options.fractions,
         fpr=options.fpr,
@@ -234,8 +234,7 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
             f"path, got {len(data.classes)} classes in {options.data}"
         )
     at = align_labels(data.classes, outputs, tuple(getattr(model, "classes", ())))
-    parts = {name: Part(part.images, at[part.labels], part.names) for name, part in data.parts.items()}
-    return model, Dataset(data.name, parts, tuple(data.classes[i] for i in at.argsort().tolist()))
+    return model, data.relabelled(at, tuple(data.classes[i] for i in at.argsort().tolist()))
 
 
 def _key(graph: Graph, options: DemoOptions) -> str:

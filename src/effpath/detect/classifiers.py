@@ -67,6 +67,8 @@ CLASSIFIERS: dict[str, Kind] = {
 }
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
 """Those that need nothing but path similarities."""
+OURS = (*PATH_CLASSIFIERS, "surprise")
+"""All that look at paths."""
 
 
 def make_classifier(kind: str, *, seed: int = 0) -> Pipeline:
