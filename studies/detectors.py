@@ -21,9 +21,9 @@ import numpy as np
 
 from detection.cases import Case
 from detection.command import run
-from detection.gather import Seen
 from detection.judge import OURS, Protocol, Resampled, judge, rivals_of, settings
 from detection.resampling import interval
+from detection.seen import Seen
 from sources import save_figure
 
 Row = dict[str, Any]

@@ -20,8 +20,8 @@ import numpy as np
 from detection.cases import Case
 from detection.command import run
 from detection.figures import draw_band, group_colours
-from detection.gather import Seen
 from detection.resampling import interval, row_draws
+from detection.seen import Seen
 from effpath import Features
 from sources import save_figure
 

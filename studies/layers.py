@@ -16,8 +16,8 @@ from typing import Any
 from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
-from detection.gather import Seen
 from detection.judge import Protocol, judge_groups, settings
+from detection.seen import Seen
 from effpath import Features
 from effpath.detect.evaluate import Group
 from sources import save_figure

@@ -20,9 +20,9 @@ import numpy as np
 from detection.cases import Case
 from detection.command import run
 from detection.figures import draw_points
-from detection.gather import Seen
 from detection.judge import SEEDS, Protocol, judge, settings
 from detection.resampling import interval, row_draws, share
+from detection.seen import Seen
 from effpath import Features
 from sources import save_figure
 

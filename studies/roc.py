@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS as COLOURS
-from detection.gather import Seen
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
 from detection.resampling import interval
+from detection.seen import Seen
 from effpath.detect import make_classifier, paper_split, suspicion
 from effpath.detect.evaluate import BASELINES
 from sources import save_figure

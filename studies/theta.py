@@ -22,8 +22,9 @@ import effpath
 from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
-from detection.gather import Pixels, Seen, class_paths_of, made_of, open_case, training_part
+from detection.gather import Pixels, class_paths_of, made_of, open_case, training_part
 from detection.judge import Protocol, judge_groups, settings
+from detection.seen import Seen
 from effpath.cache import default_cache_dir
 from effpath.detect.evaluate import Group
 from effpath.likelihood import PathFit

@@ -20,9 +20,9 @@ import numpy as np
 from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
-from detection.gather import Seen
 from detection.judge import SEEDS, Protocol, Resampled, gate_detectors, judge_groups
 from detection.resampling import interval
+from detection.seen import Seen
 from effpath.detect.evaluate import Group
 from effpath.errors import InputError
 from sources import save_figure

@@ -20,9 +20,9 @@ import numpy as np
 
 from detection.cases import Case
 from detection.command import run
-from detection.gather import Seen
 from detection.judge import FRACTIONS, SEEDS, Protocol, gate_detectors, judge_groups
 from detection.resampling import interval
+from detection.seen import Seen
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import split_sources
 from sources import save_figure

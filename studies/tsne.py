@@ -23,7 +23,7 @@ from sklearn.manifold import TSNE
 from detection.cases import Case
 from detection.command import run
 from detection.figures import group_colours
-from detection.gather import Seen
+from detection.seen import Seen
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import source_groups
 from sources import save_figure

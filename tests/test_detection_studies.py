@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import breadth
 import controls
 import digits_net
+import effpath
 import layer_similarity
 import layers
 import recovery
@@ -28,9 +29,10 @@ import transfer
 import tsne
 from detection import cases, command, gather
 from detection.cases import CASES, Case, Planned, named, planned
-from detection.gather import Pixels, Seen
+from detection.gather import Pixels
 from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
 from detection.resampling import CleanScores, row_draws
+from detection.seen import Piece, Seen, kept
 from effpath import Features
 from effpath.detect import make_classifier, split_sources, suspicion
 from effpath.detect.classifiers import CLASSIFIERS
@@ -155,22 +157,36 @@ def same_group(one: Group, other: Group) -> None:
     np.testing.assert_equal(dict(one.arrays), dict(other.arrays))
 
 
-def test_what_is_written_is_read_again(seen, tmp_path) -> None:
-    gather._write(seen, tmp_path / "seen.npz")
-    found = gather._read(tmp_path / "seen.npz")
-    assert list(found.groups) == list(seen.groups)
-    assert list(found.controls) == list(seen.controls)
-    for name, group in {**seen.groups, **seen.controls}.items():
-        same_group({**found.groups, **found.controls}[name], group)
-        np.testing.assert_equal(found.labels[name], seen.labels[name])
-    assert (found.unseen, found.about) == (seen.unseen, seen.about)
+def test_a_piece_is_made_once_and_read_again(tmp_path) -> None:
+    made = Piece({"a|b c": np.arange(3.0), "empty": np.zeros((0, 2), np.int64)}, {"seconds": 1.5, "names": ["x"]})
+    first = kept(tmp_path / "one.npz", lambda: made)
+    again = kept(tmp_path / "one.npz", lambda: pytest.fail("made again"))
+    for found in (first, again):
+        np.testing.assert_equal(dict(found.arrays), dict(made.arrays))
+        assert found.about == made.about
+
+
+def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) -> None:
+    case = replace(CASE, per_class=39)
+
+    def killed(*images, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gather, "fit_rivals", killed)
+        with pytest.raises(KeyboardInterrupt):
+            gather.gather("killed", case, rivals=("squeezing",))
+    monkeypatch.setattr(effpath, "path_features", lambda *a, **k: pytest.fail("paths again"))
+    found = gather.gather("killed", case, rivals=("squeezing",))
+    for group in found.groups.values():
+        assert group.arrays["squeezing"].shape == group.source.shape
 
 
 def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
     monkeypatch.setattr(gather, "made_of", lambda *a: pytest.fail("gathered again"))
     again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), rivals=())  # no part in what is seen
     same_group(again.groups["FGSM"], seen.groups["FGSM"])
-    assert len(list((cache / "seen").iterdir())) == 1
+    assert len(list((cache / "seen").glob("tiny-*"))) == 1
     with pytest.raises(pytest.fail.Exception, match="again"):
         gather.gather("tiny", replace(CASE, per_class=41), rivals=())
 

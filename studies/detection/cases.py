@@ -43,7 +43,6 @@ class Case:
         paper: AUC of the paper's linear detector by attack, the least where it gives a range.
         gates: whether critical data routing paths are trained for every image; they take 54 forward passes each.
         rivals_per_class: training images of a class that rivals are fitted on; None for those of the class paths.
-        without: rivals that are left out because they take too long.
         thetas: of the study of θ.
         theta_sources, theta_per_class: of that study, where it takes fewer images.
     """
@@ -58,7 +57,6 @@ class Case:
     paper: Mapping[str, float] = field(default_factory=dict)
     gates: bool = True
     rivals_per_class: int | None = None
-    without: tuple[str, ...] = ()
     thetas: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)
     theta_sources: int | None = None
     theta_per_class: int | None = None
@@ -155,7 +153,6 @@ _ALEXNET = {
     "Patch 0.5": 0.90, "Random": 0.91,
 }  # fmt: skip
 _QUICK = {"steps": 200, "stepsize": 0.05}
-_LONG = ("total variation", "resize and pad")
 _IMAGENETTE = "imagefolder:$EFFPATH_DATA/imagenette"
 
 CASES: dict[str, Case] = {
@@ -172,17 +169,17 @@ CASES: dict[str, Case] = {
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         _photographs(150, mild=75, slow=75, changed=10, whole=True),
-        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50, without=_LONG,
+        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
         theta_sources=100, theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(30, mild=15), sources=30, clean=100,
-        per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30, without=_LONG,
+        per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "googlenet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(30, mild=15), sources=30,
-        clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30, without=_LONG,
+        clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
 }  # fmt: skip

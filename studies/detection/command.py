@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from detection.cases import CASES, named
-from detection.gather import Seen, gather
+from detection.gather import gather
+from detection.seen import Seen
 from effpath.errors import EffpathError
 from sources import is_done, write_result
 

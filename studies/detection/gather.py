@@ -1,16 +1,13 @@
-"""What every detector sees of a case, once: attacked images, paths, gates, rivals' measurements; kept on disk."""
+"""What every detector sees of a case: attacked images, their paths and gates, what rivals measure; made once."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +15,19 @@ from torch import Tensor, nn
 
 import effpath
 from detection.cases import Case, Planned
-from effpath import ClassPaths, Features, Graph
+from detection.seen import Piece, Row, Seen, assembled, kept, paths_piece
+from effpath import ClassPaths, Graph
 from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.judge import correct_rows
-from effpath.cache import atomic_write, default_cache_dir, fingerprint, state_fingerprint
+from effpath.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.cdrp import cdrp_gates
 from effpath.data import Dataset, Part, load_data
-from effpath.detect.evaluate import Group
 from effpath.errors import InputError
 from effpath.likelihood import PathFit
 from effpath.progress import track
 from rivals.table import RIVALS, fit_rivals
 from sources import open_network, train_lenet
 
-Row = dict[str, Any]
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
 
@@ -49,31 +45,6 @@ class Pixels:
     images: Tensor
     source: np.ndarray
     labels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A case as detectors see it.
-
-    Attributes:
-        groups: ``clean`` first, then attacks; the arrays of rivals and, as ``CDRP``, gates with them.
-        controls: images that nobody attacked, to be flagged no more often than clean ones: noise as large as an
-            attack, and natural mistakes.
-        labels: true classes by group, −1 where there is none.
-        unseen: attacks that detectors do without in training.
-        about: how it was made: accuracy, attacks, seconds, rivals left out.
-    """
-
-    groups: Mapping[str, Group]
-    controls: Mapping[str, Group]
-    labels: Mapping[str, np.ndarray]
-    unseen: tuple[str, ...]
-    about: Row
-
-    @property
-    def attacks(self) -> list[Group]:
-        """All groups but the clean one."""
-        return [group for name, group in self.groups.items() if name != "clean"]
 
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
@@ -184,108 +155,94 @@ def made_of(
     }  # fmt: skip
 
 
-def gather(name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tuple(RIVALS)) -> Seen:
-    """Return what detectors see of a case; read from the cache where the same was gathered before."""
-    model, data = open_case(case, seed)
-    key = fingerprint(effpath.__version__, name, _plain(case), seed, list(rivals), state_fingerprint(model))
-    file = default_cache_dir() / "seen" / f"{name}-{key[:24]}.npz"
-    if file.exists():
-        return _read(file)
-    pixels, controls, about = made_of(case, model, data, seed, default_cache_dir())
-    train = training_part(data, case)
-    graph = effpath.capture(model, train.images[:1])
-    seconds: Row = {}
-    with _timed(seconds, "effective paths"):
-        class_paths = class_paths_of(graph, train, case)
+class _Making:
+    """The pieces of what is seen of a case; attacked images are made, or read, when a piece is."""
+
+    def __init__(self, name: str, case: Case, seed: int) -> None:
+        self.name, self.case, self.seed = name, case, seed
+        self.model, self.data = open_case(case, seed)
+        self.train = training_part(self.data, case)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return effpath.capture(self.model, self.train.images[:1])
+
+    @cached_property
+    def made(self) -> tuple[dict[str, Pixels], dict[str, Pixels], Row]:
+        return made_of(self.case, self.model, self.data, self.seed, default_cache_dir())
+
+    def paths(self) -> Piece:
+        """Paths of every image, against the class paths of the training images."""
+        pixels, controls, about = self.made
+        clock = time.process_time()
+        class_paths = class_paths_of(self.graph, self.train, self.case)
         fit = PathFit(class_paths)
-        look = partial(effpath.path_features, graph, class_paths, fit=fit, batch_size=case.batch)
+        look = partial(effpath.path_features, self.graph, class_paths, fit=fit, batch_size=self.case.batch)
+        shown = {**pixels, **controls}
         with track("paths of images"):
-            features = {group: look(own.images) for group, own in {**pixels, **controls}.items()}
-    arrays: dict[str, dict[str, np.ndarray]] = {group: {} for group in pixels}
-    if case.gates:
-        with _timed(seconds, "CDRP"):
-            for group, own in pixels.items():
-                with track(f"gates of {group}") as progress:
-                    gates = cdrp_gates(graph, own.images, batch_size=case.batch, progress=progress)
-                arrays[group]["CDRP"] = gates.features().values
-    skipped = {} if case.gates else {"CDRP": "left to studies/cdrp.py, on fewer images"}
+            features = {group: look(own.images) for group, own in shown.items()}
+        return paths_piece(
+            features,
+            {group: own.source for group, own in shown.items()},
+            {group: own.labels for group, own in shown.items()},
+            tuple(controls),
+            {
+                "network": self.name, "data": self.data.name, "seed": self.seed,
+                "training_images": len(self.train), "theta": class_paths.header.options.theta,
+                "layers": [layer.name for layer in class_paths.header.layers],
+                "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
+                **about, "seconds": round(time.process_time() - clock, 1),
+            },
+        )  # fmt: skip
+
+    def gates(self) -> Piece:
+        """Gates of critical data routing paths of every image."""
+        pixels, _, _ = self.made
+        clock = time.process_time()
+        arrays = {}
+        for group, own in pixels.items():
+            with track(f"gates of {group}") as progress:
+                gates = cdrp_gates(self.graph, own.images, batch_size=self.case.batch, progress=progress)
+            arrays[group] = gates.features().values
+        return Piece(arrays, {"seconds": round(time.process_time() - clock, 1)})
+
+    def rival(self, name: str) -> Piece:
+        """What a rival measures of every image, fitted on training images."""
+        pixels, _, _ = self.made
+        known = rival_part(self.train, self.case)
+        clock = time.process_time()
+        with track(name):
+            fitted, why = fit_rivals(
+                self.graph, known.images[:], known.labels, seed=self.seed, rivals={name: RIVALS[name]}
+            )
+            arrays = {group: fitted[name].measure(own.images) for group, own in pixels.items() if fitted}
+        skipped = {"skipped": why[name]} if why else {}
+        return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
+
+
+def gather(name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tuple(RIVALS)) -> Seen:
+    """Return what detectors see of a case; what was gathered before is read from the cache, piece by piece."""
+    making = _Making(name, case, seed)
+    key = fingerprint(effpath.__version__, name, _plain(case), seed, state_fingerprint(making.model))
+    folder = default_cache_dir() / "seen" / f"{name}-{key[:24]}"
+    paths = kept(folder / "paths.npz", making.paths)
+    left = Piece({}, {"seconds": 0.0, "skipped": "left to studies/cdrp.py, on fewer images"})
+    others = {"CDRP": kept(folder / "CDRP.npz", making.gates) if case.gates else left}
+    for rival in rivals:
+        others[rival] = kept(folder / f"{rival}.npz", partial(making.rival, rival))
+    seen = assembled(paths, others, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
+    return replace(seen, about={**seen.about, "rival_images": len(rival_part(making.train, case))})
+
+
+def rival_part(train: Part, case: Case) -> Part:
+    """Return the training images that rivals are fitted on."""
     known = train if case.rivals_per_class is None else train.first_of_each_class(case.rivals_per_class)
-    skipped.update(dict.fromkeys(case.without, "takes too long on this network"))
-    for rival in [name for name in rivals if name not in case.without]:
-        with _timed(seconds, rival), track(rival):
-            own, why = fit_rivals(
-                graph, known.images[:RIVAL_IMAGES], known.labels[:RIVAL_IMAGES], seed=seed,
-                rivals={rival: RIVALS[rival]},
-            )  # fmt: skip
-            skipped.update(why)
-            for group in pixels if rival in own else ():
-                arrays[group][rival] = own[rival].measure(pixels[group].images)
-    seen = Seen(
-        {group: Group(group, features[group], own.source, arrays[group]) for group, own in pixels.items()},
-        {group: Group(group, features[group], own.source) for group, own in controls.items()},
-        {group: own.labels for group, own in {**pixels, **controls}.items()},
-        tuple(attack for attack, planned in case.attacks.items() if planned.unseen),
-        {
-            "network": name, "data": data.name, "seed": seed, "training_images": len(train),
-            "rival_images": min(len(known), RIVAL_IMAGES), "theta": class_paths.header.options.theta,
-            "layers": [layer.name for layer in class_paths.header.layers],
-            "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
-            **about, "seconds": seconds, "skipped": skipped,
-        },
-    )  # fmt: skip
-    atomic_write(file, partial(_write, seen))
-    return _read(file)
-
-
-@contextmanager
-def _timed(seconds: Row, name: str) -> Iterator[None]:
-    clock = time.process_time()
-    yield
-    seconds[name] = round(time.process_time() - clock, 1)
+    return known.take(torch.arange(min(len(known), RIVAL_IMAGES)))
 
 
 def _plain(case: Case) -> Row:
     """The case as plain values, without what has no part in what is gathered."""
     plain = asdict(replace(case, attacks={}))
-    for name in ("paper", "thetas", "theta_sources", "theta_per_class"):
+    for name in ("paper", "gates", "thetas", "theta_sources", "theta_per_class"):
         del plain[name]
     return {**plain, "attacks": {name: asdict(planned) for name, planned in case.attacks.items()}}
-
-
-def _write(seen: Seen, file: Path) -> None:
-    arrays = {}
-    for part, groups in (("groups", seen.groups), ("controls", seen.controls)):
-        for name, group in groups.items():
-            own = group.features
-            assert own.fit is not None
-            held = {
-                "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.fit,
-                "source": group.source, "labels": seen.labels[name],
-                **{f"arrays/{rival}": array for rival, array in group.arrays.items()},
-            }  # fmt: skip
-            arrays.update({f"{part}|{name}|{key}": array for key, array in held.items()})
-    first = seen.groups["clean"].features
-    about = {"about": seen.about, "unseen": seen.unseen, "names": first.names, "fitted": first.fitted}
-    with file.open("wb") as opened:
-        np.savez_compressed(opened, about=np.array(json.dumps(about)), **arrays)
-
-
-def _read(file: Path) -> Seen:
-    with np.load(file) as held:
-        about = json.loads(str(held["about"]))
-        found: dict[str, dict[str, dict[str, np.ndarray]]] = {"groups": {}, "controls": {}}
-        for key in held.files:
-            if key != "about":
-                part, name, field = key.split("|")
-                found[part].setdefault(name, {})[field] = held[key]
-    made: dict[str, dict[str, Group]] = {"groups": {}, "controls": {}}
-    for part, groups in found.items():
-        for name, own in groups.items():
-            features = Features(
-                own["values"], tuple(about["names"]), own["classes"], own["logits"], own["fit"],
-                tuple(about["fitted"]),
-            )  # fmt: skip
-            arrays = {key.removeprefix("arrays/"): own[key] for key in own if key.startswith("arrays/")}
-            made[part][name] = Group(name, features, own["source"], arrays)
-    labels = {name: own["labels"] for groups in found.values() for name, own in groups.items()}
-    return Seen(made["groups"], made["controls"], labels, tuple(about["unseen"]), about["about"])

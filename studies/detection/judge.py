@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from detection.gather import Seen
 from detection.resampling import CleanScores, interval, row_draws, share
+from detection.seen import Seen
 from effpath.detect.classifiers import OURS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
 from effpath.detect.metrics import threshold_at_fpr

@@ -1,0 +1,117 @@
+"""What detectors see of a case, and the pieces of it that are kept on disk, one file each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effpath import Features
+from effpath.cache import atomic_write
+from effpath.detect.evaluate import Group
+
+Row = dict[str, Any]
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A case as detectors see it.
+
+    Attributes:
+        groups: ``clean`` first, then attacks; the arrays of rivals and, as ``CDRP``, gates with them.
+        controls: images that nobody attacked, to be flagged no more often than clean ones: noise as large as an
+            attack, and natural mistakes.
+        labels: true classes by group, −1 where there is none.
+        unseen: attacks that detectors do without in training.
+        about: how it was made: accuracy, attacks, seconds, rivals left out.
+    """
+
+    groups: Mapping[str, Group]
+    controls: Mapping[str, Group]
+    labels: Mapping[str, np.ndarray]
+    unseen: tuple[str, ...]
+    about: Row
+
+    @property
+    def attacks(self) -> list[Group]:
+        """All groups but the clean one."""
+        return [group for name, group in self.groups.items() if name != "clean"]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One file of what is seen: arrays by name, and how they were made."""
+
+    arrays: Arrays
+    about: Row
+
+
+def kept(file: Path, make: Callable[[], Piece]) -> Piece:
+    """Read a piece from its file; where there is none it is made and written first, so killed work goes on."""
+    if not file.exists():
+        atomic_write(file, partial(_write, make()))
+    with np.load(file) as held:
+        arrays = {name: held[name] for name in held.files if name != "about"}
+        return Piece(arrays, json.loads(str(held["about"])))
+
+
+def _write(piece: Piece, file: Path) -> None:
+    with file.open("wb") as opened:
+        np.savez_compressed(opened, about=np.array(json.dumps(piece.about)), **piece.arrays)
+
+
+def paths_piece(
+    groups: Mapping[str, Features], sources: Arrays, labels: Arrays, controls: Sequence[str], about: Row
+) -> Piece:
+    """Return features, sources and labels of groups and controls as a piece."""
+    arrays = {}
+    for name, own in groups.items():
+        assert own.fit is not None
+        held = {
+            "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.fit,
+            "source": sources[name], "labels": labels[name],
+        }  # fmt: skip
+        arrays.update({f"{name}|{key}": array for key, array in held.items()})
+    first = groups["clean"]
+    return Piece(arrays, {**about, "controls": list(controls), "names": first.names, "fitted": first.fitted})
+
+
+def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]) -> Seen:
+    """Return what is seen, of the paths and of what other detectors measured."""
+    about = dict(paths.about)
+    controls, names, fitted = (about.pop(key) for key in ("controls", "names", "fitted"))
+    held: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in paths.arrays.items():
+        name, field = key.split("|")
+        held.setdefault(name, {})[field] = array
+    made = {
+        name: Group(
+            name,
+            Features(own["values"], tuple(names), own["classes"], own["logits"], own["fit"], tuple(fitted)),
+            own["source"],
+            {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays},
+        )
+        for name, own in held.items()
+    }
+    return Seen(
+        {name: group for name, group in made.items() if name not in controls},
+        {name: made[name] for name in controls},
+        {name: own["labels"] for name, own in held.items()},
+        unseen,
+        {
+            **about,
+            "seconds": {
+                "effective paths": about["seconds"],
+                **{other: piece.about["seconds"] for other, piece in others.items()},
+            },
+            "skipped": {
+                other: piece.about["skipped"] for other, piece in others.items() if "skipped" in piece.about
+            },
+        },
+    )
