@@ -25,7 +25,7 @@ from torch import nn
 import effpath
 from detection.cases import Case, named
 from detection.command import parser
-from detection.gather import Pixels, class_paths_of, made_of, open_case, training_part
+from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
 from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, judge_groups
 from detection.resampling import interval
 from effpath.cache import default_cache_dir
@@ -53,22 +53,6 @@ def median_times(works: Mapping[str, Callable[[], Any]], images: int) -> Row:
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
-def some_of(groups: Mapping[str, Pixels], images: int | None, attacks: Sequence[str]) -> dict[str, Pixels]:
-    """Return the clean images, evenly spread, and what the named attacks made of them; all if nothing is named."""
-    clean = groups["clean"]
-    count = len(clean.images)
-    kept = np.unique(np.linspace(0, count - 1, min(images or count, count)).astype(int))
-    place = np.full(count, -1)
-    place[kept] = np.arange(len(kept))
-    found = {}
-    for name, own in groups.items():
-        if name == "clean" or not attacks or name in attacks:
-            rows = np.flatnonzero(np.isin(own.source, kept) | (own.source < 0))[: len(kept)]
-            source = np.where(own.source[rows] < 0, -1, place[own.source[rows]])
-            found[name] = Pixels(own.images[rows], source, own.labels[rows])
-    return found
-
-
 def measure(
     case: Case,
     model: nn.Module,
@@ -87,7 +71,8 @@ def measure(
     Args:
         case, model, data: what is attacked, with what.
         gated: the nodes whose channels have gates.
-        images: clean images that gates are trained for, with what attacks made of them; None for all.
+        images: attacked images that gates are trained for, with what was made of them; None for all, and the
+            clean images that were not attacked.
         attacks: of the case; all if empty.
         seeds: of the splits.
         timed: clean images whose time is taken.
@@ -96,7 +81,7 @@ def measure(
     """
     wanted = {name: planned for name, planned in case.attacks.items() if not attacks or name in attacks}
     made, _, about = made_of(replace(case, attacks=wanted), model, data, seed, cache)
-    groups = some_of(made, images, attacks)
+    groups = thinned(made, images)
     train = training_part(data, case)
     graph = effpath.capture(model, train.images[:1])
     class_paths = class_paths_of(graph, train, case)
@@ -178,7 +163,7 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--gated", nargs="+", default="auto", help="nodes with gates; without, see `gated_nodes`")
-    made.add_argument("--images", type=int, help="clean images that gates are trained for; without, all")
+    made.add_argument("--images", type=int, help="attacked images that gates are trained for; without, all")
     made.add_argument("--gathered", nargs="+", default=[], help="of the case's attacks; without, all")
     made.add_argument("--timed", type=int, default=64, help="images whose time is taken")
     options = made.parse_args()

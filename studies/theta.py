@@ -22,7 +22,7 @@ import effpath
 from detection.cases import Case
 from detection.command import run
 from detection.figures import DETECTORS, draw_band
-from detection.gather import Pixels, class_paths_of, made_of, open_case, training_part
+from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from effpath.cache import default_cache_dir
@@ -66,23 +66,6 @@ def measure(seen: Seen, case: Case, sources: int | None = None, per_class: int |
         "class_path_images": len(train),
         "thetas": found,
     }
-
-
-def thinned(pixels: Mapping[str, Pixels], count: int | None) -> dict[str, Pixels]:
-    """Return evenly spread attacked images, what was made of them, and as many rows at most without a source."""
-    attacked = np.unique(np.concatenate([own.source for name, own in pixels.items() if name != "clean"]))
-    attacked = attacked[attacked >= 0]
-    if count is None or count >= len(attacked):
-        return dict(pixels)
-    kept = attacked[np.linspace(0, len(attacked) - 1, count).round().astype(int)]
-    found = {}
-    for name, own in pixels.items():
-        alone = np.flatnonzero(own.source < 0)[:count]
-        rows = np.sort(np.concatenate([np.flatnonzero(np.isin(own.source, kept)), alone]))
-        source = np.where(own.source[rows] < 0, -1, np.searchsorted(kept, own.source[rows]))
-        if len(rows):
-            found[name] = Pixels(own.images[rows], source, own.labels[rows])
-    return found
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

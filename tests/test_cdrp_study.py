@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import cdrp
 import digits_net
 import effpath
 from detection.cases import Case, Planned
-from detection.gather import made_of
+from detection.gather import made_of, thinned
 from effpath.cdrp import cdrp_gates
 from effpath.detect.evaluate import Group, evaluate
 from sources import read_result, write_result
@@ -41,8 +42,9 @@ def table(folder) -> dict:
 
 def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table, folder) -> None:
     model, graph = digits_net.model(), digits_net.graph()
-    made, _, _ = made_of(CASE, model, digits_net.data(), 0, folder)
-    groups = cdrp.some_of(made, 60, ("FGSM", "Random"))
+    wanted = {name: CASE.attacks[name] for name in ("FGSM", "Random")}
+    made, _, _ = made_of(replace(CASE, attacks=wanted), model, digits_net.data(), 0, folder)
+    groups = thinned(made, 60)
     assert list(groups) == ["clean", "FGSM", "Random"]
     assert table["sources"] == len(groups["clean"].images) == 60
     train = digits_net.data().part("train").first_of_each_class(40)
@@ -69,7 +71,7 @@ def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table,
 
 def test_some_images_keep_their_attacks_and_their_sources(folder) -> None:
     made, _, _ = made_of(CASE, digits_net.model(), digits_net.data(), 0, folder)
-    groups = cdrp.some_of(made, 30, ())
+    groups = thinned(made, 30)
     assert set(groups) == {"clean", "FGSM", "Random", "BIM"}
     assert len(groups["Random"].images) == 30
     own = groups["BIM"]

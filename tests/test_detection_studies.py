@@ -357,13 +357,13 @@ def test_thinned_images_keep_their_sources() -> None:
         return Pixels(torch.arange(len(source)), source, source * 10)
 
     every = {"clean": pixels(range(12)), "A": pixels([0, 3, 4, 8]), "B": pixels([3]), "R": pixels([-1] * 5)}
-    found = theta.thinned(every, 3)  # of 0, 3, 4, 8, which were attacked
+    found = gather.thinned(every, 3)  # of 0, 3, 4, 8, which were attacked
     assert list(found) == ["clean", "A", "R"]  # of B's sources none is kept
     np.testing.assert_array_equal(found["clean"].images, [0, 4, 8])
     np.testing.assert_array_equal(found["A"].source, [0, 1, 2])
     np.testing.assert_array_equal(found["A"].labels, [0, 40, 80])
     np.testing.assert_array_equal(found["R"].source, [-1, -1, -1])
-    assert theta.thinned(every, 9) == every == theta.thinned(every, None)
+    assert gather.thinned(every, 9) == every == gather.thinned(every, None)
 
 
 def test_all_layers_together_are_the_whole_and_the_last_one_alone_is_the_last(tables, judged, seen) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -102,6 +102,23 @@ def attack_row(made: AdversarialSet, planned: Planned) -> Row:
         "attack": made.name, "succeeded": made.successes, "tried": made.tried, "unseen": planned.unseen,
         "settings": dict(made.settings), "median": norms,
     }  # fmt: skip
+
+
+def thinned(pixels: Mapping[str, Pixels], count: int | None) -> dict[str, Pixels]:
+    """Return evenly spread attacked images, what was made of them, and as many rows at most without a source."""
+    attacked = np.unique(np.concatenate([own.source for name, own in pixels.items() if name != "clean"]))
+    attacked = attacked[attacked >= 0]
+    if count is None or count >= len(attacked):
+        return dict(pixels)
+    kept = attacked[np.linspace(0, len(attacked) - 1, count).round().astype(int)]
+    found = {}
+    for name, own in pixels.items():
+        alone = np.flatnonzero(own.source < 0)[:count]
+        rows = np.sort(np.concatenate([np.flatnonzero(np.isin(own.source, kept)), alone]))
+        source = np.where(own.source[rows] < 0, -1, np.searchsorted(kept, own.source[rows]))
+        if len(rows):
+            found[name] = Pixels(own.images[rows], source, own.labels[rows])
+    return found
 
 
 def noisy(model: nn.Module, clean: Pixels, like: Pixels, seed: int, batch: int) -> Pixels:
