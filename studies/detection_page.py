@@ -117,6 +117,24 @@ def won(results: Path) -> str:
     return markdown(["network", "best, or not worse by more than chance"], rows)
 
 
+def further(results: Path) -> str:
+    """Joint surprise with further signs: mean AUC over attacks, and cells that are the best or within chance."""
+    found = tables_of(results, "further_signs")
+    names = list(dict.fromkeys(name for table in found.values() for name in table["with"]))
+    rows = [
+        ["nothing", *(f"{table['without']['mean'][0]:.3f}" for table in found.values())],
+        ["(best other detector)", *(f"{table['best_alone'][0]:.3f}" for table in found.values())],
+    ]
+    for name in names:
+        cells = []
+        for table in found.values():
+            own = table["with"].get(name)
+            cells.append("–" if own is None else f"{own['auc']['mean'][0]:.3f}, {own['within_the_best'][0]} of "
+                         f"{own['within_the_best'][1]}")  # fmt: skip
+        rows.append([name, *cells])
+    return markdown(["added to joint surprise", *found], rows)
+
+
 def transfer(results: Path) -> str:
     """The loss of training on one attack only."""
     rows = []
@@ -203,6 +221,7 @@ FIGURES = {
     "layer_similarity": "5, 14: similarity by layer, and its delta",
     "roc": "6, 7, 16: ROC",
     "detectors": "8, 17: detectors",
+    "further_signs": "joint surprise with further signs",
     "training_size": "9, 18: size of the training set",
     "transfer": "10, 19: attacks seen in training",
     "theta": "11: θ",
@@ -247,7 +266,21 @@ def mnist(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     made.__name__: made
-    for made in (images, paper, rivals, means, won, transfer, cdrp, controls, recovery, figures, reruns, mnist)
+    for made in (
+        images,
+        paper,
+        rivals,
+        means,
+        won,
+        further,
+        transfer,
+        cdrp,
+        controls,
+        recovery,
+        figures,
+        reruns,
+        mnist,
+    )
 }
 
 

@@ -34,8 +34,8 @@ from sources import read_result, write_result
 
 Row = dict[str, Any]
 STUDIES = (
-    "detectors", "theta", "layers", "training_size", "transfer", "roc", "controls", "recovery", "layer_similarity",
-    "tsne",
+    "detectors", "further_signs", "theta", "layers", "training_size", "transfer", "roc", "controls", "recovery",
+    "layer_similarity", "tsne",
 )  # fmt: skip
 FIRST = ("CWL2", "FGSM_targeted", "JSMA", "DeepFool", "PGD")  # the slowest attacks begin first
 

@@ -94,10 +94,12 @@ def trained_images(clean: Group, group: Group) -> int:
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw AUC over training (rows) and attack (columns), a row of matrices a network and set."""
+    """Draw AUC over training (rows) and attack (columns), a row of matrices a network and set; nothing of none."""
     from matplotlib.figure import Figure
 
     lines = [(network, name, own) for network, table in tables.items() for name, own in table["sets"].items()]
+    if not lines:
+        return
     columns = max(len(own) for _, _, own in lines)
     cells = [len(next(iter(own.values()))["auc"]["all"]) for _, _, own in lines]
     heights = [0.3 * count + 1.6 for count in cells]

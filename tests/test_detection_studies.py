@@ -19,6 +19,7 @@ import breadth
 import controls
 import digits_net
 import effpath
+import further_signs
 import layer_similarity
 import layers
 import recovery
@@ -344,11 +345,44 @@ def test_transfer_trains_on_one_attack_and_tests_on_another(tables, seen) -> Non
     assert own[0] == pytest.approx(np.mean(found), abs=1e-4)
 
 
+def test_a_transfer_that_had_too_few_images_is_not_drawn(tables, tmp_path) -> None:
+    transfer.plot({"few": {**tables["transfer"], "sets": {}}}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
 def test_theta_of_the_preset_gives_what_was_gathered(tables, judged) -> None:
     own = tables["theta"]["thetas"]["0.5"]["auc"]
     for detector, found in judged.aucs().items():
         assert own[detector] == found
     assert tables["theta"]["class_path_images"] == 400
+
+
+def test_further_signs_are_judged_beside_joint_surprise_and_each_alone(seen, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+
+    def measured(group: Group) -> Group:
+        strength = 0.0 if group.name == "clean" else 3.0
+        told = {name: strength + rng.normal(size=len(group.source)) for name in ("MagNet", "resize and pad")}
+        return replace(group, arrays=told)
+
+    table = further_signs.measure(
+        replace(seen, groups={name: measured(group) for name, group in seen.groups.items()}), CASE
+    )
+    assert list(table["with"]) == ["MagNet", "resize and pad", "MagNet, resize and pad", "all of them"]
+    both = table["with"]["MagNet, resize and pad"]
+    assert both["auc"] == table["with"]["all of them"]["auc"]
+    assert both["beyond_surprise"][0] == pytest.approx(
+        both["auc"]["mean"][0] - table["without"]["mean"][0], abs=2e-4
+    )
+    assert both["auc"]["mean"][0] > max(table["alone"]["MagNet"][0], table["without"]["mean"][0])
+    for own in table["with"].values():
+        assert own["within_the_best"] == [sum(cell["within"] for cell in own["cells"].values()), len(seen.attacks)]
+        for name, cell in own["cells"].items():
+            assert cell["beyond_best"][0] == pytest.approx(own["auc"][name][0] - cell["its_auc"], abs=2e-4)
+            assert "surprise +" not in cell["best"]
+    further_signs.plot({"tiny": table, "again": table}, tmp_path / "signs.png")
+    assert 1000 < (tmp_path / "signs.png").stat().st_size < 300_000
+    assert any("MagNet, resize and pad" in line for line in further_signs.report(table))
 
 
 def test_thinned_images_keep_their_sources() -> None:

@@ -170,7 +170,7 @@ CASES: dict[str, Case] = {
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         _photographs(150, mild=75, slow=75, changed=10, whole=True),
         sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
-        theta_sources=100, theta_per_class=50,
+        theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(30, mild=15), sources=30, clean=100,

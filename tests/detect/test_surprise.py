@@ -80,10 +80,28 @@ def test_the_first_sign_is_a_weighted_sum_of_similarities() -> None:
 
 
 def test_columns_of_another_number_and_a_tail_outside_its_range_are_refused() -> None:
-    with pytest.raises(InputError, match=r"2 · sets \+ 1 columns; got 4"):
+    with pytest.raises(InputError, match=r"2 · sets \+ 1 \+ 0 columns; got 4"):
         JointSurprise().fit(CLEAN[:, 1:], np.arange(200) % 2)
+    with pytest.raises(InputError, match=r"2 · sets \+ 1 \+ 1 columns; got 5"):
+        JointSurprise(further=1).fit(CLEAN, np.arange(200) % 2)
+    with pytest.raises(OptionError, match="further must be at least 0; got -1"):
+        JointSurprise(further=-1).fit(CLEAN, np.arange(200) % 2)
     with pytest.raises(OptionError, match="tail must lie"):
         JointSurprise(tail=1.0).fit(CLEAN, np.arange(200) % 2)
+
+
+def test_further_signs_are_summed_with_the_four_and_leave_these_as_they_are() -> None:
+    rng = np.random.default_rng(5)
+    X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
+    further = np.stack([rng.normal(size=400), np.repeat([0.0, 9], 200) + rng.normal(size=400)], axis=1)
+    longer = JointSurprise(further=2).fit(np.hstack([X, further]), y)
+    surprises = longer.surprises(np.hstack([X, further]))
+    np.testing.assert_array_equal(surprises[:, :4], fitted().surprises(X))
+    np.testing.assert_array_equal(longer.signs(np.hstack([X, further]))[:, 4:], further)
+    assert surprises[200:, 5].min() > surprises[:200, 5].max()
+    np.testing.assert_array_equal(longer.decision_function(np.hstack([X, further])), surprises.sum(1))
+    clean = np.hstack([CLEAN[:50], np.zeros((50, 1)), np.full((50, 1), 9.0)])
+    assert (longer.predict(clean) == 1).mean() > 0.9  # one further sign is enough
 
 
 def test_clean_rows_that_are_all_alike_give_finite_scores() -> None:

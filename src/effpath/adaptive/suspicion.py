@@ -43,7 +43,7 @@ class Suspicion:
                 self._divide = step.scale_
             else:
                 self._refuse(detector)
-        if type(self._last) in _SMOOTH:
+        if type(self._last) in _SMOOTH and not getattr(self._last, "further", 0):
             self._suspicion = _SMOOTH[type(self._last)]
         elif hasattr(self._last, "coef_"):
             self._suspicion = self._linear

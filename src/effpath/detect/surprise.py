@@ -30,40 +30,48 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     p is the share of the clean training rows; beyond the `tail` strongest of them it falls exponentially, with
     the mean of their excesses.
 
-    Input X [n, 2 · sets + 1]: rank-1 similarities, margins, log odds; no NaN. Labels y [n]: 1 = adversarial.
+    Input X [n, 2 · sets + 1 + further]: rank-1 similarities, margins, log odds, further signs; no NaN. Labels
+    y [n]: 1 = adversarial.
 
     Parameters
     ----------
     tail : share of the clean training rows, in (0, 1), that the exponential tail is fitted on.
+    further : how many signs of another kind the last columns are, each high where it is suspicious, such as by how
+        much the answer changes when the image is made smaller; they are summed with the four.
 
     Attributes
     ----------
     similarity_, margin_ : the fitted `JointSimilarity` of the first two signs.
-    clean_ : [clean rows, 4], each column sorted: the signs of the clean training rows.
-    edge_, excess_ : [4], where the tails begin, and their mean excess.
+    clean_ : [clean rows, 4 + further], each column sorted: the signs of the clean training rows.
+    edge_, excess_ : [4 + further], where the tails begin, and their mean excess.
     usual_ : the suspicion that 5 % of the clean training rows exceed, where `predict` divides.
     classes_, n_features_in_ : scikit-learn's.
     """
 
-    def __init__(self, *, tail: float = 0.3) -> None:
+    def __init__(self, *, tail: float = 0.3, further: int = 0) -> None:
         self.tail = tail
+        self.further = further
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> JointSurprise:
         """Learn the weights of the first two signs, and how strong the signs of clean rows are.
 
-        Raises OptionError for a tail outside (0, 1), InputError where the columns are not 2 · sets + 1.
+        Raises OptionError for a tail outside (0, 1) or a negative number of further signs, InputError where the
+        columns are not 2 · sets + 1 + further.
         """
         if not 0 < self.tail < 1:
             raise OptionError(f"tail must lie in (0, 1); got {self.tail!r}")
+        if self.further < 0:
+            raise OptionError(f"further must be at least 0; got {self.further!r}")
         features, labels = validate_data(self, X, y, dtype=np.float64)
-        if self.n_features_in_ % 2 != 1 or self.n_features_in_ < 3:
+        own = self.n_features_in_ - self.further
+        if own % 2 != 1 or own < 3:
             raise InputError(
-                "wanted rank-1 similarities and margins of as many sets, and the log odds: 2 · sets + 1 columns; "
-                f"got {self.n_features_in_}"
+                "wanted rank-1 similarities and margins of as many sets, the log odds and the further signs: "
+                f"2 · sets + 1 + {self.further} columns; got {self.n_features_in_}"
             )
-        sets = self.n_features_in_ // 2
+        sets = own // 2
         self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
-        self.margin_ = JointSimilarity(sets).fit(features[:, sets:-1], labels)
+        self.margin_ = JointSimilarity(sets).fit(features[:, sets : 2 * sets], labels)
         self.classes_ = self.similarity_.classes_
         self.clean_: FloatArray = np.sort(self.signs(features[labels == self.classes_[0]]), axis=0)
         self.edge_: FloatArray = np.quantile(self.clean_, 1 - self.tail, axis=0)
@@ -74,16 +82,17 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def signs(self, X: npt.ArrayLike) -> FloatArray:
-        """How strong the four signs are, [n, 4], in units of their own."""
+        """How strong the signs are, [n, 4 + further], in units of their own."""
         check_is_fitted(self)
         features = validate_data(self, X, dtype=np.float64, reset=False)
-        sets = self.n_features_in_ // 2
+        sets = len(self.similarity_.coef_)
         outside = self.similarity_.decision_function(features[:, :sets])
-        elsewhere = self.margin_.decision_function(features[:, sets:-1])
-        return np.stack([outside, elsewhere, -features[:, -1], features[:, -1]], axis=1)
+        elsewhere = self.margin_.decision_function(features[:, sets : 2 * sets])
+        sure, further = features[:, 2 * sets], features[:, 2 * sets + 1 :]
+        return np.column_stack([outside, elsewhere, -sure, sure, further])
 
     def surprises(self, X: npt.ArrayLike) -> FloatArray:
-        """−log p of the four signs, [n, 4], ≥ 0, in nats; their sum is the suspicion. See `SIGNS`."""
+        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; their sum is the suspicion. See `SIGNS`."""
         signs = self.signs(X)
         rows = len(self.clean_)
         usual = np.empty_like(signs)

@@ -1,0 +1,148 @@
+"""Joint surprise with further signs: what rivals measure, that look at something else than paths.
+
+    python studies/further_signs.py --case lenet_digits --output DIR/further_signs/lenet_digits.json
+    python studies/further_signs.py --plot DIR/further_signs/*.json --output DIR/further_signs.png
+
+Paths tell strong attacks and what is no image. Whether the answer survives a change of the image tells attacks of
+the least size, and whether image or activations are like those of training images what paths miss of the strong
+ones. So rivals that learn nothing from attacks are added to the four signs of joint surprise, each as surprising
+as it is rare among clean images: every one alone, some of both kinds together, and all. The best of a cell is
+taken of all detectors without further signs, those of `studies/detectors.py` but CDRP. Means over five splits,
+intervals a bootstrap over source images, the same resamples for all. What is added was not attacked knowingly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from detection.cases import Case
+from detection.command import run
+from detection.judge import Protocol, Resampled, judge, settings
+from detection.resampling import interval
+from detection.seen import Seen
+from effpath.detect import JointSurprise, make_classifier
+from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.evaluate import Entrant, Group
+from rivals.table import RIVALS, entrants
+from sources import save_figure
+
+Row = dict[str, Any]
+KIND = "surprise"
+TOGETHER = (
+    ("MagNet", "resize and pad"),
+    ("MagNet", "JPEG", "resize and pad"),
+    ("Mahalanobis, sum", "kernel density", "resize and pad"),
+    ("Mahalanobis, sum", "kernel density", "JPEG", "resize and pad"),
+)
+
+
+def measure(seen: Seen, case: Case) -> Row:
+    """Judge joint surprise with each of the further signs, with some together and with all."""
+    others = entrants([name for name in RIVALS if name in seen.groups["clean"].arrays])
+    signs = {name: rival for name, rival in others.items() if rival.make is None}
+    sets = {
+        **{name: (name,) for name in signs},
+        **{", ".join(own): own for own in TOGETHER if set(own) <= set(signs)},
+    }
+    if len(signs) > 1:
+        sets["all of them"] = tuple(signs)
+    longer = {
+        f"{KIND} + {name}": Entrant(columns([signs[one] for one in own]), with_signs(len(own)))
+        for name, own in sets.items()
+    }
+    judged = judge(seen, Protocol((KIND,), others={**others, **longer}, unseen=seen.unseen))
+    aucs = judged.aucs()
+    found = {}
+    for name, own in sets.items():
+        detector = f"{KIND} + {name}"
+        cells = {group.name: compare(judged, detector, group.name, list(longer)) for group in seen.attacks}
+        found[name] = {
+            "signs": list(own),
+            "auc": aucs[detector],
+            "beyond_surprise": interval(judged.mean[detector] - judged.mean[KIND]),
+            "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
+            "cells": cells,
+        }
+    return {
+        "settings": settings(seen),
+        "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
+        "without": aucs[KIND],
+        "alone": {name: aucs[name]["mean"] for name in signs},
+        "best_alone": max(aucs[name]["mean"] for name in aucs if name not in longer and name != KIND),
+        "with": found,
+    }
+
+
+def columns(rivals: Sequence[Entrant]) -> Callable[[Group], np.ndarray]:
+    """Return what joint surprise reads of a group, and the rivals' suspicions as the last columns."""
+    return lambda group: np.column_stack(
+        [CLASSIFIERS[KIND].read(group.features), *(rival.read(group) for rival in rivals)]
+    )
+
+
+def with_signs(further: int) -> Callable[[int], Pipeline]:
+    """Return what makes joint surprise of so many further signs; what is missing is filled in as without."""
+    return lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], JointSurprise(further=further))
+
+
+def compare(judged: Resampled, detector: str, attack: str, apart: Sequence[str]) -> Row:
+    """Compare a detector with the best of all but those that are set apart, as `detectors.compare` does."""
+    rest = {name: found[attack] for name, found in judged.auc.items() if name not in apart}
+    best = max(rest, key=lambda name: rest[name][0])
+    beyond = interval(judged.auc[detector][attack] - rest[best])
+    softmax = interval(judged.auc[detector][attack] - rest["max softmax"])
+    return {
+        "best": best, "its_auc": round(float(rest[best][0]), 4), "beyond_best": beyond,
+        "within": beyond[2] >= 0, "below_softmax": softmax[2] < 0,
+    }  # fmt: skip
+
+
+def plot(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the mean AUC over attacks with further signs, and of these alone, a panel a network."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for table in tables.values() for name in table["with"]))
+    figure = Figure(figsize=(2.8 * len(tables) + 2.6, 0.25 * len(names) + 1.2), layout="constrained")
+    grid = figure.subplots(1, len(tables), squeeze=False)
+    lines = np.arange(len(names))[::-1]
+    nothing = [np.nan] * 3
+    for place, (axes, (network, table)) in enumerate(zip(grid[0], tables.items(), strict=True)):
+        alone = [table["alone"].get(name, nothing) for name in names]
+        added = [table["with"][name]["auc"]["mean"] if name in table["with"] else nothing for name in names]
+        for own, colour, shift, label in (
+            (alone, "tab:grey", -0.12, "alone"), (added, "tab:red", 0.12, "with joint surprise"),
+        ):  # fmt: skip
+            value, low, high = np.array(own, float).T
+            axes.errorbar(
+                value, lines + shift, xerr=[value - low, high - value], fmt="o", ms=3, color=colour, label=label
+            )
+        axes.axvline(
+            table["without"]["mean"][0], color="tab:red", linewidth=0.8, linestyle=":", label="four signs"
+        )
+        axes.set(xlabel="AUC, mean over attacks")
+        axes.set_title(network, fontsize="small")
+        axes.set_yticks(lines, names if place == 0 else [])
+    grid[0, 0].legend(fontsize="x-small")
+    save_figure(figure, file)
+
+
+def report(table: Row) -> Sequence[str]:
+    """Return a line for each set of further signs."""
+    lines = [
+        f"four signs: mean AUC {table['without']['mean'][0]:.3f}; best of the others {table['best_alone'][0]:.3f}"
+    ]
+    for name, own in table["with"].items():
+        within, cells = own["within_the_best"]
+        lines.append(
+            f"+ {name}: {own['auc']['mean'][0]:.3f}; best or within chance of it in {within} of {cells} attacks"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    run(__doc__, measure, plot, report)
