@@ -42,6 +42,7 @@ from effpath.cache import atomic_write
 from effpath.errors import CaptureError
 from effpath.extract import record
 from effpath.kernels.options import make_options
+from sources import write_text
 
 SIZES = (64, 96, 128, 112)
 STAGES = ("built", "captured", "folded", "extracted", "verified")
@@ -200,7 +201,7 @@ def examine_within(limit: float, *args: Any) -> None:
 
 def write_json(value: Any, file: Path) -> None:
     text = json.dumps(value, indent=1) + "\n"
-    atomic_write(file, lambda part: part.write_text(text, encoding="utf-8") and None)
+    write_text(text, file)
 
 
 def measure(
@@ -350,7 +351,7 @@ def write_page(table: dict[str, Any], output: Path, page: Path) -> None:
         settled=SETTLED.format(names=", ".join(settled)) if settled else "",
         waiting=WAITING.format(names=", ".join(table["waiting"])) if table["waiting"] else "",
     )
-    atomic_write(page, lambda part: part.write_text(text, encoding="utf-8") and None)
+    write_text(text, page)
 
 
 def main() -> None:

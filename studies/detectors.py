@@ -50,20 +50,9 @@ def measure(seen: Seen, case: Case) -> Row:
 
 
 def compare(judged: Resampled, attack: str) -> Row:
-    """Compare our detector with the best rival on an attack, and with the maximum softmax, on the same resamples.
-
-    ``within``: the rival is not better, or by no more than chance (the interval of the difference holds 0).
-    """
-    rivals = {name: found[attack] for name, found in judged.auc.items() if name not in OURS}
-    best = max(rivals, key=lambda name: rivals[name][0])
-    ours = judged.auc[BEST][attack]
-    beyond = interval(ours - rivals[best])
-    softmax = interval(ours - rivals["max softmax"])
-    return {
-        "best_rival": best, "its_auc": round(float(rivals[best][0]), 4), "ours": interval(ours),
-        "beyond_best": beyond, "within": beyond[2] >= 0,
-        "beyond_softmax": softmax, "below_softmax": softmax[2] < 0,
-    }  # fmt: skip
+    """Compare our detector with the best rival on an attack, and with the maximum softmax."""
+    found = judged.beside_best(BEST, attack, apart=OURS)
+    return {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][attack]), **found}
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from effpath.cache import atomic_write
 from effpath.progress import track
-from sources import read_result, write_result
+from sources import read_result, write_result, write_text
 
 NETWORKS = {
     "effpath.lenet:LeNet5": ("--input-size", "1,28,28"),
@@ -171,7 +170,7 @@ def main() -> None:
     write_result({"rows": rows, "threads": torch.get_num_threads(), "machine": machine}, options.output)
     if options.page:
         text = page(read_result(options.output))
-        atomic_write(options.page, lambda file: file.write_text(text, encoding="utf-8"))
+        write_text(text, options.page)
     if not all(row["equal"] for row in rows):
         raise SystemExit("the files differ")
 

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from detection.cases import Case
 from detection.command import run
-from detection.judge import Protocol, Resampled, judge, settings
+from detection.judge import Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
 from effpath.detect import JointSurprise, make_classifier
@@ -60,7 +60,7 @@ def measure(seen: Seen, case: Case) -> Row:
     found = {}
     for name, own in sets.items():
         detector = f"{KIND} + {name}"
-        cells = {group.name: compare(judged, detector, group.name, list(longer)) for group in seen.attacks}
+        cells = {group.name: judged.beside_best(detector, group.name, apart=longer) for group in seen.attacks}
         found[name] = {
             "signs": list(own),
             "auc": aucs[detector],
@@ -88,18 +88,6 @@ def columns(rivals: Sequence[Entrant]) -> Callable[[Group], np.ndarray]:
 def with_signs(further: int) -> Callable[[int], Pipeline]:
     """Return what makes joint surprise of so many further signs; what is missing is filled in as without."""
     return lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], JointSurprise(further=further))
-
-
-def compare(judged: Resampled, detector: str, attack: str, apart: Sequence[str]) -> Row:
-    """Compare a detector with the best of all but those that are set apart, as `detectors.compare` does."""
-    rest = {name: found[attack] for name, found in judged.auc.items() if name not in apart}
-    best = max(rest, key=lambda name: rest[name][0])
-    beyond = interval(judged.auc[detector][attack] - rest[best])
-    softmax = interval(judged.auc[detector][attack] - rest["max softmax"])
-    return {
-        "best": best, "its_auc": round(float(rest[best][0]), 4), "beyond_best": beyond,
-        "within": beyond[2] >= 0, "below_softmax": softmax[2] < 0,
-    }  # fmt: skip
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

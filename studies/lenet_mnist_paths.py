@@ -24,7 +24,7 @@ from effpath.cache import atomic_write
 from effpath.data import Dataset, load_data
 from effpath.progress import track
 from effpath.train import accuracy
-from sources import train_lenet
+from sources import train_lenet, write_text
 
 
 def describe(class_paths: effpath.ClassPaths) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def main() -> None:
         "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__
     }  # fmt: skip
     text = json.dumps(table, indent=1) + "\n"
-    atomic_write(options.output, lambda file: file.write_text(text, encoding="utf-8") and None)
+    write_text(text, options.output)
     plot(table, options.output.with_suffix(".svg"))
     print(f"{options.output}: {len(table['rows'])} rows")
 

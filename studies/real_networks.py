@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from default_preset import COMBINATIONS, DETECTORS, TODAY
-from effpath.cache import atomic_write
 from effpath.rules.plan import LEVELS
-from sources import read_result
+from sources import read_result, write_text
 
 Row = dict[str, Any]
 PAPER = {"alexnet": "20.5 %", "resnet50": "22.2 %"}  # overall synapse density, θ = 0.5; networks we have too
@@ -231,14 +229,6 @@ def page(paths: Mapping[Path, Row], presets: Mapping[Path, Row], folder: Path) -
     return text
 
 
-def write_page(text: str, file: Path) -> None:
-    atomic_write(file, partial(_write, text))
-
-
-def _write(text: str, file: Path) -> None:
-    file.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paths", type=Path, nargs="+", required=True, help="results of real_paths.py")
@@ -248,7 +238,7 @@ def main() -> None:
     paths, presets = (
         {file: read_result(file) for file in sorted(own)} for own in (options.paths, options.presets)
     )
-    write_page(page(paths, presets, options.output.parent), options.output)
+    write_text(page(paths, presets, options.output.parent), options.output)
 
 
 if __name__ == "__main__":

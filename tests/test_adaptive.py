@@ -20,7 +20,7 @@ from effpath.adaptive.slopes import Slopes
 from effpath.adaptive.soft import SoftFeatures
 from effpath.adaptive.suspicion import Suspicion
 from effpath.attacks import attack
-from effpath.detect import Detector, threshold_at_fpr
+from effpath.detect import Detector, JointSurprise, threshold_at_fpr
 from effpath.errors import InputError, OptionError
 from effpath.likelihood import PathFit, margins
 
@@ -116,6 +116,14 @@ def test_only_images_that_the_network_gets_right_are_attacked() -> None:
     with torch.no_grad():
         right = digits_net.model()(images).argmax(1) == mixed
     assert found.source.tolist() == right.nonzero()[:, 0].tolist()
+
+
+def test_further_signs_have_no_gradient_and_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    longer = JointSurprise(further=1).fit(rng.normal(size=(40, 6)), np.repeat([0, 1], 20))
+    own = Detector(digits_net.graph(), digits_net.class_paths(), kind=longer)
+    with pytest.raises(OptionError, match="kind 'JointSurprise'; give surrogate="):
+        Suspicion(own)
 
 
 def test_a_detector_without_gradient_is_attacked_by_way_of_the_linear_one() -> None:

@@ -30,10 +30,9 @@ import transfer
 import tsne
 from detection import cases, command, gather
 from detection.cases import CASES, Case, Planned, named, planned
-from detection.gather import Pixels
 from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
 from detection.resampling import CleanScores, row_draws
-from detection.seen import Piece, Seen, kept
+from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
 from effpath.detect import make_classifier, split_sources, suspicion
 from effpath.detect.classifiers import CLASSIFIERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import effpath
 from detection.cases import Case, Planned
-from detection.seen import Piece, Row, Seen, assembled, kept, paths_piece
+from detection.seen import Piece, Pixels, Row, Seen, assembled, kept, paths_piece
 from effpath import ClassPaths, Graph
 from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.judge import correct_rows
@@ -30,21 +30,6 @@ from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Images of one kind.
-
-    Attributes:
-        images: [N, C, H, W].
-        source: int64 [N], the row of the clean image that each was made from; −1 where there is none.
-        labels: int64 [N], their true classes; −1 where there is none.
-    """
-
-    images: Tensor
-    source: np.ndarray
-    labels: np.ndarray
 
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
@@ -185,6 +170,13 @@ class _Making:
         return effpath.capture(self.model, self.train.images[:1])
 
     @cached_property
+    def known(self) -> Part:
+        """The training images that rivals are fitted on."""
+        count = self.case.rivals_per_class
+        own = self.train if count is None else self.train.first_of_each_class(count)
+        return own.take(torch.arange(min(len(own), RIVAL_IMAGES)))
+
+    @cached_property
     def made(self) -> tuple[dict[str, Pixels], dict[str, Pixels], Row]:
         return made_of(self.case, self.model, self.data, self.seed, default_cache_dir())
 
@@ -200,8 +192,7 @@ class _Making:
             features = {group: look(own.images) for group, own in shown.items()}
         return paths_piece(
             features,
-            {group: own.source for group, own in shown.items()},
-            {group: own.labels for group, own in shown.items()},
+            shown,
             tuple(controls),
             {
                 "network": self.name, "data": self.data.name, "seed": self.seed,
@@ -226,11 +217,10 @@ class _Making:
     def rival(self, name: str) -> Piece:
         """What a rival measures of every image, fitted on training images."""
         pixels, _, _ = self.made
-        known = rival_part(self.train, self.case)
         clock = time.process_time()
         with track(name):
             fitted, why = fit_rivals(
-                self.graph, known.images[:], known.labels, seed=self.seed, rivals={name: RIVALS[name]}
+                self.graph, self.known.images[:], self.known.labels, seed=self.seed, rivals={name: RIVALS[name]}
             )
             arrays = {group: fitted[name].measure(own.images) for group, own in pixels.items() if fitted}
         skipped = {"skipped": why[name]} if why else {}
@@ -248,13 +238,7 @@ def gather(name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tupl
     for rival in rivals:
         others[rival] = kept(folder / f"{rival}.npz", partial(making.rival, rival))
     seen = assembled(paths, others, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
-    return replace(seen, about={**seen.about, "rival_images": len(rival_part(making.train, case))})
-
-
-def rival_part(train: Part, case: Case) -> Part:
-    """Return the training images that rivals are fitted on."""
-    known = train if case.rivals_per_class is None else train.first_of_each_class(case.rivals_per_class)
-    return known.take(torch.arange(min(len(known), RIVAL_IMAGES)))
+    return replace(seen, about={**seen.about, "rival_images": len(making.known)})
 
 
 def _plain(case: Case) -> Row:

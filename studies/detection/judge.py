@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -80,6 +80,21 @@ class Resampled:
             }
             for detector, found in self.auc.items()
         }
+
+    def beside_best(self, detector: str, attack: str, *, apart: Collection[str]) -> Row:
+        """Compare a detector with the best of those not set apart, and with the maximum softmax, by AUC.
+
+        ``within``: the best one is not better, or by no more than chance: the interval of the difference, on the
+        same resamples, holds 0.
+        """
+        rest = {name: found[attack] for name, found in self.auc.items() if name not in apart}
+        best = max(rest, key=lambda name: rest[name][0])
+        own = self.auc[detector][attack]
+        beyond, softmax = interval(own - rest[best]), interval(own - rest["max softmax"])
+        return {
+            "best": best, "its_auc": round(float(rest[best][0]), 4), "beyond_best": beyond,
+            "within": beyond[2] >= 0, "beyond_softmax": softmax, "below_softmax": softmax[2] < 0,
+        }  # fmt: skip
 
     def table(self) -> dict[str, Row]:
         """Return values with intervals, by detector."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from effpath import Features
 from effpath.cache import atomic_write
@@ -17,6 +18,21 @@ from effpath.detect.evaluate import Group
 
 Row = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Images of one kind.
+
+    Attributes:
+        images: [N, C, H, W].
+        source: int64 [N], the row of the clean image that each was made from; −1 where there is none.
+        labels: int64 [N], their true classes; −1 where there is none.
+    """
+
+    images: Tensor
+    source: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +83,7 @@ def _write(piece: Piece, file: Path) -> None:
 
 
 def paths_piece(
-    groups: Mapping[str, Features], sources: Arrays, labels: Arrays, controls: Sequence[str], about: Row
+    groups: Mapping[str, Features], images: Mapping[str, Pixels], controls: Sequence[str], about: Row
 ) -> Piece:
     """Return features, sources and labels of groups and controls as a piece."""
     arrays = {}
@@ -75,7 +91,7 @@ def paths_piece(
         assert own.fit is not None
         held = {
             "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.fit,
-            "source": sources[name], "labels": labels[name],
+            "source": images[name].source, "labels": images[name].labels,
         }  # fmt: skip
         arrays.update({f"{name}|{key}": array for key, array in held.items()})
     first = groups["clean"]
