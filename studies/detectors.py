@@ -21,6 +21,7 @@ import numpy as np
 
 from detection.cases import Case
 from detection.command import run
+from detection.gather import OTHERS
 from detection.judge import OURS, Protocol, Resampled, judge, rivals_of, settings
 from detection.resampling import interval
 from detection.seen import Seen
@@ -98,4 +99,4 @@ def report(table: Row) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, plot, report)
+    run(__doc__, measure, plot, report, others=OTHERS)

@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from detection.cases import Case
 from detection.command import run
+from detection.gather import OTHERS
 from detection.judge import Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
@@ -133,4 +134,4 @@ def report(table: Row) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, plot, report)
+    run(__doc__, measure, plot, report, others=OTHERS)

@@ -139,4 +139,4 @@ def report(table: Row) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, plot, report)
+    run(__doc__, measure, plot, report, others=("CDRP",))

@@ -78,7 +78,7 @@ def cache(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def seen(cache) -> Seen:
-    return gather.gather("tiny", CASE, rivals=())
+    return gather.gather("tiny", CASE, others=("CDRP",))
 
 
 @pytest.fixture(scope="module")
@@ -175,20 +175,20 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
     with monkeypatch.context() as patch:
         patch.setattr(gather, "fit_rivals", killed)
         with pytest.raises(KeyboardInterrupt):
-            gather.gather("killed", case, rivals=("squeezing",))
+            gather.gather("killed", case, others=("squeezing",))
     monkeypatch.setattr(effpath, "path_features", lambda *a, **k: pytest.fail("paths again"))
-    found = gather.gather("killed", case, rivals=("squeezing",))
+    found = gather.gather("killed", case, others=("squeezing",))
     for group in found.groups.values():
         assert group.arrays["squeezing"].shape == group.source.shape
 
 
 def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
     monkeypatch.setattr(gather, "made_of", lambda *a: pytest.fail("gathered again"))
-    again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), rivals=())  # no part in what is seen
+    again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), others=("CDRP",))  # no part in what is seen
     same_group(again.groups["FGSM"], seen.groups["FGSM"])
     assert len(list((cache / "seen").glob("tiny-*"))) == 1
     with pytest.raises(pytest.fail.Exception, match="again"):
-        gather.gather("tiny", replace(CASE, per_class=41), rivals=())
+        gather.gather("tiny", replace(CASE, per_class=41), others=("CDRP",))
 
 
 def test_what_is_seen_is_clean_first_and_each_attack_has_its_source(seen) -> None:
@@ -529,7 +529,7 @@ def test_a_study_has_help_that_shows_its_commands(name, monkeypatch, capsys) -> 
 
 
 def test_a_command_measures_a_case_once_and_passes_its_numbers_on(seen, tmp_path, monkeypatch, capsys) -> None:
-    output, asked = tmp_path / "tiny.json", []
+    output, asked, looked = tmp_path / "tiny.json", [], []
 
     def measure(given: Seen, case: Case, **numbers: int | None) -> dict:
         asked.append((given, case, numbers))
@@ -538,11 +538,19 @@ def test_a_command_measures_a_case_once_and_passes_its_numbers_on(seen, tmp_path
     def run(*words: str) -> None:
         monkeypatch.setattr("sys.argv", ["study.py", "--output", str(output), *words])
         numbers = {"sources": "images", "per_class": "images of a class"}
-        command.run("doc", measure, lambda tables, file: None, lambda table: [f"value {table['value']}"], numbers)
+        command.run(
+            "doc",
+            measure,
+            lambda tables, file: None,
+            lambda table: [f"value {table['value']}"],
+            numbers,
+            ("CDRP",),
+        )
 
     monkeypatch.setitem(CASES, "tiny", CASE)
-    monkeypatch.setattr(command, "gather", lambda name, case, seed: seen)
+    monkeypatch.setattr(command, "gather", lambda name, case, seed, others: looked.append(others) or seen)
     run("--case", "tiny", "--per-class", "7", "--attacks", "BIM")
+    assert looked == [("CDRP",)]
     assert asked == [(seen, replace(CASE, attacks={"BIM": Planned("BIM")}), {"sources": None, "per_class": 7})]
     found = read_result(output)
     assert (found["value"], found["network"], found["attacked_images"]) == (1, "tiny", 60)

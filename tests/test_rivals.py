@@ -439,8 +439,8 @@ def studied(tmp_path_factory):
         for module in (gather_module, judge_module, table_module):
             patch.setattr(module, "RIVALS", rivals)
         patch.setattr(table_module.entrants, "__defaults__", (rivals,))
-        seen = gather("tiny", CASE, rivals=tuple(rivals))
-        again = gather("tiny", CASE, rivals=tuple(rivals))
+        seen = gather("tiny", CASE, others=("CDRP", *rivals))
+        again = gather("tiny", CASE, others=("CDRP", *rivals))
         return {**heading(seen), **detectors.measure(seen, CASE)}, noted, seen, again
 
 

@@ -177,6 +177,14 @@ CASES: dict[str, Case] = {
         per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
+    "resnet50_paper": Case(  # the paper's attacks on more images, for studies that look at no rival
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette",
+        {
+            "FGSM": Planned("FGSM"), "BIM": Planned("BIM"), "DeepFool": Planned("DeepFool"),
+            "JSMA": Planned("JSMA", {}, 10), "CWL2": Planned("CWL2", _FEW, 20),
+        },
+        sources=60, clean=400, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+    ),
     "googlenet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(30, mild=15), sources=30,
         clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30,

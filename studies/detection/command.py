@@ -28,6 +28,7 @@ def run(
     plot: Plot,
     report: Callable[[Row], Sequence[str]],
     numbers: Mapping[str, str] = MappingProxyType({}),
+    others: Sequence[str] = (),
 ) -> None:
     """Measure a case, or draw what was measured.
 
@@ -37,6 +38,7 @@ def run(
         plot: draws tables by network.
         report: the lines that are printed of a table.
         numbers: whole numbers that ``measure`` takes as well, None where they are not given, with their help.
+        others: of `detection.gather.OTHERS`, what the study looks at beside paths.
     """
     known = parser(doc)
     for number, text in numbers.items():
@@ -47,7 +49,7 @@ def run(
     torch.set_num_threads(options.threads)
     try:
         case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
-        seen = gather(options.name or options.case, case, seed=options.seed)
+        seen = gather(options.name or options.case, case, seed=options.seed, others=others)
         table = measure(seen, case, **{number: getattr(options, number) for number in numbers})
     except EffpathError as error:
         raise SystemExit(f"error: {error}") from error

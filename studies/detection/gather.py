@@ -30,6 +30,7 @@ from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
+OTHERS = ("CDRP", *RIVALS)  # what is seen beside paths
 
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
@@ -227,17 +228,27 @@ class _Making:
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
 
-def gather(name: str, case: Case, *, seed: int = 0, rivals: Sequence[str] = tuple(RIVALS)) -> Seen:
-    """Return what detectors see of a case; what was gathered before is read from the cache, piece by piece."""
+def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHERS) -> Seen:
+    """Return what detectors see of a case; what was gathered before is read from the cache, piece by piece.
+
+    Args:
+        name: of the network, for tables.
+        case: what is attacked, with what.
+        seed: of training, images, attacks and rivals.
+        others: what is seen beside paths.
+    """
     making = _Making(name, case, seed)
     key = fingerprint(effpath.__version__, name, _plain(case), seed, state_fingerprint(making.model))
     folder = default_cache_dir() / "seen" / f"{name}-{key[:24]}"
     paths = kept(folder / "paths.npz", making.paths)
-    left = Piece({}, {"seconds": 0.0, "skipped": "left to studies/cdrp.py, on fewer images"})
-    others = {"CDRP": kept(folder / "CDRP.npz", making.gates) if case.gates else left}
-    for rival in rivals:
-        others[rival] = kept(folder / f"{rival}.npz", partial(making.rival, rival))
-    seen = assembled(paths, others, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
+    pieces = {}
+    for other in others:
+        if other == "CDRP" and not case.gates:
+            pieces[other] = Piece({}, {"seconds": 0.0, "skipped": "left to studies/cdrp.py, on fewer images"})
+        else:
+            make = making.gates if other == "CDRP" else partial(making.rival, other)
+            pieces[other] = kept(folder / f"{other}.npz", make)
+    seen = assembled(paths, pieces, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
     return replace(seen, about={**seen.about, "rival_images": len(making.known)})
 
 
