@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detection.cases import CASES
 from effpath.errors import InputError
+from further_signs import PATHLESS, WEIGHED
 from sources import read_result, write_text
 
 Row = dict[str, Any]
@@ -110,11 +113,21 @@ def means(results: Path) -> str:
 
 
 def won(results: Path) -> str:
-    """In how many cells joint surprise is the best or within the interval of the best."""
-    found = {network: table["within_the_best"] for network, table in tables_of(results, "detectors").items()}
-    total = [sum(own[place] for own in found.values()) for place in (0, 1)]
-    rows = [[network, f"{won} of {cells}"] for network, (won, cells) in [*found.items(), ("all", total)]]
-    return markdown(["network", "best, or not worse by more than chance"], rows)
+    """In how many cells joint surprise is the best or within chance of it, alone and with all further signs."""
+    alone, further = tables_of(results, "detectors"), tables_of(results, "further_signs")
+    found = {
+        network: [
+            table["within_the_best"],
+            *(further[network]["with"][name]["within_the_best"] for name in (WEIGHED, PATHLESS)),
+        ]
+        for network, table in alone.items()
+    }
+    total = np.sum(list(found.values()), axis=0).tolist()
+    rows = [
+        [network, *(f"{won} of {cells}" for won, cells in own)]
+        for network, own in [*found.items(), ("all", total)]
+    ]
+    return markdown(["network", "joint surprise", "with all further signs, weighed", "these without paths"], rows)
 
 
 def further(results: Path) -> str:
@@ -135,6 +148,36 @@ def further(results: Path) -> str:
     return markdown(["added to joint surprise", *found], rows)
 
 
+def weighed(results: Path) -> str:
+    """All further signs, weighed, attack by attack, and what paths add to them."""
+    rows = []
+    for network, table in tables_of(results, "further_signs").items():
+        for name, cell in table["with"][WEIGHED]["cells"].items():
+            verdict = "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
+            added, low, high = table["added_by_paths"][name]
+            rows.append([
+                network, name + (" (unseen)" if name in table["settings"]["unseen"] else ""),
+                with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}", f"{cell['best']} {cell['its_auc']:.3f}",
+                verdict, f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
+                f"{added:+.3f} ({low:+.3f} – {high:+.3f})",
+            ])  # fmt: skip
+    return markdown(
+        ["network", "attack", "all further signs, weighed", "TPR at 5 %", "best of the others", "", "max softmax",
+         "of it by paths"], rows
+    )  # fmt: skip
+
+
+def weights(results: Path) -> str:
+    """What each sign counts, where it is learned; a column a network."""
+    found = {
+        network: table["with"][WEIGHED]["weights"]
+        for network, table in tables_of(results, "further_signs").items()
+    }
+    signs = list(dict.fromkeys(sign for own in found.values() for sign in own))
+    rows = [[sign, *(f"{own[sign]:.2f}" if sign in own else "–" for own in found.values())] for sign in signs]
+    return markdown(["sign", *found], rows)
+
+
 def transfer(results: Path) -> str:
     """The loss of training on one attack only."""
     rows = []
@@ -144,10 +187,13 @@ def transfer(results: Path) -> str:
                 f"{with_interval(own[detector]['mean_loss'])}{'' if own[detector]['met'] else ' **above**'}"
                 if detector in own
                 else "–"
-                for detector in ("linear", "surprise", "CDRP, linear", "CDRP, forest")
+                for detector in ("linear", "surprise", "weighed", "CDRP, linear", "CDRP, forest")
             ]
             rows.append([network, {"minimal": "the paper's", "every": "all"}[name], *losses])
-    return markdown(["network", "attacks", "linear", "surprise", "CDRP, linear", "CDRP, forest"], rows)
+    return markdown(
+        ["network", "attacks", "linear", "surprise", "all further signs, weighed", "CDRP, linear", "CDRP, forest"],
+        rows,
+    )
 
 
 def cdrp(results: Path) -> str:
@@ -273,6 +319,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         means,
         won,
         further,
+        weighed,
+        weights,
         transfer,
         cdrp,
         controls,

@@ -6,19 +6,19 @@
 Paths tell strong attacks and what is no image. Whether the answer survives a change of the image tells attacks of
 the least size, and whether image or activations are like those of training images what paths miss of the strong
 ones. So rivals that learn nothing from attacks are added to the four signs of joint surprise, each as surprising
-as it is rare among clean images: every one alone, some of both kinds together, and all. The best of a cell is
-taken of all detectors without further signs, those of `studies/detectors.py` but CDRP. Means over five splits,
-intervals a bootstrap over source images, the same resamples for all. What is added was not attacked knowingly.
+as it is rare among clean images: every one alone, some of both kinds together, all, and all with weights that are
+learned, with the two signs that look at paths and without them. The best of a cell is taken of all detectors
+without further signs, those of `studies/detectors.py` but CDRP. Means over five splits, intervals a bootstrap over
+source images, the same resamples for all. What is added was not attacked knowingly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from detection.cases import Case
 from detection.command import run
@@ -26,34 +26,36 @@ from detection.gather import OTHERS
 from detection.judge import Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
-from effpath.detect import JointSurprise, make_classifier
-from effpath.detect.classifiers import CLASSIFIERS
-from effpath.detect.evaluate import Entrant, Group
+from detection.signs import FLOOR, KIND, WithoutPaths, signs_among, with_signs
+from effpath.detect import SIGNS
 from rivals.table import RIVALS, entrants
 from sources import save_figure
 
 Row = dict[str, Any]
-KIND = "surprise"
 TOGETHER = (
     ("MagNet", "resize and pad"),
     ("MagNet", "JPEG", "resize and pad"),
     ("Mahalanobis, sum", "kernel density", "resize and pad"),
     ("Mahalanobis, sum", "kernel density", "JPEG", "resize and pad"),
 )
+WEIGHED = "all of them, weighed"
+PATHLESS = "all of them, weighed, without paths"
 
 
 def measure(seen: Seen, case: Case) -> Row:
-    """Judge joint surprise with each of the further signs, with some together and with all."""
-    others = entrants([name for name in RIVALS if name in seen.groups["clean"].arrays])
-    signs = {name: rival for name, rival in others.items() if rival.make is None}
+    """Judge joint surprise with each of the further signs, with some together, with all, and these weighed."""
+    measured = seen.groups["clean"].arrays
+    others, signs = entrants([name for name in RIVALS if name in measured]), signs_among(measured)
     sets = {
         **{name: (name,) for name in signs},
         **{", ".join(own): own for own in TOGETHER if set(own) <= set(signs)},
     }
+    options: dict[str, Row] = {}
     if len(signs) > 1:
-        sets["all of them"] = tuple(signs)
+        sets |= dict.fromkeys(("all of them", WEIGHED, PATHLESS), tuple(signs))
+        options = {WEIGHED: {"floor": FLOOR}, PATHLESS: {"floor": FLOOR, "make": WithoutPaths}}
     longer = {
-        f"{KIND} + {name}": Entrant(columns([signs[one] for one in own]), with_signs(len(own)))
+        f"{KIND} + {name}": with_signs([signs[one] for one in own], **options.get(name, {}))
         for name, own in sets.items()
     }
     judged = judge(seen, Protocol((KIND,), others={**others, **longer}, unseen=seen.unseen))
@@ -61,14 +63,29 @@ def measure(seen: Seen, case: Case) -> Row:
     found = {}
     for name, own in sets.items():
         detector = f"{KIND} + {name}"
-        cells = {group.name: judged.beside_best(detector, group.name, apart=longer) for group in seen.attacks}
+        cells = {
+            group.name: {
+                "auc": aucs[detector][group.name],
+                "tpr": interval(judged.tpr[detector][0.05][group.name]),
+                **judged.beside_best(detector, group.name, apart=longer),
+                "softmax": aucs["max softmax"][group.name][0],
+            }
+            for group in seen.attacks
+        }
+        weights = [split.classifiers[detector][-1].weights_ for split in judged.evaluations]
         found[name] = {
             "signs": list(own),
+            "weights": dict(zip((*SIGNS, *own), np.mean(weights, 0).round(3).tolist(), strict=True)),
             "auc": aucs[detector],
             "beyond_surprise": interval(judged.mean[detector] - judged.mean[KIND]),
             "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
             "cells": cells,
         }
+    added = {}
+    if WEIGHED in found:
+        with_paths, without = f"{KIND} + {WEIGHED}", f"{KIND} + {PATHLESS}"
+        added = {name: interval(own - judged.auc[without][name]) for name, own in judged.auc[with_paths].items()}
+        added["mean"] = interval(judged.mean[with_paths] - judged.mean[without])
     return {
         "settings": settings(seen),
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
@@ -76,19 +93,8 @@ def measure(seen: Seen, case: Case) -> Row:
         "alone": {name: aucs[name]["mean"] for name in signs},
         "best_alone": max(aucs[name]["mean"] for name in aucs if name not in longer and name != KIND),
         "with": found,
+        "added_by_paths": added,
     }
-
-
-def columns(rivals: Sequence[Entrant]) -> Callable[[Group], np.ndarray]:
-    """Return what joint surprise reads of a group, and the rivals' suspicions as the last columns."""
-    return lambda group: np.column_stack(
-        [CLASSIFIERS[KIND].read(group.features), *(rival.read(group) for rival in rivals)]
-    )
-
-
-def with_signs(further: int) -> Callable[[int], Pipeline]:
-    """Return what makes joint surprise of so many further signs; what is missing is filled in as without."""
-    return lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], JointSurprise(further=further))
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

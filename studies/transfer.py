@@ -7,7 +7,8 @@ The loss is AUC after training on all attacks, the tested one among them, less A
 attack; the paper's claim is at most 0.03. Attacks of which a training part has fewer than three images are
 tested only. Once over the paper's five attacks, which all stop just over the border, and once over all attacks
 that start from an image, those that other studies keep out of training too. Means over five splits, intervals a
-bootstrap over source images, the same resamples for both trainings.
+bootstrap over source images, the same resamples for both trainings. *weighed* is joint surprise with all further
+signs of `studies/further_signs.py`, whose weights are learned from attacks.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import numpy as np
 
 from detection.cases import Case
 from detection.command import run
+from detection.gather import OTHERS
 from detection.judge import FRACTIONS, SEEDS, Protocol, gate_detectors, judge_groups
 from detection.resampling import interval
 from detection.seen import Seen
+from detection.signs import FLOOR, signs_among, with_signs
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import split_sources
 from sources import save_figure
@@ -31,6 +34,7 @@ Row = dict[str, Any]
 KINDS = ("linear", "surprise")
 RIVALS = ("CDRP, linear", "CDRP, forest")
 MINIMAL = ("FGSM", "BIM", "DeepFool", "JSMA", "CWL2")
+WEIGHED = "weighed"
 CLAIM = 0.03
 FEWEST = 3  # images of an attack in the training part of every split, without which nothing is trained on it alone
 
@@ -57,6 +61,8 @@ def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> R
     """Return the AUC of each training, on all attacks and on each single one, and the loss of training on one."""
     names = [group.name for group in attacks]
     rivals = {name: gate_detectors()[name] for name in RIVALS} if "CDRP" in clean.arrays else {}
+    if signs := signs_among(clean.arrays):
+        rivals[WEIGHED] = with_signs(list(signs.values()), floor=FLOOR)
     auc = {
         trained: judge_groups(
             clean,
@@ -139,4 +145,4 @@ def report(table: Row) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, plot, report, others=("CDRP",))
+    run(__doc__, measure, plot, report, others=OTHERS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, model
 from effpath.attacks import attack
 from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
+from effpath.detect.weights import CAP, PENALTY, learned_weights
 from effpath.errors import InputError, OptionError
 from effpath.likelihood import PathFit
 
@@ -88,6 +90,8 @@ def test_columns_of_another_number_and_a_tail_outside_its_range_are_refused() ->
         JointSurprise(further=-1).fit(CLEAN, np.arange(200) % 2)
     with pytest.raises(OptionError, match="tail must lie"):
         JointSurprise(tail=1.0).fit(CLEAN, np.arange(200) % 2)
+    with pytest.raises(OptionError, match=r"floor must lie in \[0, 1\]; got 1.5"):
+        JointSurprise(floor=1.5).fit(CLEAN, np.arange(200) % 2)
 
 
 def test_further_signs_are_summed_with_the_four_and_leave_these_as_they_are() -> None:
@@ -102,6 +106,36 @@ def test_further_signs_are_summed_with_the_four_and_leave_these_as_they_are() ->
     np.testing.assert_array_equal(longer.decision_function(np.hstack([X, further])), surprises.sum(1))
     clean = np.hstack([CLEAN[:50], np.zeros((50, 1)), np.full((50, 1), 9.0)])
     assert (longer.predict(clean) == 1).mean() > 0.9  # one further sign is enough
+
+
+def test_with_a_floor_below_1_what_helps_counts_1_and_noise_the_floor() -> None:
+    rng = np.random.default_rng(5)
+    X, y = np.vstack([CLEAN, CLEAN]), np.repeat([0, 1], 200)  # none of the four signs helps
+    further = np.stack([rng.normal(size=400), np.repeat([0.0, 1.5], 200) + rng.normal(size=400)], axis=1)
+    X = np.hstack([X, further])
+    plain, weighed = JointSurprise(further=2).fit(X, y), JointSurprise(further=2, floor=0.1).fit(X, y)
+    np.testing.assert_array_equal(plain.weights_, np.ones(6))
+    assert weighed.weights_[5] == 1
+    assert (weighed.weights_[:5] < 0.3).all()
+    assert weighed.weights_.min() == 0.1
+    np.testing.assert_array_equal(weighed.surprises(X), plain.surprises(X))
+    np.testing.assert_array_equal(weighed.decision_function(X), (weighed.surprises(X) * weighed.weights_).sum(1))
+    assert (weighed.predict(X[:200]) == 1).mean() == pytest.approx(0.05, abs=0.005)
+    assert (weighed.predict(X[200:]) == 1).mean() > (plain.predict(X[200:]) == 1).mean() + 0.1
+
+
+def test_learned_weights_are_those_of_a_constrained_logistic_regression() -> None:
+    rng = np.random.default_rng(6)
+    attacked = np.repeat([False, True], [300, 50])
+    surprises = rng.exponential(size=(350, 3)) + attacked[:, None] * [2.0, 1.0, 0.0]
+    weights = learned_weights(surprises, attacked, 0.0)
+    free = LogisticRegression(class_weight="balanced", C=1 / (PENALTY * 350), tol=1e-10, max_iter=1000)
+    slopes = np.maximum(free.fit(np.minimum(surprises, CAP), attacked).coef_[0], 0)
+    assert slopes.min() > 0 or weights[slopes == 0].max() < 0.01  # the bound hardly moves the others
+    np.testing.assert_allclose(weights, slopes / slopes.max(), atol=0.02)
+    mirrored = learned_weights(surprises, ~attacked, 0.25)
+    assert (mirrored[:2] <= mirrored[2]).all()  # what speaks against an attack counts no less than nothing
+    np.testing.assert_array_equal(learned_weights(np.ones((4, 2)), np.arange(4) % 2 == 1, 0.1), np.ones(2))
 
 
 def test_clean_rows_that_are_all_alike_give_finite_scores() -> None:

@@ -92,7 +92,7 @@ def _unusual(fitted: CleanSimilarity, columns: Tensor) -> Tensor:
 
 
 def _surprise(fitted: JointSurprise, columns: Tensor) -> Tensor:
-    """Σ −log p over the four signs; beyond the edge exactly, and before it p is a smooth share of clean rows."""
+    """Σ −w log p over the four signs; beyond the edge exactly, and before it p is a smooth share of clean rows."""
     sets = fitted.n_features_in_ // 2
     outside = columns[:, :sets] @ _like(fitted.similarity_.coef_, columns) + fitted.similarity_.intercept_
     elsewhere = columns[:, sets:-1] @ _like(fitted.margin_.coef_, columns) + fitted.margin_.intercept_
@@ -100,7 +100,8 @@ def _surprise(fitted: JointSurprise, columns: Tensor) -> Tensor:
     clean = _like(fitted.clean_, columns)
     beyond = (signs - _like(fitted.edge_, columns)) / _like(fitted.excess_, columns)
     usual = -((len(clean) - _below(signs, clean) + 0.5) / (len(clean) + 1)).log()
-    return torch.where(beyond > 0, beyond - float(np.log(fitted.tail)), usual).sum(1)
+    surprises = torch.where(beyond > 0, beyond - float(np.log(fitted.tail)), usual)
+    return (surprises * _like(fitted.weights_, columns)).sum(1)
 
 
 _SMOOTH: dict[type, Callable[[Any, Tensor], Tensor]] = {CleanSimilarity: _unusual, JointSurprise: _surprise}

@@ -69,7 +69,8 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
             values = imputer.transform(detector.read(features)) - imputer.statistics_
             sets = len(estimator.similarity_.coef_)
             added = np.zeros(features.values.shape)
-            added[:, :sets] = values[:, :sets] * estimator.similarity_.coef_ / estimator.excess_[0]
+            weight = estimator.weights_[0] / estimator.excess_[0]
+            added[:, :sets] = values[:, :sets] * estimator.similarity_.coef_ * weight
             return added
     raise OptionError(
         f"wanted a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.kind!r}"
@@ -77,12 +78,12 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
 
 
 def strongest_signs(detector: Detector, features: Features) -> list[str] | None:
-    """Return for each image the most surprising of the four signs, see `SIGNS`; None for kinds without them."""
+    """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
     estimator = detector.classifier[-1] if isinstance(detector.classifier, Pipeline) else detector.classifier
     if not isinstance(estimator, JointSurprise):
         return None
     surprises = estimator.surprises(detector.classifier[0].transform(detector.read(features)))
-    return [SIGNS[place] for place in surprises.argmax(1)]
+    return [SIGNS[place] for place in (surprises * estimator.weights_).argmax(1)]
 
 
 def explain(detector: Detector, features: Features, *, count: int = 3) -> list[list[Reason]]:

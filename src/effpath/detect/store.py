@@ -24,7 +24,7 @@ from effpath.errors import OptionError, StoreError
 from effpath.graph.graph import Graph
 from effpath.paths.store import load_class_paths, read_header, write_class_paths
 
-FORMAT = "effpath-detector-1"
+FORMAT = "effpath-detector-2"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ SAVED: dict[str, Learned] = {
     "linear": JOINT,
     "clean": Learned({"reference_": 2}, ("offset_", "n_features_in_")),
     "surprise": Learned(
-        {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1},
+        {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1},
         ("usual_", "n_features_in_"),
         {"similarity_": (JointSimilarity, JOINT), "margin_": (JointSimilarity, JOINT)},
     ),

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from effpath.detect.joint import FloatArray, JointSimilarity
+from effpath.detect.weights import learned_weights
 from effpath.errors import InputError, OptionError
 
 SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")
@@ -38,30 +39,37 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     tail : share of the clean training rows, in (0, 1), that the exponential tail is fitted on.
     further : how many signs of another kind the last columns are, each high where it is suspicious, such as by how
         much the answer changes when the image is made smaller; they are summed with the four.
+    floor : in [0, 1], the least that a sign counts beside the one that counts most. 1: all count the same. Below,
+        what they count is learned from attacked rows (`effpath.detect.weights`): worth it with many further signs,
+        0.1 say, as those that say the same, or little, drown the others; not with the four alone.
 
     Attributes
     ----------
     similarity_, margin_ : the fitted `JointSimilarity` of the first two signs.
     clean_ : [clean rows, 4 + further], each column sorted: the signs of the clean training rows.
     edge_, excess_ : [4 + further], where the tails begin, and their mean excess.
+    weights_ : [4 + further], in [floor, 1], how much the signs count.
     usual_ : the suspicion that 5 % of the clean training rows exceed, where `predict` divides.
     classes_, n_features_in_ : scikit-learn's.
     """
 
-    def __init__(self, *, tail: float = 0.3, further: int = 0) -> None:
+    def __init__(self, *, tail: float = 0.3, further: int = 0, floor: float = 1.0) -> None:
         self.tail = tail
         self.further = further
+        self.floor = floor
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> JointSurprise:
-        """Learn the weights of the first two signs, and how strong the signs of clean rows are.
+        """Learn the weights of the first two signs, how strong the signs of clean rows are, and what they count.
 
-        Raises OptionError for a tail outside (0, 1) or a negative number of further signs, InputError where the
-        columns are not 2 · sets + 1 + further.
+        Raises OptionError for a tail outside (0, 1), a floor outside [0, 1] or a negative number of further signs,
+        InputError where the columns are not 2 · sets + 1 + further.
         """
         if not 0 < self.tail < 1:
             raise OptionError(f"tail must lie in (0, 1); got {self.tail!r}")
         if self.further < 0:
             raise OptionError(f"further must be at least 0; got {self.further!r}")
+        if not 0 <= self.floor <= 1:
+            raise OptionError(f"floor must lie in [0, 1]; got {self.floor!r}")
         features, labels = validate_data(self, X, y, dtype=np.float64)
         own = self.n_features_in_ - self.further
         if own % 2 != 1 or own < 3:
@@ -73,12 +81,17 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
         self.margin_ = JointSimilarity(sets).fit(features[:, sets : 2 * sets], labels)
         self.classes_ = self.similarity_.classes_
-        self.clean_: FloatArray = np.sort(self.signs(features[labels == self.classes_[0]]), axis=0)
+        clean = features[labels == self.classes_[0]]
+        self.clean_: FloatArray = np.sort(self.signs(clean), axis=0)
         self.edge_: FloatArray = np.quantile(self.clean_, 1 - self.tail, axis=0)
         beyond = np.maximum(self.clean_ - self.edge_, 0)
         rows = np.maximum((beyond > 0).sum(0), 1)
         self.excess_: FloatArray = np.maximum(beyond.sum(0) / rows, 1e-12)
-        self.usual_ = float(np.quantile(self.decision_function(features[labels == self.classes_[0]]), 0.95))
+        self.weights_: FloatArray = np.ones(4 + self.further)
+        if self.floor < 1:
+            adversarial = labels == self.classes_[1]
+            self.weights_ = learned_weights(self.surprises(features), adversarial, self.floor)
+        self.usual_ = float(np.quantile(self.decision_function(clean), 0.95))
         return self
 
     def signs(self, X: npt.ArrayLike) -> FloatArray:
@@ -92,7 +105,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack([outside, elsewhere, -sure, sure, further])
 
     def surprises(self, X: npt.ArrayLike) -> FloatArray:
-        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; their sum is the suspicion. See `SIGNS`."""
+        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
         signs = self.signs(X)
         rows = len(self.clean_)
         usual = np.empty_like(signs)
@@ -104,8 +117,8 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(signs > self.edge_, tail, np.clip(usual, 0, edge))
 
     def decision_function(self, X: npt.ArrayLike) -> FloatArray:
-        """Suspicion [n]: the joint surprise, in nats."""
-        total: FloatArray = self.surprises(X).sum(1)
+        """Suspicion [n]: the sum of the surprises, each times its weight, in nats."""
+        total: FloatArray = (self.surprises(X) * self.weights_).sum(1)
         return total
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -1,0 +1,47 @@
+"""Joint surprise with what rivals measure as further signs; see `studies/further_signs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import make_pipeline
+
+from effpath.detect import JointSurprise, make_classifier
+from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.joint import FloatArray
+from rivals.table import RIVALS, entrants
+
+KIND = "surprise"
+FLOOR = 0.1  # what a sign counts at least where weights are learned
+
+
+class WithoutPaths(JointSurprise):
+    """The same without the two signs that look at paths: they never surprise."""
+
+    def surprises(self, X: npt.ArrayLike) -> FloatArray:
+        found = super().surprises(X)
+        found[:, :2] = 0
+        return found
+
+
+def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
+    """Return those of the measured rivals that learn nothing from attacks."""
+    others = entrants([name for name in RIVALS if name in measured])
+    return {name: rival for name, rival in others.items() if rival.make is None}
+
+
+def with_signs(
+    signs: Sequence[Entrant], *, floor: float = 1.0, make: Callable[..., JointSurprise] = JointSurprise
+) -> Entrant:
+    """Return joint surprise that reads the signs as its last columns; what is missing is filled in as without."""
+
+    def read(group: Group) -> np.ndarray:
+        return np.column_stack([CLASSIFIERS[KIND].read(group.features), *(rival.read(group) for rival in signs)])
+
+    return Entrant(
+        read,
+        lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], make(further=len(signs), floor=floor)),
+    )
