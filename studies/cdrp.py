@@ -156,7 +156,8 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
             axes.axvline(0.5, color="grey", linewidth=0.8)
             axes.set_title(f"{network}, {kind}", fontsize="small")
             axes.set_yticks(places, attacks if kind == "linear" else [])
-        line[-1].legend(fontsize="x-small")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower right", ncols=2, fontsize="x-small")
     save_figure(figure, file)
 
 

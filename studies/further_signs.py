@@ -7,9 +7,10 @@ Paths tell strong attacks and what is no image. Whether the answer survives a ch
 the least size, and whether image or activations are like those of training images what paths miss of the strong
 ones. So rivals that learn nothing from attacks are added to the four signs of joint surprise, each as surprising
 as it is rare among clean images: every one alone, some of both kinds together, all, and all with weights that are
-learned, with the two signs that look at paths and without them. The best of a cell is taken of all detectors
-without further signs, those of `studies/detectors.py` but CDRP. Means over five splits, intervals a bootstrap over
-source images, the same resamples for all. What is added was not attacked knowingly.
+learned, with the two signs that look at paths and without them, with other floors of the weights, and the four
+signs alone with learned weights. The best of a cell is taken of all detectors without further signs, those of
+`studies/detectors.py` but CDRP. Means over five splits, intervals a bootstrap over source images, the same
+resamples for all. What is added was not attacked knowingly.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ TOGETHER = (
 )
 WEIGHED = "all of them, weighed"
 PATHLESS = "all of them, weighed, without paths"
+ALONE = "nothing, weighed"
+FLOORS = {f"all of them, weighed, floor {floor:g}": floor for floor in (0, 0.25, 0.5)}  # beside that of `FLOOR`
 
 
 def measure(seen: Seen, case: Case) -> Row:
@@ -52,8 +55,12 @@ def measure(seen: Seen, case: Case) -> Row:
     }
     options: dict[str, Row] = {}
     if len(signs) > 1:
-        sets |= dict.fromkeys(("all of them", WEIGHED, PATHLESS), tuple(signs))
-        options = {WEIGHED: {"floor": FLOOR}, PATHLESS: {"floor": FLOOR, "make": WithoutPaths}}
+        sets |= {**dict.fromkeys(("all of them", WEIGHED, PATHLESS, *FLOORS), tuple(signs)), ALONE: ()}
+        options = {
+            **{name: {"floor": FLOOR} for name in (WEIGHED, ALONE)},
+            PATHLESS: {"floor": FLOOR, "make": WithoutPaths},
+            **{name: {"floor": floor} for name, floor in FLOORS.items()},
+        }
     longer = {
         f"{KIND} + {name}": with_signs([signs[one] for one in own], **options.get(name, {}))
         for name, own in sets.items()
@@ -102,7 +109,7 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for table in tables.values() for name in table["with"]))
-    figure = Figure(figsize=(2.8 * len(tables) + 2.6, 0.25 * len(names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(2.8 * len(tables) + 3.4, 0.25 * len(names) + 1.4), layout="constrained")
     grid = figure.subplots(1, len(tables), squeeze=False)
     lines = np.arange(len(names))[::-1]
     nothing = [np.nan] * 3
@@ -122,7 +129,7 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
         axes.set(xlabel="AUC, mean over attacks")
         axes.set_title(network, fontsize="small")
         axes.set_yticks(lines, names if place == 0 else [])
-    grid[0, 0].legend(fontsize="x-small")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize="x-small")
     save_figure(figure, file)
 
 

@@ -73,15 +73,15 @@ def plot(tables: Mapping[str, Row], file: Path) -> None:
     colours = group_colours(list(dict.fromkeys(name for table in tables.values() for name in table["images"])))
     for place, (network, table) in enumerate(tables.items()):
         layers = table["layers"]
-        places, step = range(len(layers)), -(-len(layers) // 10)
+        places, step = range(len(layers)), -(-len(layers) // 8)
         for column, name in enumerate(MEASURES):
             for line, what in enumerate(("mean", "delta")):
                 axes = grid[2 * place + line, column]
                 for group, own in table["measures"][name].items():
                     if what in own:
                         draw_band(axes, places, own[what], color=colours[group], marker=".")
-                axes.set_xticks(places[::step], layers[::step], rotation=30, ha="right", fontsize="x-small")
-                axes.set_title(f"{network}, {name}" + (", clean − attacked" if line else ""), fontsize="small")
+                axes.set_xticks(places[::step], layers[::step], rotation=45, ha="right", fontsize=5)
+                axes.set_title(f"{network}\n{name}" + (", clean − attacked" if line else ""), fontsize="small")
                 axes.axhline(0, color="grey", linewidth=0.6)
     handles = [_handle(colour) for colour in colours.values()]
     figure.legend(handles, list(colours), loc="outside right center", fontsize="small")

@@ -384,7 +384,11 @@ def test_further_signs_are_judged_beside_joint_surprise_and_each_alone(seen, tmp
     table = further_signs.measure(with_further_signs(seen), CASE)
     weighed, pathless = further_signs.WEIGHED, further_signs.PATHLESS
     assert list(table["with"])[:4] == ["MagNet", "resize and pad", "MagNet, resize and pad", "all of them"]
-    assert list(table["with"])[4:] == [weighed, pathless]
+    assert list(table["with"])[4:] == [weighed, pathless, *further_signs.FLOORS, further_signs.ALONE]
+    assert list(table["with"][further_signs.ALONE]["weights"]) == list(SIGNS)
+    least = [min(table["with"][name]["weights"].values()) for name in further_signs.FLOORS]
+    assert least[1:] == [0.25, 0.5]
+    assert 0 <= least[0] < 0.1
     assert set(table["with"]["all of them"]["weights"].values()) == {1.0}
     weights = table["with"][weighed]["weights"]
     assert list(weights) == [*SIGNS, "MagNet", "resize and pad"]
