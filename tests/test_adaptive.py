@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from functools import cache
 from typing import Any
@@ -332,6 +333,17 @@ def test_the_suspicion_that_is_followed_is_the_detector_s_own_up_to_a_constant(k
         assert np.corrcoef(own, score)[0, 1] > 0.98
     else:
         np.testing.assert_allclose(own - own[0], score - score[0], atol=1e-9)
+
+
+def test_learned_weights_of_the_signs_are_followed() -> None:
+    weighed = copy.deepcopy(detector("surprise"))
+    images = digits(300, 420)[0]
+    columns = torch.from_numpy(weighed.read(weighed.features(images)))
+    weighed.classifier[-1].weights_ = np.array([0.0, 0.0, 0.0, 1.0])  # too sure: nothing else counts
+    own = Suspicion(weighed)(columns).numpy()
+    sure = columns[:, -1].numpy()
+    assert (np.diff(own[sure.argsort()]) >= 0).all()
+    assert np.corrcoef(own, weighed.score(images))[0, 1] > 0.98
 
 
 @pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])

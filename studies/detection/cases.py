@@ -181,9 +181,9 @@ CASES: dict[str, Case] = {
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette",
         {
             "FGSM": Planned("FGSM"), "BIM": Planned("BIM"), "DeepFool": Planned("DeepFool"),
-            "JSMA": Planned("JSMA", {}, 10), "CWL2": Planned("CWL2", _FEW, 20),
+            "CWL2": Planned("CWL2", _FEW, 18),
         },
-        sources=60, clean=400, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+        sources=60, clean=300, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
     ),
     "googlenet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(30, mild=15), sources=30,

@@ -16,9 +16,10 @@ from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.lenet import LeNet5
 
 
-def fitted(kind):
+def fitted(kind, **parameters):
     images = data().test_images
     detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    detector.classifier[-1].set_params(**parameters)
     return detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120]))
 
 
@@ -57,6 +58,16 @@ def test_a_similarity_that_is_missing_counts_as_before(detector, tmp_path):
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
     loaded = effpath.load_detector(tmp_path / "guard.safetensors", graph())
     np.testing.assert_array_equal(loaded.score(holes), detector.score(holes))
+
+
+def test_learned_weights_come_back(tmp_path):
+    weighed = fitted("surprise", floor=0.2)
+    effpath.save_detector(weighed, tmp_path / "guard.safetensors")
+    loaded = effpath.load_detector(tmp_path / "guard.safetensors", graph())
+    images = data().test_images[200:260]
+    np.testing.assert_array_equal(loaded.score(images), weighed.score(images))
+    assert loaded.classifier[-1].weights_.min() < 1
+    assert not np.array_equal(weighed.score(images), fitted("surprise").score(images))
 
 
 def test_a_feature_that_was_missing_in_all_training_rows_counts_as_before(tmp_path):
