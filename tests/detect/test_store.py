@@ -19,7 +19,8 @@ from effpath.lenet import LeNet5
 def fitted(kind, **parameters):
     images = data().test_images
     detector = effpath.Detector(graph(), class_paths(), kind=kind)
-    detector.classifier[-1].set_params(**parameters)
+    if parameters:
+        detector.classifier[-1].set_params(**parameters)
     return detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120]))
 
 
