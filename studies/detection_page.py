@@ -40,6 +40,15 @@ def with_interval(values: Sequence[float]) -> str:
     return f"{value:.3f} ({low:.3f} – {high:.3f})"
 
 
+def titled(attack: str, *, unseen: bool) -> str:
+    return f"{attack} (unseen)" if unseen else attack
+
+
+def verdict(cell: Row) -> str:
+    """Tell how a detector stands beside the best of the others."""
+    return "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
+
+
 def images(results: Path) -> str:
     """Every network: how many images, how many attacks succeeded, how large they are."""
     rows = []
@@ -87,11 +96,10 @@ def rivals(results: Path) -> str:
         for name, cell in table["cells"].items():
             softmax = table["detectors"]["max softmax"]["auc"][name][0]
             tpr = table["detectors"]["surprise"]["tpr"]["0.05"][name][0]
-            verdict = "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
             rows.append([
-                network, name + (" (unseen)" if name in table["settings"]["unseen"] else ""),
+                network, titled(name, unseen=name in table["settings"]["unseen"]),
                 with_interval(cell["ours"]), f"{tpr:.0%}", f"{cell['best_rival']} {cell['its_auc']:.3f}",
-                verdict, f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
+                verdict(cell), f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
             ])  # fmt: skip
     return markdown(
         ["network", "attack", "joint surprise", "TPR at 5 %", "best of the others", "", "max softmax"], rows
@@ -153,12 +161,11 @@ def weighed(results: Path) -> str:
     rows = []
     for network, table in tables_of(results, "further_signs").items():
         for name, cell in table["with"][WEIGHED]["cells"].items():
-            verdict = "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
             added, low, high = table["added_by_paths"][name]
             rows.append([
-                network, name + (" (unseen)" if name in table["settings"]["unseen"] else ""),
+                network, titled(name, unseen=name in table["settings"]["unseen"]),
                 with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}", f"{cell['best']} {cell['its_auc']:.3f}",
-                verdict, f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
+                verdict(cell), f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
                 f"{added:+.3f} ({low:+.3f} – {high:+.3f})",
             ])  # fmt: skip
     return markdown(
@@ -299,7 +306,7 @@ def mnist(results: Path) -> str:
         linear, surprise, softmax = (table["detectors"][kind] for kind in ("linear", "surprise", "max softmax"))
         cell = table["cells"][name]
         rows.append([
-            name + (" (unseen)" if own["unseen"] else ""), f"{own['succeeded']}/{own['tried']}",
+            titled(name, unseen=own["unseen"]), f"{own['succeeded']}/{own['tried']}",
             with_interval(linear["auc"][name]), with_interval(surprise["auc"][name]),
             f"{surprise['tpr']['0.05'][name][0]:.0%}", f"{softmax['auc'][name][0]:.3f}",
             f"{cell['best_rival']} {cell['its_auc']:.3f}",

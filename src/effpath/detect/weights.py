@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from effpath.detect.joint import FloatArray
 
@@ -21,13 +22,13 @@ def learned_weights(surprises: FloatArray, adversarial: npt.NDArray[np.bool_], f
     """
     capped = np.minimum(surprises, CAP)
     side = np.where(adversarial, 1.0, -1.0)
-    mass = np.where(adversarial, 0.5 / max(adversarial.sum(), 1), 0.5 / max((~adversarial).sum(), 1))
+    mass = 0.5 / np.where(adversarial, adversarial.sum(), (~adversarial).sum())
     count = capped.shape[1]
 
     def loss(point: FloatArray) -> tuple[float, FloatArray]:
         slopes, offset = point[:count], point[count]
         right = side * (capped @ slopes + offset)
-        pull = -side * mass / (1 + np.exp(np.clip(right, -500, 500)))
+        pull = -side * mass * expit(-right)
         gradient = np.append(capped.T @ pull + PENALTY * slopes, pull.sum())
         return float(mass @ np.logaddexp(0, -right) + PENALTY / 2 * slopes @ slopes), gradient
 
