@@ -69,11 +69,11 @@ def main() -> None:
     by_reference, by_forward, by_forward_last = found.values()
     slow = []
     if by_reference < BY_REFERENCE:
-        slow.append(f"wanted the compiled walk {BY_REFERENCE:g} times faster than the reference")
+        slow.append(f"expected the compiled walk {BY_REFERENCE:g} times faster than the reference")
     if by_forward > BY_FORWARD:
-        slow.append(f"wanted a walk within {BY_FORWARD:g} forward passes")
+        slow.append(f"expected a walk within {BY_FORWARD:g} forward passes")
     if by_forward_last > BY_FORWARD_LAST:
-        slow.append(f"wanted a walk of the last layer within {BY_FORWARD_LAST:g} forward passes")
+        slow.append(f"expected a walk of the last layer within {BY_FORWARD_LAST:g} forward passes")
     if slow:
         raise SystemExit("; ".join(slow) + ": the walk has become slower, or this machine's forward pass faster")
 

@@ -57,7 +57,7 @@ def memory(key: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit(f"wanted {key} in /proc/self/status, there is none; memory is measured on Linux only")
+    raise SystemExit(f"expected {key} in /proc/self/status, there is none; memory is measured on Linux only")
 
 
 def forget_peak() -> None:

@@ -64,7 +64,7 @@ def _lenet5(count: int, seed: int) -> Network:
 def research_folder() -> Path:
     """Return $EFFPATH_DATA, the folder of trained networks and images."""
     if "EFFPATH_DATA" not in os.environ:
-        raise SystemExit("wanted the folder of trained networks in EFFPATH_DATA, which is not set")
+        raise SystemExit("expected the folder of trained networks in EFFPATH_DATA, which is not set")
     return Path(os.environ["EFFPATH_DATA"])
 
 
@@ -87,5 +87,5 @@ def imagenette(count: int, size: int) -> Tensor:
     order = sorted(range(len(labels)), key=lambda i: (sum(labels[:i] == labels[i]), labels[i]))
     images = loader.to_tensor(images[order[:count]])
     if len(images) < count:
-        raise SystemExit(f"wanted {count} images, the validation set has {len(images)}")
+        raise SystemExit(f"expected {count} images, the validation set has {len(images)}")
     return images

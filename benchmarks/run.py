@@ -108,7 +108,7 @@ def open_gates(results: Results, checks: Sequence[Check]) -> list[Results]:
         if not gate["equal"]:
             raise SystemExit(f"other sets than the reference's; nothing is reported of {json.dumps(gate)}")
     if len(found) != len(missing):
-        raise SystemExit(f"wanted {len(missing)} comparisons, got {len(found)}; nothing is reported")
+        raise SystemExit(f"expected {len(missing)} comparisons, got {len(found)}; nothing is reported")
     return found
 
 

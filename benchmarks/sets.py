@@ -224,7 +224,7 @@ def load_images(model: Any, label: int, count: int) -> torch.Tensor:
         parts.append(module.to_tensor(images[labels == label]))
     images = torch.cat(parts)[:count]
     if len(images) < count:
-        raise SystemExit(f"wanted {count} images of class {label}, there are {len(images)}")
+        raise SystemExit(f"expected {count} images of class {label}, there are {len(images)}")
     return images
 
 
@@ -424,7 +424,7 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return several runs of one machine, versions and number of repeats as one."""
     about = [{key: value for key, value in part.items() if key != "rows"} for part in parts]
     if any(one != about[0] for one in about):
-        raise SystemExit("wanted runs of one machine, the same versions and repeats; measure them together")
+        raise SystemExit("expected runs of one machine, the same versions and repeats; measure them together")
     return {**about[0], "rows": [row for part in parts for row in part["rows"]]}
 
 

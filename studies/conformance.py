@@ -100,7 +100,7 @@ def build(name: str, seed: int) -> tuple[nn.Module, tuple[int, ...]]:
         model = timm.create_model(kind)
         shape = tuple(model.default_cfg["input_size"])
     else:
-        raise SystemExit(f"wanted torchvision:NAME or timm:NAME, got {name!r}")
+        raise SystemExit(f"expected torchvision:NAME or timm:NAME, got {name!r}")
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.numel() > 1 and parameter.std() < 1e-3:  # biases, norms, layer scales, zeroed heads

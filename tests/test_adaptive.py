@@ -373,7 +373,7 @@ def test_what_is_orthogonal_to_a_gradient_leaves_it_alone() -> None:
 def test_what_cannot_be_done_is_said() -> None:
     images, labels = digits(0, 4)
     model, raw = digits_net.model(), Detector(digits_net.graph(), digits_net.class_paths())
-    with pytest.raises(OptionError, match="unknown adaptive attack 'magic'; wanted one of: mimic, surrogate"):
+    with pytest.raises(OptionError, match="unknown adaptive attack 'magic'; expected one of: mimic, surrogate"):
         adaptive_attack(detector(), model, images, labels, "magic", epsilon=0.1)
     with pytest.raises(OptionError, match=r"no threshold: call calibrate"):
         adaptive_attack(raw, model, images, labels, "surrogate", epsilon=0.1)
@@ -381,11 +381,11 @@ def test_what_cannot_be_done_is_said() -> None:
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=float("inf"))
     with pytest.raises(OptionError, match="has no setting 'stepz'"):
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"stepz": 1})
-    with pytest.raises(OptionError, match="steps wants a whole number of at least 1; got 0"):
+    with pytest.raises(OptionError, match="steps: expected a whole number of at least 1; got 0"):
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"steps": 0})
-    with pytest.raises(OptionError, match="norm wants one of"):
+    with pytest.raises(OptionError, match="norm: expected one of"):
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"norm": "L1"})
-    with pytest.raises(OptionError, match="tradeoffs wants numbers"):
+    with pytest.raises(OptionError, match="tradeoffs: expected numbers"):
         adaptive_attack(detector(), model, images, labels, "surrogate", epsilon=0.1, settings={"tradeoffs": ()})
     with pytest.raises(InputError, match="none of the images as labelled"):
         adaptive_attack(detector(), model, images, (labels + 1) % 10, "surrogate", epsilon=0.1)
@@ -405,5 +405,5 @@ def test_a_start_of_other_images_or_a_larger_bound_is_refused() -> None:
     larger = run("selective_pgd", 0.3)
     with pytest.raises(InputError, match="within a bound no greater"):
         run("selective_pgd", 0.2, start=larger)
-    with pytest.raises(InputError, match="bounded in Linf, wanted L2"):
+    with pytest.raises(InputError, match="bounded in Linf, expected L2"):
         run("selective_pgd", 0.5, start=larger, settings={"norm": "L2"})

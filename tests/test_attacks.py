@@ -522,7 +522,7 @@ def test_the_table_has_the_promised_names_and_the_papers_settings() -> None:
 def test_an_unknown_attack_is_refused_with_the_known_ones(
     net: LeNet5, images: torch.Tensor, labels: torch.Tensor
 ) -> None:
-    with pytest.raises(OptionError, match="'fgsm'; wanted one of: FGSM, FGSM_targeted, BIM"):
+    with pytest.raises(OptionError, match="'fgsm'; expected one of: FGSM, FGSM_targeted, BIM"):
         attack(net, images, labels, "fgsm")
 
 

@@ -256,7 +256,7 @@ def test_a_network_of_linear_layers_has_gates_on_all_but_the_last():
         ({"rate": float("inf")}, "rate=inf"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"gated": "conv1"}, r"got 'conv1'; write \['conv1'\]"),
-        ({"gated": ["conv1", "conv9"]}, "'conv9' cannot be gated; wanted nodes .* conv1, relu1"),
+        ({"gated": ["conv1", "conv9"]}, "'conv9' cannot be gated; expected nodes .* conv1, relu1"),
         ({"gated": ["fc3"]}, "'fc3' cannot be gated"),
         ({"gated": []}, "nothing is gated"),
     ],

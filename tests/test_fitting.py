@@ -12,12 +12,12 @@ def test_what_was_drawn_for_nothing_is_left_out_too():
 
 @pytest.mark.parametrize("other", [("mnist", "test", 6), ("digits", "train", 6), ("digits", "test", 7)])
 def test_other_data_another_part_or_another_size_are_refused(other):
-    with pytest.raises(InputError, match="wanted the data that the detector was made from"):
+    with pytest.raises(InputError, match="expected the data that the detector was made from"):
         unseen_rows(ABOUT, *other)
 
 
 def test_a_detector_that_says_nothing_of_its_data_is_refused():
-    with pytest.raises(InputError, match="wanted the data"):
+    with pytest.raises(InputError, match="expected the data"):
         unseen_rows({}, "digits", "test", 6)
 
 

@@ -82,14 +82,14 @@ def test_grey_arrays_become_rgb_and_are_scaled_to_the_network():
     assert fit(grey, PictureFormat(3, 8, 8), "here").shape == (1, 3, 8, 8)
     constant = torch.full((1, 3, 6, 9), 0.25)
     torch.testing.assert_close(fit(constant, PictureFormat(3, 4, 4), "here"), torch.full((1, 3, 4, 4), 0.25))
-    with pytest.raises(InputError, match=r"wanted images of 1 channels.*got 3 in here"):
+    with pytest.raises(InputError, match=r"expected images of 1 channels.*got 3 in here"):
         fit(constant, PictureFormat(1, 6, 9), "here")
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.int8, bool, complex])
 def test_arrays_of_other_numbers_are_refused(tmp_path, dtype):
     np.save(tmp_path / "a.npy", np.zeros((1, 3, 4, 4), dtype))
-    with pytest.raises(InputError, match="wanted float or uint8 images"):
+    with pytest.raises(InputError, match="expected float or uint8 images"):
         load_images([tmp_path / "a.npy"])
 
 

@@ -111,9 +111,9 @@ def test_accuracy_is_the_share_of_hits_whatever_the_batch_size() -> None:
     ],
 )
 def test_images_and_labels_that_do_not_fit_are_refused(images: torch.Tensor, labels: torch.Tensor) -> None:
-    with pytest.raises(InputError, match="wanted images"):
+    with pytest.raises(InputError, match="expected images"):
         train_classifier(_net(), images, labels, epochs=1, seed=0)
-    with pytest.raises(InputError, match="wanted images"):
+    with pytest.raises(InputError, match="expected images"):
         accuracy(_net(), images, labels)
 
 

@@ -280,7 +280,7 @@ def test_the_bandwidth_follows_the_scale_of_the_values_and_a_missing_class_is_an
     assert 0.1 < narrow < 1.5
     assert choose_bandwidth(10 * values, labels, seed=0) == pytest.approx(10 * narrow)
     images, labels = train()
-    with pytest.raises(InputError, match=r"wanted training images of every class, got none of \[7\]"):
+    with pytest.raises(InputError, match=r"expected training images of every class, got none of \[7\]"):
         ClassDensity.fit(digits_net.graph(), images[labels != 7], labels[labels != 7])
 
 

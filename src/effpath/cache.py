@@ -108,6 +108,6 @@ def _pieces(value: Any) -> list[Any]:
         flat_array = np.ascontiguousarray(value).reshape(-1)
         return [f"array:{value.dtype.str}:{value.shape}:".encode(), flat_array.tobytes()]
     raise InputError(
-        f"cannot fingerprint a value of type {type(value).__name__}; wanted str, int, float, bool, None, "
+        f"cannot fingerprint a value of type {type(value).__name__}; expected str, int, float, bool, None, "
         f"bytes, list, tuple, dict, a NumPy array or a tensor; turn it into one of these"
     )

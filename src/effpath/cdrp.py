@@ -140,7 +140,7 @@ def gated_nodes(graph: Graph, gated: Sequence[str] | Literal["auto"] = "auto") -
     unknown = [name for name in found if name not in able]
     if unknown or not found:
         what = f"{', '.join(map(repr, unknown))} cannot be gated" if unknown else "nothing is gated"
-        raise OptionError(f"{what}; wanted nodes with channels that the logits depend on: {', '.join(able)}")
+        raise OptionError(f"{what}; expected nodes with channels that the logits depend on: {', '.join(able)}")
     return {name: _channel_dimension(graph, node) for name, node in able.items() if name in found}
 
 

@@ -85,7 +85,7 @@ def _split_classes(
     given = torch.as_tensor(classes, dtype=torch.int64)
     images = sum(map(len, parts))
     if given.shape != (images,):
-        raise OptionError(f"wanted {images} classes in 0 … {outputs - 1}, got {given.tolist()[:8]}")
+        raise OptionError(f"expected {images} classes in 0 … {outputs - 1}, got {given.tolist()[:8]}")
     return [*torch.split(given, [len(part) for part in parts])]
 
 
@@ -138,7 +138,7 @@ class Recorded:
         count = self.logits.shape[1]
         start = torch.as_tensor(classes, dtype=torch.int64, device=self.logits.device)
         if start.shape != (len(self),) or bool(((start < 0) | (start >= count)).any()):
-            raise OptionError(f"wanted {len(self)} classes in 0 … {count - 1}, got {start.tolist()[:8]}")
+            raise OptionError(f"expected {len(self)} classes in 0 … {count - 1}, got {start.tolist()[:8]}")
         return torch.nn.functional.one_hot(start, count).bool()
 
     def paths(self, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Paths:

@@ -153,7 +153,9 @@ def unseen_rows(about: Mapping[str, Any], data: str, part: str, size: int) -> Te
     here = {"data": data, "part": part, "part_size": size}
     made = {name: about.get(name) for name in here}
     if here != made:
-        raise InputError(f"wanted the data that the detector was made from, to leave that out: {made}; got {here}")
+        raise InputError(
+            f"expected the data that the detector was made from, to leave that out: {made}; got {here}"
+        )
     rest = torch.ones(size, dtype=torch.bool)
     rest[[row for rows in about["rows"].values() for row in rows]] = False
     if not bool(rest.any()):
@@ -174,7 +176,7 @@ def _divide(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tens
     correct = drawn[right]
     if len(correct) < 4:
         raise InputError(
-            f"wanted at least 4 images that the network gets right, to fit and to calibrate, got {len(correct)} "
+            f"expected at least 4 images that the network gets right, to fit and to calibrate, got {len(correct)} "
             f"of {len(own)}; give more images, or check that labels and preprocessing fit the model"
         )
     halves = split_sources(correct.numpy(), fractions={"fit": 0.5, "calibrate": 0.5}, seed=options.seed)

@@ -65,7 +65,7 @@ def format_of(model: Any) -> PictureFormat | None:
     if size is None:
         return None
     if not isinstance(size, Sequence) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise InputError(f"wanted the model's input_size to be (C, H, W), got {size!r}")
+        raise InputError(f"expected the model's input_size to be (C, H, W), got {size!r}")
     return PictureFormat(*size)
 
 
@@ -185,7 +185,7 @@ def load_images(
     if not parts:
         raise InputError(f"none of {len(damaged or [])} pictures can be read")
     if len(shapes) > 1:
-        raise InputError(f"wanted images of one shape, got {', '.join(map(str, sorted(shapes)))}")
+        raise InputError(f"expected images of one shape, got {', '.join(map(str, sorted(shapes)))}")
     if labels is not None:
         labels += known
     return torch.cat(parts), names
@@ -212,8 +212,8 @@ def fit(images: Tensor, picture_format: PictureFormat | None, source: str) -> Te
     channels, height, width = picture_format.shape
     if images.shape[1] not in (1, channels):
         raise InputError(
-            f"wanted images of {channels} channels, as the network takes them, got {images.shape[1]} in {source}; "
-            "convert them, or name another model"
+            f"expected images of {channels} channels, as the network takes them, got {images.shape[1]} in "
+            f"{source}; convert them, or name another model"
         )
     images = images.expand(-1, channels, -1, -1)
     if tuple(images.shape[2:]) == (height, width):
@@ -276,7 +276,7 @@ def _expand(files: Sequence[str | Path]) -> list[Path]:
         else:
             raise InputError(f"no file or folder {path}")
     if not found:
-        raise InputError("wanted at least one image, got none")
+        raise InputError("expected at least one image, got none")
     return found
 
 
@@ -296,7 +296,7 @@ def _read_array(file: Path) -> tuple[Tensor, Any]:
             keys = list(loaded)
             key = "images" if "images" in keys else keys[0]
             if len(keys) > 1 and key != "images":
-                raise InputError(f"wanted an array named 'images' in {file}, got {', '.join(keys)}")
+                raise InputError(f"expected an array named 'images' in {file}, got {', '.join(keys)}")
             array = loaded[key]
             own = loaded["labels"] if "labels" in keys else None
     except (OSError, ValueError, EOFError, IndexError, BadZipFile) as error:
@@ -310,7 +310,7 @@ def _labels(own: Any, count: int, file: Path) -> list[int]:
         return [-1] * count
     if own.dtype.kind not in "iu" or own.shape != (count,):
         raise InputError(
-            f"wanted one integer label for each of {count} images in {file}, got {own.dtype} {own.shape}"
+            f"expected one integer label for each of {count} images in {file}, got {own.dtype} {own.shape}"
         )
     return list(map(int, own))
 
@@ -323,7 +323,7 @@ def as_pixels(array: Any, source: str) -> Tensor:
     """
     if array.ndim != 4 or not (array.dtype.kind == "f" or array.dtype == np.uint8):
         raise InputError(
-            f"wanted float or uint8 images [N, C, H, W] or [N, H, W, C] in {source}, got {array.dtype} "
+            f"expected float or uint8 images [N, C, H, W] or [N, H, W, C] in {source}, got {array.dtype} "
             f"{array.shape}"
         )
     if array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):

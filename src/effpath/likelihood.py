@@ -146,7 +146,7 @@ class PathFit:
         """Return the columns of the classes that images are left out of, −1 for none."""
         given = np.asarray(left_out, np.int64)
         if given.shape != (images,):
-            raise OptionError(f"wanted a class to leave out for each of {images} paths, got shape {given.shape}")
+            raise OptionError(f"expected a class to leave out for each of {images} paths, got shape {given.shape}")
         places = np.full(images, -1)
         places[given != -1] = self.columns(given[given != -1])
         return places

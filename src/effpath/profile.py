@@ -69,7 +69,7 @@ def build_class_paths(
     """
     target = torch.as_tensor(labels, dtype=torch.int64).cpu()
     if target.shape != (len(images),):
-        raise InputError(f"wanted one label for each of {len(images)} images, got shape {tuple(target.shape)}")
+        raise InputError(f"expected one label for each of {len(images)} images, got shape {tuple(target.shape)}")
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
         raise InputError(
             f"labels must be 0 … {graph.classes - 1} (the network's logits), "

@@ -39,7 +39,7 @@ def train_classifier(
     _check(images, labels)
     if epochs < 1 or batch_size < 1 or shift < 0:
         raise OptionError(
-            f"wanted epochs and batch_size of at least 1 and shift of at least 0; got epochs={epochs}, "
+            f"expected epochs and batch_size of at least 1 and shift of at least 0; got epochs={epochs}, "
             f"batch_size={batch_size}, shift={shift}"
         )
     device = _device(model)
@@ -99,7 +99,7 @@ def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
     """Refuse images and labels that do not belong together."""
     if images.ndim != 4 or labels.shape != (len(images),) or len(images) == 0 or labels.dtype != torch.int64:
         raise InputError(
-            f"wanted images [N, C, H, W] and as many int64 labels [N], N > 0; got images "
+            f"expected images [N, C, H, W] and as many int64 labels [N], N > 0; got images "
             f"{list(images.shape)} and labels {list(labels.shape)} of {labels.dtype}"
         )
 

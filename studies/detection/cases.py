@@ -72,7 +72,7 @@ def planned(text: str) -> tuple[str, Planned]:
     text, _, count = text.removesuffix("!").partition("@")
     attack, _, rest = text.partition(":")
     if attack not in ATTACKS:
-        raise OptionError(f"unknown attack {attack!r}; wanted one of: {', '.join(ATTACKS)}")
+        raise OptionError(f"unknown attack {attack!r}; expected one of: {', '.join(ATTACKS)}")
     pairs = [pair.split("=", 1) for pair in rest.split(",") if pair]
     settings = {key: ast.literal_eval(value) for key, value in pairs}
     label = " ".join([attack, *("=".join(pair) for pair in pairs)])
@@ -82,7 +82,7 @@ def planned(text: str) -> tuple[str, Planned]:
 def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[str]) -> Case:
     """Return a case of the table, with other data, model or attacks where they are given."""
     if name not in CASES:
-        raise OptionError(f"unknown case {name!r}; wanted one of: {', '.join(CASES)}")
+        raise OptionError(f"unknown case {name!r}; expected one of: {', '.join(CASES)}")
     case = CASES[name]
     if attacks:
         case = replace(case, attacks=dict(planned(text) for text in attacks))

@@ -35,7 +35,7 @@ class ClassDensity:
     ) -> ClassDensity:
         missing = sorted(set(range(graph.classes)) - set(labels.tolist()))
         if missing:
-            raise InputError(f"wanted training images of every class, got none of {missing[:8]}")
+            raise InputError(f"expected training images of every class, got none of {missing[:8]}")
         layer = hidden_outputs(graph)[-1]
         (values,) = layer_values(graph, images, [layer], channel_means)
         if bandwidth is None:

@@ -43,7 +43,7 @@ class LocalDimension:
         cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, minibatch: int = 100, k: int = 20
     ) -> LocalDimension:
         if len(images) < k:
-            raise InputError(f"wanted at least k = {k} training images, got {len(images)}")
+            raise InputError(f"expected at least k = {k} training images, got {len(images)}")
         drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:minibatch])
         layers = spread_outputs(graph)
         values = layer_values(graph, images[drawn], layers, rows)

@@ -45,7 +45,7 @@ class DeepNeighbours:
         held_out, reference = np.sort(order[:count]), np.sort(order[count : count + most])
         k = min(k, len(reference) // 10)
         if count < 1 or k < 1:
-            raise InputError(f"wanted at least 12 training images, got {len(images)}")
+            raise InputError(f"expected at least 12 training images, got {len(images)}")
         layers = spread_outputs(graph)
         values = layer_values(graph, images[reference], layers, rows)
         nearest = tuple(NearestNeighbors(n_neighbors=k, metric="cosine").fit(own) for own in values)

@@ -28,7 +28,7 @@ from rivals.squeezing import reduce_bits
 def jpeg(images: Tensor, quality: int = 75) -> Tensor:
     """Compress and open again images [N, C, H, W] of one channel or three."""
     if images.shape[1] not in (1, 3):
-        raise InputError(f"wanted images of 1 or 3 channels for JPEG, got {images.shape[1]}")
+        raise InputError(f"expected images of 1 or 3 channels for JPEG, got {images.shape[1]}")
     found = []
     for pixels in (images.clamp(0, 1) * 255).round().byte().cpu().numpy():
         picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))

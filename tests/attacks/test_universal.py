@@ -76,7 +76,7 @@ def test_a_perturbation_that_does_not_fit_is_refused(array: np.ndarray, message:
 
 def test_an_npz_of_two_arrays_is_refused(noise: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=noise, b=noise)
-    with pytest.raises(InputError, match="wanted one array; got 2"):
+    with pytest.raises(InputError, match="expected one array; got 2"):
         _run(tmp_path / "two.npz")
 
 

@@ -125,11 +125,11 @@ def test_held_out_of_other_data_or_of_files_is_refused(folder, monkeypatch, caps
     write_guard(folder)
     code, _, err = detect(monkeypatch, capsys, "digits", "--part", "train", "--held-out")
     assert code == 1
-    assert "wanted the data that the detector was made from" in err
+    assert "expected the data that the detector was made from" in err
     np.save("images.npy", data().test_images[:3].numpy())
     code, _, err = detect(monkeypatch, capsys, "images.npy", "--held-out")
     assert code == 1
-    assert "wanted a data set for --held-out" in err
+    assert "expected a data set for --held-out" in err
 
 
 def test_data_of_other_classes_are_scored_without_labels(folder, monkeypatch, capsys):
@@ -145,11 +145,11 @@ def test_data_of_other_classes_are_scored_without_labels(folder, monkeypatch, ca
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.full((2, 1, 8, 8), 37.0)}, "wanted images in [0, 1], or uint8, got 37 to 37"),
+        ({"images": np.full((2, 1, 8, 8), 37.0)}, "expected images in [0, 1], or uint8, got 37 to 37"),
         ({"images": np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan)])}, "got nan to nan"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0, 10])}, "labels must be 0 … 9"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.0, 1])}, "one integer label for each of 2"),
-        ({"images": np.zeros((2, 3, 8, 8))}, "wanted images of 1 channels"),
+        ({"images": np.zeros((2, 3, 8, 8))}, "expected images of 1 channels"),
         ({"images": np.zeros((2, 8))}, "[N, C, H, W] or [N, H, W, C]"),
     ],
 )

@@ -76,7 +76,7 @@ def broken(tmp_path):
     ("model_spec", "image", "options", "message"),
     [
         ("net.py:make", "none.npy", [], "InputError: no file or folder"),
-        ("net.py:make", "flat.npy", [], r"wanted float or uint8 images [N, C, H, W]"),
+        ("net.py:make", "flat.npy", [], r"expected float or uint8 images [N, C, H, W]"),
         ("net.py:make", "torn.npy", [], "cannot read an array from"),
         ("net.py:make", "torn.png", [], "cannot read the picture"),
         ("net.py:make", "empty", [], "no pictures"),
@@ -95,7 +95,7 @@ def broken(tmp_path):
         ("net.py:nothing", "images.npy", [], "no factory 'nothing'"),
         ("missing.py:make", "images.npy", [], "no file"),
         ("no_such_package:make", "images.npy", [], "no module 'no_such_package'"),
-        ("just_a_name", "images.npy", [], "wanted a model as path/to/file.py:factory"),
+        ("just_a_name", "images.npy", [], "expected a model as path/to/file.py:factory"),
         ("bad.py:make", "images.npy", [], "to return a torch.nn.Module, got int"),
         ("worse.py:make", "images.npy", [], "cannot be run: ModuleNotFoundError"),
     ],

@@ -103,7 +103,7 @@ def interrupted(*arguments):
         (["--kind", "clean", "--attack", "FGSM"], "leave out --attack"),
         (["--kind", "linear", "--attack", "Magic"], "unknown attacks Magic"),
         (["--kind", "linear", "--attack", "FGSM", "--attack", "FGSM:epsilons=9"], "each attack once"),
-        (["--kind", "linear", "--attack", "FGSM:epsilons"], "wanted NAME or NAME:setting=value"),
+        (["--kind", "linear", "--attack", "FGSM:epsilons"], "expected NAME or NAME:setting=value"),
         (["--kind", "linear", "--attack", "FGSM:speed=3"], "FGSM has no setting 'speed'"),
         (["--kind", "linear", "--attack", "FGSM:max_epsilon=0.0"], "nothing to learn from"),
         (["--images", 3], "at least 4 images"),

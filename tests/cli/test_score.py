@@ -53,4 +53,4 @@ def test_another_network_or_a_level_that_was_not_kept_is_refused(files, monkeypa
     assert "FingerprintError" in err
     code, _, err = run(monkeypatch, capsys, "score", *files, "--level", "atoms")
     assert code == 1
-    assert "wanted --level to be one of synapses, neurons, weights" in err
+    assert "expected --level to be one of synapses, neurons, weights" in err

@@ -93,8 +93,8 @@ def test_a_batch_with_code_in_it_is_refused_and_the_code_does_not_run(cifar10):
     ("held", "message"),
     [
         (b"", "EOFError"),
-        (pickle.dumps([1]), "wanted a dictionary with data, labels"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}), "wanted a dictionary with data, labels"),
+        (pickle.dumps([1]), "expected a dictionary with data, labels"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}), "expected a dictionary with data, labels"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}), r"\(2, 3072\) with 1 labels"),
         (pickle.dumps({"data": np.zeros((2, 3072)), "labels": [0, 1]}), "got float64"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 3]}), r"labels 0 … 2"),
@@ -147,7 +147,7 @@ def test_images_are_brought_to_the_size_of_the_network_only_when_indexed(cifar10
     assert part.images[:2].shape == (2, 3, 64, 64)
     assert data.test_images.shape == (4, 3, 64, 64)
     assert part.take(torch.tensor([1])).images[:].shape == (1, 3, 64, 64)
-    with pytest.raises(InputError, match="wanted images of 1 channels"):
+    with pytest.raises(InputError, match="expected images of 1 channels"):
         load_data(f"cifar10:{folder}", picture_format=PictureFormat(1, 28, 28))
 
 

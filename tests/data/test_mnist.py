@@ -98,7 +98,7 @@ IMAGES = _idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
     ("content", "message"),
     [
         (b"", "an empty file"),
-        (b"\x00\x00\x08\x01" + IMAGES[4:], "wanted the magic number 00000803, got 00000801"),
+        (b"\x00\x00\x08\x01" + IMAGES[4:], "expected the magic number 00000803, got 00000801"),
         (b"\x00\x00\x0d\x03" + IMAGES[4:], "got 00000d03"),
         (b"<html>not found</html>", "not an IDX file"),
         (IMAGES[:3], "got 000008"),

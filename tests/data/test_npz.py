@@ -38,7 +38,7 @@ def test_images_and_labels_are_one_part(tmp_path):
     [
         ({"pictures": IMAGES}, "it has pictures"),
         ({"images": IMAGES}, "it has images"),
-        ({"images": IMAGES[:, 0], "labels": LABELS}, r"wanted float or uint8 images \[N, C, H, W\]"),
+        ({"images": IMAGES[:, 0], "labels": LABELS}, r"expected float or uint8 images \[N, C, H, W\]"),
         ({"images": IMAGES, "labels": LABELS[:3]}, "label, 0 or more, for each of 4 images"),
         ({"images": IMAGES, "labels": LABELS - 1}, "label, 0 or more"),
         ({"images": IMAGES, "labels": LABELS * 1.0}, "integer label"),

@@ -61,5 +61,5 @@ def test_other_data_sets_are_refused():
     with pytest.raises(InputError, match="item 0"):
         from_torch([torch.zeros(1, 2, 2)])
     for item in ((torch.zeros(2, 2), 0), (torch.zeros(1, 2, 2, dtype=torch.uint8), 0), ("a.png", 0)):
-        with pytest.raises(InputError, match=r"wanted a float image \[C, H, W\] in item 0"):
+        with pytest.raises(InputError, match=r"expected a float image \[C, H, W\] in item 0"):
             from_torch([item]).images[:]

@@ -147,5 +147,5 @@ def test_a_name_that_is_taken_or_an_array_of_another_length_is_an_error():
     clean, attacks = groups()
     with pytest.raises(OptionError, match="a detector is called energy already"):
         evaluate(clean, attacks, others={"energy": Entrant(lambda g: g.features.logits[:, 0])})
-    with pytest.raises(InputError, match="wanted a row of LID for each of the 200 images of clean, got 199"):
+    with pytest.raises(InputError, match="expected a row of LID for each of the 200 images of clean, got 199"):
         replace(clean, arrays={"LID": np.zeros((199, 2))})

@@ -143,7 +143,7 @@ def test_files_that_are_missing_cut_or_something_else_are_refused(detector, tmp_
     with pytest.raises(StoreError, match="effpath fit or save_detector"):
         effpath.load_detector(file, graph())
     save_file({"a": np.zeros(3)}, file)
-    with pytest.raises(StoreError, match="wanted a file of format"):
+    with pytest.raises(StoreError, match="expected a file of format"):
         effpath.load_detector(file, graph())
     effpath.save_detector(detector, file)
     whole = file.read_bytes()
@@ -161,7 +161,7 @@ def test_files_that_are_missing_cut_or_something_else_are_refused(detector, tmp_
         (lambda about, arrays: about.pop("numbers"), "it is damaged"),
         (lambda about, arrays: about["parameters"].update(colour="red"), "it is damaged"),
         (lambda about, arrays: arrays.pop("detector/usual"), "it is damaged"),
-        (lambda about, arrays: arrays.update({"detector/usual": np.zeros((2, 2))}), "wanted 1 dimensions"),
+        (lambda about, arrays: arrays.update({"detector/usual": np.zeros((2, 2))}), "expected 1 dimensions"),
         (lambda about, arrays: arrays.update({"detector/usual": np.zeros(3)}), "10 features in one place, 3 in"),
     ],
 )  # fmt: skip

@@ -302,7 +302,7 @@ def test_the_logits_are_found_in_what_a_model_returns(pack) -> None:
 
 @pytest.mark.parametrize("pack", [lambda f, logits, aux: (logits, aux), lambda f, logits, aux: {"features": f}])
 def test_a_model_whose_logits_cannot_be_told_is_refused_with_what_it_returns(pack) -> None:
-    with pytest.raises(CaptureError, match=r"wanted.*logits.*shape \(2, .*wrap it"):
+    with pytest.raises(CaptureError, match=r"expected.*logits.*shape \(2, .*wrap it"):
         effpath.capture(Several(pack).eval(), EXAMPLE)
 
 

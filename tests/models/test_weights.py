@@ -68,7 +68,7 @@ def test_the_code_in_a_pickle_does_not_run_where_pickles_are_not_allowed(tmp_pat
 @pytest.mark.parametrize("held", [3, [1, 2], {"fc1.weight": "text"}])
 def test_a_pickle_of_something_else_is_refused(tmp_path, held):
     torch.save(held, tmp_path / "w.pt")
-    with pytest.raises(StoreError, match="wanted a state dict"):
+    with pytest.raises(StoreError, match="expected a state dict"):
         load_model(SPEC, tmp_path / "w.pt", allow_pickle=True)
 
 

@@ -121,11 +121,11 @@ def longest(arrays, kind: str) -> str:
     ("kind", "change", "said"),
     [
         ("bits", lambda a: a[:-1], "bytes of bits"),
-        ("bits", lambda a: a.astype(np.int64), "wanted uint8"),
+        ("bits", lambda a: a.astype(np.int64), "expected uint8"),
         ("lows", lambda a: a[:-1], "ascending starts"),
         ("lows", lambda a: a[::-1].copy(), "ascend within each chunk"),
-        ("lows", lambda a: a.astype(np.float32), "wanted uint16"),
-        ("lows", lambda a: a[None], "wanted uint16"),
+        ("lows", lambda a: a.astype(np.float32), "expected uint16"),
+        ("lows", lambda a: a[None], "expected uint16"),
         ("lows", lambda a: None, "does not contain tensor"),
         ("starts", lambda a: a[:-1], "ascending starts"),
         ("starts", lambda a: None, "does not contain tensor"),
@@ -186,7 +186,9 @@ def test_a_missing_or_foreign_file_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="found no file"):
         effpath.load_class_paths(tmp_path / "none", graph())
     save_file({"a": np.zeros(2)}, tmp_path / "foreign")
-    with pytest.raises(StoreError, match="wanted a file of format effpath-class-paths-1 or effpath-class-paths-2"):
+    with pytest.raises(
+        StoreError, match="expected a file of format effpath-class-paths-1 or effpath-class-paths-2"
+    ):
         effpath.load_class_paths(tmp_path / "foreign", graph())
 
 

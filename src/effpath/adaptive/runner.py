@@ -124,7 +124,7 @@ def adaptive_curve(
     """
     spec, ascending = _spec(name), sorted(epsilons)
     if not ascending:
-        raise OptionError("wanted at least one epsilon, got none")
+        raise OptionError("expected at least one epsilon, got none")
     runs = ascending if spec.bounded else ascending[-1:]
     results: list[AdaptiveResult] = []
     for number, epsilon in enumerate(runs):
@@ -158,7 +158,7 @@ def adaptive_curve(
 
 def _spec(name: str) -> AdaptiveSpec:
     if name not in ADAPTIVE:
-        raise OptionError(f"unknown adaptive attack {name!r}; wanted one of: {', '.join(ADAPTIVE)}")
+        raise OptionError(f"unknown adaptive attack {name!r}; expected one of: {', '.join(ADAPTIVE)}")
     return ADAPTIVE[name]
 
 
@@ -218,7 +218,7 @@ def _with_start(result: AdaptiveResult, start: AdaptiveResult | None) -> Adaptiv
     if not torch.equal(start.clean, result.clean) or start.epsilon > result.epsilon:
         raise InputError("start must be a result for the same images, model and norm, within a bound no greater")
     if start.settings["norm"] != result.settings["norm"]:
-        raise InputError(f"start is bounded in {start.settings['norm']}, wanted {result.settings['norm']}")
+        raise InputError(f"start is bounded in {start.settings['norm']}, expected {result.settings['norm']}")
     better = start.misclassified.numpy() & (~result.misclassified.numpy() | (start.scores < result.scores))
     rows = torch.from_numpy(better)
     return replace(

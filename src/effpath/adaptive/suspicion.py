@@ -53,8 +53,9 @@ class Suspicion:
     @staticmethod
     def _refuse(detector: Detector) -> None:
         raise OptionError(
-            "wanted a fitted detector whose suspicion has a gradient, linear, clean or surprise; got one of kind "
-            f"{detector.kind!r}; give surrogate=Detector(graph, class_paths).fit(…), fitted on the same features"
+            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise; got "
+            f"one of kind {detector.kind!r}; give surrogate=Detector(graph, class_paths).fit(…), fitted on the "
+            "same features"
         )
 
     def __call__(self, columns: Tensor) -> Tensor:

@@ -49,11 +49,11 @@ class AdaptiveSpec:
         default = self.settings[key]
         if key in CHOICES:
             if value not in CHOICES[key]:
-                raise OptionError(f"{self.name}: setting {key} wants one of {CHOICES[key]}; got {value!r}")
+                raise OptionError(f"{self.name}: setting {key}: expected one of {CHOICES[key]}; got {value!r}")
             return value
         if isinstance(default, tuple):
             if not isinstance(value, (tuple, list)) or not value:
-                raise OptionError(f"{self.name}: setting {key} wants numbers, at least one; got {value!r}")
+                raise OptionError(f"{self.name}: setting {key}: expected numbers, at least one; got {value!r}")
             return tuple(self._number(key, one, type(default[0])) for one in value)
         return self._number(key, value, type(default))
 
@@ -64,7 +64,7 @@ class AdaptiveSpec:
         if kind is float and type(value) in (int, float) and value >= 0 and math.isfinite(value):
             return float(value)
         wanted = f"a whole number of at least {least}" if kind is int else "a finite number of at least 0"
-        raise OptionError(f"{self.name}: setting {key} wants {wanted}; got {value!r}")
+        raise OptionError(f"{self.name}: setting {key}: expected {wanted}; got {value!r}")
 
 
 _DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}

@@ -39,11 +39,11 @@ def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
         raise InputError("the model is in training mode: its predictions change between calls; call model.eval()")
     if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
         raise InputError(
-            f"wanted float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"
+            f"expected float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"
         )
     if labels.shape != (len(images),) or labels.dtype != torch.int64:
         raise InputError(
-            f"wanted int64 labels, one for each of {len(images)} images; got shape {list(labels.shape)} of "
+            f"expected int64 labels, one for each of {len(images)} images; got shape {list(labels.shape)} of "
             f"{labels.dtype}"
         )
     low, high = float(images.min()), float(images.max())

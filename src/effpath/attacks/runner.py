@@ -153,7 +153,7 @@ def _recall(path: Path | None, key: str) -> AdversarialSet | None:
 def _spec(name: str) -> AttackSpec:
     """The attack of that name."""
     if name not in ATTACKS:
-        raise OptionError(f"unknown attack {name!r}; wanted one of: {', '.join(ATTACKS)}")
+        raise OptionError(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
     return ATTACKS[name]
 
 

@@ -78,7 +78,7 @@ class AttackSpec:
             float: "a finite number of at least 0",
             str: "a path",
         }
-        raise OptionError(f"{self.name}: setting {key} wants {wanted[kind]}; got {value!r}")
+        raise OptionError(f"{self.name}: setting {key}: expected {wanted[kind]}; got {value!r}")
 
 
 def require(library: str, attack: str) -> ModuleType:

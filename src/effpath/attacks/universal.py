@@ -30,16 +30,16 @@ def read_perturbation(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is no .npy or .npz file of numbers: {error}") from error
     if len(arrays) != 1:
-        raise InputError(f"{path}: wanted one array; got {len(arrays)}. Save the perturbation alone")
+        raise InputError(f"{path}: expected one array; got {len(arrays)}. Save the perturbation alone")
     (array,) = arrays
     if array.dtype.kind != "f" or array.shape not in (shape, (1, *shape)):
         raise InputError(
-            f"{path}: wanted floats of the images' shape {list(shape)}, or with a 1 before it; got {array.dtype} "
-            f"{list(array.shape)}"
+            f"{path}: expected floats of the images' shape {list(shape)}, or with a 1 before it; got "
+            f"{array.dtype} {list(array.shape)}"
         )
     if not np.abs(array).max() <= 1:  # NaN fails too
         raise InputError(
-            f"{path}: wanted values within ±1, as images lie in [0, 1]; got up to {np.abs(array).max():g}. "
+            f"{path}: expected values within ±1, as images lie in [0, 1]; got up to {np.abs(array).max():g}. "
             f"Divide a perturbation of 0 to 255 by 255"
         )
     return torch.from_numpy(array.astype(np.float32)).reshape(shape)

@@ -85,7 +85,7 @@ def detect(
             found = found.take(unseen_rows(about, found.data.name, found.part, len(found.names)))
         opened.append(found)
     if held_out and all(found.data is None for found in opened):
-        raise InputError("wanted a data set for --held-out, such as imagefolder:DIR, got files")
+        raise InputError("expected a data set for --held-out, such as imagefolder:DIR, got files")
     graph = capture(network, opened[0].images[:1])
     guard = load_detector(detector, graph)
     verdicts, labels = [], []
@@ -122,8 +122,8 @@ class Checked:
         images = self.opened.images[rows]
         if len(images) and not (float(images.min()) >= -1e-6 and float(images.max()) <= 1 + 1e-6):  # NaN fails too
             raise InputError(
-                f"wanted images in [0, 1], or uint8, got {float(images.min()):g} to {float(images.max()):g} among "
-                f"{self.opened.names[0]} …; divide 0 … 255 by 255, and leave preprocessing to the model"
+                f"expected images in [0, 1], or uint8, got {float(images.min()):g} to {float(images.max()):g} "
+                f"among {self.opened.names[0]} …; divide 0 … 255 by 255, and leave preprocessing to the model"
             )
         return images
 

@@ -87,7 +87,7 @@ def fit(
         raise OptionError(f"a detector of kind {kind!r} learns from clean images alone: leave out --attack")
     named = [parse_attack(text) for text in attack or []]
     if len(dict(named)) < len(named):
-        raise OptionError(f"wanted each attack once, got {', '.join(name for name, _ in named)}")
+        raise OptionError(f"expected each attack once, got {', '.join(name for name, _ in named)}")
     network, wanted = open_model(model, weights, allow_pickle=allow_pickle, seed=seed, input_size=input_size)
     options = FitOptions(
         kind=kind,

@@ -59,7 +59,7 @@ def parse_size(text: str | None) -> tuple[int, int, int] | None:
         return None
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"wanted --input-size C,H,W such as 3,224,224, got {text!r}")
+        raise typer.BadParameter(f"expected --input-size C,H,W such as 3,224,224, got {text!r}")
     channels, height, width = (int(part) for part in parts)
     return channels, height, width
 
@@ -82,7 +82,7 @@ def parse_attack(text: str) -> tuple[str, dict[str, Any]]:
     for pair in rest.split(",") if rest else []:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise typer.BadParameter(f"wanted NAME or NAME:setting=value,setting=value, got {text!r}")
+            raise typer.BadParameter(f"expected NAME or NAME:setting=value,setting=value, got {text!r}")
         settings[key.strip()] = value
         with contextlib.suppress(ValueError, SyntaxError):
             settings[key.strip()] = ast.literal_eval(value)

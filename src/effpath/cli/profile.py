@@ -129,7 +129,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     matched = re.fullmatch(r"(\d+)/(\d+)", text)
     if matched and 1 <= int(matched[1]) <= int(matched[2]):
         return int(matched[1]), int(matched[2])
-    raise typer.BadParameter(f"wanted --shard i/n with i in 1 … n, got {text!r}")
+    raise typer.BadParameter(f"expected --shard i/n with i in 1 … n, got {text!r}")
 
 
 def show(found: ClassPaths, output: Path, as_json: bool) -> None:

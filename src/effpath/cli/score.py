@@ -70,7 +70,9 @@ def score(
     known = load_class_paths(class_paths, graph)
     kept = next((name for name in LEVELS if name in known.levels and level in (None, name)), None)
     if kept is None:
-        raise OptionError(f"wanted --level to be one of {', '.join(known.levels)}, that were kept, got {level!r}")
+        raise OptionError(
+            f"expected --level to be one of {', '.join(known.levels)}, that were kept, got {level!r}"
+        )
     with track(f"paths of {len(names)} images", quiet=quiet) as progress:
         found = path_features(graph, known, pixels, level=kept, batch_size=batch_size, progress=progress)
     half = len(found.names) // 2

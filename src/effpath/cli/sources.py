@@ -111,7 +111,7 @@ def open_labelled(
             say(f"left out, cannot be read: {name}")
         return Opened(pixels, names, torch.tensor(labels, dtype=torch.int64))
     if len(sources) > 1:
-        raise InputError(f"wanted files and folders, or one data set, got {', '.join(sources)}")
+        raise InputError(f"expected files and folders, or one data set, got {', '.join(sources)}")
     data = load_data(sources[0], seed=seed, picture_format=wanted)
     if part is None:
         part = next((name for name in ("test", "val", "all") if name in data.parts), "test")
@@ -131,7 +131,7 @@ def open_data(
     at = outputs_of(data, model, outputs, class_map)
     if len(set(at.tolist())) < outputs:
         raise InputError(
-            f"wanted data with images of each of the network's {outputs} outputs, so that every one has a class "
+            f"expected data with images of each of the network's {outputs} outputs, so that every one has a class "
             f"path, got {len(data.classes)} classes in {spec}"
         )
     names = dict(zip(at.tolist(), data.classes, strict=True))

@@ -59,7 +59,7 @@ def _read(
 ) -> Dataset:
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
-        raise InputError(f"wanted '{name}:DIR', the folder with its batches; there is no folder {argument!r}")
+        raise InputError(f"expected '{name}:DIR', the folder with its batches; there is no folder {argument!r}")
     if (folder / "classes.json").is_file():
         return _sheets(name, folder)
     places = [place for place in (folder, folder / archive) if (place / test).is_file()]
@@ -89,7 +89,7 @@ def _batches(files: Sequence[Path], key: str, classes: int) -> Part:
             or not 0 <= own.min(initial=0) <= own.max(initial=0) < classes
         ):
             raise StoreError(
-                f"{file}: wanted uint8 images [N, {3 * SIDE * SIDE}] with N labels 0 … {classes - 1}, got "
+                f"{file}: expected uint8 images [N, {3 * SIDE * SIDE}] with N labels 0 … {classes - 1}, got "
                 f"{getattr(data, 'dtype', type(data).__name__)} {getattr(data, 'shape', '')} with {len(own)} "
                 "labels; get the file again"
             )
@@ -104,7 +104,7 @@ def _unpickled(file: Path, keys: Sequence[str]) -> Mapping[str, Any]:
     except Exception as error:  # damaged pickles raise anything
         raise StoreError(f"cannot read {file}: {type(error).__name__}: {error}; get the file again") from error
     if not isinstance(held, dict) or any(key not in held for key in keys):
-        raise StoreError(f"{file}: wanted a dictionary with {', '.join(keys)}; check that it is the right file")
+        raise StoreError(f"{file}: expected a dictionary with {', '.join(keys)}; check that it is the right file")
     return held
 
 
@@ -114,7 +114,7 @@ def _sheets(name: str, folder: Path) -> Dataset:
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))["fine"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{folder / 'classes.json'}: wanted {{'fine': [names of the classes]}}: {error}"
+            f"{folder / 'classes.json'}: expected {{'fine': [names of the classes]}}: {error}"
         ) from error
     parts = {}
     for part in ("train", "test"):
@@ -127,7 +127,7 @@ def _sheets(name: str, folder: Path) -> Dataset:
             except OSError as error:
                 raise StoreError(f"cannot read {file}: {error}; get the file again") from error
             if sheet.shape[0] % SIDE or sheet.shape[1] % SIDE:
-                raise StoreError(f"{file}: wanted rows of {SIDE}×{SIDE} tiles, got {sheet.shape[:2]} pixels")
+                raise StoreError(f"{file}: expected rows of {SIDE}×{SIDE} tiles, got {sheet.shape[:2]} pixels")
             tiles = sheet.reshape(sheet.shape[0] // SIDE, SIDE, -1, SIDE, 3).transpose(0, 2, 4, 1, 3)
             pixels.append(tiles.reshape(-1, 3, SIDE, SIDE))
             labels.append(np.full(len(pixels[-1]), label))

@@ -78,7 +78,7 @@ class Dataset:
             if name in self.parts:
                 return self.parts[name]
         raise InputError(
-            f"wanted the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}"
+            f"expected the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}"
         )
 
     def relabelled(self, outputs: Tensor, classes: tuple[str, ...]) -> Dataset:

@@ -18,7 +18,7 @@ def digits(argument: str, seed: int, picture_format: PictureFormat | None) -> Da
 
     if argument and not (argument.isdecimal() and int(argument) >= 4):
         raise InputError(
-            f"wanted 'digits' or 'digits:SIDE' with a side of at least 4 pixels; got 'digits:{argument}'"
+            f"expected 'digits' or 'digits:SIDE' with a side of at least 4 pixels; got 'digits:{argument}'"
         )
     raw = load_digits()
     images = torch.from_numpy(raw.images.astype(np.float32) / 16).unsqueeze(1)  # [1797, 1, 8, 8]

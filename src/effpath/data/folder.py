@@ -20,7 +20,7 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise InputError(
-            f"wanted 'imagefolder:DIR', with a folder of pictures a class; there is no folder {argument!r}"
+            f"expected 'imagefolder:DIR', with a folder of pictures a class; there is no folder {argument!r}"
         )
     if picture_format is None:
         raise InputError(unknown_size(folder))
@@ -34,7 +34,7 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
     for part, place in places.items():
         files = [pictures_below(place / name) for name in classes]
         if not any(files):
-            raise InputError(f"no pictures in folders of classes in {place}; wanted {place}/CLASS/picture.jpg")
+            raise InputError(f"no pictures in folders of classes in {place}; expected {place}/CLASS/picture.jpg")
         parts[part] = _part(
             [file for own in files for file in own],
             [label for label, own in enumerate(files) for _ in own],
@@ -56,14 +56,14 @@ def _table(folder: Path, picture_format: PictureFormat) -> Dataset:
         for number, row in enumerate(csv.DictReader(opened), start=2):
             name, label = row.get("file"), row.get("label") or ""
             if not name or not label.isdecimal():
-                raise StoreError(f"{table}, line {number}: wanted columns file and label (0, 1, …), got {row}")
+                raise StoreError(f"{table}, line {number}: expected columns file and label (0, 1, …), got {row}")
             file = next((place / name for place in (folder, folder / "images") if (place / name).is_file()), None)
             if file is None:
                 raise StoreError(f"{table}, line {number}: there is no file {folder / name}")
             files.append(file)
             labels.append(int(label))
     if not files:
-        raise StoreError(f"{table}: wanted a line a picture, got none")
+        raise StoreError(f"{table}: expected a line a picture, got none")
     classes = tuple(map(str, range(max(labels) + 1)))
     return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes)
 

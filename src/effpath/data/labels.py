@@ -66,7 +66,7 @@ def read_class_map(file: Path) -> dict[str, int]:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the class map {file}: {error}") from error
     if not isinstance(held, dict) or not all(type(output) is int for output in held.values()):
-        raise StoreError(f"wanted a class map {{class: output}} with numbers as outputs in {file}")
+        raise StoreError(f"expected a class map {{class: output}} with numbers as outputs in {file}")
     return held
 
 

@@ -46,7 +46,7 @@ def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None 
     scheme, _, argument = spec.partition(":")
     if scheme not in SCHEMES:
         raise InputError(
-            f"unknown data set {spec!r}; wanted one of: {', '.join(sorted(SCHEMES))} (as scheme:argument)"
+            f"unknown data set {spec!r}; expected one of: {', '.join(sorted(SCHEMES))} (as scheme:argument)"
         )
     read = SCHEMES[scheme](argument, seed, picture_format)
     parts = {name: _fitted(part, picture_format, spec) for name, part in read.parts.items()}

@@ -20,11 +20,11 @@ from effpath.images import PictureFormat
 def mnist(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
     """MNIST from the four IDX files in or below the folder ``argument``."""
     if not argument:
-        raise InputError("wanted 'mnist:DIR', the folder with MNIST's four IDX files; got no folder")
+        raise InputError("expected 'mnist:DIR', the folder with MNIST's four IDX files; got no folder")
     folder = Path(argument).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"there is no folder {folder}; wanted 'mnist:DIR', the folder with MNIST's four IDX files"
+            f"there is no folder {folder}; expected 'mnist:DIR', the folder with MNIST's four IDX files"
         )
     parts = {"train": _part(folder, "train"), "test": _part(folder, "t10k")}
     return Dataset("mnist", parts, tuple(map(str, range(10))))
@@ -42,7 +42,7 @@ def _part(folder: Path, part: str) -> Part:
         )
     if len(labels) == 0 or labels.max() > 9:
         raise StoreError(
-            f"{label_file}: wanted at least one label, each 0 to 9; got {len(labels)} labels up to "
+            f"{label_file}: expected at least one label, each 0 to 9; got {len(labels)} labels up to "
             f"{labels.max(initial=0)}; check that it is the right file"
         )
     return Part(torch.from_numpy(images).unsqueeze(1).float() / 255, torch.from_numpy(labels).long())
@@ -74,13 +74,13 @@ def read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
     wanted_magic = bytes([0, 0, 8, dimensions])
     if content[:4] != wanted_magic:
         raise StoreError(
-            f"{path} is not an IDX file of bytes with {dimensions} dimensions: wanted the magic "
+            f"{path} is not an IDX file of bytes with {dimensions} dimensions: expected the magic "
             f"number {wanted_magic.hex()}, got {content[:4].hex() or 'an empty file'}; check that it is the "
             f"right file"
         )
     if len(content) < header:
         raise StoreError(
-            f"{path} is truncated: wanted a header of {header} bytes, got {len(content)}; get the file again"
+            f"{path} is truncated: expected a header of {header} bytes, got {len(content)}; get the file again"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) - header != math.prod(shape):

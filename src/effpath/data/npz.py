@@ -20,7 +20,9 @@ def npz(argument: str, seed: int, picture_format: PictureFormat | None) -> Datas
     """The arrays in the file ``argument``."""
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
-        raise InputError(f"wanted 'npz:FILE', a file with arrays images and labels; there is no file {argument!r}")
+        raise InputError(
+            f"expected 'npz:FILE', a file with arrays images and labels; there is no file {argument!r}"
+        )
     try:
         with np.load(file, allow_pickle=False) as opened:
             arrays: dict[str, Any] = {name: opened[name] for name in opened.files}
@@ -33,8 +35,8 @@ def npz(argument: str, seed: int, picture_format: PictureFormat | None) -> Datas
     }
     if not parts:
         raise InputError(
-            f"wanted arrays images and labels, or train_images, train_labels, test_images, test_labels in {file}; "
-            f"it has {', '.join(arrays) or 'none'}"
+            f"expected arrays images and labels, or train_images, train_labels, test_images, test_labels in "
+            f"{file}; it has {', '.join(arrays) or 'none'}"
         )
     count = 1 + max(int(part.labels.max()) for part in parts.values())
     classes = tuple(map(str, arrays["classes"] if "classes" in arrays else range(count)))
@@ -47,7 +49,7 @@ def _part(images: Any, labels: Any, source: str) -> Part:
     pixels = as_pixels(images, source)
     if labels.dtype.kind not in "iu" or labels.shape != (len(pixels),) or not len(pixels) or labels.min() < 0:
         raise InputError(
-            f"wanted one integer label, 0 or more, for each of {len(pixels)} images in {source}, got "
+            f"expected one integer label, 0 or more, for each of {len(pixels)} images in {source}, got "
             f"{labels.dtype} {labels.shape}"
         )
     return Part(pixels, torch.from_numpy(labels.astype(np.int64)))

@@ -50,7 +50,7 @@ def from_torch(dataset: Any, labels: Sequence[int] | Tensor | None = None) -> Pa
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise InputError(
-            f"wanted a map-style data set, with a length and an index, got {type(dataset).__name__}; "
+            f"expected a map-style data set, with a length and an index, got {type(dataset).__name__}; "
             "make a list of a stream of pairs"
         )
     if labels is None:
@@ -59,13 +59,13 @@ def from_torch(dataset: Any, labels: Sequence[int] | Tensor | None = None) -> Pa
         labels = [int(_pair(dataset[i], i)[1]) for i in range(len(dataset))]
     target = torch.as_tensor(labels, dtype=torch.int64)
     if target.shape != (len(dataset),):
-        raise InputError(f"wanted a label for each of {len(dataset)} items, got shape {tuple(target.shape)}")
+        raise InputError(f"expected a label for each of {len(dataset)} items, got shape {tuple(target.shape)}")
     return Part(_Items(dataset), target)
 
 
 def _pair(item: Any, index: int) -> Any:
     if not isinstance(item, (tuple, list)) or len(item) < 2:
-        raise InputError(f"wanted (image, label) as item {index} of the data set, got {type(item).__name__}")
+        raise InputError(f"expected (image, label) as item {index} of the data set, got {type(item).__name__}")
     return item
 
 
@@ -76,5 +76,5 @@ def _image(item: Any, index: int) -> Tensor:
         image = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1).copy())
     if not isinstance(image, Tensor) or image.dim() != 3 or not image.is_floating_point():
         what = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise InputError(f"wanted a float image [C, H, W] in item {index} of the data set, got {what}")
+        raise InputError(f"expected a float image [C, H, W] in item {index} of the data set, got {what}")
     return image.float()

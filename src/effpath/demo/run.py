@@ -230,8 +230,8 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
         outputs = model(data.part("train").images[:1]).shape[-1]
     if len(data.classes) != outputs:
         raise InputError(
-            f"wanted data with a class for each of the network's {outputs} outputs, so that every one has a class "
-            f"path, got {len(data.classes)} classes in {options.data}"
+            f"expected data with a class for each of the network's {outputs} outputs, so that every one has a "
+            f"class path, got {len(data.classes)} classes in {options.data}"
         )
     at = align_labels(data.classes, outputs, tuple(getattr(model, "classes", ())))
     return model, data.relabelled(at, tuple(data.classes[i] for i in at.argsort().tolist()))

@@ -48,7 +48,7 @@ class Group:
         for name, length in lengths.items():
             if length != len(self.source):
                 wanted = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
-                raise InputError(f"wanted {wanted}, got {length}")
+                raise InputError(f"expected {wanted}, got {length}")
 
 
 @dataclass(frozen=True)

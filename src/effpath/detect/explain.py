@@ -73,7 +73,7 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
             added[:, :sets] = values[:, :sets] * estimator.similarity_.coef_ * weight
             return added
     raise OptionError(
-        f"wanted a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.kind!r}"
+        f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.kind!r}"
     )
 
 

@@ -72,7 +72,7 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     learned = SAVED.get(detector.kind)
     if learned is None or not _is_like(detector.classifier, make_classifier(detector.kind)):
         raise OptionError(
-            f"a detector of kind {detector.kind!r} cannot be saved, as loading it would run code; wanted a "
+            f"a detector of kind {detector.kind!r} cannot be saved, as loading it would run code; expected a "
             f"kind of {', '.join(SAVED)} with its own classifier"
         )
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
@@ -101,7 +101,7 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
     kind = about["kind"]
     if kind not in SAVED:
         raise StoreError(
-            f"wanted a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
+            f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
             f"version ({about.get('versions')}): use that one, or fit the detector again"
         )
     detector = Detector(graph, load_class_paths(file, graph), kind=kind)
@@ -136,7 +136,7 @@ def read_detector_header(file: str | FilePath) -> dict[str, Any]:
             ) from error
     if about.get("format") != FORMAT or "kind" not in about:
         raise StoreError(
-            f"wanted a detector ({FORMAT}), got class paths with {about.get('format', 'none')} in {file}; "
+            f"expected a detector ({FORMAT}), got class paths with {about.get('format', 'none')} in {file}; "
             "make one with effpath fit or save_detector"
         )
     return dict(about)
@@ -151,10 +151,10 @@ def _is_like(classifier: Any, fresh: Pipeline) -> bool:
 def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return parameters and numbers of an estimator and its parts; its arrays go to ``arrays``, below ``at``."""
     if not all(hasattr(estimator, name) for name in learned.names):
-        raise OptionError("wanted a fitted detector, got one that has learned nothing yet: call fit first")
+        raise OptionError("expected a fitted detector, got one that has learned nothing yet: call fit first")
     parameters = estimator.get_params(deep=False)
     if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
-        raise OptionError(f"wanted parameters that are plain numbers and words, got {parameters}")
+        raise OptionError(f"expected parameters that are plain numbers and words, got {parameters}")
     arrays |= {f"{at}/{name}": np.asarray(getattr(estimator, name)) for name in learned.arrays}
     return {
         "parameters": parameters,
@@ -182,7 +182,7 @@ def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any]
 def _array(opened: Any, name: str, dimensions: int) -> NDArray[Any]:
     array: NDArray[Any] = opened.get_tensor(name)
     if array.ndim != dimensions:
-        raise ValueError(f"wanted {dimensions} dimensions in {name}, got shape {list(array.shape)}")
+        raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
     return array
 
 

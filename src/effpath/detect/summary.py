@@ -97,7 +97,7 @@ def summarise(
 
 def _labelled(verdicts: Verdicts, labels: Labels) -> NDArray[np.bool_]:
     if labels.shape != (len(verdicts),):
-        raise InputError(f"wanted a label, or −1, for each of {len(verdicts)} images, got {labels.shape}")
+        raise InputError(f"expected a label, or −1, for each of {len(verdicts)} images, got {labels.shape}")
     return labels >= 0
 
 

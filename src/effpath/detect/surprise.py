@@ -74,7 +74,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = self.n_features_in_ - self.further
         if own % 2 != 1 or own < 3:
             raise InputError(
-                "wanted rank-1 similarities and margins of as many sets, the log odds and the further signs: "
+                "expected rank-1 similarities and margins of as many sets, the log odds and the further signs: "
                 f"2 · sets + 1 + {self.further} columns; got {self.n_features_in_}"
             )
         sets = own // 2

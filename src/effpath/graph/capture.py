@@ -43,7 +43,7 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
         3
     """
     if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
-        raise InputError(f"wanted an example batch of images [N, C, H, W], got {_describe(example)}")
+        raise InputError(f"expected an example batch of images [N, C, H, W], got {_describe(example)}")
     if not torch.isfinite(example[:1]).all():
         raise NumericalError("NaN or infinity in the example image; pass one of finite pixels")
     _refuse_train_mode(model)
@@ -95,7 +95,7 @@ def _find_logits(result: Any) -> tuple[Tensor, int]:
     if len(named or found) != 1:
         described = ", ".join(f"{keystr(path)} {_describe(leaf)}".strip() for path, leaf in leaves)
         raise CaptureError(
-            f"wanted a model that returns logits [N, classes], got {type(result).__name__} of {described}; "
+            f"expected a model that returns logits [N, classes], got {type(result).__name__} of {described}; "
             "wrap it in a module that returns the logits"
         )
     index = (named or found)[0][0]
@@ -117,7 +117,7 @@ def _refuse_train_mode(model: nn.Module) -> None:
         kind = type(module).__name__
         if module.training and ("BatchNorm" in kind or "Dropout" in kind or "DropPath" in kind):
             raise CaptureError(
-                f"wanted a model in eval mode, but module {path or '(top)'!r} ({kind}) is in train mode: "
+                f"expected a model in eval mode, but module {path or '(top)'!r} ({kind}) is in train mode: "
                 "its output depends on the batch or on chance; call model.eval() first"
             )
 
@@ -159,7 +159,7 @@ def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], d
     stored = {**program.state_dict, **program.constants}
     inputs = [name for name in signature.user_inputs if isinstance(name, str)]
     if len(inputs) != 1:
-        raise CaptureError(f"wanted a model of one input, got {len(inputs)}: {inputs}; wrap it in a module")
+        raise CaptureError(f"expected a model of one input, got {len(inputs)}: {inputs}; wrap it in a module")
     calls = [n for n in program.graph.nodes if n.op == "call_function"]
     ops_in = Counter(_module(n) for n in calls if n.target is not operator.getitem)
     names = {n.name: targets.get(n.name, n.name) for n in program.graph.nodes if n.op == "placeholder"}

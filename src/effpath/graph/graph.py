@@ -172,11 +172,11 @@ class Graph:
                 if tuple(images.shape) == self.input_shape
                 else ("resize them, or capture the model with an example of this shape")
             )
-            raise InputError(f"wanted {wanted}, got {tuple(images.shape)}; {hint}")
+            raise InputError(f"expected {wanted}, got {tuple(images.shape)}; {hint}")
         if not len(images):
-            raise InputError(f"wanted {wanted}, got none")
+            raise InputError(f"expected {wanted}, got none")
         if not images.is_floating_point():
-            raise InputError(f"wanted float {wanted}, got {images.dtype}; convert: images.float() / 255")
+            raise InputError(f"expected float {wanted}, got {images.dtype}; convert: images.float() / 255")
         if not torch.isfinite(images).all():
             bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:, 0].tolist()
             raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")

@@ -22,7 +22,7 @@ def from_factory(spec: str) -> nn.Module:
     source, _, factory = spec.rpartition(":")
     if not source or not factory:
         raise InputError(
-            "wanted a model as path/to/file.py:factory, package.module:factory, torchvision:NAME or timm:NAME, "
+            "expected a model as path/to/file.py:factory, package.module:factory, torchvision:NAME or timm:NAME, "
             f"got {spec!r}"
         )
     module = _from_file(Path(source)) if source.endswith(".py") else _from_module(source)
@@ -37,7 +37,7 @@ def from_factory(spec: str) -> nn.Module:
             f"{factory}() in {source} failed: {type(error).__name__}: {error}; it is called without arguments"
         ) from error
     if not isinstance(model, nn.Module):
-        raise InputError(f"wanted {spec} to return a torch.nn.Module, got {type(model).__name__}")
+        raise InputError(f"expected {spec} to return a torch.nn.Module, got {type(model).__name__}")
     return model
 
 

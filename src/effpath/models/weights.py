@@ -33,7 +33,7 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
         state = _read_pickle(file)
     else:
         raise InputError(
-            f"wanted weights as a .safetensors file, got {file}; pickles can run code. Write it once, from a "
+            f"expected weights as a .safetensors file, got {file}; pickles can run code. Write it once, from a "
             "source you trust, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or "
             "give --allow-pickle (allow_pickle=True)"
         )
@@ -61,7 +61,7 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
             held = held[key]
     state: Any = held.state_dict() if isinstance(held, nn.Module) else held
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise StoreError(f"wanted a state dict in {file}, names with tensors, got {type(held).__name__}")
+        raise StoreError(f"expected a state dict in {file}, names with tensors, got {type(held).__name__}")
     parallel = all(name.startswith("module.") for name in state)  # saved from DataParallel
     return {name.removeprefix("module.") if parallel else name: value for name, value in state.items()}
 

@@ -44,7 +44,7 @@ def export_paths(paths: Paths | Sequence[Paths], file: str | FilePath, *, names:
     """
     target = FilePath(file)
     if target.suffix not in (".npz", ".safetensors"):
-        raise OptionError(f"wanted a file that ends in .npz or .safetensors, got {target}")
+        raise OptionError(f"expected a file that ends in .npz or .safetensors, got {target}")
     batches = [paths] if isinstance(paths, Paths) else list(paths)
     header = batches[0].header
     for batch in batches[1:]:

@@ -116,7 +116,7 @@ class IdSet:
         """Make a set of sorted, unique ids; OptionError where they are not, or outside [0, size)."""
         array = flat(ids)
         if not (array[1:] > array[:-1]).all():
-            raise OptionError("wanted ids that are sorted and unique; give others to IdSet(ids, size=…)")
+            raise OptionError("expected ids that are sorted and unique; give others to IdSet(ids, size=…)")
         if len(array) and (array[0] < 0 or array[-1] >= size):
             raise OptionError(f"ids must lie in [0, {size}), got {array[0]} … {array[-1]}")
         if np.may_share_memory(array, ids) and _smallest(len(array), size) == "ids":
@@ -132,7 +132,7 @@ class IdSet:
     def from_bits(cls, bits: Bits, *, size: int) -> IdSet:
         """Make a set of packed bits, lowest bit first; OptionError where their number does not fit the size."""
         if len(bits) != (size + 7) // 8 or (size % 8 and len(bits) and bits[-1] >> (size % 8)):
-            raise OptionError(f"wanted {(size + 7) // 8} bytes of bits for {size} ids, got {len(bits)}")
+            raise OptionError(f"expected {(size + 7) // 8} bytes of bits for {size} ids, got {len(bits)}")
         words = _no_bits(size)
         words.view(np.uint8)[: len(bits)] = bits
         return cls._of_words(words, size)
@@ -144,13 +144,13 @@ class IdSet:
         fit = starts.shape == (chunks_of(size) + 1,) and starts[0] == 0 and starts[-1] == len(lows)
         if not fit or (starts[1:] < starts[:-1]).any():
             raise OptionError(
-                f"wanted {chunks_of(size) + 1} ascending starts from 0 to {len(lows)} for rows of {size} ids, got "
-                f"{len(starts)} from {starts[:1]} to {starts[-1:]}"
+                f"expected {chunks_of(size) + 1} ascending starts from 0 to {len(lows)} for rows of {size} ids, "
+                f"got {len(starts)} from {starts[:1]} to {starts[-1:]}"
             )
         falls = np.flatnonzero(lows[1:] <= lows[:-1]) + 1
         chunk = int(np.searchsorted(starts, len(lows))) - 1  # of the last id
         if not np.isin(falls, starts).all() or (len(lows) and (chunk << CHUNK_BITS) + int(lows[-1]) >= size):
-            raise OptionError(f"wanted rows that ascend within each chunk and stay below {size}")
+            raise OptionError(f"expected rows that ascend within each chunk and stay below {size}")
         return cls._of_rows((starts, lows), size)
 
     @property

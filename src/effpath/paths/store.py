@@ -86,7 +86,7 @@ def read_header(file: str | FilePath) -> dict[str, Any]:
         StoreError: missing, truncated, or not a class-path file.
     """
     if not FilePath(file).is_file():
-        raise StoreError(f"wanted a class-path file, found no file at {file}")
+        raise StoreError(f"expected a class-path file, found no file at {file}")
     try:
         with safe_open(file, framework="numpy") as opened:
             about = json.loads((opened.metadata() or {}).get("effpath", "{}"))
@@ -96,7 +96,9 @@ def read_header(file: str | FilePath) -> dict[str, Any]:
             "class-path file: build it again or copy it again"
         ) from error
     if about.get("format") not in READABLE:
-        raise StoreError(f"wanted a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {file}")
+        raise StoreError(
+            f"expected a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {file}"
+        )
     return dict(about)
 
 
@@ -170,7 +172,7 @@ class _Stored:
         """Return the use counts of a set's members."""
         counts = self._array(f"{name}/counts", np.uint16, np.uint32)
         if len(counts) != len(ids):
-            raise self._damaged(name, f"wanted one count for each of {len(ids)} ids, got {len(counts)}")
+            raise self._damaged(name, f"expected one count for each of {len(ids)} ids, got {len(counts)}")
         return counts.astype(np.uint32)
 
     def _array(self, name: str, *types: type[np.integer[Any]]) -> NDArray[Any]:
@@ -180,7 +182,7 @@ class _Stored:
             raise self._damaged(name, str(error)) from error
         if array.ndim != 1 or array.dtype not in types:
             wanted = " or ".join(t.__name__ for t in types)
-            raise self._damaged(name, f"wanted {wanted} [n], got {array.dtype} {list(array.shape)}")
+            raise self._damaged(name, f"expected {wanted} [n], got {array.dtype} {list(array.shape)}")
         return array
 
     def _damaged(self, name: str, what: str) -> StoreError:

@@ -36,7 +36,7 @@ class Tally:
         check_range(array, self.size)
         weights = ONCE if counts is None else np.ascontiguousarray(counts, dtype=np.uint32)
         if counts is not None and len(weights) != len(array):
-            raise OptionError(f"wanted one count for each of {len(array)} ids, got {len(weights)}")
+            raise OptionError(f"expected one count for each of {len(array)} ids, got {len(weights)}")
         if self._dense is not None:
             loops().count_dense(self._dense, array, weights)
         elif counts is not None:

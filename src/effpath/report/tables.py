@@ -98,7 +98,7 @@ def attack_table(result: DemoResult) -> str:
 def threshold_table(result: DemoResult) -> str:
     """Threshold and measured false positive rate of each detector."""
     aim = result.provenance.get("fpr")
-    wanted = f" (wanted {percent(float(aim))})" if isinstance(aim, (int, float)) else ""
+    wanted = f" (expected {percent(float(aim))})" if isinstance(aim, (int, float)) else ""
     return table(
         "Thresholds of the detectors",
         ["detector", "what it looks at", "threshold", f"clean test images flagged{wanted}"],

@@ -177,7 +177,7 @@ def _constant_weight(graph: Graph, node: Node) -> torch.Tensor:
     refs = [node[key] for key in ("weight", "bias") if isinstance(node[key], Ref)]
     if any(ref.name not in graph.constants for ref in refs):
         raise UnknownOperator(
-            f"wanted a constant weight and bias, got one computed from the image: {node.place}; "
+            f"expected a constant weight and bias, got one computed from the image: {node.place}; "
             "write a rule for it"
         )
     return graph.constants[node["weight"].name]
