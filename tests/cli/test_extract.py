@@ -1,4 +1,6 @@
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +68,7 @@ def broken(tmp_path):
     np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan, np.float32))
     np.save(tmp_path / "flat.npy", np.zeros((3, 8), np.float32))
     (tmp_path / "torn.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:90])
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Path("more than tensors")))
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     (tmp_path / "bad.py").write_text("def make():\n    return 3\n")
     (tmp_path / "worse.py").write_text("import no_such_module\n")
@@ -90,7 +93,7 @@ def broken(tmp_path):
         ),
         ("net.py:make", "images.npy", ["--layers", "9"], "layers must be 1 … 5 for the last k, got 9"),
         ("net.py:make", "images.npy", ["--rank", "11"], "rank must be 1 … 10"),
-        ("net.py:make", "images.npy", ["--weights", "weights.pt"], "pickles can run code"),
+        ("net.py:make", "images.npy", ["--weights", "pickle.pt"], "pickles can run code"),
         ("net.py:make", "images.npy", ["--weights", "torn.safetensors"], "StoreError: cannot read weights"),
         ("net.py:nothing", "images.npy", [], "no factory 'nothing'"),
         ("missing.py:make", "images.npy", [], "no file"),

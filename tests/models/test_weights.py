@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from effpath.errors import InputError, StoreError
 from effpath.lenet import LeNet5
 from effpath.models import load_model
+from effpath.models.weights import load_weights
 
 SPEC = "effpath.lenet:LeNet5"
 
@@ -27,26 +32,103 @@ def state():
     return LeNet5().state_dict()
 
 
+def prefixed(prefix):
+    return lambda state: {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def compiled_in_part(state):
+    return {name.replace("fc1.", "fc1._orig_mod."): value for name, value in state.items()}
+
+
+def beside_a_loss(state):
+    return {**prefixed("model.")(state), "loss.weight": torch.ones(10), "ema.decay": torch.ones(1)}
+
+
+RENAMED = {
+    "as it is": dict,
+    "DataParallel": prefixed("module."),
+    "Lightning": prefixed("model."),
+    "Lightning with a loss": beside_a_loss,
+    "torch.compile": prefixed("_orig_mod."),
+    "a part through torch.compile": compiled_in_part,
+    "PixelModel": prefixed("network."),
+    "all of them": prefixed("model.module._orig_mod.net."),
+}
+WRAPPED = {
+    "alone": dict,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "arch": "lenet"},
+    "model": lambda state: {"model": state, "optimizer": {}},
+    "model_state_dict": lambda state: {"model_state_dict": state, "optimizer_state_dict": {"lr": 0.1}},
+    "net": lambda state: {"net": state, "acc": 91.5},
+    "beside a model's name": lambda state: {"model": "lenet", "state_dict": state},
+    "in two": lambda state: {"model": {"state_dict": state}},
+}
+
+
+def same(model, state):
+    return all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("rename", RENAMED.values(), ids=RENAMED)
+def test_a_pickled_state_dict_is_read_however_a_script_wrapped_it(tmp_path, state, rename, wrap):
+    torch.save(wrap(rename(state)), tmp_path / "w.pt")
+    assert same(load_model(SPEC, tmp_path / "w.pt"), state)
+
+
+@pytest.mark.parametrize("rename", RENAMED.values(), ids=RENAMED)
+def test_prefixes_are_understood_in_safetensors_as_in_pickles(tmp_path, state, rename):
+    save_file(rename(state), tmp_path / "w.safetensors")
+    assert same(load_model(SPEC, tmp_path / "w.safetensors"), state)
+
+
+def test_names_of_the_networks_own_are_left_alone_even_where_they_look_like_a_prefix(tmp_path):
+    network = nn.Sequential(OrderedDict(model=nn.Linear(2, 2), module=nn.Linear(2, 3)))
+    save_file(network.state_dict(), tmp_path / "own.safetensors")
+    save_file(prefixed("module.model.")(network.state_dict()), tmp_path / "more.safetensors")
+    for file in ("own", "more"):
+        other = nn.Sequential(OrderedDict(model=nn.Linear(2, 2), module=nn.Linear(2, 3)))
+        load_weights(other, tmp_path / f"{file}.safetensors")
+        assert same(other, network.state_dict())
+
+
+def test_a_file_may_lack_the_counters_of_batch_norm(tmp_path):
+    network = nn.Sequential(nn.BatchNorm2d(2))
+    state = {name: torch.rand(2) for name in ("0.weight", "0.bias", "0.running_mean", "0.running_var")}
+    save_file(prefixed("module.")(state), tmp_path / "w.safetensors")
+    load_weights(network, tmp_path / "w.safetensors")
+    assert torch.equal(network[0].running_var, state["0.running_var"])
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model._orig_mod."])
+def test_weights_of_another_number_of_outputs_say_which_classes_to_give(tmp_path, prefix):
+    network, trained = (nn.Sequential(nn.Linear(4, 3), nn.Linear(3, outputs)) for outputs in (1000, 7))
+    save_file(prefixed(prefix)(trained.state_dict()), tmp_path / "w.safetensors")
+    with pytest.raises(StoreError, match=r"do not fit.*1\.bias of shape \[1000\], got \[7\].*give --classes 7,"):
+        load_weights(network, tmp_path / "w.safetensors")
+
+
+def test_weights_of_another_network_say_what_is_missing_and_what_is_left(tmp_path, state):
+    save_file({**prefixed("net.")(state), "net.extra": torch.ones(1)}, tmp_path / "more.safetensors")
+    with pytest.raises(StoreError, match=r"the file lacks none; .* no place for extra;"):
+        load_model(SPEC, tmp_path / "more.safetensors")
+    del state["fc3.weight"]
+    save_file(prefixed("module.")(state), tmp_path / "less.safetensors")
+    with pytest.raises(StoreError, match=r"the file lacks fc3\.weight; .* no place for none"):
+        load_model(SPEC, tmp_path / "less.safetensors")
+    state["fc3.weight"] = torch.ones(2, 3)
+    state["fc2.weight"] = torch.ones(5, 6)
+    save_file(state, tmp_path / "other.safetensors")
+    with pytest.raises(StoreError, match=r"2 of 10 tensors have other shapes\); give another architecture"):
+        load_model(SPEC, tmp_path / "other.safetensors")
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ""])
-def test_a_pickle_is_refused_and_not_even_opened(tmp_path, suffix):
+def test_a_pickle_of_more_than_tensors_is_refused_and_its_code_does_not_run(tmp_path, suffix, state):
+    torch.save({"state_dict": state, "config": Evil()}, tmp_path / f"w{suffix}")
     with pytest.raises(InputError, match=r"pickles can run code.*save_file.*--allow-pickle"):
-        load_model(SPEC, tmp_path / f"missing{suffix}")
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: state,
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model": state, "optimizer": {}},
-        lambda state: {f"module.{name}": value for name, value in state.items()},
-        lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
-    ],
-)
-def test_a_pickled_state_dict_is_read_on_request_however_a_script_wrapped_it(tmp_path, state, wrap):
-    torch.save(wrap(state), tmp_path / "w.pt")
-    model = load_model(SPEC, tmp_path / "w.pt", allow_pickle=True)
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+        load_model(SPEC, tmp_path / f"w{suffix}")
+    assert not Evil.ran
 
 
 def test_a_pickled_module_needs_its_code_and_is_read_on_request(tmp_path, state):
@@ -76,5 +158,6 @@ def test_a_damaged_or_missing_pickle_is_one_error(tmp_path, state):
     torch.save(state, tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:500])
     for file in ("w.pt", "none.pt"):
-        with pytest.raises(StoreError, match="cannot read weights"):
-            load_model(SPEC, tmp_path / file, allow_pickle=True)
+        for allowed in (False, True):
+            with pytest.raises(StoreError, match="cannot read weights"):
+                load_model(SPEC, tmp_path / file, allow_pickle=allowed)

@@ -29,9 +29,10 @@ ImageSources = Annotated[
     ),
 ]
 ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
-Weights = Annotated[Path | None, typer.Option(help="State dict, .safetensors.")]
+Weights = Annotated[Path | None, typer.Option(help="State dict or checkpoint: .safetensors, .pt, .pth.")]
 AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle", help="Read --weights from a pickle (.pt, .pth): it can run code.")
+    bool,
+    typer.Option("--allow-pickle", help="Read --weights from a pickle of more than tensors: it can run code."),
 ]
 Seed = Annotated[int, typer.Option(help="Of random weights and splits.")]
 Classes = Annotated[

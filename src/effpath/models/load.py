@@ -44,8 +44,9 @@ def load_model(
 
     Args:
         spec: as above.
-        weights: a safetensors file of the state dict, with the names that the library or factory gives.
-        allow_pickle: read .pt, .pth and other pickles too, which can run code.
+        weights: a file of the state dict, .safetensors or a pickle of tensors, by the names that the library or
+            factory gives, see `load_weights`.
+        allow_pickle: read pickles that hold more than tensors too; they can run code.
         seed: of the random weights, where no file is given; torch's global generator is left as it was.
         classes: number of outputs, for a library's network that was trained on other classes than its own.
 

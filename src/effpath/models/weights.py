@@ -1,69 +1,99 @@
-"""Weights from a file into a network: safetensors; pickles only on request."""
+"""Weights from a file into a network: safetensors and pickled tensors; other pickles only on request."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from effpath.errors import InputError, StoreError
+from effpath.models.state_dict import renamed, unwrapped
 
 
 def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) -> None:
     """Put the state dict in a file into the network.
 
-    Auxiliary classifiers (``aux…``), which are used in training only, may be missing from the file.
+    Auxiliary classifiers (``aux…``), which are used in training only, may be missing from the file. Wrappings and
+    prefixes of training scripts are taken off, see `effpath.models.state_dict`.
 
     Raises:
-        InputError: a pickle, and ``allow_pickle`` is not set.
+        InputError: a pickle of more than tensors, and ``allow_pickle`` is not set.
         StoreError: the file cannot be read or does not fit.
     """
-    if file.suffix == ".safetensors":
-        try:
-            state = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
-    elif allow_pickle:
-        state = _read_pickle(file)
-    else:
-        raise InputError(
-            f"expected weights as a .safetensors file, got {file}; pickles can run code. Write it once, from a "
-            "source you trust, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or "
-            "give --allow-pickle (allow_pickle=True)"
-        )
-    _drop_unused_heads(network, state)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise StoreError(
-            f"the weights in {file} do not fit the model: {error}; for another number of classes give "
-            "--classes N, for another architecture its own name"
-        ) from error
-
-
-def _read_pickle(file: Path) -> dict[str, Tensor]:
-    """Return the state dict in a pickle, read without running its code where that is possible."""
-    try:
-        try:
-            held = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # more than tensors in it
-            held = torch.load(file, map_location="cpu", weights_only=False)
-    except Exception as error:
-        raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
-    for key in ("state_dict", "model"):  # how training scripts wrap it
-        if isinstance(held, Mapping) and key in held and not isinstance(held[key], Tensor):
-            held = held[key]
-    state: Any = held.state_dict() if isinstance(held, nn.Module) else held
+    state = _read(file, allow_pickle)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise StoreError(f"expected a state dict in {file}, names with tensors, got {type(held).__name__}")
-    parallel = all(name.startswith("module.") for name in state)  # saved from DataParallel
-    return {name.removeprefix("module.") if parallel else name: value for name, value in state.items()}
+        raise StoreError(f"expected a state dict in {file}, names with tensors, got {type(state).__name__}")
+    own = network.state_dict()
+    state = renamed(state, set(own))
+    _drop_unused_heads(network, state)
+    own = network.state_dict()
+    other = {name: state[name] for name in own if name in state and state[name].shape != own[name].shape}
+    if other:
+        raise StoreError(f"the weights in {file} do not fit the model: {_other_shapes(own, other)}")
+    try:
+        found = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise StoreError(f"the weights in {file} do not fit the model: {error}") from error
+    if found.missing_keys or found.unexpected_keys:
+        raise StoreError(
+            f"the weights in {file} do not fit the model: of its {len(own)} tensors the file lacks "
+            f"{_some(found.missing_keys)}; of the file's {len(state)} the model has no place for "
+            f"{_some(found.unexpected_keys)}; give another architecture its own name, and a changed head a "
+            "factory, path/to/file.py:make, that makes the network as it was trained"
+        )
+
+
+def _read(file: Path, allow_pickle: bool) -> Any:
+    """Return what the file holds; the code in a pickle is run only where that is allowed and needed."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that a pickle is of an unusual protocol
+                return unwrapped(torch.load(file, map_location="cpu", weights_only=True))
+        except pickle.UnpicklingError as error:  # more than tensors in it, or damaged
+            if not allow_pickle:
+                raise InputError(
+                    f"expected weights as a .safetensors file, or a pickle of tensors alone, got {file}, which "
+                    "holds more or is damaged; pickles can run code. Write it once, from a source you trust, with "
+                    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or give "
+                    "--allow-pickle (allow_pickle=True)"
+                ) from error
+        return unwrapped(torch.load(file, map_location="cpu", weights_only=False))
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # whatever a pickle's own code raises
+        raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
+
+
+def _other_shapes(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """Say which tensors have another shape; where these are the last layer's alone, which option is needed."""
+    name, value = list(other.items())[-1]
+    said = (
+        f"expected {name} of shape {list(own[name].shape)}, got {list(value.shape)}"
+        + f" ({len(other)} of {len(own)} tensors have other shapes)" * (len(other) > 1)
+    )
+    outputs = {(own[name].shape[:1], other[name].shape[:1]) for name in other}
+    if len(outputs) == 1 and all(own[name].shape[1:] == other[name].shape[1:] for name in other):
+        return (
+            f"{said}; for weights of {value.shape[0]} outputs give --classes {value.shape[0]}, or, where a "
+            "factory makes the network, make it with as many"
+        )
+    return f"{said}; give another architecture its own name"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name a few of many."""
+    if not names:
+        return "none"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _drop_unused_heads(network: nn.Module, state: Mapping[str, Tensor]) -> None:
