@@ -35,9 +35,9 @@ MISTAKES = "natural mistakes"
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
     """Measure how often each control is flagged."""
-    judged = judge(seen, Protocol(KINDS, unseen=seen.unseen))
+    judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, rate=rate))
     clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)
     found: Row = {}
     for detector in (*KINDS, *BASELINES):
@@ -60,7 +60,7 @@ def measure(seen: Seen, case: Case) -> Row:
             **({"mistakes_auc": interval(np.mean(auc, axis=0))} if auc else {}),
         }
     return {
-        "settings": {"rate": RATE, **settings(seen)},
+        "settings": {"rate": rate, **settings(seen)},
         "images": {"clean": sources, **{name: len(control.source) for name, control in seen.controls.items()}},
         "detectors": found,
     }

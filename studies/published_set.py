@@ -31,7 +31,7 @@ from effpath.cache import atomic_write
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features
-from effpath.detect.metrics import auc_interval, threshold_at_fpr, tpr_interval
+from effpath.detect.metrics import auc_interval, tpr_interval
 from effpath.fitting import unseen_rows
 from effpath.paths import ClassPaths
 from effpath.progress import track
@@ -130,7 +130,7 @@ def judged(scores: Mapping[str, np.ndarray], fooled: np.ndarray, threshold: floa
     """
     clean, attacked = scores["clean"], scores["published"][fooled]
     y, groups = np.repeat([0, 1], [len(clean), len(fooled)]), np.concatenate([np.arange(len(clean)), fooled])
-    cut = threshold_at_fpr(clean, 0.05) if threshold is None else threshold
+    cut = np.sort(clean)[::-1][int(0.05 * len(clean))] if threshold is None else threshold
     return {
         "auc": rounded(auc_interval(y, np.concatenate([clean, attacked]), groups, seed=seed)),
         "found": rounded(tpr_interval(attacked, fooled, cut, seed=seed)),

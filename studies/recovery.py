@@ -32,9 +32,9 @@ GUESSES = {"rank 2": "tab:red", "best fit": "tab:blue", "best other fit": "tab:g
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
     """Measure how often each guess is right, of detected images and of others."""
-    judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, baselines=False))
+    judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, baselines=False, rate=rate))
     sources = len(seen.groups["clean"].source)
     found: Row = {detector: {} for detector in KINDS}
     for group in seen.attacks:
@@ -59,7 +59,7 @@ def measure(seen: Seen, case: Case) -> Row:
                 if own.any()
             }
     return {
-        "settings": {"rate": RATE, **settings(seen)},
+        "settings": {"rate": rate, **settings(seen)},
         "detectors": found,
     }
 

@@ -13,7 +13,7 @@ from detection.resampling import CleanScores, interval, row_draws, share
 from detection.seen import Seen
 from effpath.detect.classifiers import OURS, make_classifier
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import threshold_at_fpr
+from effpath.detect.metrics import allowed_above, threshold_at_fpr
 from effpath.detect.splits import Fractions
 from rivals.table import RIVALS, entrants
 
@@ -40,6 +40,7 @@ class Protocol:
         fractions: of the sources: train, calibrate, test; by name where another part is drawn first.
         seeds: of the splits.
         baselines: whether they are judged.
+        rate: false positives at which the evaluations fix their thresholds.
     """
 
     kinds: Sequence[str] = OURS
@@ -48,6 +49,7 @@ class Protocol:
     fractions: Fractions = FRACTIONS
     seeds: Sequence[int] = SEEDS
     baselines: bool = True
+    rate: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,7 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
     for seed in protocol.seeds:
         evaluation = evaluate(
             clean, attacks, kinds=protocol.kinds, others=protocol.others, unseen=protocol.unseen,
-            fractions=protocol.fractions, seed=seed, resamples=0,
+            fractions=protocol.fractions, fpr=protocol.rate, seed=seed, resamples=0,
         )  # fmt: skip
         evaluations.append(evaluation)
         draws = {
@@ -164,7 +166,10 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
         for detector, scores in evaluation.suspicion.items():
             if detector in BASELINES and not protocol.baselines:
                 continue
-            limits = {rate: threshold_at_fpr(evaluation.calibration[detector], rate) for rate in RATES}
+            held = evaluation.calibration[detector]
+            limits = {  # too few images for a rate flag nothing
+                rate: threshold_at_fpr(held, rate) if allowed_above(len(held), rate) else np.inf for rate in RATES
+            }
             for rate, limit in limits.items():
                 rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
                 rates[rate] += float((scores["clean"] > limit).mean()) * part

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,33 +11,66 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from effpath.detect import auc_interval, threshold_at_fpr, tpr_at, tpr_interval, weighted_auc
+from effpath.detect.metrics import allowed_above, check_enough
 from effpath.errors import InputError, OptionError
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     scores=st.lists(st.integers(-3, 3) | st.floats(-1e6, 1e6), min_size=1, max_size=40),
-    fpr=st.floats(0, 1) | st.integers(0, 20).map(lambda part: part / 20),
+    parts=st.tuples(st.integers(1, 99), st.just(100)) | st.tuples(st.integers(1, 6), st.just(7)),
 )
-def test_the_threshold_keeps_the_rate_and_no_smaller_one_does(scores, fpr):
-    scores = np.array(scores, dtype=float)
-    threshold = threshold_at_fpr(scores, fpr)
-    assert np.mean(scores > threshold) <= fpr
-    if np.isfinite(threshold):
-        assert np.mean(scores > np.nextafter(threshold, -np.inf)) > fpr
+def test_the_threshold_is_the_score_of_the_conformal_rank(scores, parts):
+    fpr = parts[0] / parts[1]
+    rank = math.ceil((len(scores) + 1) * (1 - Fraction(*parts)))
+    if rank > len(scores):
+        with pytest.raises(InputError, match="give more images"):
+            threshold_at_fpr(scores, fpr)
     else:
-        assert fpr == 1
+        assert threshold_at_fpr(scores, fpr) == sorted(scores)[rank - 1]
 
 
-def test_the_rate_is_met_exactly_where_no_scores_tie():
-    scores = np.random.default_rng(0).permutation(100)
-    for flagged in range(100):
-        assert (scores > threshold_at_fpr(scores, flagged / 100)).sum() == flagged
+@pytest.mark.parametrize("count", [20, 50, 200])
+@pytest.mark.parametrize("fpr", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("levels", [None, 30], ids=["continuous", "tied"])
+def test_the_mean_rate_of_new_images_is_not_above_the_one_asked_for(count, fpr, levels):
+    rng = np.random.default_rng(0)
+
+    def draw(size):
+        scores = rng.normal(size=size)
+        return scores if levels is None else np.round(scores * levels) / levels
+
+    if allowed_above(count, fpr) == 0:
+        with pytest.raises(InputError, match=f"at least {round(1 / fpr) - 1} clean images"):
+            threshold_at_fpr(draw(count), fpr)
+        return
+    rates = [(draw(2000) > threshold_at_fpr(draw(count), fpr)).mean() for _ in range(200)]
+    assert np.mean(rates) <= fpr + 2 * np.std(rates) / np.sqrt(200)
+    assert np.mean(rates) >= fpr - 1 / (count + 1) - (0 if levels is None else 1 / levels) - 0.01
+
+
+@pytest.mark.parametrize(
+    ("fpr", "enough"), [(0.05, 19), (0.01, 99), (0.1, 9), (0.5, 1), (0.3, 3), (1e-9, 10**9 - 1)]
+)
+def test_too_few_images_are_told_how_many_are_enough(fpr, enough):
+    with pytest.raises(InputError, match=f"at least {enough} clean images to fix a threshold .*got {enough - 1}"):
+        check_enough(enough - 1, fpr)
+    check_enough(enough, fpr)
+
+
+def test_the_rate_that_is_offered_to_too_few_images_is_one_that_they_can_keep():
+    with pytest.raises(InputError, match=r"an fpr of at least 0\.091"):
+        threshold_at_fpr(range(10), 0.05)
+    assert threshold_at_fpr(range(10), 0.091) == 9
+
+
+def test_every_share_of_a_hundred_allows_as_many_above():
+    assert [allowed_above(99, part / 100) for part in range(1, 100)] == list(range(1, 100))
 
 
 def test_tied_clean_scores_are_flagged_together_or_not_at_all():
-    assert threshold_at_fpr([0, 0, 1, 1, 1], 0.4) == 1
-    assert threshold_at_fpr([0, 0, 1, 1, 1], 0.6) == 0
+    assert threshold_at_fpr([0, 0, 1, 1, 1], 0.5) == 1
+    assert threshold_at_fpr([0, 0, 1, 1, 1], 0.7) == 0
 
 
 @settings(max_examples=100, deadline=None)
@@ -118,9 +153,9 @@ def test_scores_that_are_empty_or_not_numbers_are_refused(scores):
         tpr_at(scores, 0.1)
 
 
-@pytest.mark.parametrize("fpr", [-0.1, 1.1, np.nan])
-def test_a_rate_outside_0_to_1_is_refused(fpr):
-    with pytest.raises(OptionError, match="fpr"):
+@pytest.mark.parametrize("fpr", [-0.1, 0, 1, 1.1, 5, np.nan, np.inf, "0.05", None, True])
+def test_a_rate_that_does_not_lie_between_0_and_1_is_refused(fpr):
+    with pytest.raises(OptionError, match=r"fpr, a share of clean images, must lie in \(0, 1\)"):
         threshold_at_fpr([1.0], fpr)
 
 

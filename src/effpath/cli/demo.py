@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -160,6 +161,8 @@ def show(result: DemoResult, console: Console) -> None:
         f"{sources['test']} test; "
         f"measured FPR of the linear detector {result.fpr['linear']:.2%}"
     )
+    if math.isinf(result.threshold["linear"]):
+        console.print("too few clean images to fix a threshold, so that nothing is flagged: give more --images")
     paper = result.paper
     for label, value, theirs in (
         ("overall synapse density", f"{result.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ class DemoResult:
         similarity: by group (``clean``, then the attacks), the features of its test images
             [n, 2 · layers]: rank 1 first.
         roc: by detector, then group: suspicion of each test image.
-        threshold, fpr: by detector.
+        threshold, fpr: by detector; an infinite threshold where too few clean images were held out to fix one.
         detectors: names, the trained ones first.
         attacks: one result each.
         examples: flagged images.
@@ -137,7 +138,7 @@ class DemoResult:
             "class_similarity": self.class_similarity.round(4).tolist(),
             "mean_class_similarity": self.mean_class_similarity,
             "most_special": self.most_special,
-            "threshold": dict(self.threshold),
+            "threshold": {name: value if math.isfinite(value) else None for name, value in self.threshold.items()},
             "fpr": dict(self.fpr),
             "attacks": [
                 {

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
 from effpath.detect.features import Features
-from effpath.detect.metrics import Interval, auc_interval, threshold_at_fpr, tpr_interval
+from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import Fractions, split_sources
 from effpath.errors import InputError, OptionError
 
@@ -88,7 +88,8 @@ class Evaluation:
         test: by attack, the rows of its group that were tested; likewise ``clean``.
         suspicion: by detector, then group: score of each test row.
         calibration: by detector, scores of the held-out clean images that thresholds are fixed on.
-        threshold: by detector, fixed on the held-out clean images.
+        threshold: by detector, fixed on the held-out clean images; infinite, so that none is flagged, where they
+            are too few to keep the rate (fewer than 19 for 5 %).
         fpr: by detector, share of the clean test images above the threshold.
         classifiers: the fitted ones, by detector.
         sizes: clean images by part: train, calibrate, test.
@@ -125,13 +126,13 @@ def evaluate(
         others: further detectors by name, judged on the same rows.
         unseen: attacks that the detectors are not trained on.
         fractions: shares of the sources for training, calibration and test, or by the names of these parts.
-        fpr: false positive rate at which the threshold is fixed.
+        fpr: false positive rate in (0, 1) at which the threshold is fixed, see `threshold_at_fpr`.
         seed: of the split, the classifiers and the bootstrap.
         resamples: of the bootstrap; 0 where intervals are not wanted.
 
     Raises:
         InputError: too few images for a part.
-        OptionError: a name in ``others`` that is taken.
+        OptionError: a name in ``others`` that is taken; an fpr outside (0, 1).
     """
     groups = [clean, *attacks]
     entrants = _entrants(kinds, others or {})
@@ -164,7 +165,8 @@ def evaluate(
             classifiers[name] = entrant.make(seed).fit(values, labels)
             score = partial(suspicion, classifiers[name])
         held_out[name] = score(looks["clean"][calibrate["clean"]])
-        thresholds[name] = threshold_at_fpr(held_out[name], fpr)
+        enough = allowed_above(len(held_out[name]), fpr) > 0
+        thresholds[name] = threshold_at_fpr(held_out[name], fpr) if enough else np.inf
         own = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
         rates[name] = float((own["clean"] > thresholds[name]).mean())
         scores[name] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -25,19 +27,43 @@ class Interval(NamedTuple):
 
 
 def threshold_at_fpr(clean_scores: npt.ArrayLike, fpr: float) -> float:
-    """The smallest threshold at which at most the share `fpr` of these clean scores lies strictly above it.
+    """The threshold that new clean images exceed with a probability of at most `fpr`; above it is flagged.
 
-    A row is flagged where score > threshold. With fpr = 1 the threshold is −inf. The rate on *other* clean
-    images varies about `fpr`, the more the fewer scores are given. Raises OptionError for an fpr outside
-    0 … 1, InputError for scores that are empty or NaN.
+    It is the clean score of rank ⌈(n + 1)(1 − fpr)⌉ from below (split conformal calibration). A new image like the
+    n given ones takes each of the n + 1 ranks among them equally often, so that it lies above with a probability
+    of at most `fpr`, on average over calibrations, and with less where scores tie. The empirical quantile, one
+    rank lower, promises too much.
+
+    Raises OptionError for an fpr outside (0, 1), InputError for scores that are empty or NaN, and for too few:
+    n ≥ 1/fpr − 1 are needed, 19 for 5 %, 99 for 1 %.
     """
     scores = np.sort(_scores(clean_scores))[::-1]
-    if not 0 <= fpr <= 1:
-        raise OptionError(f"fpr must lie in 0 … 1; got {fpr!r}")
-    # Compared with the very quotients that a mean gives: floor(fpr * n) is one too few for 0.29 of 100.
-    rates = np.arange(len(scores) + 1) / len(scores)
-    allowed = int(np.searchsorted(rates, fpr, side="right")) - 1
-    return float(scores[allowed]) if allowed < len(scores) else -np.inf
+    check_enough(len(scores), fpr)
+    return float(scores[allowed_above(len(scores), fpr) - 1])
+
+
+def allowed_above(count: int, fpr: float) -> int:
+    """⌊(count + 1) fpr⌋: how many of `count` clean scores and a new one may lie at or above the threshold's rank.
+
+    0 where `count` is too few to keep the rate. Raises OptionError for an fpr outside (0, 1).
+    """
+    if isinstance(fpr, bool) or not isinstance(fpr, Real) or not 0 < fpr < 1:
+        raise OptionError(f"fpr, a share of clean images, must lie in (0, 1), such as 0.05 for 5 %; got {fpr!r}")
+    above = int((count + 1) * fpr)
+    return above + ((above + 1) / (count + 1) <= fpr)  # the product is one too few for 0.29 of 100
+
+
+def check_enough(count: int, fpr: float) -> None:
+    """Raise InputError where so many clean images are too few to fix a threshold at `fpr`."""
+    if allowed_above(count, fpr):
+        return
+    enough = max(count, math.ceil(1 / fpr) - 2)
+    while not allowed_above(enough, fpr):
+        enough += 1
+    raise InputError(
+        f"expected at least {enough} clean images to fix a threshold at a false positive rate of {fpr:.3g}, got "
+        f"{count}; give more images, or an fpr of at least {math.ceil(10_000 / (count + 1)) / 10_000:g}"
+    )
 
 
 def tpr_at(scores: npt.ArrayLike, threshold: float) -> float:
