@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
@@ -39,6 +37,7 @@ def check(
       effpath check net.py:make --input-size 3,32,32 --json
     """
     from effpath import check as checking
+    from effpath.cli.output import plain_console, print_json
     from effpath.cli.sources import open_model
     from effpath.errors import CaptureError, InputError
     from effpath.images import unknown_size
@@ -52,19 +51,17 @@ def check(
         found = checking.check(network, wanted.shape, gates=gates, density=density, layers=parse_layers(layers))
     except CaptureError as error:
         if as_json:
-            print(json.dumps({"model": model, "supported": False, "error": str(error)}, indent=1))
+            print_json({"model": model, "supported": False, "error": str(error)})
         raise
     if as_json:
-        print(json.dumps({"model": model, **found.to_dict()}, indent=1))
+        print_json({"model": model, **found.to_dict()})
     else:
-        show(model, found, Console(file=sys.stdout))
+        show(model, found, plain_console(140))
     raise typer.Exit(0 if found.supported else 1)
 
 
 def show(model: str, found: CheckResult, console: Console) -> None:
     """Print what was found."""
-    if not console.is_terminal:
-        console.width = 140  # a pipe or a log has no width of its own
     size = "×".join(map(str, found.input_size))
     if not found.supported:
         table = Table("operator", "node", "module", title="operators without a rule")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from effpath.cli.options import (
     AllowPickle,
@@ -62,6 +58,7 @@ def extract(
 
       effpath extract net.py:make cifar10:path/to/cifar10 --part test --first 100 -o paths.npz
     """
+    from effpath.cli.output import print_json, print_table
     from effpath.cli.sources import open_images, open_model
     from effpath.extract import extract as extract_paths
     from effpath.graph import capture
@@ -93,12 +90,12 @@ def extract(
         for name, (paths, i) in zip(names, ((b, i) for b in batches for i in range(len(b))), strict=True)
     ]
     if as_json:
-        print(json.dumps({"output": str(output), "fingerprint": graph.fingerprint, "images": rows}, indent=1))
+        print_json({"output": str(output), "fingerprint": graph.fingerprint, "images": rows})
         return
-    table = Table("image", "class", "synapses", "neurons", "weights")
+    cells = []
     for row in rows[:20]:
         label = f"{row['class']} {row.get('name', '')}".strip()
-        table.add_row(row["image"], label, *(f"{100 * v:.3g} %" for k, v in row.items() if "density" in k))
-    Console(file=sys.stdout).print(table)
+        cells.append([row["image"], label, *(f"{100 * v:.3g} %" for k, v in row.items() if "density" in k)])
+    print_table(["image", "class", "synapses", "neurons", "weights"], cells)
     more = f" (and {len(rows) - 20} more)" if len(rows) > 20 else ""
     print(f"{len(rows)} images{more}; paths: {output}")

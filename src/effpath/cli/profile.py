@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from effpath.cli.options import (
     AllowPickle,
@@ -134,6 +130,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def show(found: ClassPaths, output: Path, as_json: bool) -> None:
     """Print what class paths hold: images, density and class-wise similarity."""
+    from effpath.cli.output import print_json, print_table
+
     rows = [
         {
             "class": label,
@@ -146,15 +144,13 @@ def show(found: ClassPaths, output: Path, as_json: bool) -> None:
     overall = {level: found.overall.density(level) for level in found.levels}
     if as_json:
         about = {"output": str(output), "fingerprint": found.header.fingerprint, "images": found.seen}
-        print(
-            json.dumps({**about, "correct": found.images, "overall_density": overall, "classes": rows}, indent=1)
-        )
+        print_json({**about, "correct": found.images, "overall_density": overall, "classes": rows})
         return
-    table = Table("class", "name", "images", *found.levels)
+    cells = []
     for row in rows[:20]:
         densities = [f"{100 * float(row[f'{level}_density']):.3g} %" for level in found.levels]  # type: ignore[arg-type]
-        table.add_row(str(row["class"]), str(row["name"]), str(row["images"]), *densities)
-    Console(file=sys.stdout).print(table)
+        cells.append([str(row["class"]), str(row["name"]), str(row["images"]), *densities])
+    print_table(["class", "name", "images", *found.levels], cells)
     more = f" (and {len(rows) - 20} more)" if len(rows) > 20 else ""
     shares = ", ".join(f"{100 * share:.3g} % of the {level}" for level, share in overall.items())
     print(

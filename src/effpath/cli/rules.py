@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from effpath.cli.options import AsJson
@@ -25,9 +22,11 @@ def rules(
 
       effpath rules pool --json
     """
+    from effpath.cli.output import plain_console, print_json
+
     rows = [row for row in operator_table() if operator is None or operator in row["operator"]]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     by_rule: dict[tuple[str, str], list[str]] = {}
     for row in rows:
@@ -35,10 +34,7 @@ def rules(
     table = Table("kind", "rule", "operators", show_lines=True)
     for (kind, rule), operators in by_rule.items():
         table.add_row(kind, rule, ", ".join(operators))
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console.width = 160  # a pipe or a log has no width of its own
-    console.print(table)
+    plain_console(160).print(table)
     print(f"{len(rows)} operators")
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from effpath.cli.options import (
     AllowPickle,
@@ -54,6 +50,7 @@ def score(
 
       effpath score net.py:make classes.safetensors imagefolder:DIR --part val --json
     """
+    from effpath.cli.output import print_json, print_table
     from effpath.cli.sources import open_images, open_model
     from effpath.detect.features import path_features
     from effpath.errors import OptionError
@@ -89,9 +86,9 @@ def score(
             }
         )
     if as_json:
-        print(json.dumps({"fingerprint": graph.fingerprint, "level": kept, "images": rows}, indent=1))
+        print_json({"fingerprint": graph.fingerprint, "level": kept, "images": rows})
         return
-    table = Table("image", "class", "second", "mean similarity, rank 1", "mean similarity, rank 2")
+    cells = []
     for row in rows[:20]:
         means = [
             np.mean([v for v in row[rank].values() if v is not None] or [np.nan]) for rank in ("rank1", "rank2")
@@ -100,7 +97,7 @@ def score(
             f"{label} {known.names[label]}".strip() if label < len(known.names) else str(label)
             for label in row["classes"]
         ]
-        table.add_row(row["image"], *titles, *(f"{mean:.3f}" for mean in means))
-    Console(file=sys.stdout).print(table)
+        cells.append([row["image"], *titles, *(f"{mean:.3f}" for mean in means)])
+    print_table(["image", "class", "second", "mean similarity, rank 1", "mean similarity, rank 2"], cells)
     more = f" (and {len(rows) - 20} more)" if len(rows) > 20 else ""
     print(f"{len(rows)} images{more}; similarity of {kept}; of each layer with --json")
