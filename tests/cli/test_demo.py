@@ -23,16 +23,22 @@ def small(monkeypatch, tmp_path):
 
 
 def test_the_demo_prints_a_table_and_writes_report_and_numbers(small, monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, "demo", "--output", small, *SMALL)
+    code, out, err = run(monkeypatch, capsys, "demo", "--output", small, *SMALL)
     assert code == 0
+    for step in ("training LeNet-5 on 400 images", "FGSM on 60 images", "detectors trained and tested"):
+        assert re.search(rf"^{step}: \d+/\d+ in [\d.]+ s$", err, re.MULTILINE)
     results = json.loads((small / "results.json").read_text())
     assert [attack["name"] for attack in results["attacks"]] == ["FGSM", "DeepFool", "Random"]
     for attack in results["attacks"]:
-        value = attack["scores"]["linear"]["auc"][0]
-        assert 0.5 < value <= 1
-        assert f"{value:.4f}" in out
+        for detector in ("linear", "surprise"):
+            value = attack["scores"][detector]["auc"][0]
+            assert 0.5 < value <= 1
+            assert f"{value:.4f}" in out
         assert attack["succeeded"] <= attack["tried"]
     assert "overall synapse density" in out
+    assert "What joint surprise finds" in out
+    assert results["headline"] == "surprise"
+    assert re.fullmatch(r"[0-9a-f]{16,}", results["provenance"]["fingerprint"])
     report = (small / "report.html").read_text()
     assert "DeepFool" in report
     assert not re.search(r"(?:src|href)=[\"']https?:", report)

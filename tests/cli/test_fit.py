@@ -28,7 +28,7 @@ def fit(monkeypatch, capsys, *arguments):
 
 
 def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatch, capsys):
-    code, out, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--fpr", 0.1, "--layers", 3)
+    code, out, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--fpr", 0.1, "--layers", 3, "--quiet")
     assert code == 0
     assert err == ""
     loaded = effpath.load_detector("g.safetensors", graph())

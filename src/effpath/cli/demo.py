@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from effpath.cli.columns import filled, table, terminal_width
 from effpath.cli.options import (
     AllowPickle,
     AsJson,
@@ -104,7 +102,7 @@ def demo(
     if as_json:
         print(numbers)
         return
-    show(result, Console(file=sys.stdout))
+    print(show(result, terminal_width()))
     print(f"report: {report}\nnumbers: {output / 'results.json'}")
 
 
@@ -133,41 +131,57 @@ def command_of(options: DemoOptions) -> str:
     return " ".join(shown)
 
 
-def show(result: DemoResult, console: Console) -> None:
-    """Print what was measured: the table of attacks, and the figures of the paper beside ours."""
-    table = Table(title=f"{result.title}: accuracy {result.accuracy:.2%} on {result.test_images} test images")
-    for column in ("attack", "success", "L2", "tested", "AUC, linear (95 %)", "TPR at 5 % FPR (95 %)"):
-        table.add_column(column, justify="left" if column == "attack" else "right")
-    others = [name for name in result.detectors if name != "linear"]
-    for name in others:
-        table.add_column(f"AUC, {name}", justify="right")
-    for attack in result.attacks:
-        auc, tpr = attack.scores["linear"].auc, attack.scores["linear"].tpr
-        table.add_row(
-            attack.name + ("" if attack.seen else " (unseen)"),
-            f"{attack.succeeded}/{attack.tried}",
-            f"{attack.l2:.3f}",
-            str(attack.tested),
-            f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})",
-            f"{tpr.value:.4f} ({tpr.low:.4f}-{tpr.high:.4f})",
-            *(f"{attack.scores[name].auc.value:.4f}" for name in others),
+def show(result: DemoResult, width: int | None) -> str:
+    """Return what was measured as text: the attacks, every detector, and the figures of the paper beside ours.
+
+    Args:
+        result: of the demo.
+        width: of the terminal, in characters; None for whole lines.
+    """
+    main, sources = result.headline, result.provenance["sources"]
+    unseen = [attack.name for attack in result.attacks if not attack.seen]
+    named = {attack.name + "*" * (not attack.seen): attack for attack in result.attacks}
+    found = []
+    for name, attack in named.items():
+        auc, tpr = attack.scores[main].auc, attack.scores[main].tpr
+        found.append(
+            [
+                name,
+                f"{attack.succeeded}/{attack.tried}",
+                "-" if math.isnan(attack.l2) else f"{attack.l2:.3f}",
+                str(attack.tested),
+                f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})",
+                f"{tpr.value:.1%} ({100 * tpr.low:.1f}-{100 * tpr.high:.1f})",
+            ]
         )
-    if not console.is_terminal:
-        console.width = 200  # a pipe or a log has no width of its own
-    console.print(table)
-    sources = result.provenance["sources"]
-    console.print(
-        f"clean images: {sources['train']} train, {sources['calibrate']} fix the threshold, "
-        f"{sources['test']} test; "
-        f"measured FPR of the linear detector {result.fpr['linear']:.2%}"
-    )
-    if math.isinf(result.threshold["linear"]):
-        console.print("too few clean images to fix a threshold, so that nothing is flagged: give more --images")
+    order = [main, *(name for name in result.detectors if name != main)]
+    aucs = [[name, *(f"{attack.scores[name].auc.value:.4f}" for attack in named.values())] for name in order]
+    shown = [
+        filled(f"{result.title}: accuracy {result.accuracy:.2%} on {result.test_images} test images", width),
+        "",
+        f"What {result.headline_name} finds ({main}):",
+        table(["attack", "success", "L2", "tested", "AUC (95 %)", "flagged (95 %)"], found, width=width),
+        "",
+        filled("AUC of every detector; max softmax and energy need no paths:", width),
+        table(["detector", *named], aucs, width=width),
+        "",
+    ]
+    sentences = [
+        *([f"* no detector was trained on {', '.join(unseen)}"] if unseen else []),
+        f"clean images: {sources['train']} train, {sources['calibrate']} fix the threshold, {sources['test']} "
+        f"test; {result.headline_name} flags {result.fpr[main]:.2%} of the test images",
+        *(
+            ["too few clean images to fix a threshold, so that nothing is flagged: give more --images"]
+            if math.isinf(result.threshold[main])
+            else []
+        ),
+        "intervals are over images; training the network again gives other numbers, which they leave out",
+    ]
     paper = result.paper
     for label, value, theirs in (
         ("overall synapse density", f"{result.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),
         ("class-wise Jaccard, mean", f"{result.mean_class_similarity:.3f}", paper.get("class similarity")),
         ("most special class", result.most_special, paper.get("most special")),
     ):
-        beside = f"  (paper: {theirs})" if paper else ""
-        console.print(f"{label}: {value}{beside}", highlight=False)
+        sentences.append(f"{label}: {value}" + (f"  (paper: {theirs})" if paper else ""))
+    return "\n".join([*shown, *(filled(sentence, width) for sentence in sentences)])

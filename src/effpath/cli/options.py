@@ -51,7 +51,7 @@ SkipDamaged = Annotated[
 ]
 ClassMap = Annotated[Path | None, typer.Option(help="JSON file, {class of the data: output of the network}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def parse_size(text: str | None) -> tuple[int, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.evaluate import Score
+
+SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
+"""Detectors that a sentence calls by another name; the best of ours first, then the paper's."""
+
+
+def headline_of(detectors: Iterable[str]) -> str:
+    """Return the detector that the demo speaks of first: joint surprise, else joint similarity, else the first."""
+    names = list(detectors)
+    return next((name for name in SENTENCE_NAMES if name in names), names[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +116,16 @@ class DemoResult:
     paper: Mapping[str, Any]
 
     @property
+    def headline(self) -> str:
+        """The detector that is spoken of first: see `headline_of`."""
+        return headline_of(self.detectors)
+
+    @property
+    def headline_name(self) -> str:
+        """Its name in a sentence."""
+        return SENTENCE_NAMES.get(self.headline, self.headline)
+
+    @property
     def mean_class_similarity(self) -> float:
         """Mean Jaccard over all pairs of different classes."""
         count = len(self.class_similarity)
@@ -138,6 +157,7 @@ class DemoResult:
             "class_similarity": self.class_similarity.round(4).tolist(),
             "mean_class_similarity": self.mean_class_similarity,
             "most_special": self.most_special,
+            "headline": self.headline,
             "threshold": {name: value if math.isfinite(value) else None for name, value in self.threshold.items()},
             "fpr": dict(self.fpr),
             "attacks": [

@@ -18,7 +18,7 @@ from effpath.attacks import ATTACKS, AdversarialSet, attack
 from effpath.cache import default_cache_dir, fingerprint
 from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.network import TRAINING, trained_lenet
-from effpath.demo.result import AttackResult, DemoResult, Example
+from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
@@ -174,15 +174,17 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
                 raise InputError(f"no {name} attack succeeded on {found.tried} images; attack more images")
             groups[name] = group(name, found.images[found.succeeded], found.source[found.succeeded])
     lap("path similarity")
-    judged = evaluate(
-        clean,
-        list(groups.values()),
-        kinds=OURS,
-        unseen=options.unseen,
-        fractions=options.fractions,
-        fpr=options.fpr,
-        seed=options.seed,
-    )
+    with track("detectors trained and tested") as progress:
+        judged = evaluate(
+            clean,
+            list(groups.values()),
+            kinds=OURS,
+            unseen=options.unseen,
+            fractions=options.fractions,
+            fpr=options.fpr,
+            seed=options.seed,
+        )
+        progress(len(judged.scores), len(judged.scores))
     lap("detection")
     return _result(
         data,
@@ -350,7 +352,8 @@ def _examples(
     count: int = 3,
 ) -> tuple[Example, ...]:
     """Pick flagged test images of different attacks and classes whose clean originals are not flagged."""
-    scores, threshold = judged.suspicion["linear"], judged.threshold["linear"]
+    detector = headline_of(judged.classifiers)
+    scores, threshold = judged.suspicion[detector], judged.threshold[detector]
     clean_score = dict(zip(clean.source[judged.test["clean"]].tolist(), scores["clean"].tolist(), strict=True))
     picked: list[Example] = []
     used: set[int] = set()
