@@ -24,10 +24,10 @@ from effpath.cli.options import (
     parse_layers,
     parse_size,
 )
-from effpath.demo.result import DemoResult
 
 if TYPE_CHECKING:
     from effpath.demo import DemoOptions
+    from effpath.demo.result import DemoResult
 
 
 def demo(
