@@ -17,7 +17,9 @@ from effpath.errors import EffpathError
 from sources import is_done, write_result
 
 Row = dict[str, Any]
-HEADING = ("network", "data", "seed", "accuracy", "clean_images", "attacked_images", "training_images")
+HEADING = (
+    "network", "network_fingerprint", "data", "seed", "accuracy", "clean_images", "attacked_images", "training_images",
+)  # fmt: skip
 Measure = Callable[..., Row]
 Plot = Callable[[Mapping[str, Row], Path], None]
 

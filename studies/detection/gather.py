@@ -196,7 +196,8 @@ class _Making:
             shown,
             tuple(controls),
             {
-                "network": self.name, "data": self.data.name, "seed": self.seed,
+                "network": self.name, "network_fingerprint": self.graph.fingerprint, "data": self.data.name,
+                "seed": self.seed,
                 "training_images": len(self.train), "theta": class_paths.header.options.theta,
                 "layers": [layer.name for layer in class_paths.header.layers],
                 "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
