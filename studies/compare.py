@@ -93,8 +93,8 @@ def main() -> None:
         for study, row in found.items():
             print(
                 f"{study}: {row['equal']} of {row['values']} values equal, the network is {row['network']}; "
-                f"differing: {row['differing'] or 'none'}; {len(row['auc_outside'])} of {row['auc_intervals']} AUC "
-                "outside their interval"
+                f"differing: {row['differing'] or 'none'}; {len(row['auc_outside'])} of {row['auc_intervals']} "
+                "AUC outside their interval"
             )
     sys.exit(any(row["network"] == "the same" and row["differing"] for row in found.values()))
 

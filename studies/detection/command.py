@@ -18,7 +18,8 @@ from sources import is_done, write_result
 
 Row = dict[str, Any]
 HEADING = (
-    "network", "network_fingerprint", "data", "seed", "accuracy", "clean_images", "attacked_images", "training_images",
+    "network", "network_fingerprint", "data", "seed", "accuracy", "clean_images", "attacked_images",
+    "training_images",
 )  # fmt: skip
 Measure = Callable[..., Row]
 Plot = Callable[[Mapping[str, Row], Path], None]
