@@ -44,7 +44,8 @@ from effpath.paths.export import export_paths
 spec, size, image, output = sys.argv[1:]
 model = load_model(spec)
 shape = tuple(map(int, size.split(","))) if size else None
-images, names = load_images([image], resized(format_of(model), shape))
+found, names = load_images([image], resized(format_of(model), shape))
+images = found[:]
 graph = effpath.capture(model, images)
 effpath.extract(graph, images, preset="paper")
 start = time.perf_counter()

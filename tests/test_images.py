@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from effpath.errors import InputError
-from effpath.images import PictureFormat, Pictures, as_pixels, fit, load_images, read_picture
+from effpath.images import PictureFormat, Pictures, Tolerant, as_pixels, fit, load_images, read_picture
 
 
 def save(path, rows, columns, mode="RGB", seed=0):
@@ -47,7 +47,7 @@ def test_pictures_are_read_only_when_indexed(tmp_path, monkeypatch):
         save(tmp_path / f"{i}.png", 4, 4, seed=i)
     opened = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(file.name) or real(file))
+    monkeypatch.setattr(Image, "open", lambda file, **how: opened.append(file.name) or real(file, **how))
     files = sorted(tmp_path.iterdir())
     pictures = Pictures(files, PictureFormat(3, 4, 4))
     assert len(pictures) == 5
@@ -66,6 +66,7 @@ def test_arrays_come_back_as_they_are_where_they_fit_or_no_format_is_known(tmp_p
     for wanted in (None, PictureFormat(3, 5, 5)):
         images, names = load_images([tmp_path / "a.npy", tmp_path / "b.npz"], wanted)
         assert torch.equal(images[:2], torch.from_numpy(floats))
+        assert torch.equal(images[torch.tensor([3, 0])], torch.stack([images[2:][1], images[:1][0]]))
         assert torch.equal(images[2:], torch.from_numpy((floats * 255).astype(np.uint8)).float() / 255)
         assert names == [
             f"{tmp_path}/a.npy[0]",
@@ -108,14 +109,14 @@ def test_a_damaged_picture_is_named_or_left_out_on_request(tmp_path):
     wanted = PictureFormat(3, 4, 4)
     for name in broken:
         with pytest.raises(InputError, match=name):
-            load_images([tmp_path / name], wanted)
-    damaged: list[str] = []
-    images, names = load_images([tmp_path], wanted, damaged=damaged)
-    assert names == [f"{tmp_path}/a.png", f"{tmp_path}/c.jpg"]
-    assert damaged == [f"{tmp_path}/{name}" for name in sorted(broken)]
-    assert images.shape == (2, 3, 4, 4)
-    with pytest.raises(InputError, match="none of 1 pictures"):
-        load_images([tmp_path / "b.png"], wanted, damaged=[])
+            load_images([tmp_path / name], wanted)[0][:]
+    images, names = load_images([tmp_path], wanted)
+    images = Tolerant(images)
+    assert images[:].shape == (6, 3, 4, 4)
+    assert [names[i] for i in images.damaged] == [f"{tmp_path}/{name}" for name in sorted(broken)]
+    assert all(names[i] in why for i, why in images.damaged.items())
+    with pytest.raises(InputError, match=r"none of 1 images can be read: .*b\.png"):
+        Tolerant(load_images([tmp_path / "b.png"], wanted)[0])[:]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

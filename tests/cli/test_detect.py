@@ -146,7 +146,10 @@ def test_data_of_other_classes_are_scored_without_labels(folder, monkeypatch, ca
     ("arrays", "message"),
     [
         ({"images": np.full((2, 1, 8, 8), 37.0)}, "expected images in [0, 1], or uint8, got 37 to 37"),
-        ({"images": np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan)])}, "got nan to nan"),
+        (
+            {"images": np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan)])},
+            "got NaN or infinity as 64 of the 64 values of images.npz[1]",
+        ),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0, 10])}, "labels must be 0 … 9"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.0, 1])}, "one integer label for each of 2"),
         ({"images": np.zeros((2, 3, 8, 8))}, "expected images of 1 channels"),

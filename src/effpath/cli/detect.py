@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from torch import nn
 
@@ -80,7 +79,7 @@ def detect(
     opened = []
     for sources in [images] + ([[clean]] if clean is not None else []):
         chosen = part or (about.get("part") if held_out else None)
-        found = open_labelled(sources, wanted, seed=seed, part=chosen, skip_damaged=skip_damaged)
+        found = open_labelled(sources, wanted, model=network, seed=seed, part=chosen, skip_damaged=skip_damaged)
         if held_out and found.data is not None:
             found = found.take(unseen_rows(about, found.data.name, found.part, len(found.names)))
         opened.append(found)
@@ -92,7 +91,7 @@ def detect(
     for found in opened:
         labels.append(labels_of(found, network, graph.classes, class_map))
         with track(f"paths of {len(found.names)} images", quiet=quiet) as progress:
-            features = guard.features(Checked(found), batch_size=batch_size, progress=progress)
+            features = guard.features(found.images, batch_size=batch_size, progress=progress)
         verdicts.append(guard.detect(features))
     reasons = explain(guard, verdicts[0].features)
     signs = strongest_signs(guard, verdicts[0].features)
@@ -104,28 +103,6 @@ def detect(
         print(json.dumps({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows}, indent=1))
         return
     show(opened[0].names, verdicts[0], reasons, signs, summary, guard)
-
-
-class Checked:
-    """Images that are refused where they leave [0, 1] when they are read."""
-
-    def __init__(self, opened: Opened) -> None:
-        """Keep the images and their names."""
-        self.opened = opened
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.opened.names)
-
-    def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
-        """Return some images; InputError where one does not lie in [0, 1]."""
-        images = self.opened.images[rows]
-        if len(images) and not (float(images.min()) >= -1e-6 and float(images.max()) <= 1 + 1e-6):  # NaN fails too
-            raise InputError(
-                f"expected images in [0, 1], or uint8, got {float(images.min()):g} to {float(images.max()):g} "
-                f"among {self.opened.names[0]} …; divide 0 … 255 by 255, and leave preprocessing to the model"
-            )
-        return images
 
 
 def labels_of(found: Opened, network: nn.Module, outputs: int, class_map: Path | None) -> np.ndarray[Any, Any]:

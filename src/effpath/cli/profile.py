@@ -71,8 +71,7 @@ def profile(
       effpath profile torchvision:resnet50 imagefolder:imagenet --weights resnet50.safetensors
       --per-class 100 --levels weights,neurons --shard 1/4 -o part1.safetensors
     """
-    from effpath.cli.sources import open_model, open_part, outputs_of
-    from effpath.data import load_data
+    from effpath.cli.sources import open_dataset, open_model, open_part, outputs_of
     from effpath.graph import capture
     from effpath.profile import build_class_paths
     from effpath.progress import track
@@ -80,7 +79,7 @@ def profile(
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
-    dataset = load_data(data, seed=seed, picture_format=wanted)
+    dataset = open_dataset(data, network, wanted, seed=seed)
     images = open_part(dataset, part, "train", "all", skip_damaged=skip_damaged)
     if per_class is not None:
         images = images.first_of_each_class(per_class)

@@ -62,7 +62,7 @@ def score(
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
-    pixels, names = open_images(images, wanted, seed=seed, part=part, skip_damaged=skip_damaged)
+    pixels, names = open_images(images, wanted, model=network, seed=seed, part=part, skip_damaged=skip_damaged)
     graph = capture(network, pixels[:1])
     known = load_class_paths(class_paths, graph)
     kept = next((name for name in LEVELS if name in known.levels and level in (None, name)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.data.labels import read_class_map
 from effpath.data.load import is_data
 from effpath.errors import InputError
-from effpath.images import Images, PictureFormat, format_of, load_images, resized
+from effpath.images import (
+    Images,
+    PictureFormat,
+    format_of,
+    load_images,
+    pixel_range_of,
+    refuse_known,
+    resized,
+)
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",
@@ -55,23 +64,58 @@ def warn_of_random_weights(spec: str, weights: Path | None, seed: int) -> None:
     )
 
 
+def open_dataset(spec: str, model: nn.Module, wanted: PictureFormat | None, *, seed: int) -> Dataset:
+    """Return a data set whose images are in the range that the model takes; name the files that it leaves out."""
+    data = load_data(spec, seed=seed, picture_format=wanted, pixel_range=pixel_range_of(model))
+    say_left_out(data.left_out)
+    return data
+
+
 def open_part(data: Dataset, part: str | None, *otherwise: str, skip_damaged: bool = False) -> Part:
-    """Return a part of the data, or the first of ``otherwise`` that exists; name the pictures left out."""
+    """Return a part of the data, or the first of ``otherwise`` that exists; name the images left out.
+
+    Raises:
+        InputError: there is none, or it is known before the work that one of its images will be refused.
+    """
     chosen = data.part(part) if part else data.part(*otherwise)
     if skip_damaged:
-        chosen, damaged = chosen.readable()
-        for name in damaged:
-            say(f"left out, cannot be read: {name}")
+        chosen = without_damaged(chosen)
     if not len(chosen):
         raise InputError(f"no images in this part of {data.name}")
+    refuse_known(chosen.images)
     return chosen
 
 
+def without_damaged(part: Part) -> Part:
+    """Return the images that can be read, and name the others; reads every image once."""
+    whole, damaged = part.readable()
+    for name, why in damaged.items():
+        say(f"left out, cannot be read: {name}: {why}")
+    if not len(whole):
+        raise InputError(f"none of {len(part)} images can be read")
+    return whole
+
+
 def open_images(
-    sources: list[str], wanted: PictureFormat | None, *, seed: int, part: str | None, skip_damaged: bool
+    sources: list[str],
+    wanted: PictureFormat | None,
+    *,
+    model: nn.Module,
+    seed: int,
+    part: str | None,
+    skip_damaged: bool,
 ) -> tuple[Images, list[str]]:
-    """Return the images of files and folders, or of one data set, and a name for each."""
-    opened = open_labelled(sources, wanted, seed=seed, part=part, skip_damaged=skip_damaged)
+    """Return the images of files and folders, or of one data set, and their names; each has been read once.
+
+    Raises:
+        InputError: one cannot be read, and none is to be left out.
+    """
+    opened = open_labelled(sources, wanted, model=model, seed=seed, part=part, skip_damaged=skip_damaged)
+    if not skip_damaged:
+        damaged = Part(opened.images, opened.labels, opened.names).readable()[1]
+        if damaged:
+            others = f" ({len(damaged)} of {len(opened.names)} images; --skip-damaged leaves them out)"
+            raise InputError(f"{next(iter(damaged.values()))}{others}")
     return opened.images, opened.names
 
 
@@ -100,31 +144,46 @@ class Opened:
 
 
 def open_labelled(
-    sources: list[str], wanted: PictureFormat | None, *, seed: int, part: str | None, skip_damaged: bool
+    sources: list[str],
+    wanted: PictureFormat | None,
+    *,
+    model: nn.Module,
+    seed: int,
+    part: str | None,
+    skip_damaged: bool,
 ) -> Opened:
-    """Return the images of files and folders, or of one data set, with names and labels."""
+    """Return the images of files and folders, or of one data set, with names and labels; read when indexed."""
     if not any(is_data(source) for source in sources):
-        damaged: list[str] = []
         labels: list[int] = []
-        pixels, names = load_images(sources, wanted, damaged=damaged if skip_damaged else None, labels=labels)
-        for name in damaged:
-            say(f"left out, cannot be read: {name}")
-        return Opened(pixels, names, torch.tensor(labels, dtype=torch.int64))
-    if len(sources) > 1:
+        others: list[Path] = []
+        images, names = load_images(
+            sources, wanted, pixel_range=pixel_range_of(model), labels=labels, left_out=others
+        )
+        say_left_out(list(map(str, others)))
+        found = Part(images, torch.tensor(labels, dtype=torch.int64), names)
+        data = None
+    elif len(sources) > 1:
         raise InputError(f"expected files and folders, or one data set, got {', '.join(sources)}")
-    data = load_data(sources[0], seed=seed, picture_format=wanted)
-    if part is None:
-        part = next((name for name in ("test", "val", "all") if name in data.parts), "test")
-    chosen = open_part(data, part, skip_damaged=skip_damaged)
-    names = list(chosen.names) or [f"{data.name}[{i}]" for i in range(len(chosen))]
-    return Opened(chosen.images, names, chosen.labels, data, part)
+    else:
+        data = open_dataset(sources[0], model, wanted, seed=seed)
+        if part is None:
+            part = next((name for name in ("test", "val", "all") if name in data.parts), "test")
+        found = data.part(part)
+        if not len(found):
+            raise InputError(f"no images in this part of {data.name}")
+    if skip_damaged:
+        found = without_damaged(found)
+    names = list(found.names) or [f"{data.name if data else ''}[{i}]" for i in range(len(found))]
+    return Opened(found.images, names, found.labels, data, (part or "") if data else "")
 
 
 def open_data(
     spec: str, model: nn.Module, wanted: PictureFormat | None, *, seed: int, class_map: Path | None
 ) -> Dataset:
     """Return a data set, labelled by the outputs of the network; InputError where an output has no class in it."""
-    data = load_data(spec, seed=seed, picture_format=wanted)
+    data = open_dataset(spec, model, wanted, seed=seed)
+    for part in data.parts.values():
+        refuse_known(part.images)
     first = next(iter(data.parts.values()))
     with torch.no_grad():
         outputs = model(first.images[:1]).shape[-1]
@@ -149,6 +208,13 @@ def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | 
         imagenet_ids() if outputs == 1000 else (),
         class_map=None if class_map is None else read_class_map(class_map),
     )
+
+
+def say_left_out(files: Sequence[str]) -> None:
+    """Say on standard error which files of a folder are not read, if any."""
+    if files:
+        shown = ", ".join(files[:5]) + ", …" * (len(files) > 5)
+        say(f"left out, not pictures of a class: {shown} ({len(files)})")
 
 
 def say(text: str) -> None:

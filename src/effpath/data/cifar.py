@@ -24,6 +24,8 @@ _NEEDED = {  # all that a batch of arrays is pickled with, in old and new NumPy
         "numpy": ("ndarray", "dtype"),
         "numpy.core.multiarray": ("_reconstruct",),
         "numpy._core.multiarray": ("_reconstruct",),
+        "numpy.core.numeric": ("_frombuffer",),  # of protocol 5
+        "numpy._core.numeric": ("_frombuffer",),
         "_codecs": ("encode",),
     }.items()
     for name in names

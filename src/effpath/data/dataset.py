@@ -44,18 +44,19 @@ class Part:
             keep[(self.labels == label).nonzero()[:count, 0]] = True
         return self.take(keep)
 
-    def readable(self) -> tuple[Part, list[str]]:
-        """Return the part without damaged pictures, and the names of those; reads every one of them once."""
+    def readable(self) -> tuple[Part, dict[str, str]]:
+        """Return the part without damaged images, and why, by the names of those; reads every image once."""
         if isinstance(self.images, Tensor):
-            return self, []
+            return self, {}
         whole = torch.ones(len(self), dtype=torch.bool)
+        damaged = {}
         for i in range(len(self)):
             try:
                 self.images[i : i + 1]
-            except InputError:
+            except InputError as error:
                 whole[i] = False
-        broken = (~whole).nonzero()[:, 0].tolist()
-        return self.take(whole), [self.names[i] if self.names else str(i) for i in broken]
+                damaged[self.names[i] if self.names else str(i)] = str(error)
+        return (self.take(whole) if damaged else self), damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +67,13 @@ class Dataset:
         name: what it is, without the folder it lies in.
         parts: by name, ``train``, ``val``, ``test`` as far as they exist; ``all`` where there is no division.
         classes: the name of label 0, of label 1, …
+        left_out: files of its folder that are in no part: no pictures, or pictures without a class.
     """
 
     name: str
     parts: Mapping[str, Part]
     classes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def part(self, *names: str) -> Part:
         """Return the first of these parts that exists; InputError names those there are."""
@@ -78,13 +81,15 @@ class Dataset:
             if name in self.parts:
                 return self.parts[name]
         raise InputError(
-            f"expected the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}"
+            f"expected the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}: "
+            f"give it images of its own as {names[0]} (a folder {names[0]} with one of each class in it, or "
+            f"arrays {names[0]}_images and {names[0]}_labels)"
         )
 
     def relabelled(self, outputs: Tensor, classes: tuple[str, ...]) -> Dataset:
         """Return the same images labelled by a network: ``outputs`` [classes] says which output each class is."""
         parts = {name: Part(part.images, outputs[part.labels], part.names) for name, part in self.parts.items()}
-        return Dataset(self.name, parts, classes)
+        return Dataset(self.name, parts, classes, self.left_out)
 
     @property
     def train_images(self) -> Tensor:

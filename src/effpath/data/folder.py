@@ -1,16 +1,16 @@
-"""Folders of pictures: a folder a class, or a table of labels."""
+"""Folders of pictures: a folder for each class."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from effpath.data.dataset import Dataset, Part
-from effpath.errors import InputError, StoreError
-from effpath.images import PictureFormat, Pictures, pictures_below, unknown_size
+from effpath.data.table import TABLE, labelled_by_table
+from effpath.errors import InputError
+from effpath.images import PictureFormat, Pictures, is_hidden, pictures_below, unknown_size
 
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -20,54 +20,50 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise InputError(
-            f"expected 'imagefolder:DIR', with a folder of pictures a class; there is no folder {argument!r}"
+            f"expected 'imagefolder:DIR', a folder of pictures for each class; there is no folder {argument!r}"
         )
     if picture_format is None:
         raise InputError(unknown_size(folder))
-    if (folder / "labels.csv").is_file():
-        return _table(folder, picture_format)
-    places = {
-        part: folder / name for part, names in PARTS.items() for name in names if (folder / name).is_dir()
-    } or {"all": folder}
-    classes = sorted({path.name for place in places.values() for path in _class_folders(place)})
-    parts = {}
+    if (folder / TABLE).is_file():
+        files, labels, classes, others = labelled_by_table(folder)
+        return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes, others)
+    places = _parts(folder) or {"all": folder}
+    classes = tuple(sorted({path.name for place in places.values() for path in _folders(place)}))
+    parts, taken = {}, set()
     for part, place in places.items():
-        files = [pictures_below(place / name) for name in classes]
-        if not any(files):
+        found = [pictures_below(place / name)[0] if (place / name).is_dir() else [] for name in classes]
+        if not any(found):
             raise InputError(f"no pictures in folders of classes in {place}; expected {place}/CLASS/picture.jpg")
-        parts[part] = _part(
-            [file for own in files for file in own],
-            [label for label, own in enumerate(files) for _ in own],
-            folder,
-            picture_format,
-        )
-    return Dataset(folder.name, parts, tuple(classes))
+        files = [file for own in found for file in own]
+        taken.update(files)
+        parts[part] = _part(files, [label for label, own in enumerate(found) for _ in own], folder, picture_format)
+    rest = [file for files in pictures_below(folder) for file in files if file not in taken]
+    return Dataset(folder.name, parts, classes, tuple(str(file.relative_to(folder)) for file in sorted(rest)))
 
 
-def _class_folders(place: Path) -> list[Path]:
-    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
+def _parts(folder: Path) -> dict[str, Path]:
+    """Return the folders of parts by name: those called so that have folders of classes in them.
+
+    A folder ``train`` with pictures of its own is a class like those beside it.
+    """
+    found: dict[str, Path] = {}
+    for path in _folders(folder):
+        part = next((part for part, names in PARTS.items() if path.name.lower() in names), None)
+        if part is None or not (_folders(path) or not any(path.iterdir())):
+            continue
+        if part in found:
+            raise InputError(
+                f"expected one folder for the part {part!r} in {folder}, got {found[part].name} and {path.name}; "
+                "put them together, or move one elsewhere"
+            )
+        found[part] = path
+    return {part: found[part] for part in PARTS if part in found}
 
 
-def _table(folder: Path, picture_format: PictureFormat) -> Dataset:
-    """Pictures and labels by the table in DIR/labels.csv: columns file (below DIR, or DIR/images) and label."""
-    table = folder / "labels.csv"
-    files, labels = [], []
-    with table.open(newline="", encoding="utf-8") as opened:
-        for number, row in enumerate(csv.DictReader(opened), start=2):
-            name, label = row.get("file"), row.get("label") or ""
-            if not name or not label.isdecimal():
-                raise StoreError(f"{table}, line {number}: expected columns file and label (0, 1, …), got {row}")
-            file = next((place / name for place in (folder, folder / "images") if (place / name).is_file()), None)
-            if file is None:
-                raise StoreError(f"{table}, line {number}: there is no file {folder / name}")
-            files.append(file)
-            labels.append(int(label))
-    if not files:
-        raise StoreError(f"{table}: expected a line a picture, got none")
-    classes = tuple(map(str, range(max(labels) + 1)))
-    return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes)
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _part(files: Sequence[Path], labels: Sequence[int], folder: Path, picture_format: PictureFormat) -> Part:
-    names = [str(file.relative_to(folder)) for file in files]
+    names = [str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files]
     return Part(Pictures(files, picture_format), torch.tensor(labels, dtype=torch.int64), names)

@@ -19,7 +19,8 @@ def align_labels(
 
     By ``class_map`` where it is given; else by name, in the first naming of the outputs that knows every class
     (case, and ``_`` for a blank, do not count; ``tench, Tinca tinca`` goes by ``tench`` and by ``Tinca tinca``);
-    else in order, where there are as many classes as outputs or the classes are numbers.
+    else by number, where each class is the number of an output; else in order, where there are as many classes as
+    outputs, and neither a naming knows some of them nor all are numbers.
 
     Args:
         classes: of the data set, in the order of its labels.
@@ -28,7 +29,7 @@ def align_labels(
         class_map: output by class.
 
     Raises:
-        InputError: the classes cannot be matched.
+        InputError: the classes cannot be matched, or two of them are the same output.
 
     Example:
         >>> align_labels(["cat", "bird"], 3, ["bird", "cat", "dog"])
@@ -42,17 +43,37 @@ def align_labels(
         if not all(0 <= output < outputs for output in found):
             raise InputError(f"the class map names outputs outside 0 … {outputs - 1} (the network's logits)")
         return torch.tensor(found)
+    unknown: list[str] = []  # to a naming that knows others
     for naming in namings:
         known = _known(naming) if len(naming) == outputs else {}
-        if all(_plain(name) in known for name in classes):
-            return torch.tensor([known[_plain(name)] for name in classes])
-    if len(classes) == outputs or (len(classes) < outputs and all(name.isdecimal() for name in classes)):
+        missing = [name for name in classes if _plain(name) not in known]
+        if not missing:
+            return _one_each([known[_plain(name)] for name in classes], classes)
+        if len(missing) < len(classes):
+            unknown = unknown or missing
+    numbers = all(name.isdecimal() for name in classes)
+    if numbers and all(int(name) < outputs for name in classes):
+        return _one_each([int(name) for name in classes], classes)
+    if len(classes) == outputs and not numbers and not unknown:
         return torch.arange(len(classes))
+    why = f"; no output is called {', '.join(unknown[:5])}" if unknown else ""
     raise InputError(
         f"the {len(classes)} classes of the data ({', '.join(classes[:3])} …) cannot be matched with the "
-        f"network's {outputs} outputs by name or number; give --class-map FILE.json, {{class: output}}, or "
+        f"network's {outputs} outputs by name or number{why}; give --class-map FILE.json, {{class: output}}, or "
         "--classes N for a network of as many outputs"
     )
+
+
+def _one_each(found: list[int], classes: Sequence[str]) -> Tensor:
+    """Return the outputs as a tensor; InputError where two classes have the same one."""
+    first: dict[int, str] = {}
+    for output, name in zip(found, classes, strict=True):
+        if first.setdefault(output, name) != name:
+            raise InputError(
+                f"expected one class for each output, got {first[output]} and {name} for output {output}; put "
+                "them together, or give --class-map FILE.json, {class: output}"
+            )
+    return torch.tensor(found)
 
 
 def read_class_map(file: Path) -> dict[str, int]:

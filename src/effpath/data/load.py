@@ -13,12 +13,18 @@ from effpath.data.folder import image_folder
 from effpath.data.mnist import mnist
 from effpath.data.npz import npz
 from effpath.errors import InputError
-from effpath.images import Fitted, PictureFormat, fit
+from effpath.images import Fitted, PictureFormat, checked, fit
 
 Reader = Callable[[str, int, PictureFormat | None], Dataset]
 
 
-def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None = None) -> Dataset:
+def load_data(
+    spec: str,
+    *,
+    seed: int = 0,
+    picture_format: PictureFormat | None = None,
+    pixel_range: tuple[float, float] | None = (0.0, 1.0),
+) -> Dataset:
     """The data set that ``spec``, "scheme" or "scheme:argument", names.
 
     - ``digits``: scikit-learn's 1797 handwritten digits, 8×8, 60 % of each class for training, drawn by
@@ -26,8 +32,8 @@ def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None 
     - ``mnist:DIR``: the four original IDX files, plain or .gz, in DIR, DIR/raw or DIR/MNIST/raw.
     - ``cifar10:DIR``, ``cifar100:DIR``: the original Python batches in DIR or in the folder of their archive,
       read without running code; or one lossless sheet of tiles a class, DIR/train/00_airplane.webp.
-    - ``imagefolder:DIR``: DIR/train, DIR/val, DIR/test with a folder a class; or a folder a class (``all``); or
-      pictures with DIR/labels.csv (columns file, label). Read when indexed; needs ``picture_format``.
+    - ``imagefolder:DIR``: DIR/train, DIR/val, DIR/test with a folder for each class; or these folders alone
+      (``all``); or pictures with DIR/labels.csv (columns file, label). Needs ``picture_format``.
     - ``npz:FILE``: arrays train_images, train_labels, test_images, test_labels, or images, labels (``all``);
       class names in ``classes``, where given.
 
@@ -35,6 +41,8 @@ def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None 
         spec: as above.
         seed: of the division of ``digits``.
         picture_format: what the images are brought to; None leaves arrays as they are.
+        pixel_range: an image of an array that holds other numbers, or NaN, is refused when it is read; None takes
+            all but NaN and infinity.
 
     Raises:
         InputError: an unknown spec, a missing folder, or pictures without a format.
@@ -49,8 +57,10 @@ def load_data(spec: str, *, seed: int = 0, picture_format: PictureFormat | None 
             f"unknown data set {spec!r}; expected one of: {', '.join(sorted(SCHEMES))} (as scheme:argument)"
         )
     read = SCHEMES[scheme](argument, seed, picture_format)
-    parts = {name: _fitted(part, picture_format, spec) for name, part in read.parts.items()}
-    return Dataset(read.name, parts, read.classes)
+    parts = {
+        name: _fitted(part, picture_format, pixel_range, f"{spec}, {name}") for name, part in read.parts.items()
+    }
+    return Dataset(read.name, parts, read.classes, read.left_out)
 
 
 def is_data(spec: str) -> bool:
@@ -58,13 +68,17 @@ def is_data(spec: str) -> bool:
     return spec.partition(":")[0] in SCHEMES
 
 
-def _fitted(part: Part, picture_format: PictureFormat | None, spec: str) -> Part:
-    if picture_format is None or not isinstance(part.images, Tensor):
+def _fitted(
+    part: Part, picture_format: PictureFormat | None, pixel_range: tuple[float, float] | None, source: str
+) -> Part:
+    if not isinstance(part.images, Tensor):
         return part
-    if tuple(part.images.shape[1:]) == picture_format.shape:
-        return part
-    fit(part.images[:1], picture_format, spec)  # what does not fit is refused here, not hours later
-    return Part(Fitted(part.images, picture_format, spec), part.labels, part.names)
+    names = part.names or [f"{source}[{i}]" for i in range(len(part))]
+    images = checked(part.images, names, pixel_range)
+    if picture_format is not None and tuple(part.images.shape[1:]) != picture_format.shape:
+        fit(part.images[:1], picture_format, source)  # what does not fit is refused here, not hours later
+        images = Fitted(images, picture_format, source)
+    return Part(images, part.labels, part.names)
 
 
 SCHEMES: dict[str, Reader] = {

@@ -24,7 +24,7 @@ from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
 from effpath.graph import Graph, capture
-from effpath.images import format_of, resized
+from effpath.images import format_of, pixel_range_of, resized
 from effpath.likelihood import PathFit
 from effpath.models import load_model
 from effpath.paths.class_paths import ClassPaths
@@ -227,7 +227,7 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
         return lenet, data
     model = load_model(options.model, options.weights, allow_pickle=options.allow_pickle, seed=options.seed)
     wanted = resized(format_of(model), options.input_size)
-    data = load_data(options.data, seed=options.seed, picture_format=wanted)
+    data = load_data(options.data, seed=options.seed, picture_format=wanted, pixel_range=pixel_range_of(model))
     with torch.no_grad():
         outputs = model(data.part("train").images[:1]).shape[-1]
     if len(data.classes) != outputs:

@@ -1,0 +1,72 @@
+"""Which files in a folder are pictures."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from effpath.images.picture import known_formats
+
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".jp2", ".tga",
+)  # fmt: skip
+"""Files with these endings are pictures, or damaged; others are recognised by their first bytes."""
+_MADE_BY_SYSTEMS = ("@eadir", "__macosx", "thumbs.db", "desktop.ini")
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is a system's own, and not the user's."""
+    return name.startswith(".") or name.lower() in _MADE_BY_SYSTEMS
+
+
+def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the pictures in a folder and the folders in it, sorted, and the other files that are not hidden.
+
+    Links are followed; one that leads nowhere, and a folder that may not be opened, is among the others.
+    """
+    files = sorted(_files(folder, ()))
+    pictures = [file for file in files if _is_picture(file)]
+    chosen = set(pictures)
+    return pictures, [file for file in files if file not in chosen]
+
+
+def _files(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Return what is not hidden below a folder; ``above`` are the folders around it: no link runs in a circle."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    try:
+        inside = list(folder.iterdir())
+    except OSError:
+        yield folder
+        return
+    for path in inside:
+        if is_hidden(path.name):
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, here))
+        else:
+            yield path
+
+
+def _is_picture(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    if file.suffix.lower() in PICTURES:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(
+                file, formats=[name for name in known_formats() if name != "TGA"]
+            ):  # which has no mark
+                return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # whatever a reader makes of a text
+        return False

@@ -1,0 +1,95 @@
+"""Images of files and folders, in the order in which they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from effpath.errors import InputError
+from effpath.images.arrays import fit, read_array, read_labels
+from effpath.images.batches import Fitted, Images, Joined, Pictures, checked
+from effpath.images.files import PICTURES, pictures_below
+from effpath.images.format import PictureFormat, PixelRange, unknown_size
+
+ARRAYS = (".npy", ".npz")
+
+
+def load_images(
+    files: Sequence[str | Path],
+    picture_format: PictureFormat | None = None,
+    *,
+    pixel_range: PixelRange | None = (0.0, 1.0),
+    labels: list[int] | None = None,
+    left_out: list[Path] | None = None,
+) -> tuple[Images, list[str]]:
+    """Return images float32 [N, C, H, W] and a name for each.
+
+    Arrays are read by `as_pixels`; in an .npz the array ``images``, else the only one. Pictures and folders of
+    pictures are read when they are indexed, as RGB (grey where the network takes one channel), in [0, 1]; an
+    image that is damaged or out of range is refused by name then. All are brought to the format, if it is given.
+
+    Args:
+        files: arrays, pictures, folders.
+        picture_format: of the network; needed for pictures.
+        pixel_range: that floats must lie in; None takes all but NaN and infinity.
+        labels: takes the label of each image: from the array ``labels`` of an .npz, −1 where there is none.
+        left_out: takes the files in folders that are no pictures.
+
+    Raises:
+        InputError: nothing found, an unreadable array, or images of different shapes.
+    """
+    parts: list[Images] = []
+    names: list[str] = []
+    known: list[int] = []
+    shapes = set()
+    for group in _groups(files, left_out):
+        first = group[0]
+        if first.suffix.lower() in ARRAYS:
+            array, own = read_array(first)
+            titles = [f"{first}[{i}]" for i in range(len(array))]
+            part: Images = checked(array, titles, pixel_range)
+            if labels is not None:
+                known += read_labels(own, len(array), first)
+            shape = tuple(fit(array[:1], picture_format, str(first)).shape[1:])  # refused here, not hours later
+            if picture_format is not None and tuple(array.shape[1:]) != shape:
+                part = Fitted(part, picture_format, str(first))
+        elif picture_format is None:
+            raise InputError(unknown_size(first))
+        else:
+            part, titles, shape = Pictures(group, picture_format), list(map(str, group)), picture_format.shape
+            known += [-1] * len(group)
+        parts.append(part)
+        names += titles
+        shapes.add(shape)
+    if len(shapes) > 1:
+        raise InputError(f"expected images of one shape, got {', '.join(map(str, sorted(shapes)))}")
+    if not names:
+        raise InputError(f"expected at least one image, got none in {', '.join(map(str, files)) or 'no file'}")
+    if labels is not None:
+        labels += known
+    return parts[0] if len(parts) == 1 else Joined(parts), names
+
+
+def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterator[list[Path]]:
+    """Return one array, or the pictures up to the next one, at a time."""
+    pictures: list[Path] = []
+    for name in files:
+        path = Path(name)
+        if path.is_dir():
+            inside, others = pictures_below(path)
+            if not inside:
+                raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
+            pictures += inside
+            if left_out is not None:
+                left_out += others
+        elif not path.is_file():
+            raise InputError(f"no file or folder {path}")
+        elif path.suffix.lower() in ARRAYS:
+            if pictures:
+                yield pictures
+                pictures = []
+            yield [path]
+        else:
+            pictures.append(path)
+    if pictures:
+        yield pictures
