@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from effpath.errors import InputError
@@ -57,7 +57,6 @@ def read_picture(file: Path, picture_format: PictureFormat) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a large picture, of transparency in a palette
             with Image.open(file, formats=known_formats()) as opened:
-                opened.load()
                 picture = _levels(opened, grey=channels == 1)
     except InputError as error:
         raise InputError(f"cannot read the picture {file}: {error}") from error
@@ -97,6 +96,7 @@ def _tensor(picture: Image.Image) -> Tensor:
 
 def _levels(picture: Image.Image, *, grey: bool) -> Image.Image:
     """Return a picture upright, as L or RGB, or as F in [0, 1] where it is grey of more than 8 bits."""
+    _load(picture)
     try:
         orientation = picture.getexif().get(_ORIENTATION)
     except Exception:  # damaged EXIF data say nothing, and the pixels are whole
@@ -110,6 +110,14 @@ def _levels(picture: Image.Image, *, grey: bool) -> Image.Image:
             picture = picture.convert("RGB")
         found = picture.convert("L" if grey else "RGB")
     return found if orientation not in _UPRIGHT else found.transpose(_UPRIGHT[orientation])
+
+
+def _load(picture: Image.Image) -> None:
+    """Read the pixels; some formats turn themselves then, or name their orientation behind the pixels."""
+    if isinstance(picture, ImageFile.ImageFile):
+        name, picture.filename = picture.filename, ""  # by name, Pillow 13 maps turned TIFFs with swapped sides
+        picture.load()
+        picture.filename = name
 
 
 def _finer(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
