@@ -114,7 +114,7 @@ def measure(
             for name, own_scores in scores.items()
         },
         "guards": {
-            name: {"kind": guard.kind, "fpr": guard.fpr, "threshold": guard.threshold}
+            name: {"kind": guard.name, "fpr": guard.fpr, "threshold": guard.threshold}
             | {key: guard.about[key] for key in ("class_paths", "attacks", "seed")}
             | {key: len(rows) for key, rows in guard.about["rows"].items()}
             for name, guard in guards.items()

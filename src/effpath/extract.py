@@ -25,6 +25,7 @@ from effpath.rules.plan import Plan, plan_for
 
 Backend = Literal["auto", "compiled", "reference"]
 RECORDED_BYTES = 384 << 20  # activations that are kept at a time
+TOGETHER = 256  # images of small networks
 
 
 def extract(
@@ -67,16 +68,39 @@ def extract(
     """
     options = make_options(preset, theta=theta)
     images = graph.check_images(images)
-    plan = plan_for(graph, gates=options.gates)
-    kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
-    each = sum(graph.size(name) for name in kept) * images.element_size()
     found = []
-    parts = torch.split(images, max(1, RECORDED_BYTES // each))
+    parts = torch.split(images, _within_bytes(graph, options, layers))
     starts = [None] * len(parts) if classes is None else _split_classes(classes, parts, graph.classes)
     for part, start in zip(parts, starts, strict=True):
         recorded = _record(graph, part, options, layers, include_auxiliary, backend)
         found.append(recorded.paths(rank=rank, classes=start))
     return Paths.join(found)
+
+
+def images_together(
+    graph: Graph,
+    *,
+    options: Options,
+    layers: int | str | Sequence[str] | None = None,
+    batch_size: int | None = None,
+) -> int:
+    """Return how many images are recorded at a time: ``batch_size``, or as many as fit in `RECORDED_BYTES`.
+
+    Without a batch size it is `TOGETHER` at most and one at least. OptionError for a batch size below 1.
+    """
+    if batch_size is None:
+        return min(TOGETHER, _within_bytes(graph, options, layers))
+    if batch_size < 1:
+        raise OptionError(f"batch_size must be at least 1, or None for as many as fit in memory; got {batch_size}")
+    return batch_size
+
+
+def _within_bytes(graph: Graph, options: Options, layers: int | str | Sequence[str] | None) -> int:
+    """Return the number of images, one at least, whose activations fit in `RECORDED_BYTES`."""
+    plan = plan_for(graph, gates=options.gates)
+    kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
+    each = sum(graph.size(name) for name in kept) * graph.dtype.itemsize
+    return max(1, RECORDED_BYTES // each)
 
 
 def _split_classes(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
-from effpath.extract import Recorded, record
+from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
 from effpath.images import Images
 from effpath.kernels.options import Options, make_options
@@ -38,7 +38,7 @@ def build_class_paths(
     layers: int | str | Sequence[str] | None = None,
     levels: Sequence[Level] = LEVELS,
     counts: bool = True,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     names: Sequence[str] = (),
     data: str = "",
     checkpoint: str | FilePath | None = None,
@@ -54,7 +54,7 @@ def build_class_paths(
         preset, theta, layers: as in `extract`.
         levels: the sets to keep: synapses, neurons, weights.
         counts: keep how many images used each element (for frequency thresholds and leave-one-out).
-        batch_size: images extracted together.
+        batch_size: images extracted together; None for 256, or as many as have `RECORDED_BYTES` of activations.
         names: of the classes, stored with the result.
         data: a description of the images, stored with the result.
         checkpoint: a file that the work so far is written to about once a minute; where it exists and was
@@ -85,9 +85,10 @@ def build_class_paths(
     builder.names, builder.data = tuple(names), data
     if checkpoint is not None and FilePath(checkpoint).exists():
         builder.resume(load_class_paths(checkpoint, graph), str(checkpoint), len(images))
+    size = images_together(graph, options=options, layers=layers, batch_size=batch_size)
     written = time.monotonic()
     while builder.seen < len(images):
-        rows = slice(builder.seen, builder.seen + batch_size)
+        rows = slice(builder.seen, builder.seen + size)
         recorded = record(graph, images[rows], options=options, layers=layers)
         correct = recorded.ranked(1).cpu() == target[rows]
         if bool(correct.any()):

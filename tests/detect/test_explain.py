@@ -106,5 +106,5 @@ def test_a_layer_without_a_path_is_never_a_reason():
 @pytest.mark.parametrize("kind", ["forest", LogisticRegression()])
 def test_a_classifier_that_is_no_sum_over_layers_does_not_say_why(kind):
     detector = fitted(kind)
-    with pytest.raises(OptionError, match=f"got one of kind '{detector.kind}'"):
+    with pytest.raises(OptionError, match=f"got one of kind '{detector.name}'"):
         explain(detector, detector.features(data().test_images[:2]))

@@ -178,6 +178,13 @@ def test_the_best_fitting_class_of_clean_images_is_mostly_their_own() -> None:
     np.testing.assert_array_equal(some.margins(), features.margins()[:3])
 
 
+def test_class_paths_without_counts_are_told_which_kinds_do_without() -> None:
+    digits = data()
+    bare = effpath.build_class_paths(graph(), digits.train_images[:200], digits.train_labels[:200], counts=False)
+    with pytest.raises(OptionError, match=r"kind 'surprise': .*counts=True.*or choose kind='linear' or 'clean'"):
+        Detector(graph(), bare)
+
+
 def test_it_is_made_by_name() -> None:
     X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
     np.testing.assert_array_equal(

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from effpath.detect import Detector
+from effpath.detect.classifiers import check_fitted
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.joint import suspicion_signs
 from effpath.detect.surprise import JointSurprise
@@ -34,28 +35,23 @@ class Suspicion:
             OptionError: its suspicion has no gradient.
         """
         *before, self._last = _steps(detector.classifier)
-        self._fill: Any = None
-        self._divide: Any = 1.0
-        for step in before:
-            if isinstance(step, SimpleImputer):
-                self._fill = step.statistics_
-            elif isinstance(step, StandardScaler):
-                self._divide = step.scale_
-            else:
-                self._refuse(detector)
-        if type(self._last) in _SMOOTH and not getattr(self._last, "further", 0):
-            self._suspicion = _SMOOTH[type(self._last)]
-        elif hasattr(self._last, "coef_"):
-            self._suspicion = self._linear
-        else:
+        is_smooth = type(self._last) in _SMOOTH and not getattr(self._last, "further", 0)
+        is_known = all(isinstance(step, (SimpleImputer, StandardScaler)) for step in before)
+        if not is_known or (type(self._last) in _SMOOTH and not is_smooth):
             self._refuse(detector)
+        check_fitted(detector.classifier)
+        if not is_smooth and not hasattr(self._last, "coef_"):
+            self._refuse(detector)
+        self._suspicion = _SMOOTH[type(self._last)] if is_smooth else self._linear
+        self._fill = next((step.statistics_ for step in before if isinstance(step, SimpleImputer)), None)
+        self._divide: Any = next((step.scale_ for step in before if isinstance(step, StandardScaler)), 1.0)
 
     @staticmethod
     def _refuse(detector: Detector) -> None:
         raise OptionError(
             "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise; got "
-            f"one of kind {detector.kind!r}; give surrogate=Detector(graph, class_paths).fit(…), fitted on the "
-            "same features"
+            f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
+            "fitted on the same features"
         )
 
     def __call__(self, columns: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def detect(
     summary = summarise(verdicts[0], labels[0], *against, seed=seed)
     if as_json:
         rows = rows_of(opened[0].names, verdicts[0], labels[0], reasons, signs)
-        made = {"kind": guard.kind, "threshold": guard.threshold, "fpr": guard.fpr}
+        made = {"kind": guard.name, "threshold": guard.threshold, "fpr": guard.fpr}
         print(json.dumps({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows}, indent=1))
         return
     show(opened[0].names, verdicts[0], reasons, signs, summary, guard)

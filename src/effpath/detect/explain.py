@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
 from effpath.detect.detector import Detector
@@ -57,8 +58,8 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting).
     """
-    if isinstance(detector.classifier, Pipeline):
-        imputer, estimator = detector.classifier[0], detector.classifier[-1]
+    if _is_summed(detector):
+        imputer, estimator = detector.classifier
         if hasattr(estimator, "feature_suspicion"):
             values = imputer.transform(features.values)
             return np.asarray(estimator.feature_suspicion(values), dtype=np.float64)
@@ -73,16 +74,22 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
             added[:, :sets] = values[:, :sets] * estimator.similarity_.coef_ * weight
             return added
     raise OptionError(
-        f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.kind!r}"
+        f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.name!r}"
     )
+
+
+def _is_summed(detector: Detector) -> bool:
+    """Whether nothing but an imputer stands before what scores."""
+    found = detector.classifier
+    return isinstance(found, Pipeline) and len(found) == 2 and isinstance(found[0], SimpleImputer)
 
 
 def strongest_signs(detector: Detector, features: Features) -> list[str] | None:
     """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
-    estimator = detector.classifier[-1] if isinstance(detector.classifier, Pipeline) else detector.classifier
-    if not isinstance(estimator, JointSurprise):
+    if not _is_summed(detector) or not isinstance(detector.classifier[-1], JointSurprise):
         return None
-    surprises = estimator.surprises(detector.classifier[0].transform(detector.read(features)))
+    imputer, estimator = detector.classifier
+    surprises = estimator.surprises(imputer.transform(detector.read(features)))
     return [SIGNS[place] for place in (surprises * estimator.weights_).argmax(1)]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from effpath.errors import FingerprintError, OptionError
-from effpath.extract import record
+from effpath.extract import images_together, record
 from effpath.graph.graph import Graph
 from effpath.images import Images
 from effpath.likelihood import PathFit, margins
@@ -80,6 +80,16 @@ class Features:
         return self.fit
 
 
+def check_network(graph: Graph, class_paths: ClassPaths) -> None:
+    """Raise FingerprintError where class paths were built with another network."""
+    found = class_paths.header.fingerprint
+    if found != graph.fingerprint:
+        raise FingerprintError(
+            f"class paths of another network: they have fingerprint {found}, this network has "
+            f"{graph.fingerprint}; load the model they were built with, or build them again"
+        )
+
+
 def path_features(
     graph: Graph,
     class_paths: ClassPaths,
@@ -88,36 +98,34 @@ def path_features(
     ranks: Sequence[int] = (1, 2),
     level: Level = "synapses",
     fit: PathFit | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image, one forward pass for all ranks.
 
     Args:
         graph, class_paths: of one network.
-        images: [N, C, H, W].
+        images: [N, C, H, W], which may be read when indexed.
         ranks: of the paths; most detectors look at the first two.
         level: synapses, neurons or weights.
         fit: of the same class paths: how well rank-1 paths fit every class is kept too.
-        batch_size: images together.
+        batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
         progress: called with images done and in total.
 
     Raises:
         FingerprintError: the class paths were built with another network.
         ClassPathError: an image's class has no class path.
         InputError, NumericalError: bad images.
+        OptionError: a batch of less than one image.
     """
+    check_network(graph, class_paths)
     header = class_paths.header
-    if header.fingerprint != graph.fingerprint:
-        raise FingerprintError(
-            f"class paths of another network: they have fingerprint {header.fingerprint}, this network has "
-            f"{graph.fingerprint}; load the model they were built with, or build them again"
-        )
     names = tuple(name for rank in ranks for name in class_paths.feature_names(level, rank))
     layers = [layer.name for layer in header.layers]
     values, classes, logits, fits = [], [], [], []
-    for start in range(0, len(images), batch_size):
-        recorded = record(graph, images[start : start + batch_size], options=header.options, layers=layers)
+    size = images_together(graph, options=header.options, layers=layers, batch_size=batch_size)
+    for start in range(0, len(images), size):
+        recorded = record(graph, images[start : start + size], options=header.options, layers=layers)
         values.append(
             np.concatenate([similarity(recorded, class_paths, rank=rank, level=level) for rank in ranks], axis=1)
         )
@@ -126,7 +134,7 @@ def path_features(
         if fit is not None:
             fits.append(fit(recorded.paths()))
         if progress is not None:
-            progress(min(start + batch_size, len(images)), len(images))
+            progress(min(start + size, len(images)), len(images))
     if not values:
         graph.check_images(images[:])  # says that there are none
     arrays = np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits)

@@ -33,6 +33,24 @@ def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
     return np.where(np.arange(n_features) < count, -1.0, 1.0)
 
 
+def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """The two classes, ascending, and [n] where a row is of the greater one, adversarial.
+
+    Raises InputError where there are fewer or more.
+    """
+    check_classification_targets(y)
+    classes = np.unique(y)
+    if len(classes) > 2:
+        raise InputError(
+            "Only binary classification is supported. The type of the target is "
+            f"{type_of_target(y, input_name='y')}: {len(classes)} classes; "
+            "label clean rows 0 and adversarial rows 1"
+        )
+    if len(classes) < 2:
+        raise InputError(f"two classes are needed, clean and adversarial; got one class, {classes[0]!r}")
+    return classes, y == classes[-1]
+
+
 class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """J̃ = Σ ω^l J^l − Σ ω'^l J'^l with all ω, ω' ≥ 0; low = adversarial (paper Sec. 4.2).
 
@@ -86,7 +104,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         features, labels = validate_data(self, X, y, dtype=np.float64)
         signs = suspicion_signs(self.n_features_in_, self.rank_1)
-        adversarial = self._encode(labels)
+        self.classes_, adversarial = two_classes(labels)
         weights = self._weigh(features, adversarial, sample_weight)
 
         with np.errstate(invalid="ignore"):  # the weighted variance of a constant column may be just below 0
@@ -119,21 +137,6 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         suspicious = self.decision_function(X) > 0
         labels: npt.NDArray[Any] = self.classes_[suspicious.astype(int)]
         return labels
-
-    def _encode(self, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """True where the row is adversarial."""
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) > 2:
-            raise InputError(
-                "Only binary classification is supported. The type of the target is "
-                f"{type_of_target(y, input_name='y')}: {len(self.classes_)} classes; "
-                "label clean rows 0 and adversarial rows 1"
-            )
-        if len(self.classes_) < 2:
-            raise InputError(f"two classes are needed, clean and adversarial; got one class, {self.classes_[0]!r}")
-        adversarial: npt.NDArray[np.bool_] = y == self.classes_[-1]
-        return adversarial
 
     def _weigh(
         self,

@@ -14,6 +14,7 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -69,18 +70,18 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         OptionError: not fitted, or of a kind that cannot be saved; the message says which can.
         StoreError: the file cannot be written; what was there before is untouched.
     """
-    learned = SAVED.get(detector.kind)
-    if learned is None or not _is_like(detector.classifier, make_classifier(detector.kind)):
+    kind = next((kind for kind in SAVED if _is_like(detector.classifier, make_classifier(kind))), None)
+    if kind is None:
         raise OptionError(
-            f"a detector of kind {detector.kind!r} cannot be saved, as loading it would run code; expected a "
+            f"a detector of kind {detector.name!r} cannot be saved, as loading it would run code; expected a "
             f"kind of {', '.join(SAVED)} with its own classifier"
         )
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
     arrays: dict[str, NDArray[Any]] = {}
     about = {
         "format": FORMAT,
-        "kind": detector.kind,
-        **_describe(estimator, learned, "detector", arrays),
+        "kind": kind,
+        **_describe(estimator, SAVED[kind], "detector", arrays),
         "threshold": detector.threshold,
         "fpr": detector.fpr,
         "about": detector.about,
@@ -115,6 +116,8 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
             raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
+    if repr(estimator) != repr(make_classifier(kind)[-1]):
+        detector.kind = clone(estimator)  # of parameters of its own
     imputer.fit(usual[None])  # the median of one row is that row
     check_is_fitted(detector.classifier)
     return detector
@@ -143,9 +146,11 @@ def read_detector_header(file: str | FilePath) -> dict[str, Any]:
 
 
 def _is_like(classifier: Any, fresh: Pipeline) -> bool:
-    return isinstance(classifier, Pipeline) and [type(step) for _, step in classifier.steps] == [
-        type(step) for _, step in fresh.steps
-    ]
+    return (
+        isinstance(classifier, Pipeline)
+        and [type(step) for _, step in classifier.steps] == [type(step) for _, step in fresh.steps]
+        and repr(classifier[0]) == repr(fresh[0])  # an imputer with other parameters is not kept
+    )
 
 
 def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from effpath.detect.joint import FloatArray, JointSimilarity
+from effpath.detect.joint import FloatArray, JointSimilarity, two_classes
 from effpath.detect.weights import learned_weights
 from effpath.errors import InputError, OptionError
 
@@ -53,6 +55,8 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_, n_features_in_ : scikit-learn's.
     """
 
+    reads: ClassVar[str] = "margins"  # of features, see `effpath.detect.classifiers.READINGS`
+
     def __init__(self, *, tail: float = 0.3, further: int = 0, floor: float = 1.0) -> None:
         self.tail = tail
         self.further = further
@@ -62,7 +66,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn the weights of the first two signs, how strong the signs of clean rows are, and what they count.
 
         Raises OptionError for a tail outside (0, 1), a floor outside [0, 1] or a negative number of further signs,
-        InputError where the columns are not 2 · sets + 1 + further.
+        InputError where the columns are not 2 · sets + 1 + further, or y has not just two classes.
         """
         if not 0 < self.tail < 1:
             raise OptionError(f"tail must lie in (0, 1); got {self.tail!r}")
@@ -71,42 +75,60 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not 0 <= self.floor <= 1:
             raise OptionError(f"floor must lie in [0, 1]; got {self.floor!r}")
         features, labels = validate_data(self, X, y, dtype=np.float64)
+        self.classes_, adversarial = two_classes(labels)
         own = self.n_features_in_ - self.further
         if own % 2 != 1 or own < 3:
             raise InputError(
                 "expected rank-1 similarities and margins of as many sets, the log odds and the further signs: "
-                f"2 · sets + 1 + {self.further} columns; got {self.n_features_in_}"
+                f"2 · sets + 1 + {self.further} columns; got {self.n_features_in_} feature(s)"
             )
         sets = own // 2
         self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
         self.margin_ = JointSimilarity(sets).fit(features[:, sets : 2 * sets], labels)
-        self.classes_ = self.similarity_.classes_
-        clean = features[labels == self.classes_[0]]
-        self.clean_: FloatArray = np.sort(self.signs(clean), axis=0)
+        clean = features[~adversarial]
+        self.clean_: FloatArray = np.sort(self._signs(clean), axis=0)
         self.edge_: FloatArray = np.quantile(self.clean_, 1 - self.tail, axis=0)
         beyond = np.maximum(self.clean_ - self.edge_, 0)
         rows = np.maximum((beyond > 0).sum(0), 1)
         self.excess_: FloatArray = np.maximum(beyond.sum(0) / rows, 1e-12)
         self.weights_: FloatArray = np.ones(4 + self.further)
         if self.floor < 1:
-            adversarial = labels == self.classes_[1]
-            self.weights_ = learned_weights(self.surprises(features), adversarial, self.floor)
-        self.usual_ = float(np.quantile(self.decision_function(clean), 0.95))
+            self.weights_ = learned_weights(self._surprises(features), adversarial, self.floor)
+        self.usual_ = float(np.quantile(self._total(clean), 0.95))
         return self
 
     def signs(self, X: npt.ArrayLike) -> FloatArray:
         """How strong the signs are, [n, 4 + further], in units of their own."""
+        return self._signs(self._checked(X))
+
+    def surprises(self, X: npt.ArrayLike) -> FloatArray:
+        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
+        return self._surprises(self._checked(X))
+
+    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
+        """Suspicion [n]: the sum of the surprises, each times its weight, in nats."""
+        return self._total(self._checked(X))
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The class [n] of each row; adversarial where it is more surprising than 95 % of the clean rows."""
+        suspicious = self.decision_function(X) > self.usual_
+        found: npt.NDArray[np.int64] = self.classes_[suspicious.astype(int)]
+        return found
+
+    def _checked(self, X: npt.ArrayLike) -> FloatArray:
         check_is_fitted(self)
-        features = validate_data(self, X, dtype=np.float64, reset=False)
+        features: FloatArray = validate_data(self, X, dtype=np.float64, reset=False)
+        return features
+
+    def _signs(self, features: FloatArray) -> FloatArray:
         sets = len(self.similarity_.coef_)
         outside = self.similarity_.decision_function(features[:, :sets])
         elsewhere = self.margin_.decision_function(features[:, sets : 2 * sets])
         sure, further = features[:, 2 * sets], features[:, 2 * sets + 1 :]
         return np.column_stack([outside, elsewhere, -sure, sure, further])
 
-    def surprises(self, X: npt.ArrayLike) -> FloatArray:
-        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
-        signs = self.signs(X)
+    def _surprises(self, features: FloatArray) -> FloatArray:
+        signs = self._signs(features)
         rows = len(self.clean_)
         usual = np.empty_like(signs)
         for column, clean in enumerate(self.clean_.T):
@@ -116,12 +138,12 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tail = edge + (signs - self.edge_) / self.excess_
         return np.where(signs > self.edge_, tail, np.clip(usual, 0, edge))
 
-    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
-        """Suspicion [n]: the sum of the surprises, each times its weight, in nats."""
-        total: FloatArray = (self.surprises(X) * self.weights_).sum(1)
+    def _total(self, features: FloatArray) -> FloatArray:
+        total: FloatArray = (self._surprises(features) * self.weights_).sum(1)
         return total
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The class [n] of each row; adversarial where it is more surprising than 95 % of the clean rows."""
-        found: npt.NDArray[np.int64] = self.classes_[(self.decision_function(X) > self.usual_).astype(int)]
-        return found
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.poor_score = True  # columns that are not what it reads score at chance
+        return tags
