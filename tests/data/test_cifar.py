@@ -37,6 +37,21 @@ def cifar10(tmp_path):
     return tmp_path, batches
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("package", ["numpy.core", "numpy._core"])
+def test_batches_of_every_pickle_protocol_and_both_names_of_numpys_core_are_read(cifar10, protocol, package):
+    folder, batches = cifar10
+    own = np.ones(1).__reduce__()[0].__module__.rpartition(".")[0]
+    for name, held in batches.items():
+        content = pickle.dumps(held, protocol=protocol)
+        if protocol < 4:  # names with their lengths before them are not replaced
+            content = content.replace(own.encode(), package.encode())
+        (folder / "cifar-10-batches-py" / name).write_bytes(content)
+    data = load_data(f"cifar10:{folder}")
+    raw = batches["test_batch"]["data"].reshape(-1, 3, 32, 32)
+    np.testing.assert_array_equal((data.test_images * 255).round().numpy().astype(np.uint8), raw)
+
+
 @pytest.mark.parametrize("inside", ["", "cifar-10-batches-py"])
 def test_cifar10_is_read_from_its_folder_or_the_one_around_it(cifar10, inside):
     folder, batches = cifar10

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from effpath.data import load_data
+from effpath.data import align_labels, load_data
 from effpath.errors import InputError, StoreError
 from effpath.images import PictureFormat
 
@@ -144,3 +144,48 @@ def test_the_real_imagenette_and_imagenet_have_their_known_counts():
     imagenet = load_data(f"imagefolder:{os.environ['EFFPATH_DATA']}/imagenet_val", picture_format=wanted)
     assert len(imagenet.part("all")) == 400
     assert imagenet.part("all").labels[0] == 472
+
+
+def test_only_the_folders_of_two_digits_have_the_labels_of_these_digits(tmp_path):
+    for name in ("8/a.png", "3/b.png", "3/c.png"):
+        put(tmp_path / name, 1)
+    data = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL)
+    assert align_labels(data.classes, 10)[data.part("all").labels].tolist() == [3, 3, 8]
+
+
+@pytest.mark.parametrize("name", ["train", "test", "val", "Train"])
+def test_a_class_called_like_a_part_is_a_class_beside_others(tmp_path, name):
+    for file in ("cat/1.png", f"{name}/1.png", "dog/1.png"):
+        put(tmp_path / file, 1)
+    data = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL)
+    assert data.classes == tuple(sorted(["cat", "dog", name]))
+    assert len(data.part("all")) == 3
+    assert not data.left_out
+
+
+def test_parts_are_found_whatever_their_case_and_two_folders_for_one_are_refused(tmp_path):
+    for file in ("Train/a/1.png", "TEST/a/1.png"):
+        put(tmp_path / file, 1)
+    assert list(load_data(f"imagefolder:{tmp_path}", picture_format=SMALL).parts) == ["train", "test"]
+    for file in ("val/a/1.png", "valid/a/1.png"):
+        put(tmp_path / file, 1)
+    with pytest.raises(InputError, match=r"one folder for the part 'val' .*got val and valid"):
+        load_data(f"imagefolder:{tmp_path}", picture_format=SMALL)
+
+
+def test_files_that_belong_to_no_class_are_named(tmp_path):
+    for file in ("train/a/1.png", "train/loose.png", "unlabelled/1.png", "top.png", "train/a/@eaDir/x.png"):
+        put(tmp_path / file, 1)
+    (tmp_path / "train/a/notes.txt").write_text("no picture")
+    data = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL)
+    assert list(data.left_out) == ["top.png", "train/a/notes.txt", "train/loose.png", "unlabelled/1.png"]
+    assert data.relabelled(torch.tensor([0]), ("x",)).left_out == data.left_out
+
+
+def test_a_folder_with_a_training_part_alone_says_what_to_do(tmp_path):
+    put(tmp_path / "train/a/1.png", 1)
+    data = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL)
+    with pytest.raises(
+        InputError, match=r"'test' or 'val' .*it has train: give it .*a folder test with one of each"
+    ):
+        data.part("test", "val")

@@ -63,3 +63,79 @@ def test_other_data_sets_are_refused():
     for item in ((torch.zeros(2, 2), 0), (torch.zeros(1, 2, 2, dtype=torch.uint8), 0), ("a.png", 0)):
         with pytest.raises(InputError, match=r"expected a float image \[C, H, W\] in item 0"):
             from_torch([item]).images[:]
+
+
+class Vision(torch.utils.data.Dataset):
+    """A data set as torchvision's are made: targets, and a transform of them on the way to an item."""
+
+    targets = (7, 7, 4)
+
+    def __init__(self, target_transform=None, transforms=None):
+        self.target_transform, self.transforms = target_transform, transforms
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image, label = torch.zeros(1, 2, 2), self.targets[index]
+        if self.target_transform:
+            label = self.target_transform(label)
+        return self.transforms(image, label) if self.transforms else (image, label)
+
+
+def test_labels_are_what_the_items_say_after_every_transform():
+    assert from_torch(Vision()).labels.tolist() == [7, 7, 4]
+    assert from_torch(Vision(target_transform=lambda label: label - 5)).labels.tolist() == [2, 2, -1]
+    assert from_torch(Vision(transforms=lambda image, label: (image, label + 1))).labels.tolist() == [8, 8, 5]
+
+
+def test_a_target_transform_of_torchvision_is_heard(tmp_path):
+    torchvision = pytest.importorskip("torchvision")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "x.png")
+    turned = torchvision.datasets.ImageFolder(tmp_path, target_transform=lambda label: 1 - label)
+    assert from_torch(turned).labels.tolist() == [1, 0]
+    plain = torchvision.datasets.ImageFolder(tmp_path, transform=torchvision.transforms.ToTensor())
+    assert from_torch(plain).labels.tolist() == [0, 1]
+
+
+def test_an_item_that_says_another_label_than_the_targets_is_refused():
+    class Relabelled(Vision):
+        def __getitem__(self, index):
+            return torch.zeros(1, 2, 2), 2 if index == 1 else self.targets[index]
+
+    images = from_torch(Relabelled()).images
+    assert images[:1].shape == (1, 1, 2, 2)
+    with pytest.raises(InputError, match=r"expected the label 7 in item 1 .*got 2; give from_torch the labels"):
+        images[:]
+    assert from_torch(Relabelled(), [7, 2, 4]).images[:].shape == (3, 1, 2, 2)
+
+
+FLOATS = [1.7, 1.0, np.float32(1.7), torch.tensor(1.7), "cat", None, torch.tensor([1, 2]), 1j]
+
+
+@pytest.mark.parametrize("label", FLOATS, ids=repr)
+def test_labels_that_are_no_whole_numbers_are_refused(label):
+    image = torch.zeros(1, 2, 2)
+    with pytest.raises(InputError, match="expected a whole number as the label of item 1"):
+        from_torch([(image, 0), (image, label)])
+    with pytest.raises(InputError, match="expected a whole number as the label of item 1"):
+        from_torch([(image, 0), (image, 0)], [0, label])
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.7]), np.array([0.0, 1.7])], ids=["torch", "numpy"])
+def test_arrays_of_labels_that_are_no_whole_numbers_are_refused(labels):
+    image = torch.zeros(1, 2, 2)
+    with pytest.raises(InputError, match="expected a whole number as the label of item 0"):
+        from_torch([(image, 0), (image, 0)], labels)
+    with pytest.raises(InputError, match="expected a whole number as the label of item 0"):
+        from_torch(TensorDataset(torch.zeros(2, 1, 2, 2), torch.as_tensor(labels)))
+
+
+@pytest.mark.parametrize(
+    "label", [3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor(3, dtype=torch.uint8)]
+)
+def test_whole_numbers_of_every_type_are_labels(label):
+    assert from_torch([(torch.zeros(1, 2, 2), label)]).labels.tolist() == [3]
+    assert from_torch([(torch.zeros(1, 2, 2), 0)], [label]).labels.tolist() == [3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _rows(table: Path) -> list[dict[str, str | None]]:
         text = table.read_text(encoding="utf-8-sig")  # with or without the mark that spreadsheets put first
     except UnicodeDecodeError as error:
         raise StoreError(f"expected {table} as UTF-8 text, got {error}; save it again as UTF-8") from error
-    return list(csv.DictReader(text.splitlines()))
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def _numbered(labels: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
