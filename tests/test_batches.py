@@ -1,0 +1,95 @@
+"""How many images are recorded at a time: by bytes, and with the same sets whatever their number."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+import numpy as np
+import pytest
+
+import effpath
+from digits_net import class_paths, data, graph, noisy
+from effpath.errors import OptionError
+from effpath.extract import images_together, record
+from effpath.kernels.options import make_options
+from effpath.lenet import LeNet5
+
+extract_module = importlib.import_module("effpath.extract")  # the package has a function of this name
+OPTIONS = make_options("default")
+
+
+@cache
+def each() -> int:
+    """What is kept of one image by the digits' network, in bytes."""
+    kept = record(graph(), data().test_images[:1], options=OPTIONS).values
+    return sum(value.nbytes for value in kept.values())
+
+
+def bytes_of(images: int) -> int:
+    return images * each()
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Number of images of every forward pass."""
+    sizes: list[int] = []
+    own = extract_module._record
+
+    def note(graph, images, *others):
+        sizes.append(len(images))
+        return own(graph, images, *others)
+
+    monkeypatch.setattr(extract_module, "_record", note)
+    return sizes
+
+
+def test_small_networks_take_256_images_and_larger_ones_what_the_bytes_allow(monkeypatch):
+    assert images_together(graph(), options=OPTIONS) == 256
+    for images in (1, 10, 100):
+        monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(images))
+        assert images_together(graph(), options=OPTIONS) == images
+    monkeypatch.setattr(extract_module, "RECORDED_BYTES", 1)
+    assert images_together(graph(), options=OPTIONS) == 1
+    assert images_together(graph(), options=OPTIONS, batch_size=7) == 7
+
+
+def test_an_image_of_a_large_network_counts_with_all_that_is_kept_of_it(monkeypatch):
+    large = effpath.capture(LeNet5(image_size=28).eval(), data().train_images[:1].new_zeros(1, 1, 28, 28))
+    for images in (100, 10):
+        monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(images))
+        few = images_together(large, options=OPTIONS)
+        assert 0 < few < images / 5  # 12 times the pixels
+        assert few <= images_together(large, options=OPTIONS, layers=1)
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_batch_without_an_image_is_refused(size):
+    images, labels = data().test_images[:4], data().test_labels[:4]
+    with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
+        effpath.path_features(graph(), class_paths(), images, batch_size=size)
+    with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
+        effpath.build_class_paths(graph(), images, labels, batch_size=size)
+
+
+def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(recorded, monkeypatch):
+    images = data().test_images[:60]
+    attacked, labels = noisy(images[30:]), data().test_labels[:60]
+
+    def everything():
+        detector = effpath.Detector(graph(), class_paths(), kind="linear")
+        detector.fit(images[:30], attacked).calibrate(images[30:])
+        built = effpath.build_class_paths(graph(), images, labels, allow_missing=True)
+        return built, detector.detect(images), detector.score(attacked), effpath.extract(graph(), images)
+
+    whole = everything()
+    assert max(recorded) == 60
+    recorded.clear()
+    monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(8))
+    parts = everything()
+    assert max(recorded) <= 8
+    assert sum(recorded) == 60 + 30 + 60 + 60 + 30 + 60
+    assert all(parts[0][label] == whole[0][label] for label in whole[0].classes)
+    np.testing.assert_array_equal(parts[1].scores, whole[1].scores)
+    np.testing.assert_array_equal(parts[2], whole[2])
+    assert all(parts[3][place] == whole[3][place] for place in range(60))
