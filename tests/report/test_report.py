@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
 import dataclasses
 import html
 import math
@@ -14,100 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo_result import ALL, ATTACKS, DETECTORS, make_result, score
 from effpath import report
-from effpath.demo.result import AttackResult, DemoResult, Example
-from effpath.detect.evaluate import Score
-from effpath.detect.metrics import Interval
+from effpath.demo.result import DemoResult
 from effpath.errors import InputError, StoreError
-from effpath.report import figures, write_report
+from effpath.report import figures, pictures, write_report
 from effpath.report.words import against_baselines, number, percent, summary
 
-ATTACKS = ("FGSM", "CWL2", "Random")
-DETECTORS = ("linear", "forest", "max softmax", "energy")
 VOID = {"img", "meta", "br", "link", "hr", "input"}
-
-
-def score(auc: float) -> Score:
-    return Score(Interval(auc, auc - 0.01, min(1.0, auc + 0.01)), Interval(auc - 0.1, auc - 0.15, auc - 0.05))
-
-
-def make_result(
-    *,
-    classes: tuple[str, ...] = ("zero", "one", "two"),
-    layers: tuple[str, ...] = ("conv1", "conv2", "fc1"),
-    channels: int = 1,
-    paper: dict[str, object] | None = None,
-) -> DemoResult:
-    rng = np.random.default_rng(0)
-    images, width = 60, 2 * len(layers)
-    groups = ("clean", *ATTACKS)
-    similarity = {group: rng.uniform(0.2, 1, (images, width)) for group in groups}
-    similar = rng.uniform(0.1, 0.6, (len(classes), len(classes)))
-    similar = (similar + similar.T) / 2
-    np.fill_diagonal(similar, 1)
-    clean = rng.uniform(0, 1, (channels, 8, 8)).astype(np.float32)
-    example = Example(
-        "FGSM",
-        clean,
-        np.clip(clean + 0.1, 0, 1),
-        classes[0],
-        classes[1],
-        -0.5,
-        1.5,
-        0.2,
-        rng.uniform(0.5, 1, width),
-        rng.uniform(0, 0.5, width),
-    )
-    aucs = {"linear": 0.95, "forest": 0.94, "max softmax": 0.90, "energy": 0.85}
-    return DemoResult(
-        title="LeNet-5 on digits",
-        provenance={
-            "command": "effpath demo --data digits",
-            "seed": 0,
-            "theta": 0.5,
-            "fpr": 0.05,
-            "sources": {"train": 10, "calibrate": 20, "test": 60},
-            "fingerprint": "abc123",
-            "seconds": {"training": 1.5},
-            "versions": {"torch": "2.6"},
-        },
-        network="LeNet-5",
-        accuracy=0.975,
-        test_images=719,
-        density={"synapses": 0.0921, "neurons": 0.6, "weights": 0.1},
-        layer_density={
-            "synapses": dict.fromkeys(layers, 0.1),
-            "neurons": dict.fromkeys(layers, 0.5),
-            "weights": {f"{layer}.weight": 0.2 for layer in layers},
-        },
-        classes=classes,
-        class_images=(100,) * len(classes),
-        class_similarity=similar,
-        layers=layers,
-        similarity=similarity,
-        roc={
-            name: {group: rng.normal(0 if group == "clean" else 2, 1, images) for group in groups}
-            for name in DETECTORS
-        },
-        threshold=dict.fromkeys(DETECTORS, 1.0),
-        fpr=dict.fromkeys(DETECTORS, 0.065),
-        detectors=DETECTORS,
-        attacks=tuple(
-            AttackResult(
-                name,
-                {"steps": 10},
-                80,
-                70,
-                *((math.nan,) * 3 if name == "Random" else (5.0, 0.5, 0.1)),
-                images,
-                name != "Random",
-                {detector: score(auc) for detector, auc in aucs.items()},
-            )
-            for name in ATTACKS
-        ),
-        examples=(example,),
-        paper=paper or {},
-    )
 
 
 def with_aucs(result: DemoResult, detector: str, values: dict[str, float]) -> DemoResult:
@@ -137,17 +50,16 @@ class Balance(HTMLParser):
         self.wrong: list[str] = []
         self.ids: list[str] = []
         self.references: list[str] = []
-        self.images: list[str] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.references += [found[name] or "" for name in ("src", "href", "srcset", "data") if name in found]
         self.ids += [found["id"] or ""] if "id" in found else []
-        if tag == "img":
-            self.images.append(found["src"] or "")
-            if not found.get("alt"):
-                self.wrong.append("img without alt")
+        if tag == "img" and not found.get("alt"):
+            self.wrong.append("img without alt")
+        if tag == "svg" and not found.get("aria-label"):
+            self.wrong.append("svg without a description")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -169,7 +81,7 @@ def parsed(page: str) -> Balance:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the text alone: no figure is drawn."""
-    monkeypatch.setattr(figures, "svg", lambda draw: "data:,")
+    monkeypatch.setattr("effpath.report.parts.drawn", lambda draw, key, alt: "")
 
 
 @pytest.fixture(scope="module")
@@ -188,12 +100,62 @@ def test_it_needs_nothing_but_itself(page: str) -> None:
     assert not re.search(r"https?:|url\(|@import|<script|<link", page)
 
 
-def test_its_figures_load_nothing_either(page: str) -> None:
-    drawings = [image for image in parsed(page).images if image.startswith("data:image/svg")]
-    assert len(drawings) == 7
-    for image in drawings:
-        drawing = base64.b64decode(image.partition(",")[2]).decode()
-        assert all(link.startswith(("#", "data:")) for link in re.findall(r'href="([^"]*)"', drawing))
+def test_its_figures_are_described_twice_drawn_and_load_nothing_either(page: str) -> None:
+    for kind in ("wide", "narrow"):
+        drawings = re.findall(rf'<svg class="chart {kind}" viewBox="[^"]*" role="img" aria-label="[^"]+">', page)
+        assert len(drawings) == 7
+    assert all(link.startswith(("#", "data:")) for link in re.findall(r'href="([^"]*)"', page))
+
+
+def test_every_figure_has_a_title_its_n_and_what_to_see(page: str) -> None:
+    captions = re.findall(r'<figure class="card[^"]*"><figcaption>(.*?)</figcaption>', page, re.DOTALL)
+    assert len(captions) == 7
+    for caption in captions:
+        assert re.match(r'<strong>.+</strong> <span class="n">n = .+</span>.+\.$', caption, re.DOTALL)
+
+
+def test_figures_have_no_colour_of_their_own_but_data_scales(page: str) -> None:
+    for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        colours = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawing))
+        assert not colours or "Jaccard" in drawing  # the heatmap's colours mean numbers
+
+
+def test_every_head_of_a_table_has_a_scope(page: str) -> None:
+    heads = re.findall(r"<th\b[^>]*>", page)
+    assert heads
+    assert all(re.search(r'scope="(col|row|colgroup)"', head) for head in heads)
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_headline_and_curves_are_of_joint_surprise_with_the_papers_detector_beside_it(tmp_path: Path) -> None:
+    page = written(make_result(detectors=ALL), tmp_path)
+    text = " ".join(parsed(page).text)
+    assert "The joint surprise of paths tells" in text
+    assert "0.970" in text
+    assert "The paper's detector, joint similarity, has an AUC of 0.950" in text
+    for tile in ("AUC of joint surprise", "AUC of joint similarity, the paper's"):
+        assert f"<dt>{html.escape(tile)}</dt>" in page
+    titles = re.findall(r"<strong>([^<]*(?:ROC|close-up|Suspicion)[^<]*)</strong>", page)
+    assert [html.unescape(title) for title in titles] == [
+        "ROC of joint surprise",
+        "Joint surprise, close-up: at most 20\u202f% false positives",
+        "ROC of joint similarity, the paper's detector",
+        "Joint similarity, close-up: at most 20\u202f% false positives",
+        "Suspicion by joint surprise",
+    ]
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_it_says_that_intervals_leave_out_retraining_and_which_network_it_is(tmp_path: Path) -> None:
+    text = " ".join(parsed(written(make_result(), tmp_path)).text)
+    assert "for this one network (its fingerprint begins abc123)" in text
+    assert "they leave out that a network trained again" in text
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_it_says_where_too_few_images_leave_no_threshold(tmp_path: Path) -> None:
+    result = dataclasses.replace(make_result(), threshold=dict.fromkeys(DETECTORS, math.inf))
+    assert "too few clean images to fix a threshold" in " ".join(parsed(written(result, tmp_path)).text)
 
 
 def test_its_tags_are_balanced_its_ids_unique_and_its_images_described(page: str) -> None:
@@ -352,10 +314,10 @@ def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
 
 def test_a_difference_fills_its_scale() -> None:
     example = make_result().examples[0]
-    change, times = figures.difference(example)
+    change, times = pictures.difference(example)
     assert change.shape == (3, 8, 8)
     assert times == pytest.approx(1 / np.abs(example.adversarial - example.clean).max())
-    same, once = figures.difference(dataclasses.replace(example, adversarial=example.clean))
+    same, once = pictures.difference(dataclasses.replace(example, adversarial=example.clean))
     assert once == 1
     assert (same == 1).all()
 

@@ -8,15 +8,16 @@ from html import escape
 from typing import Any
 
 from effpath.demo.result import AttackResult, DemoResult
-from effpath.detect.evaluate import BASELINES
+from effpath.detect.evaluate import BASELINES, Score
 from effpath.detect.metrics import Interval
-from effpath.report.figures import colour
+from effpath.report.tones import as_variables, tone
 from effpath.report.words import (
     DASH,
     DETECTORS,
+    PAPERS,
     aucs,
     count,
-    main_detector,
+    detector_name,
     number,
     percent,
     plain,
@@ -33,66 +34,58 @@ _DENSITY_FIGURES: dict[str, tuple[str, Callable[[DemoResult], str]]] = {
     "density": ("synapses in the overall path", lambda r: percent(r.density["synapses"])),
 }
 _DETECTION_FIGURES: dict[str, tuple[str, Callable[[DemoResult], str]]] = {
-    "AUC": ("AUC of the linear detector on the attacks it was trained on", lambda r: _own_aucs(r)),
-    "random detected": ("random images flagged", lambda r: _random_detected(r)),
+    "AUC": ("AUC on the attacks that detectors were trained on", lambda r: _of_both(r, _own_aucs)),
+    "random detected": ("random images flagged", lambda r: _of_both(r, _random_detected)),
 }
 PAPER_FIGURES = {"classes": _CLASS_FIGURES, "density": _DENSITY_FIGURES, "detection": _DETECTION_FIGURES}
 _SHARES = ("density", "random detected")
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """Return a table that scrolls sideways where it is too wide; cells are HTML, the first of a row its name."""
+    """Return a table whose rows are cards on phones; cells are HTML, the first of a row its name."""
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    return _scroll(caption, f"<thead><tr>{top}</tr></thead>", rows, kind)
+    return _whole(caption, f"<tr>{top}</tr>", head, rows, kind)
 
 
 def attack_table(result: DemoResult) -> str:
-    """Each attack, the joint similarity's AUC and TPR with intervals, the AUC of all others; best AUC marked."""
-    main = main_detector(result)
-    others = [name for name in result.detectors if name != main]
-    trained = [name for name in others if name not in BASELINES]
-    without = [name for name in others if name in BASELINES]
-    groups = "".join(
-        f'<th scope="colgroup" colspan="{width}" class="group">{escape(name)}</th>'
-        for name, width in (
-            ("attack", 6),
-            (f"{main} detector", 2),
-            ("AUC of other detectors on paths", len(trained)),
-            ("AUC without paths", len(without)),
-        )
-        if width
-    )
-    names = [
-        "name",
-        "succeeded / tried",
-        "median L2",
-        "median L∞",
-        "tested",
-        "in training",
-        "AUC",
-        f"flagged at {percent(result.fpr[main])} FPR",
-        *map(escape, (*trained, *without)),
+    """Each attack, and AUC and TPR of the headline's detector and of the paper's, with intervals."""
+    detectors = [result.headline, *([PAPERS] if PAPERS in result.detectors and result.headline != PAPERS else [])]
+    names = ["name", "succeeded / tried", "median L2", "median L∞", "tested", "in training"]
+    labels = list(names)
+    groups = [f'<th scope="colgroup" colspan="{len(names)}" class="group">attack</th>']
+    for detector in detectors:
+        title = detector_name(detector) + (", the paper's" if detector == PAPERS else "")
+        groups.append(f'<th scope="colgroup" colspan="2" class="group">{escape(title)}</th>')
+        own = ["AUC", f"flagged at {percent(result.fpr[detector])} FPR"]
+        names += own
+        labels += [f"{escape(detector_name(detector))}: {name}" for name in own]
+    rows = [
+        [
+            chip(result, attack.name),
+            f"{count(attack.succeeded)} / {count(attack.tried)} <small>{percent(success(attack))}</small>",
+            number(attack.l2, 2),
+            number(attack.linf, 2),
+            count(attack.tested),
+            "yes" if attack.seen else "<strong>no</strong>",
+            *(cell for detector in detectors for cell in _with_intervals(attack.scores[detector])),
+        ]
+        for attack in result.attacks
     ]
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    caption = "Attacks and how well they are detected, on test images that no detector was trained on"
+    return _whole(caption, f"<tr>{''.join(groups)}</tr><tr>{head}</tr>", labels, rows, "attacks")
+
+
+def auc_table(result: DemoResult) -> str:
+    """AUC of every detector on each attack, ours on paths first; the best of each attack is marked."""
+    trained = [name for name in result.detectors if name not in BASELINES and name != result.headline]
+    names = [result.headline, *trained, *(name for name in BASELINES if name in result.detectors)]
     rows = []
     for attack in result.attacks:
         best = max(score.auc.value for score in attack.scores.values())
-        tpr = attack.scores[main].tpr
-        rows.append(
-            [
-                chip(result, attack.name),
-                f"{count(attack.succeeded)} / {count(attack.tried)} <small>{percent(success(attack))}</small>",
-                number(attack.l2, 2),
-                number(attack.linf, 2),
-                count(attack.tested),
-                "yes" if attack.seen else "<strong>no</strong>",
-                _auc(attack, main, best, interval=True),
-                f"{percent(tpr.value)} {_ends(tpr, percent)}",
-                *(_auc(attack, name, best) for name in (*trained, *without)),
-            ]
-        )
-    caption = "Attacks and how well each detector finds them, on test images that no detector was trained on"
-    return _scroll(caption, f"<thead><tr>{groups}</tr><tr>{head}</tr></thead>", rows, "attacks")
+        rows.append([chip(result, attack.name), *(_auc(attack, name, best) for name in names)])
+    head = ["attack", *(escape(name) for name in names)]
+    return table("AUC of every detector; max softmax and energy need no paths", head, rows, "aucs")
 
 
 def threshold_table(result: DemoResult) -> str:
@@ -132,8 +125,8 @@ def class_table(result: DemoResult, ends: int = 6) -> str:
     ]
     if left_out > 1:
         rows.insert(ends, [f"{count(left_out)} more", "…", "…"])
-    head = ["class", "training images", "mean similarity with the other classes"]
-    return table("Classes, the most special first", head, rows, "bars")
+    head = ["class", "training images", "mean similarity with others"]
+    return table("Classes, the most special first", head, rows, "bars compact")
 
 
 def density_table(result: DemoResult) -> str:
@@ -176,7 +169,8 @@ def settings_table(caption: str, settings: Mapping[str, Any]) -> str:
 
 def chip(result: DemoResult, group: str) -> str:
     """Name of a group after a spot of its colour."""
-    return f'<span class="spot" style="background:{colour(result, group)}"></span>{escape(group)}'
+    shade = as_variables(tone(result, group))
+    return f'<span class="chip"><span class="spot" style="background:{shade}"></span>{escape(group)}</span>'
 
 
 def bar(share: float, label: str, full: float = 1.0) -> str:
@@ -185,25 +179,37 @@ def bar(share: float, label: str, full: float = 1.0) -> str:
     return f'<span class="bar"><span>{label}</span><i style="width:{width:.1f}%"></i></span>'
 
 
-def _scroll(caption: str, head: str, rows: Sequence[Sequence[str]], kind: str) -> str:
+def _whole(caption: str, head: str, labels: Sequence[str], rows: Sequence[Sequence[str]], kind: str) -> str:
+    """Return a table with what each cell is called where it stands on a card, away from the head."""
     body = "".join(
-        f'<tr><th scope="row">{cells[0]}</th>{"".join(f"<td>{cell}</td>" for cell in cells[1:])}</tr>'
+        f'<tr role="row"><th scope="row" role="rowheader">{cells[0]}</th>'
+        + "".join(
+            f'<td role="cell" data-label="{label}"><span>{cell}</span></td>'
+            for label, cell in zip(labels[1:], cells[1:], strict=True)
+        )
+        + "</tr>"
         for cells in rows
     )
-    label = escape(caption)
+    title = escape(caption)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
-        f'<table class="{kind}"><caption>{label}</caption>{head}<tbody>{body}</tbody></table></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f'<table role="table" class="{kind}"><caption>{title}</caption>'
+        f'<thead role="rowgroup">{head}</thead><tbody role="rowgroup">{body}</tbody></table></div>'
     )
 
 
-def _auc(attack: AttackResult, detector: str, best: float, interval: bool = False) -> str:
+def _with_intervals(score: Score) -> list[str]:
+    auc, tpr = score.auc, score.tpr
+    return [
+        f"{number(auc.value)} {_ends(auc, number)}",
+        f"{percent(tpr.value)} {_ends(tpr, percent)}",
+    ]
+
+
+def _auc(attack: AttackResult, detector: str, best: float) -> str:
     auc = attack.scores[detector].auc
     value = number(auc.value)
-    shown = (
-        f'<strong class="best" title="highest AUC of this row">{value}</strong>' if auc.value == best else value
-    )
-    return f"{shown} {_ends(auc, number)}" if interval else shown
+    return f'<strong class="best" title="highest AUC of this row">{value}</strong>' if auc.value == best else value
 
 
 def _ends(interval: Interval, write: Callable[[float], str]) -> str:
@@ -211,16 +217,24 @@ def _ends(interval: Interval, write: Callable[[float], str]) -> str:
     return f"<small>{low}–{high}</small>"
 
 
-def _own_aucs(result: DemoResult) -> str:
-    found = aucs(result, main_detector(result))
+def _of_both(result: DemoResult, write: Callable[[DemoResult, str], str]) -> str:
+    """What the paper's detector reaches here, and the headline's beside it."""
+    main = result.headline
+    if PAPERS not in result.detectors or main == PAPERS:
+        return write(result, main)
+    return f"{detector_name(PAPERS)} {write(result, PAPERS)}; {detector_name(main)} {write(result, main)}"
+
+
+def _own_aucs(result: DemoResult, detector: str) -> str:
+    found = aucs(result, detector)
     seen = [attack.name for attack in result.attacks if attack.seen]
     return span([found[name].value for name in seen or found], lambda value: number(value, 2))
 
 
-def _random_detected(result: DemoResult) -> str:
+def _random_detected(result: DemoResult, detector: str) -> str:
     for attack in result.attacks:
         if attack.name == "Random":
-            return percent(attack.scores[main_detector(result)].tpr.value)
+            return percent(attack.scores[detector].tpr.value)
     return DASH
 
 

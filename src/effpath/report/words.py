@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from effpath.demo.result import AttackResult, DemoResult, Example
+from effpath.demo.result import SENTENCE_NAMES, AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.metrics import Interval
 
 DASH = "–"
+PAPERS = "linear"
+"""The paper's own detector."""
 
 # What each detector looks at, for a reader who knows none of them.
 DETECTORS = {
@@ -21,20 +23,15 @@ DETECTORS = {
     "adaboost": "AdaBoost on the path similarities",
     "boosting": "gradient boosting on the path similarities",
     "clean": "path similarities; trained on clean images alone",
-    "surprise": "rank-1 similarities, fit with other classes, and how sure the network is",
+    "surprise": "joint surprise: rank-1 similarities, fit with other classes, and how sure the network is",
     "max softmax": "a low highest probability is suspicious; needs no paths, no training",
     "energy": "small logits are suspicious; needs no paths, no training",
 }
 
 
-def main_detector(result: DemoResult) -> str:
-    """The joint similarity of the paper, or the first detector where it was not trained."""
-    return "linear" if "linear" in result.detectors else result.detectors[0]
-
-
 def detector_name(name: str) -> str:
     """Name of a detector in a sentence."""
-    return "joint similarity" if name == "linear" else name
+    return SENTENCE_NAMES.get(name, name)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -104,18 +101,23 @@ def success(attack: AttackResult) -> float:
     return attack.succeeded / attack.tried if attack.tried else math.nan
 
 
+def sizes(lengths: Mapping[str, int]) -> str:
+    """Return how many images are in a figure.
+
+    >>> sizes({"clean": 493, "FGSM": 493}), sizes({"clean": 493, "FGSM": 80})
+    ('n = 493 test images of each group', 'n = 493 clean and 80 FGSM test images')
+    """
+    if len(set(lengths.values())) == 1:
+        return f"n = {count(next(iter(lengths.values())))} test images of each group"
+    return f"n = {listing([f'{count(length)} {name}' for name, length in lengths.items()])} test images"
+
+
 def summary(result: DemoResult) -> list[str]:
     """Return what was found, sentence by sentence; where a baseline is better, it says so."""
-    main, attacks = main_detector(result), result.attacks
-    own = aucs(result, main)
-    worst, best = min(own, key=lambda name: own[name].value), max(own, key=lambda name: own[name].value)
+    main, attacks = result.headline, result.attacks
     unseen = [attack.name for attack in attacks if not attack.seen]
     flagged = [attack.scores[main].tpr.value for attack in attacks]
     ways = "one way" if len(attacks) == 1 else f"{len(attacks)} ways"
-    if worst == best:
-        found = f"{number(own[best].value)} ({best})"
-    else:
-        found = f"{number(own[worst].value)} ({worst}) to {number(own[best].value)} ({best})"
     return [
         f"{result.network} classifies {percent(result.accuracy)} of {count(result.test_images)} test images "
         f"correctly.",
@@ -124,16 +126,33 @@ def summary(result: DemoResult) -> list[str]:
         f"We attacked {count(max(attack.tried for attack in attacks))} test images in {ways}: "
         f"{listing([attack.name for attack in attacks])}.",
         f"The {detector_name(main)} of paths tells adversarial test images from clean ones with an AUC of "
-        f"{found}; 1 is perfect, 0.5 is chance.",
-        f"At one threshold for all attacks it flags {span(flagged, percent)} of the adversarial images and "
-        f"{percent(result.fpr[main])} of the clean ones.",
+        f"{_range(aucs(result, main))}; 1 is perfect, 0.5 is chance.",
+        *(
+            [f"The paper's detector, {detector_name(PAPERS)}, has an AUC of {_range(aucs(result, PAPERS))}."]
+            if PAPERS in result.detectors and main != PAPERS
+            else []
+        ),
+        f"At one threshold for all attacks {'it' if main == PAPERS else detector_name(main)} flags "
+        f"{span(flagged, percent)} of the adversarial images and {percent(result.fpr[main])} of the clean ones.",
+        *(
+            ["There were too few clean images to fix a threshold, so that nothing is flagged."]
+            if math.isinf(result.threshold[main])
+            else []
+        ),
         *([f"It was not trained on {listing(unseen)}."] if unseen else []),
     ]
 
 
+def _range(found: Mapping[str, Interval]) -> str:
+    worst, best = (by(found, key=lambda name: found[name].value) for by in (min, max))
+    if worst == best:
+        return f"{number(found[best].value)} ({best})"
+    return f"{number(found[worst].value)} ({worst}) to {number(found[best].value)} ({best})"
+
+
 def against_baselines(result: DemoResult) -> list[str]:
-    """Return who wins where: the joint similarity, or a baseline that needs no paths."""
-    main = main_detector(result)
+    """Return who wins where: the detector of the headline, or a baseline that needs no paths."""
+    main = result.headline
     own = aucs(result, main)
     baselines = [name for name in result.detectors if name in BASELINES and name != main]
     if not baselines:

@@ -1,0 +1,43 @@
+"""Images of the report, as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.demo.result import Example
+
+IMAGE_SIDE = 128
+
+
+def picture(pixels: NDArray[np.float32]) -> str:
+    """Return an image [C, H, W] in [0, 1] as a PNG data URI; large ones are scaled down."""
+    from PIL import Image
+
+    shown = pixels if len(pixels) == 3 else np.broadcast_to(pixels.mean(0), (3, *pixels.shape[1:]))
+    rows = np.round(255 * np.clip(shown, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(rows))
+    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def difference(example: Example) -> tuple[NDArray[np.float32], float]:
+    """Return adversarial − clean as an image [3, H, W], and how often it was amplified to fill the scale.
+
+    One channel: white is unchanged, orange brighter, blue darker. Three channels: mid grey is unchanged.
+    """
+    change = example.adversarial.astype(np.float64) - example.clean
+    largest = float(np.abs(change).max())
+    times = 1 / largest if largest > 0 else 1.0
+    change = np.clip(change * times, -1, 1)
+    if len(change) == 3:
+        return (0.5 + change / 2).astype(np.float32), times
+    flat = change.mean(0)
+    ends = np.array([[0.835, 0.369, 0.0], [0.0, 0.447, 0.698]])  # brighter, darker
+    ink = np.where(flat > 0, 1 - ends[0][:, None, None], 1 - ends[1][:, None, None])  # [3, H, W]
+    return (1 - np.abs(flat) * ink).astype(np.float32), times
