@@ -68,8 +68,9 @@ def extract(
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
-    pixels, names = open_images(images, wanted, model=network, seed=seed, part=part, skip_damaged=skip_damaged)
-    names = names[:first]
+    pixels, names = open_images(
+        images, wanted, model=network, seed=seed, part=part, skip_damaged=skip_damaged, first=first
+    )
     graph = capture(network, pixels[:1])
     kept = parse_layers(layers)
     batches = []

@@ -67,7 +67,7 @@ def warn_of_random_weights(spec: str, weights: Path | None, seed: int) -> None:
 def open_dataset(spec: str, model: nn.Module, wanted: PictureFormat | None, *, seed: int) -> Dataset:
     """Return a data set whose images are in the range that the model takes; name the files that it leaves out."""
     data = load_data(spec, seed=seed, picture_format=wanted, pixel_range=pixel_range_of(model))
-    say_left_out(data.left_out)
+    say_left_out(data.left_out, "not pictures of a class")
     return data
 
 
@@ -104,13 +104,16 @@ def open_images(
     seed: int,
     part: str | None,
     skip_damaged: bool,
+    first: int | None = None,
 ) -> tuple[Images, list[str]]:
-    """Return the images of files and folders, or of one data set, and their names; each has been read once.
+    """Return the (first) images of files, folders or one data set, and their names; each has been read once.
 
     Raises:
         InputError: one cannot be read, and none is to be left out.
     """
     opened = open_labelled(sources, wanted, model=model, seed=seed, part=part, skip_damaged=skip_damaged)
+    if first is not None:
+        opened = opened.take(torch.arange(len(opened.names))[:first])
     if not skip_damaged:
         damaged = Part(opened.images, opened.labels, opened.names).readable()[1]
         if damaged:
@@ -159,7 +162,7 @@ def open_labelled(
         images, names = load_images(
             sources, wanted, pixel_range=pixel_range_of(model), labels=labels, left_out=others
         )
-        say_left_out(list(map(str, others)))
+        say_left_out(list(map(str, others)), "not pictures")
         found = Part(images, torch.tensor(labels, dtype=torch.int64), names)
         data = None
     elif len(sources) > 1:
@@ -210,11 +213,11 @@ def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | 
     )
 
 
-def say_left_out(files: Sequence[str]) -> None:
+def say_left_out(files: Sequence[str], why: str) -> None:
     """Say on standard error which files of a folder are not read, if any."""
     if files:
         shown = ", ".join(files[:5]) + ", …" * (len(files) > 5)
-        say(f"left out, not pictures of a class: {shown} ({len(files)})")
+        say(f"left out, {why}: {shown} ({len(files)})")
 
 
 def say(text: str) -> None:
