@@ -114,9 +114,7 @@ def test_another_detector_learns_from_the_training_rows_of_what_it_may_see():
     clean, *attacks = (numbered(g, 1000 * i) for i, g in enumerate([clean, *attacks]))
     entrants = {
         "all": Entrant(lambda g: g.arrays["number"], lambda seed: Classifier()),
-        "one": Entrant(
-            lambda g: g.arrays["number"], lambda seed: Outliers(n_estimators=5, random_state=seed), "clean"
-        ),
+        "one": Entrant(lambda g: g.arrays["number"], lambda seed: Outliers(n_estimators=5, random_state=seed)),
     }
     judged = evaluate(clean, attacks, kinds=(), others=entrants, unseen=("R",), seed=2)
     learnt, outliers = judged.classifiers["all"], judged.classifiers["one"]
@@ -143,8 +141,23 @@ def test_a_detector_that_learns_nothing_gives_its_suspicion_itself():
     assert "mine" not in judged.classifiers
 
 
+def test_too_few_clean_images_for_the_rate_flag_nothing_and_a_false_rate_is_refused():
+    clean, attacks = groups()
+    judged = evaluate(clean, attacks, kinds=("linear",), fractions=(0.5, 0.09, 0.41), seed=0, resamples=0)
+    assert judged.sizes["calibrate"] == 18
+    assert judged.threshold["linear"] == np.inf
+    assert judged.fpr["linear"] == judged.scores["linear"]["A"].tpr.value == 0
+    assert judged.scores["linear"]["A"].auc.value > 0.5
+    enough = evaluate(clean, attacks, kinds=("linear",), fractions=(0.5, 0.095, 0.405), seed=0, resamples=0)
+    assert enough.threshold["linear"] == enough.calibration["linear"].max()
+    with pytest.raises(OptionError, match=r"must lie in \(0, 1\)"):
+        evaluate(clean, attacks, kinds=("linear",), fpr=1)
+
+
 def test_a_name_that_is_taken_or_an_array_of_another_length_is_an_error():
     clean, attacks = groups()
+    with pytest.raises(OptionError, match=r"kind must be one of linear, .* got 'tree'"):
+        evaluate(clean, attacks, kinds=("tree",))
     with pytest.raises(OptionError, match="a detector is called energy already"):
         evaluate(clean, attacks, others={"energy": Entrant(lambda g: g.features.logits[:, 0])})
     with pytest.raises(InputError, match="expected a row of LID for each of the 200 images of clean, got 199"):

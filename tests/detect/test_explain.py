@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
-from effpath.detect import SIGNS
+from effpath.detect import SIGNS, JointSimilarity
 from effpath.detect.explain import explain, feature_suspicion, strongest_signs
 from effpath.detect.features import Features
 from effpath.errors import OptionError
@@ -108,3 +111,19 @@ def test_a_classifier_that_is_no_sum_over_layers_does_not_say_why(kind):
     detector = fitted(kind)
     with pytest.raises(OptionError, match=f"got one of kind '{detector.name}'"):
         explain(detector, detector.features(data().test_images[:2]))
+
+
+def test_a_scaler_before_the_sum_is_not_passed_over():
+    scaled = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), JointSimilarity())
+    detector = fitted(scaled)
+    with pytest.raises(OptionError, match="got one of kind 'Pipeline'"):
+        explain(detector, detector.features(data().test_images[:2]))
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
+def test_what_has_learned_nothing_cannot_say_why(kind):
+    detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    features = detector.features(data().test_images[:2])
+    for ask in (explain, feature_suspicion, strongest_signs):
+        with pytest.raises(OptionError, match="call fit first"):
+            ask(detector, features)

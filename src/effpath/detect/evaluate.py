@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from sklearn.base import is_outlier_detector
 
 from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
 from effpath.detect.features import Features
@@ -57,9 +58,8 @@ class Entrant:
 
     Attributes:
         read: gives of a group what the detector looks at, [N, …]; where nothing learns, the suspicion itself, [N].
-        make: from a seed, a fresh scikit-learn classifier or outlier detector, of which `suspicion` is taken.
-        learns_from: the rows that it is fitted on, of the training part: ``clean`` ones, or ``all``, those of
-            the seen attacks too.
+        make: from a seed, a fresh scikit-learn classifier, fitted on the training part's rows, those of the
+            seen attacks too, or outlier detector, fitted on its clean rows alone. `suspicion` is taken.
 
     Example::
 
@@ -68,7 +68,6 @@ class Entrant:
 
     read: Callable[[Group], NDArray[Any]]
     make: Callable[[int], Any] | None = None
-    learns_from: Literal["clean", "all"] = "all"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def evaluate(
 
     Raises:
         InputError: too few images for a part.
-        OptionError: a name in ``others`` that is taken; an fpr outside (0, 1).
+        OptionError: an unknown kind; a name in ``others`` that is taken; an fpr outside (0, 1).
     """
     groups = [clean, *attacks]
     entrants = _entrants(kinds, others or {})
@@ -159,10 +158,11 @@ def evaluate(
         looks = {group.name: entrant.read(group) for group in groups}
         score: Callable[[NDArray[Any]], Scores] = np.asarray
         if entrant.make is not None:
-            used = [clean] if entrant.learns_from == "clean" else [clean, *seen]
+            made = entrant.make(seed)
+            used = [clean] if is_outlier_detector(made) else [clean, *seen]
             values = np.concatenate([looks[group.name][train[group.name]] for group in used])
             labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
-            classifiers[name] = entrant.make(seed).fit(values, labels)
+            classifiers[name] = made.fit(values, labels)
             score = partial(suspicion, classifiers[name])
         held_out[name] = score(looks["clean"][calibrate["clean"]])
         enough = allowed_above(len(held_out[name]), fpr) > 0
@@ -208,9 +208,7 @@ def _baseline(score: Callable[[Features], Scores]) -> Entrant:
 
 
 def _ours(kind: str) -> Entrant:
-    own = CLASSIFIERS[kind]
+    make_classifier(kind)  # refuses an unknown one
     return Entrant(
-        lambda group: own.read(group.features),
-        lambda seed: make_classifier(kind, seed=seed),
-        "clean" if own.clean_only else "all",
+        lambda group: CLASSIFIERS[kind].read(group.features), lambda seed: make_classifier(kind, seed=seed)
     )

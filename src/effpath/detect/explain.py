@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
+from effpath.detect.classifiers import check_fitted
 from effpath.detect.detector import Detector
 from effpath.detect.features import Features
 from effpath.detect.surprise import SIGNS, JointSurprise
@@ -56,8 +57,9 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
     Surprise: as linear, to the first of its four signs, in nats of the tail.
 
     Raises:
-        OptionError: the classifier's score is no sum over the similarities (forests, boosting).
+        OptionError: the classifier's score is no sum over the similarities (forests, boosting), or not fitted.
     """
+    check_fitted(detector.classifier)
     if _is_summed(detector):
         imputer, estimator = detector.classifier
         if hasattr(estimator, "feature_suspicion"):
@@ -86,6 +88,7 @@ def _is_summed(detector: Detector) -> bool:
 
 def strongest_signs(detector: Detector, features: Features) -> list[str] | None:
     """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
+    check_fitted(detector.classifier)
     if not _is_summed(detector) or not isinstance(detector.classifier[-1], JointSurprise):
         return None
     imputer, estimator = detector.classifier
