@@ -94,6 +94,16 @@ def test_a_choice_by_values_goes_to_every_operand_that_depends_on_the_image() ->
     assert (kind.data.ids, kind.gates) == (None, ())
 
 
+def test_a_filling_by_a_value_of_the_image_leads_to_the_value_too() -> None:
+    kind, _ = plan_of_last(lambda x: x.masked_fill(torch.tensor([True] * 2 + [False] * 4), x[0, 5]))
+    assert isinstance(kind, Route)
+    assert kind.ids.tolist() == [6, 6, 2, 3, 4, 5]  # the filled ones to the value, which lies behind the data
+    kind, _ = plan_of_last(lambda x: x.masked_fill(x > 1, x[0, 5]))
+    assert isinstance(kind, Gate)
+    assert kind.equal
+    assert [gate.ids.tolist() for gate in kind.gates] == [[0] * 6]
+
+
 def test_a_layer_scale_is_a_route() -> None:
     kind, _ = plan_of_last(lambda x: x * torch.arange(6.0))
     assert isinstance(kind, Route)

@@ -25,7 +25,10 @@ _NO_OPS = (
     "feature_dropout",
     "alpha_dropout",
 )
-SPLITS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")  # every part of the result is data
+SPLITS = (  # every part of the result is data
+    "split", "split_with_sizes", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "meshgrid",
+    "broadcast_tensors",
+)  # fmt: skip
 _MADE = ("arange", "zeros", "ones", "full", "eye", "linspace", "scalar_tensor")  # of nothing but numbers
 _MADE_LIKE = ("new_zeros", "new_ones", "new_full")  # with the type and device of a tensor
 _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -60,11 +60,16 @@ def where(graph: Graph, node: Node) -> Kind:
     return movement(graph, node)
 
 
-def masked_fill(graph: Graph, node: Node) -> Route:
-    """What a fixed mask fills stands for nothing; a mask made of the image only decides, it is not followed."""
-    if is_data(graph, node["mask"]):
-        return Route((node["self"].name,), broadcast_ids(graph, node["self"].name, node.shape))
-    return movement(graph, node)
+def masked_fill(graph: Graph, node: Node) -> Kind:
+    """What a fixed mask fills stands for the value, if that is data, else for nothing.
+
+    A mask made of the image only decides, it is not followed: an output stands for its element and for the value.
+    """
+    if not is_data(graph, node["mask"]):
+        return movement(graph, node)
+    names = [v.name for v in (node["self"], node["value"]) if is_data(graph, v)]
+    routes = [Route((name,), broadcast_ids(graph, name, node.shape)) for name in names]
+    return Gate(routes[0], tuple(routes[1:]), equal=True) if len(routes) > 1 else routes[0]
 
 
 def _which_is_gate(graph: Graph, node: Node, data: list[str]) -> int | None:

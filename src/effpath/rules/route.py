@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,8 +28,10 @@ def elementwise(graph: Graph, node: Node) -> Route:
 def movement(graph: Graph, node: Node) -> Route:
     """Push the element ids through the operator itself: whatever it moves, it moves the ids too.
 
-    Ids start at 1, so that the zeros an operator pads with stand for nothing. A result that is a tuple is
-    read through ``getitem``, whose rule is this one on the node behind it.
+    A result that is a tuple is read through ``getitem``, whose rule is this one on the node behind it.
+
+    Raises:
+        UnknownOperator: the operator adds, compares or rounds elements, or values of the image decide what moves.
     """
     index: int | None = None
     if node.op == "getitem":
@@ -40,39 +42,70 @@ def movement(graph: Graph, node: Node) -> Route:
                 "it with another operator, or let a module of its own return only what has a rule"
             )
     sources = [name for name in dict.fromkeys(node.refs) if name in graph.live]
-    ids: dict[str, Tensor] = {}
-    start = 1
-    for name in sources:
-        size = graph.size(name)
-        ids[name] = torch.arange(start, start + size, dtype=torch.float64).reshape(graph.shape(name))
-        start += size
+    total = sum(map(graph.size, sources))
+    moved, found = follow_ids(graph, node, {name: _numbered(graph, sources, name) for name in sources}, index)
+    if not moved:
+        raise UnknownOperator(
+            f"{node.place} does not only move elements, it computes with them (adds those that meet, say), so "
+            "that an output stands for no single one; write a rule for it"
+        )
+    kept = len(sources) == 1 and torch.equal(found, torch.arange(total, dtype=torch.int32))
+    return Route(tuple(sources), None if kept else found)
+
+
+def _numbered(graph: Graph, sources: Sequence[str], name: str) -> Tensor:
+    """Ids of one of the sources, which lie end to end, int64 in its shape."""
+    start = sum(map(graph.size, sources[: sources.index(name)]))
+    return torch.arange(start, start + graph.size(name)).reshape(graph.shape(name))
+
+
+def follow_ids(
+    graph: Graph, node: Node, ids: Mapping[str, Tensor], index: int | None = None
+) -> tuple[bool, Tensor]:
+    """Return whether every output of a node is one of the elements or none, and which; int32, -1 for none.
+
+    The node is run on two encodings of the ids: numbers from 1 on, and falling negative ones with random
+    fractions. An output that is one element has the code of one id in both, and what the operator fills with is
+    the same in both; a sum, a choice by values or a rounding agrees in neither.
+    """
+    count = 1 + max((int(value.max()) for value in ids.values() if value.numel()), default=-1)
+    up = torch.arange(1, count + 1, dtype=torch.float64)
+    down = -up - torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    others = _small_values(graph, node)
+    first, second = (
+        _run_on(graph, node, others | {name: code[at] for name, at in ids.items()}, index) for code in (up, down)
+    )
+    filled = (first == second) | (first.isnan() & second.isnan())
+    found = torch.where(filled, 0, first).long()
+    known = (found > 0) & (found <= count)
+    codes = down[(found - 1).clamp(0, max(0, count - 1))] if count else second
+    moved = filled | (known & (found == first) & (codes == second))
+    return bool(moved.all()), (found - 1).int()  # half the size of int64: routes are most of a plan's memory
+
+
+def _run_on(graph: Graph, node: Node, given: Mapping[str, Any], index: int | None) -> Tensor:
+    """Compute a node where what it reads is given, and constants but indices and masks are 0; float64, flat."""
 
     def lookup(name: str) -> Any:
-        if name in ids:
-            return ids[name]
-        if name in graph.constants:
-            constant = graph.constants[name].cpu()
-            return torch.zeros_like(constant, dtype=torch.float64) if constant.is_floating_point() else constant
-        return values[name]
+        if name in given:
+            return given[name]
+        constant = graph.constants[name].cpu()
+        return torch.zeros_like(constant, dtype=torch.float64) if constant.is_floating_point() else constant
 
-    values = _small_values(graph, node)
     args = dict(node.args)
-    if "value" in args:
+    if isinstance(args.get("value"), (int, float)):
         args["value"] = 0.0  # what a padding is filled with stands for nothing
     plain = {key: substitute(value, lookup) for key, value in args.items()}
     positional = [value for key, value in plain.items() if key not in node.keywords]
     try:
-        moved = node.function(*positional, **{key: plain[key] for key in node.keywords})
-    except (RuntimeError, IndexError, TypeError) as error:  # such as an index that was made of the image
+        result = node.function(*positional, **{key: plain[key] for key in node.keywords})
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:  # such as an index made of the image
         raise UnknownOperator(
             f"elements cannot be followed through {node.place}, where values of the image decide what moves: "
             f"{str(error).splitlines()[0]}; write a rule for it"
         ) from error
-    if index is not None:
-        moved = moved[index]
-    found = moved.reshape(-1).round().int() - 1  # half the size of int64: routes are most of a plan's memory
-    kept = len(sources) == 1 and torch.equal(found, torch.arange(graph.size(sources[0]), dtype=torch.int32))
-    return Route(tuple(sources), None if kept else found)
+    flat: Tensor = (result if index is None else result[index]).reshape(-1)
+    return flat.double()
 
 
 def _small_values(graph: Graph, node: Node) -> dict[str, Any]:

@@ -68,12 +68,15 @@ _ELEMENTWISE = (
     "silu sin cos softmax _safe_softmax softplus softshrink sqrt square tan tanh threshold to _to_copy type_as"
 )
 _MOVEMENT = (
-    "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d cat channel_shuffle chunk "
-    "concat constant_pad_nd copy diagonal expand flatten flip getitem im2col index index_put index_select "
-    "movedim narrow pad permute pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d "
-    "reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape roll "
-    "rot90 select select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes t tile "
-    "transpose unbind unflatten unfold unsqueeze upsample_nearest1d upsample_nearest2d upsample_nearest3d view"
+    "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d adjoint block_diag cat "
+    "channel_shuffle chunk column_stack concat concatenate constant_pad_nd copy diag diag_embed diagflat diagonal "
+    "diagonal_scatter dstack expand expand_as fill flatten flip fliplr flipud gather getitem hstack im2col index "
+    "index_add index_copy index_fill index_put index_select linalg_diagonal masked_scatter masked_select moveaxis "
+    "movedim narrow numpy_T pad permute pixel_shuffle pixel_unshuffle put ravel reflection_pad1d reflection_pad2d "
+    "reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape "
+    "reshape_as roll rot90 row_stack scatter scatter_add select select_scatter slice slice_scatter split "
+    "split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim tile transpose tril triu unbind "
+    "unflatten unfold unsqueeze upsample_nearest1d upsample_nearest2d upsample_nearest3d view view_as vstack zero"
 )
 RULES.update(dict.fromkeys(_ELEMENTWISE.split(), route.elementwise))
 RULES.update(dict.fromkeys(_MOVEMENT.split(), route.movement))
