@@ -125,10 +125,6 @@ def call(function: Callable[..., Tensor], **kwargs: Any) -> Callable[[], nn.Modu
     return lambda: Call(function, **kwargs)
 
 
-def pad_ids(mode: str, *widths: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda ids: np.pad(ids, [(0, 0), *((w, w) for w in widths)], mode=mode)  # type: ignore[call-overload]
-
-
 def halves(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], nn.Module]:
     """An operator of the two halves of the image's channels."""
     return call(lambda x: function(*x.chunk(2, 1)))
@@ -224,25 +220,29 @@ CASES = (
         "conv2d, reflect",
         conv(2, 2, 3, 3, padding=(1, 2), padding_mode="reflect"),
         (2, 3, 4),
-        sources=pad_ids("reflect", 1, 2),
     ),
     Case(
         "conv2d, replicate",
         conv(2, 2, 3, 3, padding=1, padding_mode="replicate"),
         (2, 3, 3),
-        sources=pad_ids("edge", 1, 1),
     ),
     Case(
         "conv2d, circular",
         conv(2, 1, 3, 3, padding=1, padding_mode="circular", stride=2),
         (1, 4, 4),
-        sources=pad_ids("wrap", 1, 1),
     ),
     Case(
         "conv1d, circular",
         conv(1, 2, 3, 3, padding=2, padding_mode="circular"),
         (2, 4),
-        sources=pad_ids("wrap", 2),
+    ),
+    Case(
+        "conv2d after a reflection apart", lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(2, 2, 3)), IMAGE
+    ),
+    Case(
+        "conv2d, padded, after a replication and a zero padding apart",
+        lambda: nn.Sequential(nn.ReplicationPad2d((1, 0, 0, 1)), nn.ZeroPad2d(1), nn.Conv2d(1, 2, 2, padding=1)),
+        (1, 2, 3),
     ),
     # transposed convolution
     Case("conv_transpose1d", deconv(1, 2, 3, 3), (2, 4), "transposed"),

@@ -191,19 +191,10 @@ def grid_taps(axes: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
     return flat
 
 
-def shift_taps(taps: Tensor, lengths: Sequence[int], before: Sequence[int], inner: Sequence[int]) -> Tensor:
-    """Re-address taps of a zero-padded grid to the grid without its padding; -1 where only padding is.
+def readdress(taps: Tensor, behind: Tensor | None) -> Tensor:
+    """Return taps of a padded map as taps of the map that was padded, -1 where an element stands for none.
 
-    ``lengths`` are the padded lengths, ``before`` the padding in front of each axis (may be negative),
-    ``inner`` the lengths without padding.
+    ``behind`` is int64 [padded positions], the position that each stands for; None where nothing was padded.
+    Several taps of an output may then read one input element, copies of which lie on the border; they stay apart.
     """
-    strides = [1] * len(lengths)
-    for axis in range(len(lengths) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * lengths[axis + 1]
-    inside = taps >= 0
-    moved = torch.zeros_like(taps)
-    for stride, length, pad, size in zip(strides, lengths, before, inner, strict=True):
-        at = taps // stride % length - pad
-        inside &= (at >= 0) & (at < size)
-        moved = moved * size + at
-    return torch.where(inside, moved, -1)
+    return taps if behind is None else torch.where(taps >= 0, behind[taps], -1)

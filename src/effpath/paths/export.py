@@ -25,7 +25,7 @@ def export_paths(paths: Paths | Sequence[Paths], file: str | FilePath, *, names:
     Arrays (int64; image i has rows offsets[i] … offsets[i + 1]):
 
     - ``synapses/LAYER/outputs``, ``…/inputs``, ``…/offsets``: pairs of flat output and input ids, in
-      C·H·W order, padding not counted;
+      C·H·W order, padding not counted (see `Path.pairs`);
     - ``neurons/LAYER/ids``, ``…/offsets``: active outputs;
     - ``weights/PARAMETER/ids``, ``…/offsets``: flat ids into the parameter;
     - ``pixels/ids``, ``pixels/offsets``: active input elements (where the extraction reaches them);

@@ -144,7 +144,11 @@ class Path:
         return by_level[level]()
 
     def pairs(self, layer: str) -> tuple[Ids, Ids]:
-        """Return the layer's synapses as (output ids, input ids), each int64 [n], C·H·W order, no padding."""
+        """Return the layer's synapses as (output ids, input ids), each int64 [n], C·H·W order, no padding.
+
+        Inputs are those of the tensor before its padding: where a border copies an element, as a reflection does,
+        a pair may come several times, once per tap. A padding by another value than zero is an input of its own.
+        """
         outputs, inputs = self.header.layer(layer).window.ends(torch.from_numpy(self.synapses[layer].ids))
         return outputs.numpy(), inputs.numpy()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import inf, prod
 from typing import Any
 
@@ -16,11 +15,11 @@ from effpath.kernels.window import (
     adaptive_axis_taps,
     axis_taps,
     grid_taps,
-    shift_taps,
+    readdress,
     transposed_axis_taps,
 )
 from effpath.rules.kinds import Choice, Kind, Route, Weighted
-from effpath.rules.route import broadcast_ids, is_data
+from effpath.rules.route import broadcast_ids, follow_ids, is_data
 
 
 def linear(graph: Graph, node: Node) -> Weighted:
@@ -41,16 +40,14 @@ def linear(graph: Graph, node: Node) -> Weighted:
 def convolution(graph: Graph, node: Node) -> Weighted:
     """Every output pixel against the in-bounds taps of its receptive field, of its own map."""
     transposed = node.op.startswith("conv_transpose")
-    source, lengths, outside = _without_padding(graph, node["input"].name)
+    source, lengths, behind = _without_padding(graph, node["input"].name)
     kernel = tuple(_constant_weight(graph, node).shape[2:])
     out = node.shape[2:]
     stride, dilation = per_axis(node["stride"], kernel), per_axis(node["dilation"], kernel)
     padding = _same(node["padding"], kernel, dilation) or per_axis(node["padding"], kernel)
     table = transposed_axis_taps if transposed else axis_taps
     axes = [table(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)]
-    taps = grid_taps(axes, lengths)
-    if outside is not None:
-        taps = shift_taps(taps, lengths, outside, graph.shape(source)[2:])
+    taps = readdress(grid_taps(axes, lengths), behind)
     groups, maps = node["groups"], node.shape[0]
     window = Window(
         taps=taps,
@@ -66,16 +63,13 @@ def convolution(graph: Graph, node: Node) -> Weighted:
 
 def average_pool(graph: Graph, node: Node) -> Weighted:
     """Every in-bounds input of the window, with weight 1; the value to explain is their sum."""
-    return Weighted((node["self"].name,), _pool_window(graph, node), pooled=True)
+    source, window = _pool_window(graph, node, filled=0.0)
+    return Weighted((source,), window, pooled=True)
 
 
 def max_pool(graph: Graph, node: Node) -> Choice:
     """The largest input of the window, one; an explicit padding by -inf is never it."""
-    window = _pool_window(graph, node)
-    source, lengths, outside = _without_padding(graph, node["self"].name, filled=-inf)
-    if outside is not None:
-        taps = shift_taps(window.taps, lengths, outside, graph.shape(source)[2:])
-        window = replace(window, taps=taps, inputs=graph.size(source))
+    source, window = _pool_window(graph, node, filled=-inf)
     return Choice((source,), window)
 
 
@@ -194,29 +188,41 @@ def _same(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple
 
 def _without_padding(
     graph: Graph, name: str, filled: float = 0.0
-) -> tuple[str, tuple[int, ...], list[int] | None]:
-    """Look through an explicit padding of the image axes by zero (or ``filled``), so that it is no candidate.
+) -> tuple[str, tuple[int, ...], torch.Tensor | None]:
+    """Look through paddings of the image axes, so that ids are those of the tensor that was padded.
 
-    Returns the tensor behind it, the padded lengths, and the padding in front of each axis (or None).
+    By zero (or ``filled``) an element stands for none; a reflected, repeated or wrapped border for the element it
+    is a copy of. A padding by another value is not looked through: it has a value that counts.
+
+    Returns the tensor behind it, the padded lengths, and its position of each padded position (-1 for none), int64
+    [Π lengths], or None where nothing was padded.
     """
-    node = graph.by_name.get(name)
-    lengths = graph.shape(name)[2:]
-    if node is None or node.op not in ("pad", "constant_pad_nd"):
-        return name, lengths, None
-    pads, axes = list(node["pad"]), len(lengths)
-    constant = node.args.get("mode", "constant") == "constant" and (node.args.get("value") or 0.0) == filled
-    if not constant or any(pads[2 * axes :]):
-        return name, lengths, None
-    pads += [0] * (2 * axes - len(pads))
-    return node["self"].name, lengths, [pads[2 * (axes - 1 - axis)] for axis in range(axes)]
+    lengths, behind = graph.shape(name)[2:], None
+    while (node := graph.by_name.get(name)) is not None and _pads_images(node, len(lengths), filled):
+        inner = graph.shape(node["self"].name)[2:]
+        _, found = follow_ids(graph, node, {node["self"].name: torch.arange(prod(inner)).reshape(1, 1, *inner)})
+        behind = readdress(torch.arange(prod(lengths)) if behind is None else behind, found.long())
+        name = node["self"].name
+    return name, lengths, behind
 
 
-def _pool_window(graph: Graph, node: Node) -> Window:
-    source = node["self"].name
-    shape = graph.shape(source)
+def _pads_images(node: Node, axes: int, filled: float) -> bool:
+    """Tell whether a node pads the image axes alone, and by what a pooling or convolution does not count."""
+    if node.op.startswith(("reflection_pad", "replication_pad")):
+        return True
+    if node.op not in ("pad", "constant_pad_nd") or any(node["pad"][2 * axes :]):
+        return False
+    return node.args.get("mode", "constant") != "constant" or (node.args.get("value") or 0.0) == filled
+
+
+def _pool_window(graph: Graph, node: Node, filled: float) -> tuple[str, Window]:
+    """Return the tensor that is pooled, before its padding by ``filled``, and the window over it."""
+    source, lengths, behind = _without_padding(graph, node["self"].name, filled)
     rank = next(n for n in (1, 2, 3) if f"pool{n}d" in node.op)
-    lengths, out = shape[-rank:], node.shape[-rank:]
-    channels = graph.size(source) // prod(lengths)
+    out = node.shape[-rank:]
+    if len(lengths) != rank:  # channels without a batch dimension before them: one image, run alone
+        source, lengths, behind = node["self"].name, graph.shape(node["self"].name)[-rank:], None
+    channels = graph.size(node.name) // prod(out)
     if node.op.startswith("adaptive"):
         axes = [adaptive_axis_taps(n, o) for n, o in zip(lengths, out, strict=True)]
     else:
@@ -225,4 +231,5 @@ def _pool_window(graph: Graph, node: Node) -> Window:
         padding = per_axis(node["padding"], lengths)
         dilation = per_axis(node.args.get("dilation") or 1, lengths)
         axes = [axis_taps(*axis) for axis in zip(lengths, out, kernel, stride, padding, dilation, strict=True)]
-    return Window(grid_taps(axes, lengths), inputs=graph.size(source), channels=channels, groups=channels)
+    taps = readdress(grid_taps(axes, lengths), behind)
+    return source, Window(taps, inputs=graph.size(source), channels=channels, groups=channels)
