@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
+from check_law import agrees_with_extract
 from digits_net import class_paths, graph, model
-from effpath.check import check, find_unsupported
+from effpath.check import check
 from effpath.errors import CaptureError, InputError, OptionError
 from effpath.paths import IdSet, Path
 from effpath.rules import LEVELS
+from nets import NETS, prepare
 
 
 def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
@@ -100,15 +102,45 @@ def test_all_operators_without_a_rule_are_named_not_only_the_first():
     assert [m.operator for m in gates.unsupported] == ["cummax", "cumsum", "cumprod"]
 
 
-def test_what_extract_refuses_check_finds_and_the_other_way_round():
-    for net, shape in ((Odd(), (3, 6, 6)), (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 2, 2))):
-        network = effpath.capture(net.eval(), torch.zeros(1, *shape))
-        found = find_unsupported(network)
-        if found:
-            with pytest.raises(effpath.errors.UnknownOperator):
-                effpath.plan_for(network)
-        else:
-            effpath.plan_for(network)
+class Attention(nn.Module):
+    """Attention whose weights come through an operator without a rule."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (F.softmax((x @ x.transpose(1, 2)).cumsum(2), 2) @ x).flatten(1)
+
+
+def between(function) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), Call(function), nn.Flatten(), nn.Linear(12, 2))
+
+
+ODD = {  # a network of tokens [3, 4], and whether it is supported without gates and with them
+    "attention": (Attention(), True, False),
+    "gate": (between(lambda x: x * torch.sigmoid(x.cumprod(1))), True, False),
+    "data": (between(lambda x: x.cumsum(1)), False, False),
+    "two behind one another": (between(lambda x: x.cumsum(1).sort(2)[0]), False, False),
+    "a sum of what meets": (between(lambda x: x.index_add(1, torch.tensor([0]), x[:, 1:2])), False, False),
+    "one that nothing reads": (between(lambda x: x + 0 * len(x.cumsum(1))), True, True),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_extract_refuses_check_finds_and_the_other_way_round(name: str):
+    model, *supported = ODD[name]
+    network = effpath.capture(model.eval(), torch.zeros(1, 3, 4))
+    assert [agrees_with_extract(network, gates=gates) for gates in (False, True)] == supported
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
+def test_check_supports_a_network_just_where_extract_takes_it_and_it_is_run_in_batches(net):
+    network = effpath.capture(prepare(net.make(), net.seed), torch.zeros(1, *net.shape))
+    assert network.batched
+    for gates in (False, True):
+        agrees_with_extract(network, gates=gates)
+
+
+def test_attention_weights_need_rules_only_with_gates():
+    assert check(Attention().eval(), (3, 4)).supported
+    assert [one.operator for one in check(Attention().eval(), (3, 4), gates=True).unsupported] == ["cumsum"]
 
 
 def test_a_parameter_that_two_layers_share_costs_once():

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from effpath.errors import UnknownOperator
 from effpath.extract import recorded_names
 from effpath.graph import Graph, capture
 from effpath.paths.idset import bytes_of
-from effpath.rules import LEVELS, Layer, Level, plan_for, rule_for
-from effpath.rules.kinds import Gate
-from effpath.rules.plan import sources_of
+from effpath.rules import LEVELS, Layer, Level, plan_for
+from effpath.rules.plan import apply_rules
 
 COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
 
@@ -166,19 +164,9 @@ def find_unsupported(graph: Graph, *, gates: bool = False) -> tuple[Unsupported,
 
     Behind such an operator the search goes on through everything it reads.
     """
-    reached, found = {graph.logits}, []
-    for node in reversed(graph.nodes):
-        if node.name not in reached or node.name not in graph.live:
-            continue
-        try:
-            kind = rule_for(node)(graph, node)
-        except UnknownOperator as error:
-            found.append(Unsupported(node.op, node.name, node.module, str(error)))
-            reached.update(node.refs)
-            continue
-        follow_all = gates or (isinstance(kind, Gate) and kind.equal)
-        reached.update(kind.data.sources if isinstance(kind, Gate) and not follow_all else sources_of(kind))
-    return tuple(reversed(found))
+    _, errors = apply_rules(graph, gates=gates)
+    nodes = [graph.by_name[name] for name in errors]
+    return tuple(Unsupported(node.op, node.name, node.module, str(errors[node.name])) for node in nodes)
 
 
 def _recorded_elements(graph: Graph, layers: Sequence[Layer], gates: bool) -> int:

@@ -10,6 +10,7 @@ import torch
 import effpath
 import oracle
 from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
+from check_law import agrees_with_extract
 from effpath import Options
 from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
@@ -133,6 +134,13 @@ def test_an_operator_counts_all_its_synapses_and_no_padding(name: str) -> None:
         weight = dict(recorded_for(name)[0].named_parameters())[oracle.weight_name(recorded_for(name)[0])]
         assert layer.total("weights") == weight.numel()
         assert layer.parameter == f"op.{oracle.weight_name(recorded_for(name)[0])}"
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_check_supports_a_case_just_where_extract_takes_it(name: str) -> None:
+    graph = recorded_for(name)[1].plan.graph
+    for gates in (False, True):
+        agrees_with_extract(graph, gates=gates)
 
 
 @pytest.mark.parametrize("name", ["linear on tokens", "conv2d, grouped", "conv_transpose2d"])

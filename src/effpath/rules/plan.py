@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from effpath.errors import OptionError
+from effpath.errors import OptionError, UnknownOperator
 from effpath.graph.graph import Graph
 from effpath.kernels.window import Window
 from effpath.rules.kinds import Choice, Gate, Kind, Weighted
@@ -126,21 +126,37 @@ def data_of(kind: Kind) -> tuple[str, ...]:
     return kind.sources
 
 
+def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], dict[str, UnknownOperator]]:
+    """Return the kind of every node that a walk from the logits can reach, and of those without one the error.
+
+    Operators that only feed a gate, or attention weights, need a rule only with ``gates``. Behind an operator
+    without a rule the search goes on through everything it reads. Both are in forward order.
+    """
+    reached = {graph.logits}
+    kinds: dict[str, Kind] = {}
+    errors: dict[str, UnknownOperator] = {}
+    for node in reversed(graph.nodes):
+        if node.name not in reached or node.name not in graph.live:
+            continue
+        try:
+            kinds[node.name] = kind = rule_for(node)(graph, node)
+        except UnknownOperator as error:
+            errors[node.name] = error
+            reached.update(node.refs)
+            continue
+        reached.update(sources_of(kind) if gates else data_of(kind))
+    return dict(reversed(kinds.items())), dict(reversed(errors.items()))
+
+
 def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
     """Apply the rules from the logits back; operators that only feed a gate need none unless ``gates``.
 
     Raises:
-        UnknownOperator: an operator on the way has no rule.
+        UnknownOperator: an operator on the way has no rule; the last one, in forward order.
     """
-    reached = {graph.logits}
-    kinds: dict[str, Kind] = {}
-    for node in reversed(graph.nodes):
-        if node.name not in reached or node.name not in graph.live:
-            continue
-        kind = rule_for(node)(graph, node)
-        kinds[node.name] = kind
-        reached.update(sources_of(kind) if gates else data_of(kind))
-    kinds = {node.name: kinds[node.name] for node in graph.nodes if node.name in kinds}
+    kinds, errors = apply_rules(graph, gates=gates)
+    for error in reversed(errors.values()):
+        raise error
     every = tuple(
         Layer(name, kind.sources, kind.window, getattr(kind, "parameter", None))
         for name, kind in kinds.items()
