@@ -320,3 +320,71 @@ def test_a_movement_that_values_of_the_image_decide_is_refused_with_its_place() 
     graph = effpath.capture(model, EXAMPLE[:, :, :1, :1])
     with pytest.raises(UnknownOperator, match=r"cannot be followed through operator 'index'.*write a rule"):
         effpath.extract(graph, EXAMPLE[:, :, :1, :1])
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.fc = nn.Embedding(10, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.words(x).mean(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float32])
+def test_a_model_of_tokens_is_refused_with_what_to_capture_instead(dtype: torch.dtype) -> None:
+    with pytest.raises(InputError, match=r"numbers of tokens.*no contributions.*behind its embedding"):
+        effpath.capture(Words().eval(), torch.zeros(1, 5, dtype=dtype))
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x.permute(0, 3, 1, 2))
+
+
+def test_images_with_channels_last_are_refused_with_the_permutation_and_a_model_of_them_is_taken() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    with pytest.raises(InputError, match=r"\(2, 8, 8, 3\).*permute\(0, 3, 1, 2\)"):
+        effpath.capture(model, torch.zeros(1, 8, 8, 3))
+    last = ChannelsLast(model)
+    with pytest.raises(InputError, match=r"\(2, 3, 8, 8\).*permute\(0, 2, 3, 1\)"):
+        effpath.capture(last, torch.zeros(1, 3, 8, 8))
+    image = torch.rand(1, 8, 8, 3)
+    (mine,) = effpath.extract(effpath.capture(last, image), image)
+    (plain,) = effpath.extract(effpath.capture(model, image.permute(0, 3, 1, 2)), image.permute(0, 3, 1, 2))
+    assert mine.synapses["model.0"] == plain.synapses["0"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_scripted_model_is_refused_with_what_to_do(inside: bool) -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval())
+    with pytest.raises(
+        CaptureError, match=r"Python source.*scripted.*load_state_dict\(scripted\.state_dict\(\)\)"
+    ):
+        effpath.capture(nn.Sequential(scripted) if inside else scripted, torch.zeros(1, 4))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_model_is_refused_with_the_module() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    packed = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(CaptureError, match=r"quantised.*'1'.*capture the float model"):
+        effpath.capture(packed, torch.zeros(1, 4))
+
+
+def test_what_is_no_module_is_refused() -> None:
+    with pytest.raises(CaptureError, match=r"torch\.nn\.Module, got OrderedDict.*load_state_dict"):
+        effpath.capture(nn.Linear(4, 3).state_dict(), torch.zeros(1, 4))
+
+
+def test_a_compiled_model_is_captured_as_the_model_it_was_made_of() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    example = torch.zeros(1, 4)
+    assert (
+        effpath.capture(torch.compile(model), example).fingerprint == effpath.capture(model, example).fingerprint
+    )

@@ -14,8 +14,11 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from effpath.errors import CaptureError, EffpathError, InputError, NumericalError
+from effpath.errors import CaptureError, EffpathError, NumericalError
+from effpath.graph.batch import keeps_images_apart
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
+from effpath.graph.hooks import noted_hooks, without_hooks
+from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.simplify import simplify
 
 FORMAT = "effpath-graph-1"
@@ -31,9 +34,9 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
         example: at least one image, [N, C, H, W]; only its shape, type and device matter.
 
     Raises:
-        CaptureError: torch.export fails, batch norm or dropout is in train mode, or the graph does not
-            reproduce the model's output.
-        InputError: the example does not fit the model.
+        CaptureError: torch.export fails, batch norm or dropout is in train mode, the model is scripted or
+            quantised, or the graph does not reproduce the model's output.
+        InputError: the example does not fit the model, or is not of floats.
         NumericalError: NaN or infinity in a parameter or in the example.
 
     Example:
@@ -42,11 +45,11 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
         >>> effpath.capture(model, torch.zeros(1, 1, 2, 2)).classes
         3
     """
-    if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
-        raise InputError(f"expected an example batch of images [N, C, H, W], got {_describe(example)}")
+    model = getattr(model, "_orig_mod", model)  # of torch.compile, which would compile it anew
+    refuse_example(example)
     if not torch.isfinite(example[:1]).all():
         raise NumericalError("NaN or infinity in the example image; pass one of finite pixels")
-    _refuse_train_mode(model)
+    refuse_model(model)
     try:
         return _capture(model, example)
     except EffpathError:
@@ -61,26 +64,26 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
 
 def _capture(model: nn.Module, example: Tensor) -> Graph:
     pair = torch.cat([example[:1], example[:1]]).detach()
-    with torch.no_grad():
+    with torch.no_grad(), noted_hooks(model) as watching:
         try:
             expected = model(pair.clone())  # a model may write into its input
         except Exception as error:
-            raise InputError(
-                f"the model cannot run on an example of shape {tuple(pair.shape)}: {error}; "
-                "pass an example of the shape the model takes, and wrap a model of several inputs in a module "
-                "that takes images alone"
-            ) from error
+            raise failed_run(model, pair, error) from error
     expected, index = _find_logits(expected)
-    program, batched = _export(model, pair.clone())
+    with without_hooks(model, watching):
+        program, batched = _export(model, pair.clone())
     nodes, constants, source, output = _convert(program, index)
     for name, tensor in constants.items():
         if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
             raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
     draft = Graph(nodes, constants, source, output, tuple(example.shape[1:]), example.dtype, batched, {}, "")
     original = draft.constants
-    graph, batched = _with_shapes(simplify(draft))
-    graph = _start_at_logits(replace(graph, batched=batched))
-    _compare(graph, pair, expected)
+    graph = _with_shapes(simplify(draft))
+    graph = _start_at_logits(replace(graph, batched=batched and keeps_images_apart(graph)))
+    if not graph.batched:  # then a batch may give other outputs than its images alone
+        with torch.no_grad(), without_hooks(model, watching):
+            expected = _find_logits(model(pair[:1].clone()))[0]
+    _compare(graph, pair[: len(expected)], expected)
     return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
 
 
@@ -110,16 +113,6 @@ def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
 
 def _describe(value: object) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _refuse_train_mode(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        kind = type(module).__name__
-        if module.training and ("BatchNorm" in kind or "Dropout" in kind or "DropPath" in kind):
-            raise CaptureError(
-                f"expected a model in eval mode, but module {path or '(top)'!r} ({kind}) is in train mode: "
-                "its output depends on the batch or on chance; call model.eval() first"
-            )
 
 
 def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
@@ -243,39 +236,23 @@ def _node(call: fx.Node, names: dict[str, str]) -> Node:
     return Node(names[call.name], _op(call), args, function, frozenset(keywords), _module(call))
 
 
-def _with_shapes(graph: Graph) -> tuple[Graph, bool]:
-    """Record every node's shape at batch one, and whether the batch is outermost throughout."""
-    numbers: set[str] = set()  # nodes that give one number, whatever the batch
-
-    def shapes_at(batch: int) -> dict[str, tuple[int, ...]]:
-        values: dict[str, Any] = {
-            graph.input: torch.zeros(batch, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-        }
-        found = {}
-        last = {name: node.name for node in graph.nodes for name in node.refs}
-        with torch.no_grad():
-            for node in graph.nodes:
-                values[node.name] = value = node.call(
-                    lambda name: graph.constants[name] if name in graph.constants else values[name]
-                )
-                found[node.name] = tuple(value.shape) if isinstance(value, Tensor) else ()
-                if isinstance(value, Tensor) and not value.shape:
-                    numbers.add(node.name)
-                for name in node.refs:
-                    if last.get(name) == node.name:
-                        values.pop(name, None)
-        return found
-
-    shapes = shapes_at(1)
-    graph = replace(graph, nodes=tuple(replace(n, shape=shapes[n.name]) for n in graph.nodes))
-    batched = graph.batched and not numbers & graph.live
-    if batched:
-        twice = shapes_at(2)
+def _with_shapes(graph: Graph) -> Graph:
+    """Record every node's shape at batch one."""
+    values: dict[str, Any] = {
+        graph.input: torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
+    }
+    nodes = []
+    last = {name: node.name for node in graph.nodes for name in node.refs}
+    with torch.no_grad():
         for node in graph.nodes:
-            one, two = shapes[node.name], twice[node.name]
-            if node.name in graph.live and one and two != (2 * one[0], *one[1:]):
-                batched = False
-    return graph, batched
+            values[node.name] = value = node.call(
+                lambda name: graph.constants[name] if name in graph.constants else values[name]
+            )
+            nodes.append(replace(node, shape=tuple(value.shape) if isinstance(value, Tensor) else ()))
+            for name in node.refs:
+                if last.get(name) == node.name:
+                    values.pop(name, None)
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _start_at_logits(graph: Graph) -> Graph:
@@ -291,13 +268,12 @@ def _start_at_logits(graph: Graph) -> Graph:
 def _compare(graph: Graph, pair: Tensor, expected: Tensor) -> None:
     """Refuse a graph that does not compute what the model computes."""
     output = graph.nodes[-1].name
-    got = graph.run(pair if graph.batched else pair[:1], [output])[output]
-    want = expected if graph.batched else expected[:1]
-    scale = max(1.0, float(want.abs().max()))
-    if not torch.allclose(got, want, rtol=1e-3, atol=1e-4 * scale):
+    got = graph.run(pair, [output])[output]
+    scale = max(1.0, float(expected.abs().max()))
+    if not torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * scale):
         raise CaptureError(
             f"the captured graph gives other outputs than the model (largest difference "
-            f"{float((got - want).abs().max()):.3g}); the model may depend on chance or on hidden state"
+            f"{float((got - expected).abs().max()):.3g}); the model may depend on chance or on hidden state"
         )
 
 

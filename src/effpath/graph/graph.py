@@ -97,8 +97,8 @@ class Graph:
         logits: name of the node the walk starts from (a last softmax is left out).
         input_shape: (C, H, W) of one image.
         dtype: of the input.
-        batched: False where the network works on a batch of one only (static export, or the batch is
-            not the outermost dimension throughout); images are then run one by one.
+        batched: False where the network works on a batch of one only (static export, or a batch does not give
+            what its images give alone, one behind the other, throughout); images are then run one by one.
         parameters: for a constant that a rewrite made, the name of the parameter it stands for.
         fingerprint: sha256 over structure and parameters, as the user gave them.
         plans: what the rules made of the graph, kept by `effpath.rules.plan_for`.
