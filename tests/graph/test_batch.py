@@ -37,28 +37,28 @@ def halves(x: Tensor) -> Tensor:
 
 MIXING: dict[str, Mix] = {
     "flipped copies behind the batch": lambda net, x: halves(net.inner(torch.cat([x, x.flip(1)]))),
-    "three copies behind the batch": lambda net, x: net.inner(torch.cat([x, 2 * x, x])).view(3, *x.shape).amax(0),
-    "stacked before the batch": lambda net, x: net.inner(torch.stack([x, x.flip(1)]).flatten(0, 1))[: len(x)],
+    "copies behind the batch": lambda net, x: net.inner(torch.cat([x, 2 * x, x])).view(3, *x.shape).amax(0),
+    "stacked before the batch": lambda net, x: net.inner(torch.stack([x, x.flip(1)]).flatten(0, 1))[: x.shape[0]],
     "roll of the batch": lambda net, x: net.inner(x) + x.roll(1, 0),
     "flip of the batch": lambda net, x: x + net.inner(x).flip(0),
     "neighbours in the batch": lambda net, x: torch.cat([x[:1], x[:-1]]) + net.inner(x),
     "first image": lambda net, x: net.inner(x) + x[:1],
-    "batch inside": lambda net, x: net.inner(x).transpose(0, 1).flatten(1).view(3, len(x), 4, 4).transpose(0, 1),
+    "batch inside": lambda net, x: net.inner(x).transpose(0, 1).flatten(1).view(3, -1, 4, 4).transpose(0, 1),
     "windows before the batch": lambda net, x: net.inner(
-        x.view(len(x), 3, 2, 2, 4).permute(2, 0, 1, 3, 4).flatten(0, 1)
-    ).view(2, len(x), 3, 2, 4).permute(1, 2, 0, 3, 4).flatten(2, 3),
+        x.view(x.shape[0], 3, 2, 2, 4).permute(2, 0, 1, 3, 4).flatten(0, 1)
+    ).view(2, x.shape[0], 3, 2, 4).permute(1, 2, 0, 3, 4).flatten(2, 3),
 }  # fmt: skip
 APART: dict[str, Mix] = {
     "nothing": lambda net, x: net.inner(x),
     "windows behind the batch": lambda net, x: net.inner(
-        x.view(len(x), 3, 2, 2, 4).transpose(1, 2).flatten(0, 1)
-    ).view(len(x), 2, 3, 2, 4).transpose(1, 2).flatten(2, 3),
-    "channels as images": lambda net, x: F.max_pool2d(x.flatten(0, 1)[:, None], 3, 1, 1).view(len(x), 3, 4, 4),
+        x.view(x.shape[0], 3, 2, 2, 4).transpose(1, 2).flatten(0, 1)
+    ).view(x.shape[0], 2, 3, 2, 4).transpose(1, 2).flatten(2, 3),
+    "channels as images": lambda net, x: F.max_pool2d(x.flatten(0, 1)[:, None], 3, 1, 1).view(x.shape[0], 3, 4, 4),
     "attention between pixels": lambda net, x: F.scaled_dot_product_attention(
         *(3 * (x.flatten(2).transpose(1, 2),))
-    ).transpose(1, 2).reshape(len(x), 3, 4, 4),
+    ).transpose(1, 2).reshape(x.shape[0], 3, 4, 4),
     "norm of the image": lambda net, x: x / x.flatten(1).norm(dim=1).view(-1, 1, 1, 1),
-    "constants for each image": lambda net, x: x + torch.arange(16.0).view(1, 1, 4, 4).expand(len(x), 3, 4, 4),
+    "constants for each image": lambda net, x: x + torch.arange(16.0).view(1, 1, 4, 4).expand(x.shape[0], 3, 4, 4),
     "logarithm of what may be negative": lambda net, x: torch.where(x > 0, x.clamp(min=1e-3).log(), x),
 }  # fmt: skip
 

@@ -233,6 +233,7 @@ REFUSED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*(beta|deprecated)")
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_idiom_that_computes_with_elements_or_goes_by_values_is_refused_by_name(name: str) -> None:
     operator, idiom = REFUSED[name]

@@ -34,9 +34,7 @@ def test_pairs_give_ids_of_the_image_whatever_the_padding(mode: str, written: st
     graph = effpath.capture(model, torch.zeros(1, 1, 4, 4))
     (layer,) = effpath.plan_for(graph).layers
     image = torch.arange(1.0, 17.0).reshape(1, 1, 4, 4)
-    ids = np.pad(
-        np.arange(16).reshape(4, 4), 1, **({"mode": MODES[mode]} if MODES[mode] else {"constant_values": -1})
-    )
+    ids = np.pad(np.arange(1, 17).reshape(4, 4), 1, MODES[mode]) - 1  # -1 for none
     for backend in ("reference", "compiled"):
         paths = effpath.extract(
             graph, image.repeat(32, 1, 1, 1), classes=range(32), preset="paper", theta=1.0, backend=backend

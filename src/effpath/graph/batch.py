@@ -50,7 +50,7 @@ def _same(both: Any, alone: list[Any]) -> bool:
             return False
         return all(_same(part, [one[i] for one in alone]) for i, part in enumerate(both))
     if not isinstance(both, Tensor):
-        return True
+        return all(one == both for one in alone)
     if not both.dim() or len(both) != sum(map(len, alone)) or any(a.shape[1:] != both.shape[1:] for a in alone):
         return False
     return all(map(_close, _parts(both), alone))
@@ -77,4 +77,4 @@ def _parts(both: Any) -> list[Any]:
         return [tuple(half[i] for half in halves) for i in range(2)]
     if not isinstance(both, Tensor):
         return [both, both]
-    return [*both.split(len(both) // 2)] if len(both) else [both, both]
+    return [*torch.split(both, len(both) // 2)] if len(both) else [both, both]
