@@ -44,6 +44,8 @@ def test_a_map_decides_where_it_is_given(tmp_path):
     (tmp_path / "map.json").write_text(json.dumps({"cat": 281, "dog": 207}))
     class_map = read_class_map(tmp_path / "map.json")
     assert align_labels(["dog", "cat"], 1000, class_map=class_map).tolist() == [207, 281]
+    (tmp_path / "map.json").write_text(json.dumps({"cat": 281, "dog": 207}), encoding="utf-8-sig")
+    assert read_class_map(tmp_path / "map.json") == class_map
     with pytest.raises(InputError, match="no entry for cow"):
         align_labels(["dog", "cow"], 1000, class_map=class_map)
     with pytest.raises(InputError, match="outside 0 … 9"):

@@ -42,6 +42,8 @@ def test_images_and_labels_are_one_part(tmp_path):
         ({"images": IMAGES, "labels": LABELS[:3]}, "label, 0 or more, for each of 4 images"),
         ({"images": IMAGES, "labels": LABELS - 1}, "label, 0 or more"),
         ({"images": IMAGES, "labels": LABELS * 1.0}, "integer label"),
+        ({"images": IMAGES, "labels": LABELS * 1.7}, "integer label"),
+        ({"images": IMAGES, "labels": LABELS * 10**12}, "one integer label"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "for each of 0 images"),
         ({"images": IMAGES, "labels": LABELS, "classes": ["a"]}, "names 1 classes, but has labels up to 2"),
     ],

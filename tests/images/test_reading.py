@@ -99,6 +99,13 @@ def test_arrays_are_checked_wherever_they_are_loaded_before_they_are_scaled(tmp_
     assert load_images([file], wanted, pixel_range=None)[0][350:351].max() > 1
 
 
+def test_an_array_without_images_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((0, 1, 2, 2), np.float32))
+    for wanted, message in ((None, "at least one image"), (PictureFormat(1, 4, 4), r"got none in .*a\.npy")):
+        with pytest.raises(InputError, match=message):
+            load_images([tmp_path / "a.npy"], wanted)
+
+
 def test_uint8_images_are_pixels(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, 1, 2, 2), 255, np.uint8))
     assert load_images([tmp_path / "a.npy"])[0][:].max() == 1

@@ -126,7 +126,7 @@ def _sheets(name: str, folder: Path) -> Dataset:
             try:
                 with Image.open(file) as opened:
                     sheet = np.asarray(opened.convert("RGB"))
-            except OSError as error:
+            except Exception as error:  # damaged pictures raise anything
                 raise StoreError(f"cannot read {file}: {error}; get the file again") from error
             if sheet.shape[0] % SIDE or sheet.shape[1] % SIDE:
                 raise StoreError(f"{file}: expected rows of {SIDE}×{SIDE} tiles, got {sheet.shape[:2]} pixels")

@@ -25,20 +25,28 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
     if picture_format is None:
         raise InputError(unknown_size(folder))
     if (folder / TABLE).is_file():
-        files, labels, classes, others = labelled_by_table(folder)
-        return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes, others)
+        files, labels, classes, left_out = labelled_by_table(folder)
+        return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes, left_out)
     places = _parts(folder) or {"all": folder}
     classes = tuple(sorted({path.name for place in places.values() for path in _folders(place)}))
-    parts, taken = {}, set()
+    pictures, others = pictures_below(folder)
+    owners = {place / name: (part, label) for part, place in places.items() for label, name in enumerate(classes)}
+    depth = len(next(iter(owners)).parts) if owners else 0
+    found: dict[str, list[tuple[int, Path]]] = {part: [] for part in places}
+    for file in pictures:
+        part, label = owners.get(Path(*file.parts[:depth]), ("", 0))
+        if part:
+            found[part].append((label, file))
+        else:
+            others.append(file)
+    parts = {}
     for part, place in places.items():
-        found = [pictures_below(place / name)[0] if (place / name).is_dir() else [] for name in classes]
-        if not any(found):
+        if not found[part]:
             raise InputError(f"no pictures in folders of classes in {place}; expected {place}/CLASS/picture.jpg")
-        files = [file for own in found for file in own]
-        taken.update(files)
-        parts[part] = _part(files, [label for label, own in enumerate(found) for _ in own], folder, picture_format)
-    rest = [file for files in pictures_below(folder) for file in files if file not in taken]
-    return Dataset(folder.name, parts, classes, tuple(str(file.relative_to(folder)) for file in sorted(rest)))
+        found[part].sort(key=lambda pair: pair[0])  # by class; by name already
+        labels, files = [label for label, _ in found[part]], [file for _, file in found[part]]
+        parts[part] = _part(files, labels, folder, picture_format)
+    return Dataset(folder.name, parts, classes, tuple(str(file.relative_to(folder)) for file in sorted(others)))
 
 
 def _parts(folder: Path) -> dict[str, Path]:

@@ -83,7 +83,7 @@ def read_class_map(file: Path) -> dict[str, int]:
         StoreError: the file cannot be read or is no such table.
     """
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the class map {file}: {error}") from error
     if not isinstance(held, dict) or not all(type(output) is int for output in held.values()):

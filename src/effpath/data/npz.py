@@ -13,6 +13,7 @@ from effpath.data.dataset import Dataset, Part
 from effpath.errors import InputError, StoreError
 from effpath.images import PictureFormat, as_pixels
 
+MOST_CLASSES = 1_000_000
 PREFIXES = {"train": "train_", "val": "val_", "test": "test_", "all": ""}
 
 
@@ -47,7 +48,12 @@ def npz(argument: str, seed: int, picture_format: PictureFormat | None) -> Datas
 
 def _part(images: Any, labels: Any, source: str) -> Part:
     pixels = as_pixels(images, source)
-    if labels.dtype.kind not in "iu" or labels.shape != (len(pixels),) or not len(pixels) or labels.min() < 0:
+    if (
+        labels.dtype.kind not in "iu"
+        or labels.shape != (len(pixels),)
+        or not len(pixels)
+        or not (labels.min() >= 0 and labels.max() <= MOST_CLASSES)
+    ):
         raise InputError(
             f"expected one integer label, 0 or more, for each of {len(pixels)} images in {source}, got "
             f"{labels.dtype} {labels.shape}"

@@ -26,7 +26,9 @@ def fit(images: Tensor, picture_format: PictureFormat | None, source: str) -> Te
     if picture_format is None or tuple(images.shape[1:]) == picture_format.shape:
         return images
     channels, height, width = picture_format.shape
-    if images.shape[1] not in (1, channels) or not images.numel():
+    if not images.numel():
+        raise InputError(f"expected images, got none in {source}, an array of shape {tuple(images.shape)}")
+    if images.shape[1] not in (1, channels):
         raise InputError(
             f"expected images of {channels} channels, as the network takes them, got {images.shape[1]} in "
             f"{source}; convert them, or name another model"
@@ -51,7 +53,7 @@ def as_pixels(array: Any, source: str) -> Tensor:
     if array.ndim != 4 or not (array.dtype.kind == "f" or array.dtype == np.uint8):
         raise InputError(
             f"expected float or uint8 images [N, C, H, W] or [N, H, W, C] in {source}, got {array.dtype} "
-            f"{array.shape}"
+            f"{array.shape}" + "; divide them by 65535" * (array.dtype == np.uint16)
         )
     if array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
         array = np.moveaxis(array, 3, 1)

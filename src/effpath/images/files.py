@@ -29,34 +29,37 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
     Links are followed; one that leads nowhere, and a folder that may not be opened, is among the others.
     """
-    files = sorted(_files(folder, ()))
-    pictures = [file for file in files if _is_picture(file)]
-    chosen = set(pictures)
-    return pictures, [file for file in files if file not in chosen]
+    pictures: list[Path] = []
+    others: list[Path] = []
+    for file, readable in sorted(_files(folder, ())):
+        (pictures if readable and _is_picture(file) else others).append(file)
+    return pictures, others
 
 
-def _files(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    """Return what is not hidden below a folder; ``above`` are the folders around it: no link runs in a circle."""
+def _files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
+    """Return what is not hidden below a folder, and whether it is a file that is there.
+
+    ``above`` are the folders around it, so that no link runs in a circle.
+    """
     here = os.path.realpath(folder)
     if here in above:
         return
     try:
-        inside = list(folder.iterdir())
+        with os.scandir(folder) as opened:
+            inside = list(opened)
     except OSError:
-        yield folder
+        yield folder, False
         return
-    for path in inside:
-        if is_hidden(path.name):
+    for entry in inside:
+        if is_hidden(entry.name):
             continue
-        if path.is_dir():
-            yield from _files(path, (*above, here))
+        if entry.is_dir():
+            yield from _files(folder / entry.name, (*above, here))
         else:
-            yield path
+            yield folder / entry.name, entry.is_file()
 
 
 def _is_picture(file: Path) -> bool:
-    if not file.is_file():
-        return False
     if file.suffix.lower() in PICTURES:
         return True
     try:
