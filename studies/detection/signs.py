@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from effpath.detect import JointSurprise, make_classifier
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.evaluate import Entrant, Group
-from effpath.detect.joint import FloatArray
+from effpath.detect.scoring import FloatArray
 from rivals.table import RIVALS, entrants
 
 KIND = "surprise"

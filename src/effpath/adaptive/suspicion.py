@@ -15,7 +15,7 @@ from torch import Tensor
 from effpath.detect import Detector
 from effpath.detect.classifiers import check_fitted
 from effpath.detect.clean import CleanSimilarity
-from effpath.detect.joint import suspicion_signs
+from effpath.detect.scoring import suspicion_signs
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import OptionError
 

@@ -20,40 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
 from effpath.detect.features import Features
-from effpath.detect.joint import FloatArray, JointSimilarity
+from effpath.detect.joint import JointSimilarity
+from effpath.detect.reading import READINGS, Reading
+from effpath.detect.scoring import FloatArray
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
 
 DEFAULT_KIND = "surprise"
 """What a detector is where no kind is asked for: the best that there is, see docs/detection.md."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an estimator looks at of features.
-
-    Attributes:
-        columns: of features, float64 [N, columns].
-        wants_fit: whether the features must hold the fit of the paths with all classes.
-    """
-
-    columns: Callable[[Features], FloatArray]
-    wants_fit: bool = False
-
-
-def _with_margins(features: Features) -> FloatArray:
-    margins = features.margins()
-    rank_1 = features.values[:, : margins.shape[1]]
-    return np.concatenate([rank_1, margins, features.confidence()[:, None]], axis=1)
-
-
-READINGS = {
-    # [N, 2 · sets]: rank 1, then rank 2
-    "similarities": Reading(lambda features: features.values),
-    # [N, 2 · sets + 1]: rank 1, the margins of its fit, the log odds of the predicted class
-    "margins": Reading(_with_margins, wants_fit=True),
-}
-"""By the attribute ``reads`` of an estimator; those without it read similarities."""
 
 
 def reading_of(estimator: Any) -> Reading:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from effpath.detect.joint import FloatArray, suspicion_signs
+from effpath.detect.scoring import CleanScore, FloatArray, suspicion_signs
 from effpath.errors import OptionError
 
 
@@ -48,13 +48,18 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise OptionError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
         clean: FloatArray = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.reference_: FloatArray = np.sort(clean * suspicion_signs(clean.shape[1], self.rank_1), axis=0)
-        self.offset_ = float(np.percentile(-self._log_odds(clean).sum(axis=1), 100 * self.contamination))
+        self.offset_ = float(np.percentile(-self.as_score()(clean), 100 * self.contamination))
         return self
+
+    def as_score(self) -> CleanScore:
+        """What it computes, without the estimator."""
+        check_is_fitted(self, "reference_")
+        return CleanScore(self.reference_, suspicion_signs(self.n_features_in_, self.rank_1))
 
     def feature_suspicion(self, X: npt.ArrayLike) -> FloatArray:
         """The summands [n, features] of the suspicion: which layers speak for an attack, which against."""
-        check_is_fitted(self)
-        return self._log_odds(validate_data(self, X, dtype=np.float64, reset=False))
+        score = self.as_score()
+        return score.summands(validate_data(self, X, dtype=np.float64, reset=False))
 
     def suspicion(self, X: npt.ArrayLike) -> FloatArray:
         """Suspicion [n]: 0 = usual, positive = suspicious."""
@@ -72,15 +77,3 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """−1 for outliers and 1 for the rest, [n]."""
         return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def _log_odds(self, features: FloatArray) -> FloatArray:
-        signed = features * suspicion_signs(self.n_features_in_, self.rank_1)
-        rows = len(self.reference_)
-        odds = np.empty_like(signed)
-        for column, clean in enumerate(self.reference_.T):
-            # Ties count half on either side, so that a layer where all clean images agree gives them 0.
-            below = np.searchsorted(clean, signed[:, column], side="left")
-            up_to = np.searchsorted(clean, signed[:, column], side="right")
-            less = (below + up_to) / 2
-            odds[:, column] = np.log((less + 0.5) / (rows - less + 0.5))
-        return odds

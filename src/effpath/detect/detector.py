@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -11,40 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features, check_network, path_features
 from effpath.detect.metrics import check_enough, threshold_at_fpr
+from effpath.detect.scoring import Scoring
+from effpath.detect.verdicts import Verdicts, verdicts
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.images import Images
 from effpath.likelihood import PathFit
 from effpath.paths.class_paths import ClassPaths
-
-
-@dataclass(frozen=True, eq=False)
-class Verdicts:
-    """What the detector says of a batch of images.
-
-    Attributes:
-        scores: float64 [N], growing with suspicion.
-        flagged: bool [N], score above the threshold.
-        predicted: int64 [N], the network's class.
-        runner_up: int64 [N], the class with the second highest logit.
-        features: the similarities that the scores were made of.
-    """
-
-    scores: NDArray[np.float64]
-    flagged: NDArray[np.bool_]
-    predicted: NDArray[np.int64]
-    runner_up: NDArray[np.int64]
-    features: Features
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.scores)
 
 
 class Detector(BaseEstimator):  # type: ignore[misc]
@@ -144,6 +123,15 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
 
+    @property
+    def scoring(self) -> Scoring | None:
+        """What the fitted classifier computes, where it is one of ours behind an imputer; None for any other."""
+        check_fitted(self.classifier)
+        steps = [step for _, step in self.classifier.steps]
+        if len(steps) != 2 or not isinstance(steps[0], SimpleImputer) or not hasattr(steps[1], "as_score"):
+            return None
+        return Scoring(steps[0].statistics_, steps[1].as_score())
+
     def read(self, features: Features) -> NDArray[np.float64]:
         """Return what the classifier looks at of features, float64 [N, columns]."""
         return reading_of(self.classifier).columns(features)
@@ -213,9 +201,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.threshold is None:
             raise OptionError("no threshold yet: call calibrate(clean_images) with images held out from fit")
         features = self._as_features(images)
-        scores = suspicion(self.classifier, self.read(features))
-        predicted, runner_up = features.classes[:, 0], features.classes[:, 1]
-        return Verdicts(scores, scores > self.threshold, predicted, runner_up, features)
+        return verdicts(suspicion(self.classifier, self.read(features)), self.threshold, features)
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
 
-from effpath.detect.classifiers import check_fitted
-from effpath.detect.detector import Detector
 from effpath.detect.features import Features
-from effpath.detect.surprise import SIGNS, JointSurprise
+from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
 from effpath.errors import OptionError
 
 SUMS = ("linear", "clean", "surprise")  # the kinds whose score can be told layer by layer
@@ -50,7 +46,22 @@ class Reason:
         )
 
 
-def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.float64]:
+class Scored(Protocol):
+    """What can be explained: a fitted `Detector`, or a `Guard` read from a file."""
+
+    @property
+    def name(self) -> str:
+        """The kind in a word."""
+
+    @property
+    def scoring(self) -> Scoring | None:
+        """What it computes; None where that is none of ours. OptionError where it was not fitted."""
+
+    def read(self, features: Features) -> FloatArray:
+        """What it looks at of features, [N, columns]."""
+
+
+def feature_suspicion(detector: Scored, features: Features) -> FloatArray:
     """Return what each similarity adds to the score, [N, features], beside its usual value.
 
     Linear: ω · (J − J's median over the images fitted on), with the sign of the score. Clean: the log odds.
@@ -59,50 +70,47 @@ def feature_suspicion(detector: Detector, features: Features) -> NDArray[np.floa
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting), or not fitted.
     """
-    check_fitted(detector.classifier)
-    if _is_summed(detector):
-        imputer, estimator = detector.classifier
-        if hasattr(estimator, "feature_suspicion"):
-            values = imputer.transform(features.values)
-            return np.asarray(estimator.feature_suspicion(values), dtype=np.float64)
-        if hasattr(estimator, "omega_"):
-            values = imputer.transform(features.values)
-            return np.asarray((values - imputer.statistics_) * estimator.coef_, dtype=np.float64)
-        if isinstance(estimator, JointSurprise):
-            values = imputer.transform(detector.read(features)) - imputer.statistics_
-            sets = len(estimator.similarity_.coef_)
-            added = np.zeros(features.values.shape)
-            weight = estimator.weights_[0] / estimator.excess_[0]
-            added[:, :sets] = values[:, :sets] * estimator.similarity_.coef_ * weight
-            return added
-    raise OptionError(
-        f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.name!r}"
-    )
+    return _added(detector, _summed(detector), features)
 
 
-def _is_summed(detector: Detector) -> bool:
-    """Whether nothing but an imputer stands before what scores."""
-    found = detector.classifier
-    return isinstance(found, Pipeline) and len(found) == 2 and isinstance(found[0], SimpleImputer)
+def _summed(detector: Scored) -> Scoring:
+    scoring = detector.scoring
+    if scoring is None:
+        raise OptionError(
+            f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.name!r}"
+        )
+    return scoring
 
 
-def strongest_signs(detector: Detector, features: Features) -> list[str] | None:
+def _added(detector: Scored, scoring: Scoring, features: Features) -> FloatArray:
+    columns, score = scoring.filled(detector.read(features)), scoring.score
+    if isinstance(score, CleanScore):
+        return score.summands(columns)
+    beside = columns - scoring.usual
+    if isinstance(score, JointScore):
+        return beside * score.coef
+    sets = len(score.similarity.coef)
+    added = np.zeros(features.values.shape)
+    added[:, :sets] = beside[:, :sets] * score.similarity.coef * (score.weights[0] / score.excess[0])
+    return added
+
+
+def strongest_signs(detector: Scored, features: Features) -> list[str] | None:
     """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
-    check_fitted(detector.classifier)
-    if not _is_summed(detector) or not isinstance(detector.classifier[-1], JointSurprise):
+    scoring = detector.scoring
+    if scoring is None or not isinstance(scoring.score, SurpriseScore):
         return None
-    imputer, estimator = detector.classifier
-    surprises = estimator.surprises(imputer.transform(detector.read(features)))
-    return [SIGNS[place] for place in (surprises * estimator.weights_).argmax(1)]
+    surprises = scoring.score.surprises(scoring.filled(detector.read(features)))
+    return [SIGNS[place] for place in (surprises * scoring.score.weights).argmax(1)]
 
 
-def explain(detector: Detector, features: Features, *, count: int = 3) -> list[list[Reason]]:
+def explain(detector: Scored, features: Features, *, count: int = 3) -> list[list[Reason]]:
     """Return for each image the layers, at most ``count``, that speak most for an attack; the loudest first.
 
     An image that has no such layer gets an empty list. Raises OptionError as `feature_suspicion` does.
     """
-    added = feature_suspicion(detector, features)
-    usual = detector.classifier[0].statistics_
+    scoring = _summed(detector)
+    added, usual = _added(detector, scoring, features), scoring.usual
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
     for column, (_, _, layer) in enumerate(names):

@@ -13,24 +13,8 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from effpath.detect.scoring import FloatArray, JointScore, suspicion_signs
 from effpath.errors import InputError, OptionError
-
-FloatArray = npt.NDArray[np.float64]
-
-
-def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
-    """The direction, [n_features], in which each similarity is suspicious: -1 for rank 1, +1 for rank 2.
-
-    `rank_1` is the number of leading rank-1 columns; None means the first half, rounded up.
-    Raises OptionError where it does not lie in 0 … n_features.
-    """
-    count = (n_features + 1) // 2 if rank_1 is None else rank_1
-    if not 0 <= count <= n_features:
-        raise OptionError(
-            f"rank_1, the number of leading rank-1 columns, must lie in 0 … {n_features} "
-            f"(the number of features); got {rank_1}"
-        )
-    return np.where(np.arange(n_features) < count, -1.0, 1.0)
 
 
 def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -121,6 +105,11 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.intercept_ = float(model.intercept_ - scaler.mean_ @ self.coef_)
         return self
 
+    def as_score(self) -> JointScore:
+        """What it computes, without the estimator."""
+        check_is_fitted(self)
+        return JointScore(self.coef_, self.intercept_)
+
     def joint_similarity(self, X: npt.ArrayLike) -> FloatArray:
         """J̃ [n] of X [n, features]: low = adversarial."""
         check_is_fitted(self)
@@ -129,8 +118,8 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: npt.ArrayLike) -> FloatArray:
         """Suspicion [n], intercept − J̃: above 0 = adversarial."""
-        similarity = self.joint_similarity(X)
-        return self.intercept_ - similarity
+        score = self.as_score()
+        return score(validate_data(self, X, dtype=np.float64, reset=False))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """The class [n] of each row."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from effpath.detect.joint import FloatArray
+from effpath.detect.scoring import FloatArray
 from effpath.detect.splits import IndexArray, source_groups
 from effpath.errors import InputError, OptionError
 

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from effpath.detect.joint import FloatArray, JointSimilarity, two_classes
+from effpath.detect.joint import JointSimilarity, two_classes
+from effpath.detect.scoring import SIGNS, FloatArray, SurpriseScore, signs_of
 from effpath.detect.weights import learned_weights
 from effpath.errors import InputError, OptionError
 
-SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")
+__all__ = ["SIGNS", "JointSurprise"]
 
 
 class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -86,28 +87,42 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
         self.margin_ = JointSimilarity(sets).fit(features[:, sets : 2 * sets], labels)
         clean = features[~adversarial]
-        self.clean_: FloatArray = np.sort(self._signs(clean), axis=0)
+        similarity, margin = self.similarity_.as_score(), self.margin_.as_score()
+        self.clean_: FloatArray = np.sort(signs_of(clean, similarity, margin), axis=0)
         self.edge_: FloatArray = np.quantile(self.clean_, 1 - self.tail, axis=0)
         beyond = np.maximum(self.clean_ - self.edge_, 0)
         rows = np.maximum((beyond > 0).sum(0), 1)
         self.excess_: FloatArray = np.maximum(beyond.sum(0) / rows, 1e-12)
         self.weights_: FloatArray = np.ones(4 + self.further)
         if self.floor < 1:
-            self.weights_ = learned_weights(self._surprises(features), adversarial, self.floor)
-        self.usual_ = float(np.quantile(self._total(clean), 0.95))
+            self.weights_ = learned_weights(self.as_score().surprises(features), adversarial, self.floor)
+        self.usual_ = float(np.quantile(self.as_score()(clean), 0.95))
         return self
+
+    def as_score(self) -> SurpriseScore:
+        """What it computes, without the estimator."""
+        check_is_fitted(self, "weights_")
+        return SurpriseScore(
+            self.similarity_.as_score(),
+            self.margin_.as_score(),
+            self.clean_,
+            self.edge_,
+            self.excess_,
+            self.weights_,
+            self.tail,
+        )
 
     def signs(self, X: npt.ArrayLike) -> FloatArray:
         """How strong the signs are, [n, 4 + further], in units of their own."""
-        return self._signs(self._checked(X))
+        return self.as_score().signs(self._checked(X))
 
     def surprises(self, X: npt.ArrayLike) -> FloatArray:
         """−log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
-        return self._surprises(self._checked(X))
+        return self.as_score().surprises(self._checked(X))
 
     def decision_function(self, X: npt.ArrayLike) -> FloatArray:
         """Suspicion [n]: the sum of the surprises, each times its weight, in nats."""
-        return self._total(self._checked(X))
+        return self.as_score()(self._checked(X))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The class [n] of each row; adversarial where it is more surprising than 95 % of the clean rows."""
@@ -119,28 +134,6 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         features: FloatArray = validate_data(self, X, dtype=np.float64, reset=False)
         return features
-
-    def _signs(self, features: FloatArray) -> FloatArray:
-        sets = len(self.similarity_.coef_)
-        outside = self.similarity_.decision_function(features[:, :sets])
-        elsewhere = self.margin_.decision_function(features[:, sets : 2 * sets])
-        sure, further = features[:, 2 * sets], features[:, 2 * sets + 1 :]
-        return np.column_stack([outside, elsewhere, -sure, sure, further])
-
-    def _surprises(self, features: FloatArray) -> FloatArray:
-        signs = self._signs(features)
-        rows = len(self.clean_)
-        usual = np.empty_like(signs)
-        for column, clean in enumerate(self.clean_.T):
-            stronger = rows - np.searchsorted(clean, signs[:, column], side="left")
-            usual[:, column] = -np.log((stronger + 0.5) / (rows + 1))
-        edge = -np.log(self.tail)
-        tail = edge + (signs - self.edge_) / self.excess_
-        return np.where(signs > self.edge_, tail, np.clip(usual, 0, edge))
-
-    def _total(self, features: FloatArray) -> FloatArray:
-        total: FloatArray = (self._surprises(features) * self.weights_).sum(1)
-        return total
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from effpath.detect.joint import FloatArray
+from effpath.detect.scoring import FloatArray
 
 CAP = 8.0  # nats: what is more surprising than one clean image of 3000 teaches no more
 PENALTY = 1e-2  # on half the sum of squares

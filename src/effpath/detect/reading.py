@@ -1,0 +1,39 @@
+"""What detectors look at of features: the columns that their scores are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from effpath.detect.features import Features
+from effpath.detect.scoring import FloatArray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an estimator looks at of features.
+
+    Attributes:
+        columns: of features, float64 [N, columns].
+        wants_fit: whether the features must hold the fit of the paths with all classes.
+    """
+
+    columns: Callable[[Features], FloatArray]
+    wants_fit: bool = False
+
+
+def _with_margins(features: Features) -> FloatArray:
+    margins = features.margins()
+    rank_1 = features.values[:, : margins.shape[1]]
+    return np.concatenate([rank_1, margins, features.confidence()[:, None]], axis=1)
+
+
+READINGS = {
+    # [N, 2 · sets]: rank 1, then rank 2
+    "similarities": Reading(lambda features: features.values),
+    # [N, 2 · sets + 1]: rank 1, the margins of its fit, the log odds of the predicted class
+    "margins": Reading(_with_margins, wants_fit=True),
+}
+"""By the attribute ``reads`` of an estimator; those without it read similarities."""

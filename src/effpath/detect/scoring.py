@@ -1,0 +1,153 @@
+"""What a fitted detector computes, on plain arrays: the formulas of scores, without what learns them.
+
+The estimators of this package score by these, and so does a detector that was read from a file, which needs no
+library of learning for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.errors import OptionError
+
+FloatArray = NDArray[np.float64]
+SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")  # of joint surprise
+
+
+def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
+    """The direction, [n_features], in which each similarity is suspicious: -1 for rank 1, +1 for rank 2.
+
+    `rank_1` is the number of leading rank-1 columns; None means the first half, rounded up.
+    Raises OptionError where it does not lie in 0 … n_features.
+    """
+    count = (n_features + 1) // 2 if rank_1 is None else rank_1
+    if not 0 <= count <= n_features:
+        raise OptionError(
+            f"rank_1, the number of leading rank-1 columns, must lie in 0 … {n_features} "
+            f"(the number of features); got {rank_1}"
+        )
+    return np.where(np.arange(n_features) < count, -1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class JointScore:
+    """Joint similarity (Sec. 4.2), low = adversarial, turned round and shifted: intercept − J̃.
+
+    Attributes:
+        coef: [features], (−ω, ω').
+        intercept: above 0 is adversarial.
+    """
+
+    coef: FloatArray
+    intercept: float
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Suspicion [n]."""
+        return self.intercept + X @ self.coef
+
+
+@dataclass(frozen=True, eq=False)
+class CleanScore:
+    """How unusual similarities are among clean ones: log odds, summed; see `CleanSimilarity`.
+
+    Attributes:
+        reference: [clean rows, features], each column sorted, signed by suspicion.
+        signs: of suspicion, [features].
+    """
+
+    reference: FloatArray
+    signs: FloatArray
+
+    def summands(self, X: FloatArray) -> FloatArray:
+        """What each feature adds, [n, features]."""
+        signed = X * self.signs
+        rows = len(self.reference)
+        odds = np.empty_like(signed)
+        for column, clean in enumerate(self.reference.T):
+            # Ties count half on either side, so that a layer where all clean images agree gives them 0.
+            below = np.searchsorted(clean, signed[:, column], side="left")
+            up_to = np.searchsorted(clean, signed[:, column], side="right")
+            less = (below + up_to) / 2
+            odds[:, column] = np.log((less + 0.5) / (rows - less + 0.5))
+        return odds
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Suspicion [n]."""
+        total: FloatArray = self.summands(X).sum(axis=1)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class SurpriseScore:
+    """Joint surprise: the sum of −log p of four signs, and further ones, times their weights; see `JointSurprise`.
+
+    Attributes:
+        similarity, margin: of the first two signs.
+        clean: [clean rows, signs], each column sorted.
+        edge, excess, weights: [signs].
+        tail: share of the clean rows beyond the edge.
+    """
+
+    similarity: JointScore
+    margin: JointScore
+    clean: FloatArray
+    edge: FloatArray
+    excess: FloatArray
+    weights: FloatArray
+    tail: float
+
+    def signs(self, X: FloatArray) -> FloatArray:
+        """How strong the signs are, [n, signs], in units of their own."""
+        return signs_of(X, self.similarity, self.margin)
+
+    def surprises(self, X: FloatArray) -> FloatArray:
+        """−log p of the signs, [n, signs], ≥ 0, in nats."""
+        signs = self.signs(X)
+        rows = len(self.clean)
+        usual = np.empty_like(signs)
+        for column, clean in enumerate(self.clean.T):
+            stronger = rows - np.searchsorted(clean, signs[:, column], side="left")
+            usual[:, column] = -np.log((stronger + 0.5) / (rows + 1))
+        edge = -np.log(self.tail)
+        tail = edge + (signs - self.edge) / self.excess
+        return np.where(signs > self.edge, tail, np.clip(usual, 0, edge))
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Suspicion [n], in nats."""
+        total: FloatArray = (self.surprises(X) * self.weights).sum(1)
+        return total
+
+
+def signs_of(X: FloatArray, similarity: JointScore, margin: JointScore) -> FloatArray:
+    """The `SIGNS` and further ones, [n, 4 + further], of X [n, 2 · sets + 1 + further], see `JointSurprise`."""
+    sets = len(similarity.coef)
+    outside, elsewhere = similarity(X[:, :sets]), margin(X[:, sets : 2 * sets])
+    sure, further = X[:, 2 * sets], X[:, 2 * sets + 1 :]
+    return np.column_stack([outside, elsewhere, -sure, sure, further])
+
+
+Score = JointScore | CleanScore | SurpriseScore
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """A score, and what stands in for what is missing before it.
+
+    Attributes:
+        usual: [columns], the medians of the rows that the detector was fitted on; they take the place of NaN.
+        score: of the columns.
+    """
+
+    usual: FloatArray
+    score: Score
+
+    def filled(self, columns: FloatArray) -> FloatArray:
+        """Return columns [n, columns] without NaN."""
+        return np.where(np.isnan(columns), self.usual, columns)
+
+    def __call__(self, columns: FloatArray) -> FloatArray:
+        """Suspicion [n] of what the detector reads of features."""
+        return self.score(self.filled(columns))
