@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 from torch import nn
 
-from effpath.cache import atomic_write, default_cache_dir, fingerprint, state_fingerprint
+from effpath.cache import (
+    atomic_write,
+    check_output,
+    default_cache_dir,
+    fingerprint,
+    kept_steps,
+    move,
+    note_step,
+    state_fingerprint,
+)
 from effpath.errors import InputError, StoreError
 
 
@@ -158,3 +170,88 @@ def test_the_state_fingerprint_sees_every_weight_buffer_name_and_the_class() -> 
         torch.manual_seed(0)
         seen.add(state_fingerprint(Normed(mean, persistent=False)))
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_a_new_file_has_the_mode_that_the_umask_gives_whoever_writes_it(
+    tmp_path: Path, mask: int, mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        atomic_write(tmp_path / "a", lambda temporary: save_file({"a": np.zeros(2)}, temporary))
+        atomic_write(tmp_path / "b", lambda temporary: temporary.write_text("b") and None)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"} == {mode}
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for mode in (0o640, 0o666, 0o600):
+        old.write_text("old")
+        old.chmod(mode)
+        atomic_write(old, lambda temporary: save_file({"a": np.zeros(2)}, temporary))
+        assert stat.S_IMODE(old.stat().st_mode) == mode
+        new.write_text("new")
+        move(new, old)
+        assert stat.S_IMODE(old.stat().st_mode) == mode
+        assert old.read_text() == "new"
+
+
+def test_what_cannot_be_moved_stays_and_the_error_says_where(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("work")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*folder.*The work is kept in .*work"):
+        move(tmp_path / "work", tmp_path / "folder")
+    assert (tmp_path / "work").read_text() == "work"
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("file")
+    check_output(tmp_path / "file")
+    check_output(tmp_path / "new" / "folder" / "file")
+    with pytest.raises(StoreError, match="it is a folder"):
+        check_output(tmp_path)
+    with pytest.raises(StoreError, match=r"file is no folder that may be written to"):
+        check_output(tmp_path / "file" / "below")
+
+
+def test_steps_are_kept_as_long_as_their_files_are(tmp_path: Path) -> None:
+    before = kept_steps()
+    file = tmp_path / "step"
+    note_step(file)
+    assert kept_steps() == before
+    file.write_text("work")
+    note_step(file)
+    assert kept_steps() == [*before, file]
+    file.unlink()
+    assert kept_steps() == before
+
+
+class _Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+
+class _Shifted(_Scaled):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.scale
+
+
+def test_networks_of_the_same_weights_that_compute_something_else_have_other_fingerprints() -> None:
+    linear = nn.Linear(4, 4)
+    networks = [
+        nn.Sequential(linear, last)
+        for last in (
+            nn.ReLU(), nn.Tanh(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.Softmax(0), nn.Softmax(1),
+            _Scaled(1.0), _Scaled(2.0), _Shifted(1.0), nn.Identity(),
+        )
+    ]  # fmt: skip
+    assert len({state_fingerprint(network) for network in networks}) == len(networks)
+    assert state_fingerprint(nn.Sequential(linear, _Scaled(1.0))) == state_fingerprint(
+        nn.Sequential(linear, _Scaled(1.0))
+    )

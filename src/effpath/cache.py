@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import struct
+import types
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,18 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in the place of ``path`` in one step.
 
     A reader sees the old file or the new one, never a part. Whatever ends ``write`` early, Ctrl-C included,
-    leaves the old file whole and removes the temporary one. Missing folders are made.
+    leaves the old file whole and removes the temporary one. Missing folders are made. The new file has the mode of
+    the one that it replaces, or else the one that the umask gives.
 
     Errors: `StoreError`, with path and cause, where the disk is full, read-only or otherwise refuses.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # as the umask says; some writers make files that only their owner may read
+        mode = stat.S_IMODE((path if path.is_file() else temporary).stat().st_mode)
         write(temporary)
+        temporary.chmod(mode)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -44,6 +50,39 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be missing or read-only
             temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Raise StoreError where a file could not be written, so that it is known before the work and not after it."""
+    folder = next(above for above in path.absolute().parents if above.exists())
+    if path.is_dir():
+        raise StoreError(f"cannot write {path}: it is a folder; name a file in it")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"cannot write {path}: {folder} is no folder that may be written to; choose another")
+
+
+def move(path: Path, target: Path) -> None:
+    """Put a finished file in the place of another, which gives it its mode; StoreError where that cannot be."""
+    try:
+        if target.is_file():
+            path.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(path, target)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error}. The work is kept in {path}") from error
+
+
+_steps: list[Path] = []
+
+
+def note_step(file: Path) -> None:
+    """Remember that a file holds finished work from which a later run goes on."""
+    if file not in _steps:
+        _steps.append(file)
+
+
+def kept_steps() -> list[Path]:
+    """Return the files noted by this process that are still there: what an interrupted run leaves to the next."""
+    return [file for file in _steps if file.exists()]
 
 
 def default_cache_dir() -> Path:
@@ -70,11 +109,32 @@ def fingerprint(*parts: Any) -> str:
 
 
 def state_fingerprint(module: nn.Module) -> str:
-    """`fingerprint` of a network: its class name and every parameter and buffer by name.
+    """`fingerprint` of a network: every parameter and buffer by name, and of each module what it does with them.
 
-    Buffers that ``state_dict`` leaves out (``persistent=False``) count too. The code of ``forward`` does not.
+    That is its class, what it prints of itself (a stride, a slope), its plain attributes and the compiled code of
+    its ``forward``; functions that this calls count by name only. Buffers that ``state_dict`` leaves out
+    (``persistent=False``) count too; training mode does not.
     """
-    return fingerprint(type(module).__qualname__, {**dict(module.named_buffers()), **module.state_dict()})
+    does = {name: _behaviour(part) for name, part in module.named_modules()}
+    return fingerprint(does, {**dict(module.named_buffers()), **module.state_dict()})
+
+
+def _behaviour(module: nn.Module) -> list[Any]:
+    """What one module does, apart from parameters, buffers and its children."""
+    plain = {
+        name: repr(value)
+        for name, value in vars(module).items()
+        if name != "training" and isinstance(value, (bool, int, float, str, tuple, types.NoneType))
+    }
+    forward = getattr(getattr(module, "forward", None), "__code__", None)
+    return [type(module).__qualname__, module.extra_repr(), plain, list(_code(forward)) if forward else []]
+
+
+def _code(code: types.CodeType) -> Iterator[Any]:
+    """Yield what a function's code computes, without the lines and files that it stands in."""
+    yield from (code.co_code, list(code.co_names))
+    for constant in code.co_consts:
+        yield list(_code(constant)) if isinstance(constant, types.CodeType) else repr(constant)
 
 
 def _digest(value: Any) -> bytes:

@@ -209,7 +209,7 @@ def _record(
         extra = {layer.name for layer in plan.auxiliary if layer.name in visited}
         names = extra | {layer.name for layer in wanted}
         wanted = tuple(layer for layer in plan.every if layer.name in names)
-    header = Header(graph.fingerprint, options, wanted, graph.size(graph.input))
+    header = Header.of(graph, options, wanted)
     keep = recorded_names(plan, visited)
     layouts = prepare(plan).layouts if compiled else {}
     if compiled and not layouts[graph.input].plain and images.dim() == 4:

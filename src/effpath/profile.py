@@ -8,8 +8,10 @@ from pathlib import Path as FilePath
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.cache import note_step
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
@@ -18,6 +20,7 @@ from effpath.kernels.options import Options, make_options
 from effpath.paths.class_paths import ClassPaths, Counted
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Header
+from effpath.paths.shares import Digests, Share, digests_of
 from effpath.paths.store import load_class_paths, save_class_paths
 from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import LEVELS, Level, plan_for
@@ -26,6 +29,7 @@ from effpath.unions import Unions, path_of
 Progress = Callable[[int, int], None]
 DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
 CHECKPOINT_SECONDS = 60.0
+READ_TOGETHER = 64  # images of a checkpoint that are read again
 
 
 def build_class_paths(
@@ -41,6 +45,8 @@ def build_class_paths(
     batch_size: int | None = None,
     names: Sequence[str] = (),
     data: str = "",
+    origin: str = "",
+    rows: Sequence[int] | Tensor | None = None,
     checkpoint: str | FilePath | None = None,
     allow_missing: bool = False,
     progress: Progress | None = None,
@@ -50,15 +56,18 @@ def build_class_paths(
     Args:
         graph: of the network.
         images: float [N, C, H, W]; read batch by batch where they are not in memory.
-        labels: int [N].
+        labels: int [N], the network's outputs; no floats and no names.
         preset, theta, layers: as in `extract`.
         levels: the sets to keep: synapses, neurons, weights.
         counts: keep how many images used each element (for frequency thresholds and leave-one-out).
         batch_size: images extracted together; None for 256, or as many as have `RECORDED_BYTES` of activations.
         names: of the classes, stored with the result.
         data: a description of the images, stored with the result.
+        origin, rows: a name of the data set, by its content, and where each image stands in it. Class paths that
+            have an image in common do not merge; only rows tell an image from another one of the same pixels.
         checkpoint: a file that the work so far is written to about once a minute; where it exists and was
-            made by the same call, the work goes on from there.
+            made by the same call, the work goes on from there. Images that it was made from are read again, as
+            their pixels and labels must be the same.
         allow_missing: leave out a class of which no image is predicted correctly, instead of an error.
         progress: called with (images done, images in all).
 
@@ -66,42 +75,51 @@ def build_class_paths(
         ClassPathError: a class has images but none is predicted correctly; the checkpoint keeps the work.
         InputError, NumericalError, OptionError: bad images, labels or options.
         FingerprintError: the checkpoint belongs to another network.
+        StoreError: the checkpoint belongs to other work, or cannot be written.
     """
-    target = torch.as_tensor(labels, dtype=torch.int64).cpu()
-    if target.shape != (len(images),):
-        raise InputError(f"expected one label for each of {len(images)} images, got shape {tuple(target.shape)}")
-    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
+    target = _integers(labels, "label", len(images))
+    if not len(target):
+        raise InputError("expected images of each class, got none")
+    if not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
         raise InputError(
             f"labels must be 0 … {graph.classes - 1} (the network's logits), "
             f"got {int(target.min())} … {int(target.max())}"
         )
+    places = None if rows is None else _integers(rows, "row", len(images)).numpy()
     options = make_options(preset, theta=theta)
     unknown = [level for level in levels if level not in LEVELS]
     if unknown or not levels:
         raise OptionError(f"levels must be some of {LEVELS}, got {tuple(levels)}")
     chosen = plan_for(graph, gates=options.gates).choose_layers(layers)
-    header = Header(graph.fingerprint, options, chosen, graph.size(graph.input))
+    header = Header.of(graph, options, chosen)
     builder = _Builder(header, tuple(level for level in LEVELS if level in levels), counts, graph.classes)
     builder.names, builder.data = tuple(names), data
+    builder.origin, builder.rows = (origin, places) if places is not None else ("", np.empty(0, np.int64))
     if checkpoint is not None and FilePath(checkpoint).exists():
-        builder.resume(load_class_paths(checkpoint, graph), str(checkpoint), len(images))
+        before = load_class_paths(checkpoint, graph)
+        builder.resume(before, str(checkpoint))
+        _check_images(before, str(checkpoint), graph, images, target)
+        note_step(FilePath(checkpoint))
     size = images_together(graph, options=options, layers=layers, batch_size=batch_size)
     written = time.monotonic()
     while builder.seen < len(images):
-        rows = slice(builder.seen, builder.seen + size)
-        recorded = record(graph, images[rows], options=options, layers=layers)
-        correct = recorded.ranked(1).cpu() == target[rows]
+        batch = slice(builder.seen, builder.seen + size)
+        pixels = graph.check_images(images[batch])
+        recorded = record(graph, pixels, options=options, layers=layers)
+        correct = recorded.ranked(1).cpu() == target[batch]
         if bool(correct.any()):
-            builder.add(recorded if bool(correct.all()) else recorded.select(correct), target[rows][correct])
-        builder.seen += len(correct)
+            builder.add(recorded if bool(correct.all()) else recorded.select(correct), target[batch][correct])
+        builder.look_at(digests_of(pixels, target[batch]))
         if progress is not None:
             progress(builder.seen, len(images))
         if checkpoint is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
             save_class_paths(builder.result(), checkpoint)
+            note_step(FilePath(checkpoint))
             written = time.monotonic()
     result = builder.result()
     if checkpoint is not None:
         save_class_paths(result, checkpoint)
+        note_step(FilePath(checkpoint))
     missing = sorted(set(target.tolist()) - set(result.paths))
     if missing and not allow_missing:
         wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
@@ -113,12 +131,52 @@ def build_class_paths(
     return result
 
 
+def _integers(values: Tensor | Sequence[int], what: str, count: int) -> Tensor:
+    """Return one integer for each image, int64 [count], on the CPU; InputError for anything else."""
+    try:
+        found = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"expected one {what} for each of {count} images, got {type(values).__name__}: {error}"
+        ) from error
+    if found.shape != (count,):
+        raise InputError(f"expected one {what} for each of {count} images, got shape {found.shape}")
+    if count and found.dtype.kind not in "iu":
+        raise InputError(
+            f"expected an integer as {what} of each image, got {found.dtype} such as {found.tolist()[0]!r}; give "
+            f"{what}s that are integers"
+        )
+    return torch.from_numpy(found.astype(np.int64))
+
+
+def _check_images(before: ClassPaths, file: str, graph: Graph, images: Images, labels: Tensor) -> None:
+    """Raise StoreError unless a checkpoint was made from the first of these images, with these labels."""
+    other = f"the checkpoint {file} belongs to other work"
+    instead = "delete it to begin anew, or name another file"
+    known = np.concatenate([np.empty(0, np.uint64), *(share.digests for share in before.shares)])
+    if len(known) != before.seen:
+        raise StoreError(
+            f"the checkpoint {file}, of an earlier version, does not say which images it was made from: {instead}"
+        )
+    if before.seen > len(images):
+        raise StoreError(f"{other}: it was made from {before.seen} images, here are {len(images)}; {instead}")
+    for start in range(0, before.seen, READ_TOGETHER):
+        batch = slice(start, min(start + READ_TOGETHER, before.seen))
+        found = digests_of(graph.check_images(images[batch]), labels[batch])
+        if not np.array_equal(found, known[batch]):
+            row = start + int((found != known[batch]).argmax())
+            raise StoreError(f"{other}: image {row} had other pixels or another label there; {instead}")
+
+
 class _Builder:
     """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
     def __init__(self, header: Header, levels: tuple[Level, ...], counts: bool, classes: int) -> None:
         self.header, self.levels, self.counts = header, levels, counts
         self.seen, self.names, self.data = 0, (), ""  # type: tuple[int, tuple[str, ...], str]
+        self.origin = ""
+        self.rows: NDArray[np.int64] = np.empty(0, np.int64)
+        self.digests: list[Digests] = []
         sizes = {(level, key): header.universe(level, key) for level in levels for key in header.keys(level)}
         self.sizes = sizes
         self.dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
@@ -144,16 +202,28 @@ class _Builder:
             for (level, key), tally in self._tallies(label).items():
                 tally.add(paths.ragged(level)[key].take(rows))
 
-    def resume(self, before: ClassPaths, file: str, images: int) -> None:
-        """Go on from a checkpoint of the same work."""
-        self.header.check_same(before.header)
-        same = before.levels == self.levels and before.data == self.data and bool(before.counts) == self.counts
-        if not same or before.seen > images:
+    def look_at(self, digests: Digests) -> None:
+        """Note the images of a batch, correctly predicted or not."""
+        self.digests.append(digests)
+        self.seen += len(digests)
+
+    def resume(self, before: ClassPaths, file: str) -> None:
+        """Go on from a checkpoint of the same work on the same images."""
+        try:
+            self.header.check_same(before.header)
+        except OptionError as error:
+            raise OptionError(
+                f"the checkpoint {file} belongs to other work: {error}; delete it to begin anew, or name "
+                "another file"
+            ) from error
+        counted = bool(before.counts) if before.paths else self.counts
+        if (before.levels, before.data, counted) != (self.levels, self.data, self.counts):
             raise StoreError(
-                f"the checkpoint {file} belongs to other work (levels {before.levels}, data {before.data!r}, "
-                f"{before.seen} images); delete it or name another file"
+                f"the checkpoint {file} belongs to other work: levels {before.levels}, data {before.data!r}, "
+                f"{'with' if counted else 'without'} counts; here levels {self.levels}, data {self.data!r}, "
+                f"{'with' if self.counts else 'without'}; delete it to begin anew, or name another file"
             )
-        self.seen = before.seen
+        self.digests, self.seen = [share.digests for share in before.shares], before.seen
         for label, path in before.paths.items():
             self.images[label] = path.images
             if not self.counts:
@@ -174,4 +244,14 @@ class _Builder:
                 sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
             paths[label] = path_of(self.header, sets, self.images[label])
             counts[label] = counted
-        return ClassPaths(self.header, self.levels, paths, counts, self.seen, self.names, self.data)
+        share = Share(np.concatenate([np.empty(0, np.uint64), *self.digests]), self.origin, self.rows[: self.seen])
+        return ClassPaths(
+            self.header,
+            self.levels,
+            paths,
+            counts,
+            self.seen,
+            self.names,
+            self.data,
+            (share,) if self.seen else (),
+        )

@@ -30,12 +30,14 @@ def detector(request):
 
 
 def rewrite(file, change):
-    """Write a detector's file again with another header or other arrays."""
+    """Write a detector's file again, as an earlier version did, unsealed, with another header or other arrays."""
     with safe_open(file, framework="numpy") as opened:
         header = opened.metadata()
-    about, arrays = json.loads(header["detector"]), load_file(file)
+    about, arrays = json.loads(header["detector"]) | {"format": "effpath-detector-2"}, load_file(file)
+    paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
+    del arrays["checksums"]
     change(about, arrays)
-    save_file(arrays, file, {**header, "detector": json.dumps(about)})
+    save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})
 
 
 def test_scores_threshold_and_verdicts_after_loading_are_equal(detector, tmp_path):
@@ -171,7 +173,7 @@ def test_a_failed_write_leaves_the_old_file(detector, tmp_path):
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(detector, file)
     before = file.read_bytes()
-    full = mock.patch("effpath.paths.store.save_file", side_effect=OSError("disk full"))
+    full = mock.patch("effpath.sealed.save_file", side_effect=OSError("disk full"))
     with full, pytest.raises(StoreError, match="disk full"):
         effpath.save_detector(detector, file)
     assert file.read_bytes() == before

@@ -120,7 +120,7 @@ def test_every_synapse_starts_in_an_active_neuron_of_its_layer() -> None:
 def test_indexing_and_slicing_a_batch_of_paths_is_that_of_a_list() -> None:
     assert len(paths()) == 6
     assert paths()[-1] == paths()[5]
-    assert paths()[1:3] == [paths()[1], paths()[2]]
+    assert list(paths()[1:3]) == [paths()[1], paths()[2]]
     assert list(paths()) == [paths()[i] for i in range(6)]
     with pytest.raises(IndexError):
         paths()[6]

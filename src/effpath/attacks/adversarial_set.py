@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from effpath.cache import atomic_write
 from effpath.errors import StoreError
+from effpath.sealed import UNREADABLE, SealedFile, write_sealed
 
 
 class Norms(NamedTuple):
@@ -83,21 +81,23 @@ def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
         "name": adversarial.name,
         "settings": dict(adversarial.settings),
     }
-    tensors = {field: getattr(adversarial, field).clone() for field in _TENSORS}  # none may share memory
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, {"effpath": json.dumps(about)}))
+    arrays = {field: getattr(adversarial, field).numpy() for field in _TENSORS}
+    write_sealed(path, arrays, {"effpath": json.dumps(about)})
 
 
 def load(path: Path, key: str) -> AdversarialSet:
-    """Read what `save` wrote; `StoreError` where the file is damaged or was saved under another key."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["effpath"])
-            if about["kind"] != "AdversarialSet" or about["key"] != key:
+    """Read what `save` wrote; `StoreError` where a bit of the file changed or it was saved under another key."""
+    with SealedFile(path, "an adversarial set") as file:
+        try:
+            about = json.loads(file.about["effpath"])
+            if about["kind"] != "AdversarialSet" or about["key"] != key or not file.sealed:
                 raise ValueError("it holds another set than the one looked for")
-            tensors = {field: file.get_tensor(field) for field in _TENSORS}
-        return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}; delete it") from error
+            tensors = {field: torch.from_numpy(file.array(field)) for field in _TENSORS}
+            return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
+        except StoreError:
+            raise
+        except UNREADABLE as error:
+            raise file.damaged(str(error)) from error
 
 
 _TENSORS = ("images", "source", "labels", "targets", "predicted", "succeeded", "distances")

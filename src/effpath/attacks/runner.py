@@ -18,7 +18,7 @@ from effpath.attacks.judge import check, correct_rows, count_classes, device_of,
 from effpath.attacks.spec import AttackSpec, Settings, require
 from effpath.attacks.table import ATTACKS
 from effpath.attacks.targets import draw_targets
-from effpath.cache import fingerprint, state_fingerprint
+from effpath.cache import fingerprint, note_step, state_fingerprint
 from effpath.errors import OptionError, StoreError
 
 _REVISION = 2  # part of every cache key; raise it when an attack's result changes
@@ -80,12 +80,14 @@ def attack(
                     part = _attack_batch(model, spec, merged, images[batch], labels[batch], targets[batch], source)
                 if path is not None:
                     adversarial_set.save(part, path, key)
+                    note_step(path)
             parts.append(part)
             if progress is not None:
                 progress(start + len(batch), len(rows))
         result = adversarial_set.join(parts)
         if whole is not None:
             adversarial_set.save(result, whole, key)
+            note_step(whole)
             shutil.rmtree(whole.with_suffix(""), ignore_errors=True)
     elif progress is not None:
         progress(result.tried, result.tried)

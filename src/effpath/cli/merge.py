@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Annotated
 
@@ -24,26 +22,38 @@ def merge(
     input_size: InputSize = None,
     as_json: AsJson = False,
 ) -> None:
-    """Unite class paths of one network that were built over disjoint images.
+    """Unite class paths of one network that were built over disjoint images; an image in two of them is an error.
 
     Examples:
 
       effpath merge torchvision:resnet50 part1.safetensors part2.safetensors
       --weights resnet50.safetensors -o classes.safetensors
     """
+    from effpath.cache import check_output
     from effpath.cli.profile import show
-    from effpath.cli.sources import open_model
-    from effpath.errors import InputError
+    from effpath.cli.sources import open_model, say
+    from effpath.errors import InputError, OptionError
     from effpath.graph import capture
     from effpath.images import unknown_size
     from effpath.paths.store import load_class_paths, save_class_paths
 
+    check_output(output)
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
     if wanted is None:
         raise InputError(unknown_size(model))
     graph = capture(network, torch.zeros(1, *wanted.shape))
-    found = reduce(or_, (load_class_paths(file, graph) for file in files))
+    found = load_class_paths(files[0], graph)
+    unknown = [] if found.shares else [files[0]]
+    for file in files[1:]:
+        share = load_class_paths(file, graph)
+        unknown += [] if share.shares else [file]
+        try:
+            found |= share
+        except OptionError as error:
+            raise OptionError(f"cannot merge {file} with the files before it: {error}") from error
+    for file in unknown:
+        say(f"{file}, of an earlier version, does not say which images it was built from: overlaps cannot be seen")
     save_class_paths(found, output)
     show(found, output, as_json)

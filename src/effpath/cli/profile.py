@@ -62,7 +62,7 @@ def profile(
 ) -> None:
     """Build class paths: for each class, the union over its correctly predicted images.
 
-    The work is kept in OUTPUT.partial about once a minute; the same command goes on from there.
+    The work is kept in OUTPUT.partial about once a minute; the same command on the same images goes on there.
 
     Examples:
 
@@ -71,21 +71,32 @@ def profile(
       effpath profile torchvision:resnet50 imagefolder:imagenet --weights resnet50.safetensors
       --per-class 100 --levels weights,neurons --shard 1/4 -o part1.safetensors
     """
+    from effpath.cache import check_output, fingerprint, move
     from effpath.cli.sources import open_dataset, open_model, open_part, outputs_of
+    from effpath.data import Part
+    from effpath.errors import InputError
     from effpath.graph import capture
     from effpath.profile import build_class_paths
     from effpath.progress import track
 
+    check_output(output)
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
     dataset = open_dataset(data, network, wanted, seed=seed)
     images = open_part(dataset, part, "train", "all", skip_damaged=skip_damaged)
+    rows = torch.arange(len(images))
     if per_class is not None:
-        images = images.first_of_each_class(per_class)
+        rows = Part(rows, images.labels).first_of_each_class(per_class).images[:]
     if shard is not None:
         first, count = parse_shard(shard)
-        images = images.take(torch.arange(first - 1, len(images), count))
+        rows = rows[first - 1 :: count]
+        if not len(rows):
+            raise InputError(
+                f"share {shard} of {len(images)} images has none; expected no more shares than images"
+            )
+    origin = fingerprint(dataset.name, part, dataset.classes, images.labels, list(images.names))
+    images = images.take(rows)
     graph = capture(network, images.images[:1])
     outputs = outputs_of(dataset, network, graph.classes, class_map)
     names = tuple(getattr(network, "classes", ()))
@@ -111,11 +122,13 @@ def profile(
             batch_size=batch_size,
             names=names,
             data=described,
+            origin=origin,
+            rows=rows,
             checkpoint=partial,
             allow_missing=allow_missing,
             progress=progress,
         )
-    partial.replace(output)
+    move(partial, output)
     show(found, output, as_json)
 
 

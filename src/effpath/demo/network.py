@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from effpath.cache import atomic_write, fingerprint
+from effpath.cache import fingerprint
+from effpath.errors import StoreError
 from effpath.lenet import LeNet5
+from effpath.sealed import SealedFile, write_sealed
 from effpath.train import train_classifier
 
 # of LeNet-5, by data set
@@ -48,14 +50,23 @@ def trained_lenet(
         torch.manual_seed(seed)
         model = LeNet5(image_size=images.shape[-1], classes=classes)
     file = folder / f"lenet5-{fingerprint(settings, seed, images, labels)[:12]}.safetensors"
-    if file.exists():
-        model.load_state_dict(load_file(file))
+    if file.exists() and _read(model, file):
         return model.eval()
     torch.set_num_threads(1)
     try:
         train_classifier(model, images, labels, seed=seed, progress=progress, **settings)
     finally:
         torch.set_num_threads(threads)
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    atomic_write(file, lambda temporary: save_file(state, temporary))
+    write_sealed(file, {name: value.numpy() for name, value in model.state_dict().items()}, {})
     return model
+
+
+def _read(model: LeNet5, file: Path) -> bool:
+    """Give the model the weights of a file; False, with a warning, where it is damaged."""
+    try:
+        with SealedFile(file, "trained weights") as opened:
+            model.load_state_dict({name: torch.from_numpy(opened.array(name)) for name in opened.names})
+    except StoreError as error:
+        warnings.warn(f"training again: {error}", stacklevel=3)
+        return False
+    return True

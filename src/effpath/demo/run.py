@@ -129,7 +129,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
             names=data.classes,
             data=f"{data.name} train, seed {options.seed}, first {len(train)}"
             + (" in equal shares of the classes" if options.model and options.train_images else ""),
-            checkpoint=folder / f"class_paths-{_key(graph, options)}.safetensors",
+            checkpoint=folder / f"class_paths-{_key(graph, options, train)}.safetensors",
             progress=progress,
         )
     lap("class paths")
@@ -239,9 +239,10 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
     return model, data.relabelled(at, tuple(data.classes[i] for i in at.argsort().tolist()))
 
 
-def _key(graph: Graph, options: DemoOptions) -> str:
+def _key(graph: Graph, options: DemoOptions, train: Part) -> str:
     layers = [] if options.layers is None else [options.layers]
-    return fingerprint(graph.fingerprint, options.preset, options.theta, options.train_images, *layers)[:12]
+    data = train.labels, list(train.names)
+    return fingerprint(graph.fingerprint, options.preset, options.theta, options.train_images, *data, *layers)[:12]
 
 
 def _limited(train: Part, options: DemoOptions, classes: int) -> Part:

@@ -13,7 +13,6 @@ import numpy as np
 import sklearn
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -23,9 +22,12 @@ from effpath.detect.detector import Detector
 from effpath.detect.joint import JointSimilarity
 from effpath.errors import OptionError, StoreError
 from effpath.graph.graph import Graph
-from effpath.paths.store import load_class_paths, read_header, write_class_paths
+from effpath.paths.store import class_paths_in, provenance_of, write_class_paths
+from effpath.sealed import UNREADABLE, SealedFile
 
-FORMAT = "effpath-detector-2"
+WHAT = "a detector"
+FORMAT = "effpath-detector-3"
+READABLE = ("effpath-detector-2", FORMAT)  # the second has no checksums
 
 
 @dataclass(frozen=True)
@@ -98,28 +100,19 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
         FingerprintError: it was fitted to another network; names both fingerprints.
         StoreError: missing, truncated, damaged, no detector, or of a kind that this version does not know.
     """
-    about = read_detector_header(file)
-    kind = about["kind"]
-    if kind not in SAVED:
-        raise StoreError(
-            f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
-            f"version ({about.get('versions')}): use that one, or fit the detector again"
-        )
-    detector = Detector(graph, load_class_paths(file, graph), kind=kind)
-    imputer, estimator = detector.classifier[0], detector.classifier[-1]
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            _restore(estimator, SAVED[kind], "detector", about, opened)
-            usual = _array(opened, "detector/usual", 1)
-        detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
-        if not estimator.n_features_in_ == len(usual) > 0:
-            raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
-    if repr(estimator) != repr(make_classifier(kind)[-1]):
-        detector.kind = clone(estimator)  # of parameters of its own
-    imputer.fit(usual[None])  # the median of one row is that row
-    check_is_fitted(detector.classifier)
+    with SealedFile(file, WHAT) as opened:
+        about = _about(opened)
+        kind = about["kind"]
+        if kind not in SAVED:
+            raise StoreError(
+                f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
+                f"version ({about.get('versions')}): use that one, or fit the detector again"
+            )
+        detector = Detector(graph, class_paths_in(opened, graph), kind=kind)
+        try:
+            _give(detector, about, opened)
+        except (*UNREADABLE, OptionError) as error:
+            raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
     return detector
 
 
@@ -127,22 +120,38 @@ def read_detector_header(file: str | FilePath) -> dict[str, Any]:
     """Return what a detector's file says of itself: kind, threshold, FPR, about, versions.
 
     Raises:
-        StoreError: missing, truncated, or no detector's file.
+        StoreError: missing, truncated, damaged, or no detector's file.
     """
-    read_header(file)
-    with safe_open(file, framework="numpy") as opened:
-        try:
-            about = json.loads((opened.metadata() or {}).get("detector", "{}"))
-        except ValueError as error:
-            raise StoreError(
-                f"cannot read the detector in {file}: {error}; it is damaged: fit it again"
-            ) from error
-    if about.get("format") != FORMAT or "kind" not in about:
+    with SealedFile(file, WHAT) as opened:
+        return _about(opened)
+
+
+def _about(opened: SealedFile) -> dict[str, Any]:
+    provenance_of(opened)
+    try:
+        about = dict(json.loads(opened.about.get("detector", "{}")))
+    except UNREADABLE as error:
+        raise opened.damaged(str(error)) from error
+    if about.get("format") not in READABLE or "kind" not in about:
         raise StoreError(
-            f"expected a detector ({FORMAT}), got class paths with {about.get('format', 'none')} in {file}; "
-            "make one with effpath fit or save_detector"
+            f"expected a detector ({' or '.join(READABLE)}), got class paths with {about.get('format', 'none')} "
+            f"in {opened.file}; make one with effpath fit or save_detector"
         )
-    return dict(about)
+    return about
+
+
+def _give(detector: Detector, about: Mapping[str, Any], opened: SealedFile) -> None:
+    """Give a fresh detector what it learned, or raise one of `UNREADABLE` or OptionError."""
+    imputer, estimator = detector.classifier[0], detector.classifier[-1]
+    _restore(estimator, SAVED[detector.kind], "detector", about, opened)
+    usual = _array(opened, "detector/usual", 1)
+    detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
+    if not estimator.n_features_in_ == len(usual) > 0:
+        raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
+    if repr(estimator) != repr(make_classifier(detector.kind)[-1]):
+        detector.kind = clone(estimator)  # of parameters of its own
+    imputer.fit(usual[None])  # the median of one row is that row
+    check_is_fitted(detector.classifier)
 
 
 def _is_like(classifier: Any, fresh: Pipeline) -> bool:
@@ -171,7 +180,7 @@ def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArr
     }
 
 
-def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any], opened: Any) -> None:
+def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any], opened: SealedFile) -> None:
     """Give a fresh estimator what `_describe` wrote."""
     estimator.set_params(**about["parameters"])
     for name, dimensions in learned.arrays.items():
@@ -184,8 +193,10 @@ def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any]
         setattr(estimator, name, part)
 
 
-def _array(opened: Any, name: str, dimensions: int) -> NDArray[Any]:
-    array: NDArray[Any] = opened.get_tensor(name)
+def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:
+    if name not in opened.names:
+        raise KeyError(f"no array {name}")
+    array = opened.array(name)
     if array.ndim != dimensions:
         raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
     return array

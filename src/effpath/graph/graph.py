@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effpath.cache import fingerprint
 from effpath.errors import InputError, NumericalError
 
 SHAPE_ONLY = (  # operators that look at the shape of what they read, never at its values
@@ -114,6 +115,18 @@ class Graph:
     parameters: Mapping[str, str]
     fingerprint: str
     plans: dict[bool, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def architecture(self) -> str:
+        """Fingerprint of the network apart from its weights."""
+        nodes = [
+            (node.name, node.op, [(key, repr(value)) for key, value in node.args.items()], node.shape)
+            for node in self.nodes
+        ]
+        constants = [
+            (name, str(value.dtype), tuple(value.shape)) for name, value in sorted(self.constants.items())
+        ]
+        return fingerprint(self.input_shape, str(self.dtype), self.logits, nodes, constants)
 
     @cached_property
     def by_name(self) -> dict[str, Node]:

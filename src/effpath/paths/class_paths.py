@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from operator import or_
+from operator import index, or_
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Header, Path, Paths
+from effpath.paths.shares import Share, common
 from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import Level
 
@@ -20,8 +21,8 @@ Counted = Mapping[Level, Mapping[str, Counts]]
 
 
 @dataclass(frozen=True, eq=False)
-class ClassPaths:
-    """One path a class, with what it was built from.
+class ClassPaths(Mapping[int, Path]):
+    """The path of each class that has one, ascending, with what they were built from.
 
     Attributes:
         header: network, options and layers.
@@ -32,6 +33,7 @@ class ClassPaths:
         seen: images looked at, correctly predicted or not.
         names: of the classes, by class; may be empty.
         data: what the images were, in the builder's words.
+        shares: which images they were; empty where that is not known.
     """
 
     header: Header
@@ -41,16 +43,34 @@ class ClassPaths:
     seen: int = 0
     names: tuple[str, ...] = ()
     data: str = ""
+    shares: tuple[Share, ...] = ()
 
     def __getitem__(self, label: int) -> Path:
         """Return the path of a class; ClassPathError where there is none."""
-        if int(label) not in self.paths:
-            built = ", ".join(map(str, sorted(self.paths)))
+        if label not in self:
+            built = ", ".join(map(str, self.classes)) or "none"
             raise ClassPathError(
-                f"no class path for class {label}; there are class paths for {built}; "
+                f"no class path for class {label!r}; there are class paths for {built}; "
                 "build them over images of that class that the network predicts correctly"
             )
-        return self.paths[int(label)]
+        return self.paths[index(label)]
+
+    def __contains__(self, label: object) -> bool:
+        """Tell whether a class has a path."""
+        try:
+            return index(label) in self.paths  # type: ignore[arg-type]
+        except (TypeError, RuntimeError):  # no integer; a tensor of several
+            return False
+
+    def __iter__(self) -> Iterator[int]:
+        """Classes that have a path, ascending."""
+        return iter(self.classes)
+
+    def get(self, label: int, default: Path | None = None) -> Path | None:  # type: ignore[override]
+        """Return the path of a class, or ``default`` where there is none."""
+        if label not in self:
+            return default
+        return self[label]
 
     def __len__(self) -> int:
         """Number of classes that have a path."""
@@ -68,7 +88,11 @@ class ClassPaths:
 
     @property
     def overall(self) -> Path:
-        """The overall path: union over all classes."""
+        """The overall path: union over all classes; ClassPathError where there is none."""
+        if not self.paths:
+            raise ClassPathError(
+                "no class has a path, so there is no overall path; give images predicted correctly"
+            )
         return reduce(or_, (self.paths[label] for label in self.classes))
 
     def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
@@ -120,10 +144,22 @@ class ClassPaths:
         return [f"rank{rank}:{level}:{key}" for key in self.header.keys(level)]
 
     def __or__(self, other: ClassPaths) -> ClassPaths:
-        """Merge class paths of one network built over disjoint images (on several machines, say)."""
+        """Merge class paths of one network built over disjoint images (on several machines, say).
+
+        Raises:
+            OptionError: of other options, layers or levels, or an image is on both sides.
+            FingerprintError: of another network.
+        """
+        if not isinstance(other, ClassPaths):
+            return NotImplemented
         self.header.check_same(other.header)
         if self.levels != other.levels:
             raise OptionError(f"class paths of different levels: {self.levels} and {other.levels}")
+        if both := common(self.shares, other.shares):
+            raise OptionError(
+                f"expected class paths of disjoint images, got {both} of {other.seen} images on both sides (of "
+                f"{self.data!r} and {other.data!r}): merge each share once, or build them over other images"
+            )
         paths = dict(self.paths)
         for label, path in other.paths.items():
             paths[label] = paths[label] | path if label in paths else path
@@ -134,7 +170,7 @@ class ClassPaths:
                 counts[label] = sides[0].counts[label] if len(sides) == 1 else _add_counts(sides, label)
         return ClassPaths(
             self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
-            self.data if self.data == other.data else f"{self.data} | {other.data}",
+            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shares + other.shares,
         )  # fmt: skip
 
     def __repr__(self) -> str:

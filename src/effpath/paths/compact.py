@@ -49,6 +49,20 @@ class CompactSynapses:
             first.positions,
         )
 
+    def select(self, rows: NDArray[np.int64]) -> CompactSynapses:
+        """Return the synapses of some images."""
+        neurons = [slice(self.starts[row], self.starts[row + 1]) for row in rows]
+        synapses = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        return CompactSynapses(
+            np.concatenate([self.neurons[:0], *(self.neurons[own] for own in neurons)]),
+            np.concatenate([self.counts[:0], *(self.counts[own] for own in neurons)]),
+            np.concatenate([self.candidates[:0], *(self.candidates[own] for own in synapses)]),
+            np.concatenate([[0], np.diff(self.starts)[rows].cumsum()]).astype(np.int64),
+            self.inputs,
+            self.channels,
+            self.positions,
+        )
+
     @cached_property
     def offsets(self) -> Ids:
         """Where the synapses of each image begin, int64 [B + 1]."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from effpath.errors import FingerprintError, OptionError
+from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
 from effpath.paths.compact import CompactNeurons, CompactSynapses
 from effpath.paths.idset import Ids, IdSet
@@ -29,12 +31,19 @@ class Header:
         options: of the selection.
         layers: in forward order; the layers that sets are kept for.
         pixels: elements of one input image.
+        architecture: fingerprint of the graph apart from its weights; "" where it is not known.
     """
 
     fingerprint: str
     options: Options
     layers: tuple[Layer, ...]
     pixels: int
+    architecture: str = ""
+
+    @classmethod
+    def of(cls, graph: Graph, options: Options, layers: tuple[Layer, ...]) -> Header:
+        """Return what paths of a network hold to."""
+        return cls(graph.fingerprint, options, layers, graph.size(graph.input), graph.architecture)
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name."""
@@ -67,12 +76,24 @@ class Header:
         if self.fingerprint != other.fingerprint:
             raise FingerprintError(
                 f"paths of different networks: fingerprint {self.fingerprint} and {other.fingerprint}; "
-                "extract both with the same graph"
+                f"extract both with the same graph: {differing(self.architecture, other.architecture)}"
             )
         if self.options != other.options:
             raise OptionError(f"paths of different options: {self.options} and {other.options}")
         if [la.name for la in self.layers] != [la.name for la in other.layers]:
             raise OptionError(f"paths of different layers: {self.keys('neurons')} and {other.keys('neurons')}")
+
+
+def differing(built: str, here: str) -> str:
+    """Return what to do about two networks, given their architectures: "" is one that is not known."""
+    if built == here != "":
+        return (
+            "the architecture is the same and the weights differ: load the weights that they were built with "
+            "(--weights; without it a network has random ones), or build them again"
+        )
+    if built and here:
+        return "the architectures differ: load the model that they were built with, or build them again"
+    return "load the model that they were built with, with its weights (--weights), or build them again"
 
 
 class Path:
@@ -281,6 +302,10 @@ class Ragged:
         """Ids of several images, laid end to end."""
         return np.concatenate([self[row] for row in rows]) if len(rows) else self.values[:0]
 
+    def select(self, rows: NDArray[np.int64]) -> Ragged:
+        """Return the sets of some images."""
+        return Ragged(self.take(rows), np.concatenate([[0], self.lengths[rows].cumsum()]).astype(np.int64))
+
     @property
     def lengths(self) -> Ids:
         """Number of ids of each image."""
@@ -294,6 +319,14 @@ def join_rows(synapses: Sequence[IdRows], neurons: Sequence[IdRows]) -> tuple[Id
         joined = CompactSynapses.join(compact)
         return joined, CompactNeurons(joined)
     return Ragged.join(synapses), Ragged.join(neurons)
+
+
+def select_rows(synapses: IdRows, neurons: IdRows, rows: NDArray[np.int64]) -> tuple[IdRows, IdRows]:
+    """Return the sets of one layer of some images of a batch."""
+    if isinstance(synapses, CompactSynapses) and isinstance(neurons, CompactNeurons):
+        chosen = synapses.select(rows)
+        return chosen, CompactNeurons(chosen)
+    return Ragged.join([synapses]).select(rows), Ragged.join([neurons]).select(rows)
 
 
 class Paths(Sequence[Path]):
@@ -380,12 +413,44 @@ class Paths(Sequence[Path]):
         """Number of images."""
         return len(self.classes)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        """Return the path of one image."""
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any] | Tensor) -> Paths: ...
+
+    def __getitem__(self, index: Any) -> Path | Paths:
+        """Return the path of one image, or of a slice, indices or a mask of images their paths.
+
+        Raises:
+            IndexError: no image of that number, or a mask of another length.
+            OptionError: an index that is none of these.
+        """
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        position = range(len(self))[index]
-        return self._path([position], 1)
+            return self._take(np.arange(len(self))[index])
+        rows = np.asarray(index)
+        if rows.dtype == np.bool_ and rows.shape == (len(self),):
+            return self._take(np.flatnonzero(rows))
+        if rows.dtype == np.bool_ and rows.ndim == 1:
+            raise IndexError(f"expected a mask of {len(self)} images, got one of {len(rows)}")
+        if rows.ndim > 1 or (rows.dtype.kind not in "iu" and rows.size):
+            raise OptionError(
+                f"expected the number of an image, a slice, indices or a mask, got {type(index).__name__}"
+                + f" {rows.dtype} {list(rows.shape)}" * (rows.dtype.kind != "O")
+            )
+        outside = rows[(rows < -len(self)) | (rows >= len(self))] if rows.size else rows
+        if outside.size:
+            raise IndexError(f"no image {outside.flat[0]} among the paths of {len(self)} images")
+        at = np.where(rows < 0, rows + len(self), rows).astype(np.int64)
+        return self._take(at) if at.ndim else self._path([int(at)], 1)
+
+    def _take(self, rows: NDArray[np.int64]) -> Paths:
+        synapses: dict[str, IdRows] = {}
+        neurons: dict[str, IdRows] = {}
+        for name in self.synapses:
+            synapses[name], neurons[name] = select_rows(self.synapses[name], self.neurons[name], rows)
+        pixels = None if self.pixels is None else self.pixels.select(rows)
+        return Paths(self.header, self.classes[rows], self.rank, self.logits[rows], synapses, neurons, pixels)
 
     def __iter__(self) -> Iterator[Path]:
         """Paths of the images in order."""

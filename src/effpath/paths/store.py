@@ -1,4 +1,4 @@
-"""Class paths on disk: one safetensors file with its provenance in the header. No pickles."""
+"""Class paths on disk: one safetensors file with checksums and its provenance in the header. No pickles."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from effpath.cache import atomic_write
-from effpath.errors import FingerprintError, OptionError, StoreError
+from effpath.errors import EffpathError, FingerprintError, OptionError, StoreError
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
 from effpath.paths.class_paths import ClassPaths, Counted
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header, Path
+from effpath.paths.path import Header, Path, differing
+from effpath.paths.shares import Share
 from effpath.paths.tally import Counts
 from effpath.rules.plan import Level, plan_for
+from effpath.sealed import UNREADABLE, SealedFile, write_sealed
 
-FORMAT = "effpath-class-paths-2"
-READABLE = ("effpath-class-paths-1", FORMAT)  # the first knew no rows, and kept counts as uint32
+WHAT = "class paths"
+FORMAT = "effpath-class-paths-3"
+READABLE = ("effpath-class-paths-1", "effpath-class-paths-2", FORMAT)
+"""The first knew no rows and kept counts as uint32; the first two have no checksums and name no images."""
 
 
 def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
@@ -57,9 +58,12 @@ def write_class_paths(
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
                     arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
+    for place, share in enumerate(class_paths.shares):
+        arrays |= {f"shares/{place}/digests": share.digests, f"shares/{place}/rows": share.rows}
     provenance = {
         "format": FORMAT,
         "fingerprint": class_paths.header.fingerprint,
+        "architecture": class_paths.header.architecture,
         "options": class_paths.header.options.to_dict(),
         "layers": [layer.name for layer in class_paths.header.layers],
         "levels": list(class_paths.levels),
@@ -68,10 +72,10 @@ def write_class_paths(
         "seen": class_paths.seen,
         "names": list(class_paths.names),
         "data": class_paths.data,
+        "shares": [share.origin for share in class_paths.shares],
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in {**arrays, **beside}.items()}
     header = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
-    atomic_write(FilePath(file), lambda temporary: save_file(arrays, temporary, header))
+    write_sealed(FilePath(file), {**arrays, **beside}, header)
 
 
 def _narrow(counts: Counts) -> NDArray[Any]:
@@ -83,85 +87,99 @@ def read_header(file: str | FilePath) -> dict[str, Any]:
     """Return the provenance of a class-path file: fingerprint, options, layers, images per class.
 
     Raises:
-        StoreError: missing, truncated, or not a class-path file.
+        StoreError: missing, truncated, damaged, or not a class-path file.
     """
-    if not FilePath(file).is_file():
-        raise StoreError(f"expected a class-path file, found no file at {file}")
+    with SealedFile(file, WHAT) as opened:
+        return provenance_of(opened)
+
+
+def provenance_of(opened: SealedFile) -> dict[str, Any]:
+    """Return what an open file of class paths says of itself; StoreError where it is none."""
     try:
-        with safe_open(file, framework="numpy") as opened:
-            about = json.loads((opened.metadata() or {}).get("effpath", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise StoreError(
-            f"cannot read class paths from {file}: {error}; the file is truncated or damaged, or not a "
-            "class-path file: build it again or copy it again"
-        ) from error
+        about = dict(json.loads(opened.about.get("effpath", "{}")))
+    except UNREADABLE as error:
+        raise opened.damaged(str(error)) from error
     if about.get("format") not in READABLE:
         raise StoreError(
-            f"expected a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {file}"
+            f"expected a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {opened.file}"
         )
-    return dict(about)
+    if about["format"] == FORMAT and not opened.sealed:
+        raise opened.damaged("it has lost its checksums")
+    return about
 
 
 def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
-    """Open class paths that were built with this network.
+    """Open class paths that were built with this network; each array is checked against its checksum.
 
     Raises:
         FingerprintError: they were built with another network; names both fingerprints.
-        StoreError: missing, truncated, or not a class-path file.
+        StoreError: missing, truncated, damaged, or not a class-path file.
     """
-    about = read_header(file)
-    if about["fingerprint"] != graph.fingerprint:
-        raise FingerprintError(
-            f"class paths of another network: {file} was built with fingerprint {about['fingerprint']}, "
-            f"this network has {graph.fingerprint}; load the model they were built with, or build them again"
-        )
+    with SealedFile(file, WHAT) as opened:
+        return class_paths_in(opened, graph)
+
+
+def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
+    """Return the class paths of an open file; see `load_class_paths`."""
+    about = provenance_of(opened)
+    try:
+        if about["fingerprint"] != graph.fingerprint:
+            raise FingerprintError(_of_another_network(opened.file, about, graph))
+        return _class_paths(opened, about, graph)
+    except StoreError:
+        raise
+    except (*UNREADABLE, EffpathError) as error:  # of a header that was written by something else
+        raise opened.damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> ClassPaths:
     options = Options(**about["options"])
     plan = plan_for(graph, gates=options.gates)
     layers = tuple(plan.layer(name) for name in about["layers"])
-    header = Header(graph.fingerprint, options, layers, graph.size(graph.input))
+    header = Header.of(graph, options, layers)
+    levels: tuple[Level, ...] = tuple(about["levels"])
+    stored = _Stored(opened)
     paths: dict[int, Path] = {}
     counts: dict[int, Counted] = {}
-    with safe_open(file, framework="numpy") as opened:
-        stored = _Stored(opened, str(file))
-        for label_text, images in about["images"].items():
-            label = int(label_text)
-            sets: dict[Level, dict[str, IdSet]] = {}
-            counted: dict[Level, dict[str, Any]] = {}
-            for level in about["levels"]:
-                sets[level], counted[level] = {}, {}
-                for key in header.keys(level):
-                    name = f"{label}/{level}/{key}"
-                    sets[level][key] = stored.ids(name, header.universe(level, key))
-                    if label in about["counted"]:
-                        counted[level][key] = stored.counts(name, sets[level][key])
-            paths[label] = Path(
-                header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images)
-            )
-            if label in about["counted"]:
-                counts[label] = counted
-    return ClassPaths(
-        header,
-        tuple(about["levels"]),
-        paths,
-        counts,
-        about["seen"],
-        tuple(about["names"]),
-        about["data"],
+    for label_text, images in about["images"].items():
+        label = int(label_text)
+        sets: dict[Level, dict[str, IdSet]] = {level: {} for level in levels}
+        counted: dict[Level, dict[str, Any]] = {level: {} for level in levels}
+        for level in levels:
+            for key in header.keys(level):
+                name = f"{label}/{level}/{key}"
+                sets[level][key] = stored.ids(name, header.universe(level, key))
+                if label in about["counted"]:
+                    counted[level][key] = stored.counts(name, sets[level][key])
+        paths[label] = Path(header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images))
+        if label in about["counted"]:
+            counts[label] = counted
+    shares = tuple(
+        Share(opened.array(f"shares/{place}/digests"), origin, opened.array(f"shares/{place}/rows"))
+        for place, origin in enumerate(about.get("shares", ()))
+    )
+    return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shares)
+
+
+def _of_another_network(file: str, about: Mapping[str, Any], graph: Graph) -> str:
+    return (
+        f"class paths of another network: {file} was built with fingerprint {about['fingerprint']}, "
+        f"this network has {graph.fingerprint}; {differing(about.get('architecture', ''), graph.architecture)}"
     )
 
 
 class _Stored:
     """The sets and counts of an open file; `StoreError` for arrays that are none."""
 
-    def __init__(self, opened: Any, file: str) -> None:
-        self.opened, self.file, self.names = opened, file, set(opened.keys())
+    def __init__(self, opened: SealedFile) -> None:
+        self.opened = opened
 
     def ids(self, name: str, size: int) -> IdSet:
         """Return a set, whichever of the three ways it was written."""
         try:
-            if f"{name}/bits" in self.names:
+            if f"{name}/bits" in self.opened.names:
                 return IdSet.from_bits(self._array(f"{name}/bits", np.uint8), size=size)
-            if f"{name}/ids" in self.names:
+            if f"{name}/ids" in self.opened.names:
                 return IdSet.from_sorted(self._array(f"{name}/ids", np.int64), size=size)
             starts, lows = self._array(f"{name}/starts", np.int64), self._array(f"{name}/lows", np.uint16)
             return IdSet.from_rows(starts, lows, size=size)
@@ -176,10 +194,9 @@ class _Stored:
         return counts.astype(np.uint32)
 
     def _array(self, name: str, *types: type[np.integer[Any]]) -> NDArray[Any]:
-        try:
-            array: NDArray[Any] = self.opened.get_tensor(name)
-        except SafetensorError as error:
-            raise self._damaged(name, str(error)) from error
+        if name not in self.opened.names:
+            raise self._damaged(name, f"the file does not contain tensor {name}")
+        array = self.opened.array(name)
         if array.ndim != 1 or array.dtype not in types:
             wanted = " or ".join(t.__name__ for t in types)
             raise self._damaged(name, f"expected {wanted} [n], got {array.dtype} {list(array.shape)}")
@@ -187,5 +204,5 @@ class _Stored:
 
     def _damaged(self, name: str, what: str) -> StoreError:
         return StoreError(
-            f"cannot read the set {name} from {self.file}: {what}; the file is damaged: build it again"
+            f"cannot read the set {name} from {self.opened.file}: {what}; the file is damaged: build it again"
         )

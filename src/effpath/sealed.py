@@ -1,0 +1,136 @@
+"""Safetensors files that notice a changed bit: a checksum of every array, and a seal over these and the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from effpath.cache import atomic_write
+from effpath.errors import StoreError
+
+CHECKSUMS = "checksums"  # the array of them: uint64 [arrays], in the order of the arrays' names
+SEAL = "seal"  # entry of the header
+UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+"""What safetensors, NumPy and JSON raise of damaged files."""
+
+
+def write_sealed(file: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, str]) -> None:
+    """Write arrays and the texts of a header to a file, atomically, with what `SealedFile` checks.
+
+    Raises:
+        StoreError: the file cannot be written; what was there before is untouched.
+    """
+    plain = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
+    checksums = np.array([checksum(array) for array in plain.values()], np.uint64)
+    header = {**about, SEAL: _seal(about, list(plain), checksums)}
+    atomic_write(file, lambda temporary: save_file({**plain, CHECKSUMS: checksums}, temporary, header))
+
+
+class SealedFile:
+    """An open safetensors file whose header and arrays are checked as they are read; to be used in a ``with``.
+
+    A file without a seal, as earlier versions wrote them, opens too: nothing of it can be checked.
+
+    Attributes:
+        about: texts of the header.
+        names: of the arrays.
+        sealed: whether the file has checksums.
+    """
+
+    def __init__(self, file: str | Path, what: str) -> None:
+        """Open a file of ``what`` (for messages) and check its header.
+
+        Raises:
+            StoreError: missing, truncated, damaged, or no safetensors file.
+        """
+        self.file, self.what = str(file), what
+        if not Path(file).is_file():
+            raise StoreError(f"expected a file of {what}, found no file at {file}")
+        try:
+            opened: Any = safe_open(file, framework="numpy")
+            header = dict(opened.metadata() or {})
+            names = sorted(opened.keys())
+        except UNREADABLE as error:
+            raise self.damaged(str(error)) from error
+        self._opened = opened
+        seal = header.pop(SEAL, None)
+        self.sealed = seal is not None
+        self.about, self.names = header, set(names) - {CHECKSUMS} if self.sealed else set(names)
+        self._checksums: dict[str, int] = {}
+        if self.sealed != (CHECKSUMS in names):
+            raise self.damaged("it has lost its seal or its checksums")
+        if not self.sealed:
+            return
+        names = sorted(self.names)
+        checksums = self._read(CHECKSUMS)
+        if checksums.dtype != np.uint64 or checksums.shape != (len(names),):
+            raise self.damaged(f"expected {len(names)} checksums, got {checksums.dtype} {list(checksums.shape)}")
+        if seal != _seal(header, names, checksums):
+            raise self.damaged("the header or the list of arrays is not as it was written")
+        self._checksums = dict(zip(names, checksums.tolist(), strict=True))
+
+    def __enter__(self) -> SealedFile:
+        """Return the open file."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the file."""
+        del self._opened
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return an array, as it was written.
+
+        Raises:
+            StoreError: there is none of that name, or its bytes are not as they were written.
+        """
+        array = self._read(name)
+        if self.sealed and checksum(array) != self._checksums.get(name):
+            raise self.damaged(f"the bytes of {name} are not as they were written")
+        return array
+
+    def damaged(self, why: str) -> StoreError:
+        """Return the error for a file that is not what it should be."""
+        return StoreError(
+            f"cannot read {self.what} from {self.file}: {why}; the file is truncated or damaged, or of "
+            "another kind: make it again, or copy it again"
+        )
+
+    def _read(self, name: str) -> NDArray[Any]:
+        try:
+            array: NDArray[Any] = self._opened.get_tensor(name)
+        except UNREADABLE as error:
+            raise self.damaged(str(error)) from error
+        return array
+
+
+def checksum(array: NDArray[Any]) -> int:
+    """Return the first 64 bits of the SHA-256 of an array's type, shape and elements."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+def _seal(about: Mapping[str, str], names: list[str], checksums: NDArray[np.uint64]) -> str:
+    digest = hashlib.sha256(json.dumps([sorted(about.items()), names]).encode())
+    digest.update(checksums.astype("<u8").data)
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""The work of other images is not taken for this one's, and no image counts twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import effpath
+from digits_net import data, graph
+from effpath.errors import InputError, OptionError, StoreError
+from effpath.paths.shares import digests_of
+
+
+def images(rows: slice):
+    return data().train_images[rows], data().train_labels[rows]
+
+
+def build(rows: slice, **options) -> effpath.ClassPaths:
+    return effpath.build_class_paths(
+        graph(), *images(rows), levels=("neurons",), layers=2, allow_missing=True, **options
+    )
+
+
+@cache
+def first() -> effpath.ClassPaths:
+    return build(slice(0, 60))
+
+
+def cut(monkeypatch, file, rows: slice, **options) -> None:
+    """Leave a checkpoint of the first 40 images."""
+
+    def die(done, total):
+        if done >= 60:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("effpath.profile.CHECKPOINT_SECONDS", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            build(rows, batch_size=20, checkpoint=file, progress=die, **options)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["finished", "cut off"])
+def test_a_checkpoint_of_other_rows_is_refused_by_name(tmp_path, monkeypatch, whole) -> None:
+    file = tmp_path / "c"
+    if whole:
+        build(slice(0, 60), checkpoint=file)
+    else:
+        cut(monkeypatch, file, slice(0, 80))
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match=rf"the checkpoint {file} belongs to other work: image 0 .*delete it"):
+        build(slice(400, 500), checkpoint=file)
+    with pytest.raises(StoreError, match=rf"{file} belongs to other work: .* made from \d0 images, here are 20"):
+        build(slice(0, 20), checkpoint=file)
+    assert file.read_bytes() == before
+
+
+def change_label(pixels, labels):
+    labels[17] = (labels[17] + 1) % 10
+
+
+def change_pixel(pixels, labels):
+    pixels[17, 0, 3, 3] = 0.515
+
+
+def exchange(pixels, labels):
+    pixels[[17, 18]] = pixels[[18, 17]]
+    labels[[17, 18]] = labels[[18, 17]]
+
+
+@pytest.mark.parametrize("change", [change_label, change_pixel, exchange])
+@pytest.mark.parametrize("counts", [True, False])
+def test_one_other_pixel_or_label_among_the_images_done_is_noticed(tmp_path, monkeypatch, change, counts) -> None:
+    file = tmp_path / "c"
+    cut(monkeypatch, file, slice(0, 80), counts=counts)
+    pixels, labels = (tensor.clone() for tensor in images(slice(0, 80)))
+    change(pixels, labels)
+    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True, "counts": counts}
+    with pytest.raises(StoreError, match="image 17 had other pixels or another label"):
+        effpath.build_class_paths(graph(), pixels, labels, checkpoint=file, **options)
+
+
+def test_the_memory_layout_and_the_way_of_reading_do_not_matter(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "c"
+    cut(monkeypatch, file, slice(0, 80))
+    pixels, labels = images(slice(0, 80))
+    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
+    other = pixels.double().to(memory_format=torch.channels_last)
+    found = effpath.build_class_paths(graph(), other, labels.tolist(), checkpoint=file, batch_size=7, **options)
+    assert found == build(slice(0, 80))
+    assert found.seen == 80
+
+
+def test_a_checkpoint_of_other_options_is_refused_by_name(tmp_path) -> None:
+    file = tmp_path / "c"
+    build(slice(0, 60), checkpoint=file)
+    for error, other in (
+        (OptionError, {"theta": 0.9}),
+        (StoreError, {"data": "other"}),
+        (StoreError, {"counts": False}),
+    ):
+        with pytest.raises(error, match=rf"the checkpoint {file} belongs to other work.*delete it"):
+            build(slice(0, 60), checkpoint=file, **other)
+
+
+def test_a_checkpoint_that_does_not_name_its_images_is_refused(tmp_path) -> None:
+    file = tmp_path / "c"
+    effpath.save_class_paths(replace(first(), shares=()), file)
+    with pytest.raises(StoreError, match="does not say which images it was made from: delete it"):
+        build(slice(0, 60), checkpoint=file)
+
+
+def test_the_same_share_does_not_merge_twice() -> None:
+    with pytest.raises(OptionError, match=r"60 of 60 images on both sides.*merge each share once"):
+        first() | first()
+    other = build(slice(60, 90))
+    both = first() | other
+    for again in (first(), other, both, build(slice(80, 120))):
+        with pytest.raises(OptionError, match="on both sides"):
+            both | again
+    assert both.seen == 90
+
+
+def test_a_share_that_was_saved_is_still_the_same(tmp_path) -> None:
+    effpath.save_class_paths(first(), tmp_path / "a")
+    opened = effpath.load_class_paths(tmp_path / "a", graph())
+    with pytest.raises(OptionError, match="60 of 60 images on both sides"):
+        opened | first()
+    assert (opened | build(slice(60, 90))).seen == 90
+
+
+def test_a_picture_that_stands_in_the_data_twice_is_two_images_where_rows_are_known() -> None:
+    twice = torch.arange(40).repeat(2)
+    pixels, labels = data().train_images[twice], data().train_labels[twice]
+    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
+
+    def share(rows: slice, origin: str = "", known: bool = True) -> effpath.ClassPaths:
+        place = {"origin": origin, "rows": range(80)[rows]} if known else {}
+        return effpath.build_class_paths(graph(), pixels[rows], labels[rows], **place, **options)
+
+    halves = share(slice(0, 40), "a"), share(slice(40, 80), "a")
+    assert (halves[0] | halves[1]).seen == 80
+    for other in (
+        share(slice(39, 79), "a"),
+        share(slice(40, 80), "b"),
+        share(slice(40, 80), known=False),
+        share(slice(40, 80)),
+    ):
+        with pytest.raises(OptionError, match="on both sides"):
+            halves[0] | other
+
+
+def test_digests_tell_pixels_labels_and_order_apart() -> None:
+    pixels = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    found = digests_of(pixels, torch.tensor([1, 1, 2]))
+    assert len(set(found.tolist())) == 3
+    np.testing.assert_array_equal(found[:1], digests_of(pixels[:1], torch.tensor([1])))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1.0, 1.7, 2.0], "expected an integer as label of each image, got float64 such as 1.0"),
+        (torch.tensor([1.7, 1, 2]), "got float32 such as 1.7"),
+        (["cat", "dog", "cat"], "got <U3 such as 'cat'"),
+        ([True, False, True], "got bool"),
+        ([None, 1, 2], "got object such as None"),
+        ([[1], [2, 3], [4]], "expected one label for each of 3 images"),
+        (torch.eye(3, 10), r"expected one label for each of 3 images, got shape \(3, 10\)"),
+        ([1, 2], "expected one label for each of 3 images"),
+        ([1, 2, 10], r"labels must be 0 … 9 .* got 1 … 10"),
+        (7, "expected one label for each of 3 images"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_no_integers_are_refused(labels, said) -> None:
+    with pytest.raises(InputError, match=said):
+        effpath.build_class_paths(graph(), data().train_images[:3], labels)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor, lambda v: np.array(v, np.uint8)])
+def test_labels_may_be_any_integers(kind) -> None:
+    pixels, labels = images(slice(0, 20))
+    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
+    assert effpath.build_class_paths(graph(), pixels, kind(labels.tolist()), **options) == build(slice(0, 20))
+
+
+def test_no_images_are_an_error_and_no_class_has_no_overall_path() -> None:
+    with pytest.raises(InputError, match="got none"):
+        build(slice(0, 0))
+    with pytest.raises(effpath.errors.ClassPathError, match="no class has a path"):
+        replace(first(), paths={}).overall  # noqa: B018
+
+
+def test_other_weights_of_the_same_architecture_are_told_from_another_network(tmp_path) -> None:
+    from effpath.lenet import LeNet5
+
+    effpath.save_class_paths(first(), tmp_path / "c")
+    torch.manual_seed(1)
+    random = effpath.capture(LeNet5(image_size=8).eval(), data().train_images[:1])
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    other = effpath.capture(linear, data().train_images[:1])
+    with pytest.raises(StoreError, match=r"the weights differ: load the weights .*--weights"):
+        effpath.load_class_paths(tmp_path / "c", random)
+    with pytest.raises(StoreError, match="the architectures differ: load the model"):
+        effpath.load_class_paths(tmp_path / "c", other)
+    with pytest.raises(StoreError, match="the weights differ"):
+        first().similarity(effpath.extract(random, data().test_images[:2], layers=2), "neurons")

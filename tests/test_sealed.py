@@ -1,0 +1,122 @@
+"""Files notice a changed bit, whichever it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from benchmarks.flips import OTHER, RAW, REFUSED, SAME, chosen_bits, damage, make_files, without_seal
+from effpath.attacks import adversarial_set
+from effpath.attacks.adversarial_set import AdversarialSet
+from effpath.errors import StoreError
+from effpath.sealed import SealedFile, checksum, write_sealed
+
+ARRAYS = {
+    "b": np.arange(5, dtype=np.uint16), "a": np.zeros((0, 3)), "c/d": np.array(True),
+    "e": np.eye(2, 1, -1).T,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return make_files(tmp_path_factory.mktemp("files"))[1]
+
+
+def read_all(file: Path) -> bool:
+    with SealedFile(file, "numbers") as opened:
+        if not opened.sealed or opened.about != {"effpath": "{}"} or opened.names != set(ARRAYS):
+            return False
+        return all(
+            opened.array(name).dtype == array.dtype and np.array_equal(opened.array(name), array)
+            for name, array in ARRAYS.items()
+        )
+
+
+def test_what_is_written_is_read_whatever_its_shape_and_type(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "file", ARRAYS, {"effpath": "{}"})
+    assert read_all(tmp_path / "file")
+
+
+def test_every_single_bit_of_a_small_file_and_every_cut_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_sealed(file, ARRAYS, {"effpath": "{}"})
+    whole = file.read_bytes()
+    found = damage(whole, range(8 * len(whole)), range(len(whole)), file, read_all)
+    assert found[OTHER] == found[RAW] == 0
+    assert found[SAME] + found[REFUSED] == 9 * len(whole)
+    assert found[REFUSED] > 8.9 * len(whole)
+
+
+@pytest.mark.parametrize("kind", ["class paths", "detector"])
+def test_no_flipped_bit_and_no_cut_gives_other_sets_or_scores(files, kind: str) -> None:
+    file, read = files[kind]
+    whole = file.read_bytes()
+    assert read(file)
+    found = damage(whole, chosen_bits(whole, 1000, 1), range(0, len(whole), len(whole) // 40), file, read)
+    file.write_bytes(whole)
+    assert found[OTHER] == found[RAW] == 0, found
+    assert found[REFUSED] > 1000
+
+
+@pytest.mark.parametrize("kind", ["class paths", "detector"])
+def test_files_of_the_format_before_open_and_damage_to_them_is_no_raw_error(files, kind: str) -> None:
+    file, read = files[kind]
+    sealed = file.read_bytes()
+    without_seal(file)
+    whole = file.read_bytes()
+    assert read(file)
+    found = damage(whole, chosen_bits(whole, 300, 2), range(0, len(whole), len(whole) // 20), file, read)
+    file.write_bytes(sealed)
+    assert found[RAW] == 0, found
+    assert found[OTHER] > 0, "there is nothing to notice it by"
+
+
+def test_a_file_that_lost_its_checksums_is_refused(files, tmp_path: Path) -> None:
+    import effpath
+
+    with SealedFile(files["class paths"][0], "class paths") as opened:
+        about = opened.about
+    arrays = load_file(files["class paths"][0])
+    save_file({name: array for name, array in arrays.items() if name != "checksums"}, tmp_path / "file", about)
+    with pytest.raises(StoreError, match="lost its seal or its checksums"):
+        effpath.paths.store.read_header(tmp_path / "file")
+
+
+def test_the_checksum_tells_types_and_shapes_apart() -> None:
+    zeros = [np.zeros(4, np.uint8), np.zeros((2, 2), np.uint8), np.zeros(1, np.uint32), np.zeros(1, np.float32)]
+    assert len({checksum(array) for array in zeros}) == len(zeros)
+
+
+def test_a_damaged_cache_of_an_attack_is_refused_whichever_bit_it_was(tmp_path: Path) -> None:
+    column = torch.arange(2)
+    made = AdversarialSet(
+        "FGSM", {"epsilon": 0.1}, torch.rand(2, 1, 2, 2), column, column, column, column, column > 0,
+        torch.rand(2, 3),
+    )  # fmt: skip
+    file = tmp_path / "set.safetensors"
+    adversarial_set.save(made, file, "key")
+
+    def read(file: Path) -> bool:
+        found = adversarial_set.load(file, "key")
+        return found.settings == made.settings and all(
+            torch.equal(getattr(found, name), getattr(made, name))
+            for name in ("images", "source", "labels", "targets", "predicted", "succeeded", "distances")
+        )
+
+    assert read(file)
+    whole = file.read_bytes()
+    found = damage(whole, chosen_bits(whole, 600, 3), range(0, len(whole), 50), file, read)
+    assert found[OTHER] == found[RAW] == 0, found
+    file.write_bytes(whole)
+    with pytest.raises(StoreError, match="another set"):
+        adversarial_set.load(file, "another key")
+
+
+def test_the_header_of_a_sealed_file_is_plain_safetensors(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "file", ARRAYS, {"effpath": json.dumps({"a": 1})})
+    assert set(load_file(tmp_path / "file")) == {*ARRAYS, "checksums"}
