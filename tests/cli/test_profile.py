@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 import effpath
 from cli_run import run
 from digits_net import data, graph, model
+from effpath.cache import kept_steps
 
 
 @pytest.fixture
@@ -166,3 +167,71 @@ def test_bad_options_are_one_clear_message(digits, monkeypatch, capsys, options,
     found, _, err = run(monkeypatch, capsys, "profile", *digits, "-o", "c.safetensors", *options)
     assert found == code
     assert message in " ".join(err.replace("│", " ").split())
+
+
+def cut_off(monkeypatch, capsys, *arguments) -> None:
+    """Leave a .partial file of the first 40 images."""
+    import effpath.profile as profiling
+
+    real, calls = profiling.record, []
+
+    def fail_late(graph, images, **options):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(graph, images, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(profiling, "CHECKPOINT_SECONDS", -1)
+        patched.setattr(profiling, "record", fail_late)
+        assert run(monkeypatch, capsys, *arguments)[0] == 130
+
+
+def test_work_that_was_cut_off_is_not_taken_for_that_of_other_labels_or_images(
+    digits, tmp_path, monkeypatch, capsys
+):
+    arguments = ["profile", *digits, "--levels", "neurons", "--batch-size", 20, "-o", "c.safetensors"]
+    cut_off(monkeypatch, capsys, *arguments)
+    assert kept_steps()[-1].samefile("c.safetensors.partial")
+    images, labels = data().train_images[:120].numpy(), data().train_labels[:120].numpy()
+    corrected = labels.copy()
+    corrected[30] = (corrected[30] + 1) % 10
+    for name, pixels, own in (("corrected labels", images, corrected), ("others", images[::-1], labels)):
+        np.savez("d.npz", train_images=pixels, train_labels=own)
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 1, name
+        assert "the checkpoint c.safetensors.partial belongs to other work" in err
+        assert "delete it" in err
+    (tmp_path / "c.safetensors.partial").unlink()
+    assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0
+
+
+def test_the_same_share_is_not_merged_twice(digits, tmp_path, monkeypatch, capsys):
+    common = [*digits, "--allow-missing", "--levels", "neurons"]
+    for i in (1, 2):
+        arguments = ["profile", *common, "--shard", f"{i}/2", "-o", f"{i}.safetensors"]
+        assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert run(monkeypatch, capsys, "profile", *common, "--per-class", 3, "-o", "few.safetensors")[0] == 0
+    merging = ["merge", digits[0], "--weights", "w.safetensors", "-o", "all.safetensors", "1.safetensors"]
+    for files in (["1.safetensors"], ["2.safetensors", "1.safetensors"], ["few.safetensors"]):
+        code, _, err = run(monkeypatch, capsys, *merging, *files)
+        assert code == 1
+        assert f"cannot merge {files[-1]} with the files before it" in err
+        assert "images on both sides" in err
+    assert not (tmp_path / "all.safetensors").exists()
+    assert run(monkeypatch, capsys, *merging, "2.safetensors")[0] == 0
+
+
+def test_an_output_that_cannot_be_written_is_an_error_before_the_work(digits, tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("effpath.profile.record", None)
+    for output in ("folder", "net.py/c.safetensors"):
+        code, _, err = run(monkeypatch, capsys, "profile", *digits, "-o", output)
+        assert code == 1
+        assert f"StoreError: cannot write {output}" in err
+
+
+def test_a_share_without_images_is_an_error_that_says_so(digits, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "profile", *digits, "--shard", "121/121", "-o", "c.safetensors")
+    assert code == 1
+    assert "share 121/121 of 120 images has none" in err

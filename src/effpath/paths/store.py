@@ -104,7 +104,7 @@ def provenance_of(opened: SealedFile) -> dict[str, Any]:
             f"expected a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {opened.file}"
         )
     if about["format"] == FORMAT and not opened.sealed:
-        raise opened.damaged("it has lost its checksums")
+        raise opened.damaged("it has lost its seal and its checksums")
     return about
 
 
