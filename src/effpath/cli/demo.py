@@ -70,6 +70,7 @@ def demo(
 
       effpath demo --model net.py:make --weights net.safetensors --data imagefolder:DIR --layers 3 --batch-size 8
     """
+    from effpath.cli.output import finite
     from effpath.cli.sources import warn_of_random_weights
     from effpath.demo import DemoOptions, run_demo
     from effpath.progress import track
@@ -97,7 +98,7 @@ def demo(
     result = run_demo(options, output, partial(track, quiet=quiet), command_of(options))
     report = output / "report.html"
     write_report(result, report)
-    numbers = json.dumps(result.to_dict(), indent=1)
+    numbers = json.dumps(finite(result.to_dict()), indent=1, allow_nan=False)
     (output / "results.json").write_text(numbers + "\n", encoding="utf-8")
     if as_json:
         print(numbers)

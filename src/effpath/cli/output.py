@@ -51,6 +51,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: framed and as wide as the terminal, or, into a pipe, one whole line a row."""
     from rich.table import Table
 
+    from effpath.cli.columns import table as aligned
+
     console = plain_console(80)
     if console.is_terminal:
         table = Table()
@@ -60,6 +62,4 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             table.add_row(*row)
         console.print(table)
         return
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(aligned(columns, rows, left=len(columns)))

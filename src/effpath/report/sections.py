@@ -280,7 +280,6 @@ def provenance(result: DemoResult) -> str:
     command = single.pop("command", "")
     known = {name for names in tables.PAPER_FIGURES.values() for name in names}
     parts = [
-        paragraph(_retraining(result)),
         f"<pre><code>{escape(str(command))}</code></pre>" if command else "",
         tables.settings_table("Settings", single),
         *(tables.settings_table(str(name).capitalize(), values) for name, values in nested.items()),
