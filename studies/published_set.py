@@ -1,6 +1,6 @@
 """A universal perturbation that others published, against detectors in files.
 
-    effpath fit MODEL DATA -o clean.safetensors
+    effpath fit MODEL DATA -o clean.safetensors --kind clean
     effpath fit MODEL DATA -o linear.safetensors --kind linear
     python studies/published_set.py --perturbation GoogLeNet.mat --model MODEL --data DATA \\
         --guards clean.safetensors linear.safetensors --arrays attacked.npz --output DIR/NAME.json
