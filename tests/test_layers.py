@@ -19,7 +19,7 @@ LEVEL = {
     for level, names in enumerate(
         [
             ("errors",),
-            ("kernels", "cache", "progress", "images"),
+            ("kernels", "cache", "progress", "images", "logits"),
             ("graph", "sealed"),
             ("rules",),
             ("backends",),
@@ -37,7 +37,7 @@ LEVEL = {
     )
     for name in names
 }
-FREE = ("attacks", "data", "train", "lenet", "models", "images")  # these know nothing of paths
+FREE = ("attacks", "data", "train", "lenet", "models", "images", "logits")  # these know nothing of paths
 OPTIONAL = {"foolbox", "torchvision", "timm"}
 
 

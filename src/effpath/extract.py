@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effpath.backends.compiled import CompiledWalk, Found, thread_pool
+from effpath.backends.compiled import CompiledWalk, Found, misfit, thread_pool
 from effpath.backends.operators import prepare
 from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, OptionError
 from effpath.graph.graph import Graph
+from effpath.graph.inputs import as_classes, as_whole
 from effpath.kernels.options import Options, make_options
 from effpath.kernels.reference import Chosen
+from effpath.logits import require_two_classes
 from effpath.paths.compact import CompactNeurons, CompactSynapses
 from effpath.paths.path import Header, IdRows, Paths, Ragged, join_rows
 from effpath.rules.kinds import Choice, Gate, Route, Weighted
@@ -44,15 +46,19 @@ def extract(
 
     Args:
         graph: of the network, from `capture`.
-        images: float [N, C, H, W], as the network takes them.
+        images: float [N, C, H, W], as the network takes them; a NumPy array or a list of images too.
         rank: start at the class with the rank-th highest logit.
         classes: start at these classes instead, [N].
         layers: the last k, the named, or all (None); a partial extraction does no work for the others.
         preset: how contributions are selected: ``"paper"``, ``"authors"``, ``"default"`` or `Options`.
         theta: θ in (0, 1], instead of the preset's 0.5.
         include_auxiliary: keep the synapses of pooling and add too.
-        backend: ``"compiled"`` for float32 networks on a CPU, ``"reference"`` (plain torch) for any other; the
-            sets are the same.
+        backend: ``"compiled"`` for networks that compute in float32 on a CPU throughout, ``"reference"`` (plain
+            torch) for any other; ``"auto"`` sees what the network computes in. From the same activations all
+            choose the same sets. Two forward passes may round in the last bit as they like (another batch size,
+            processor or device), and then about one synapse in 100,000 differs.
+
+    Memory layout does not matter: images are brought to one before the forward pass.
 
     Raises:
         InputError: images of another shape or type.
@@ -67,10 +73,13 @@ def extract(
         Paths(5 images, 1 layers)
     """
     options = make_options(preset, theta=theta)
-    images = graph.check_images(images)
+    images = graph.check_images(images).detach()
     found = []
     parts = torch.split(images, _within_bytes(graph, options, layers))
-    starts = [None] * len(parts) if classes is None else _split_classes(classes, parts, graph.classes)
+    starts: list[Tensor | None] = [None] * len(parts)
+    if classes is not None:
+        given = as_classes(classes, len(images), graph.classes, "class", OptionError)
+        starts = [*torch.split(given, [len(part) for part in parts])]
     for part, start in zip(parts, starts, strict=True):
         recorded = _record(graph, part, options, layers, include_auxiliary, backend)
         found.append(recorded.paths(rank=rank, classes=start))
@@ -101,16 +110,6 @@ def _within_bytes(graph: Graph, options: Options, layers: int | str | Sequence[s
     kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
     each = sum(graph.size(name) for name in kept) * graph.dtype.itemsize
     return max(1, RECORDED_BYTES // each)
-
-
-def _split_classes(
-    classes: Tensor | Sequence[int], parts: Sequence[Tensor], outputs: int
-) -> list[Tensor | Sequence[int] | None]:
-    given = torch.as_tensor(classes, dtype=torch.int64)
-    images = sum(map(len, parts))
-    if given.shape != (images,):
-        raise OptionError(f"expected {images} classes in 0 … {outputs - 1}, got {given.tolist()[:8]}")
-    return [*torch.split(given, [len(part) for part in parts])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +152,16 @@ class Recorded:
 
     def ranked(self, rank: int) -> Tensor:
         """Return the class with the rank-th highest logit of each image, int64 [B]; ties to the lower class."""
-        if not 1 <= rank <= self.logits.shape[1]:
-            raise OptionError(f"rank must be 1 … {self.logits.shape[1]} (the classes), got {rank}")
+        classes = self.logits.shape[1]
+        if rank == 2:
+            require_two_classes(classes, "a path of rank 2")
+        rank = as_whole(rank, "rank", classes, "(the classes)")
         return self.logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
 
     def start(self, classes: Tensor | Sequence[int]) -> Tensor:
         """Return the mask of one logit an image, bool [B, classes]."""
         count = self.logits.shape[1]
-        start = torch.as_tensor(classes, dtype=torch.int64, device=self.logits.device)
-        if start.shape != (len(self),) or bool(((start < 0) | (start >= count)).any()):
-            raise OptionError(f"expected {len(self)} classes in 0 … {count - 1}, got {start.tolist()[:8]}")
+        start = as_classes(classes, len(self), count, "class", OptionError).to(self.logits.device)
         return torch.nn.functional.one_hot(start, count).bool()
 
     def paths(self, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Paths:
@@ -190,7 +189,7 @@ def record(
     backend: Backend = "auto",
 ) -> Recorded:
     """Run the forward pass once and keep what walks over the wanted layers need."""
-    return _record(graph, graph.check_images(images), options, layers, include_auxiliary, backend)
+    return _record(graph, graph.check_images(images).detach(), options, layers, include_auxiliary, backend)
 
 
 def _record(
@@ -201,8 +200,9 @@ def _record(
     include_auxiliary: bool,
     backend: Backend,
 ) -> Recorded:
+    if backend not in ("auto", "compiled", "reference"):
+        raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
     plan = plan_for(graph, gates=options.gates)
-    compiled = _is_compiled(graph, backend)
     wanted = plan.choose_layers(layers)
     visited = plan.leading_to(wanted)
     if include_auxiliary:
@@ -211,9 +211,10 @@ def _record(
         wanted = tuple(layer for layer in plan.every if layer.name in names)
     header = Header.of(graph, options, wanted)
     keep = recorded_names(plan, visited)
-    layouts = prepare(plan).layouts if compiled else {}
-    if compiled and not layouts[graph.input].plain and images.dim() == 4:
+    layouts = prepare(plan).layouts
+    if not layouts[graph.input].plain and images.dim() == 4:
         images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
+    compiled = backend != "reference"
 
     def stored(name: str, value: Tensor, count: int) -> Tensor:
         return (
@@ -222,13 +223,19 @@ def _record(
             else value.reshape(count, -1)
         )
 
-    parts = torch.split(images, len(images) if graph.batched else 1)
-    runs = [
-        {name: stored(name, value, len(part)) for name, value in graph.run(part, keep).items()} for part in parts
-    ]
+    runs = []
+    for part in torch.split(images, len(images) if graph.batched else 1):
+        found = graph.run(part, keep)
+        if compiled and (unfit := misfit(plan, visited, found)):
+            if backend == "compiled":
+                raise OptionError(
+                    f"the compiled backend takes float32 networks on a CPU, but {unfit}; "
+                    "use backend='reference' or 'auto'"
+                )
+            compiled = False
+        runs.append({name: stored(name, value, len(part)) for name, value in found.items()})
     values = runs[0] if len(runs) == 1 else {name: torch.cat([run[name] for run in runs]) for name in keep}
-    logits = values[graph.logits]
-    return Recorded(plan, header, frozenset(visited), values, logits, compiled)
+    return Recorded(plan, header, frozenset(visited), values, values[graph.logits], compiled)
 
 
 def recorded_names(plan: Plan, visited: set[str]) -> set[str]:
@@ -243,18 +250,6 @@ def recorded_names(plan: Plan, visited: set[str]) -> set[str]:
         if isinstance(kind, Weighted) and kind.factors:
             keep.add(kind.factors)
     return keep
-
-
-def _is_compiled(graph: Graph, backend: Backend) -> bool:
-    if backend not in ("auto", "compiled", "reference"):
-        raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
-    able = graph.dtype == torch.float32 and graph.device.type == "cpu"
-    if backend == "compiled" and not able:
-        raise OptionError(
-            f"the compiled backend takes float32 networks on a CPU, this one is {graph.dtype} on {graph.device}; "
-            "use backend='reference' or 'auto'"
-        )
-    return able and backend != "reference"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,10 @@ from effpath.cache import note_step
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
+from effpath.graph.inputs import require_images
 from effpath.images import Images
 from effpath.kernels.options import Options, make_options
+from effpath.logits import require_two_classes
 from effpath.paths.class_paths import ClassPaths, Counted
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Header
@@ -77,6 +79,8 @@ def build_class_paths(
         FingerprintError: the checkpoint belongs to another network.
         StoreError: the checkpoint belongs to other work, or cannot be written.
     """
+    require_images(images)
+    require_two_classes(graph.classes, "the class path of right predictions")
     target = _integers(labels, "label", len(images))
     if not len(target):
         raise InputError("expected images of each class, got none")

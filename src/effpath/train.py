@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from effpath.errors import InputError, OptionError
+from effpath.logits import find_logits
 
 
 def train_classifier(
@@ -58,7 +59,7 @@ def train_classifier(
                     order = torch.randperm(len(images))
                 rows = order[done % batches * batch_size :][:batch_size]
                 batch = _shifted(images[rows].to(device), shift)
-                loss = functional.cross_entropy(model(batch), labels[rows].to(device))
+                loss = functional.cross_entropy(find_logits(model(batch))[0], labels[rows].to(device))
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -80,7 +81,7 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, ba
     model.eval()
     with torch.no_grad():
         predicted = torch.cat(
-            [model(batch.to(device)).argmax(1).cpu() for batch in torch.split(images, batch_size)]
+            [find_logits(model(batch.to(device)))[0].argmax(1).cpu() for batch in torch.split(images, batch_size)]
         )
     return float((predicted == labels.cpu()).double().mean())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from effpath.errors import InputError, NumericalError
+from effpath.errors import CaptureError, InputError, NumericalError
+from effpath.logits import find_logits, require_two_classes
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -37,6 +38,12 @@ def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
         raise InputError(f"the model must be a torch.nn.Module; got {type(model).__name__}")
     if any(module.training for module in model.modules()):
         raise InputError("the model is in training mode: its predictions change between calls; call model.eval()")
+    for what, given in (("images", images), ("labels", labels)):
+        if not isinstance(given, torch.Tensor):
+            raise InputError(
+                f"expected {what} as a tensor, got {type(given).__name__}; make it one: torch.as_tensor of an "
+                "array, torch.stack of a list, torch.cat of a loader's batches"
+            )
     if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
         raise InputError(
             f"expected float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"
@@ -56,10 +63,16 @@ def check(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
 def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Logits [N, classes], finite."""
     with torch.no_grad():
-        logits = model(images)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"the model must give logits [N, classes]; for {len(images)} images it gave {shape}")
+        result = model(images)
+    try:
+        logits, _ = find_logits(result)
+    except CaptureError as error:
+        raise InputError(f"the model must give logits [N, classes]; {error}") from error
+    if len(logits) != len(images):
+        raise InputError(
+            f"the model must give logits [N, classes]; for {len(images)} images it gave {list(logits.shape)}"
+        )
+    require_two_classes(logits.shape[1], "a prediction")
     finite = logits.isfinite().all(1)
     if not bool(finite.all()):
         raise NumericalError(

@@ -20,6 +20,7 @@ from effpath.attacks.table import ATTACKS
 from effpath.attacks.targets import draw_targets
 from effpath.cache import fingerprint, note_step, state_fingerprint
 from effpath.errors import OptionError, StoreError
+from effpath.logits import LogitsModel
 
 _REVISION = 2  # part of every cache key; raise it when an attack's result changes
 
@@ -38,8 +39,9 @@ def attack(
 ) -> AdversarialSet:
     """Attack, with `ATTACKS` [name], every image that the model classifies correctly.
 
-    model: in eval mode, from pixels in [0, 1] to logits; its device is used. images: float32 [N, C, H, W] in
-    [0, 1]; labels: int64 [N]. Random images are as many as ``images``, in their shape, whatever the labels.
+    model: in eval mode, from pixels in [0, 1] to logits (or a dict or tuple with them, as `effpath.capture` takes
+    it); its device is used. images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N]. Random
+    images are as many as ``images``, in their shape, whatever the labels.
     A success is what our own forward pass, on values inside [0, 1], puts in a class that is not the label; for a
     targeted attack only what it puts in the target class, which the seed draws (`draw_targets`).
 
@@ -61,6 +63,7 @@ def attack(
     check(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
     version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
+    model = LogitsModel(model)
     key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)

@@ -6,7 +6,7 @@ It chooses the sets of `effpath.backends.plain` from the same recorded activatio
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +31,24 @@ WORTH_A_THREAD = 1 << 20  # candidates of active outputs below which a second th
 def thread_pool(threads: int) -> ThreadPoolExecutor:
     """Return Python threads for kernels that release its lock, made once."""
     return ThreadPoolExecutor(threads, thread_name_prefix="effpath")
+
+
+def misfit(plan: Plan, visited: Collection[str], recorded: Mapping[str, Tensor]) -> str:
+    """Say what the kernels cannot take, as they read nothing but float32 on a CPU; "" where they can take all.
+
+    Args:
+        plan, visited: rules, and the nodes of a walk.
+        recorded: what it reads, as the forward pass gave it: a network may change types on the way.
+    """
+    read = dict(recorded)
+    for name in visited:
+        kind = plan.kinds[name]
+        if isinstance(kind, Weighted):
+            read |= {key: plan.graph.constants[key] for key in (kind.weight, kind.bias) if key is not None}
+    for name, value in read.items():
+        if value.dtype != torch.float32 or value.device.type != "cpu":
+            return f"{name!r} is {value.dtype} on {value.device}"
+    return ""
 
 
 class Found(NamedTuple):

@@ -24,6 +24,7 @@ from effpath.images import (
     refuse_known,
     resized,
 )
+from effpath.logits import find_logits, require_two_classes
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",
@@ -189,7 +190,8 @@ def open_data(
         refuse_known(part.images)
     first = next(iter(data.parts.values()))
     with torch.no_grad():
-        outputs = model(first.images[:1]).shape[-1]
+        outputs = find_logits(model(first.images[:1]))[0].shape[1]
+    require_two_classes(outputs, "a class path of right predictions")
     at = outputs_of(data, model, outputs, class_map)
     if len(set(at.tolist())) < outputs:
         raise InputError(

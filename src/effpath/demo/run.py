@@ -26,6 +26,7 @@ from effpath.errors import InputError
 from effpath.graph import Graph, capture
 from effpath.images import format_of, pixel_range_of, resized
 from effpath.likelihood import PathFit
+from effpath.logits import find_logits, require_two_classes
 from effpath.models import load_model
 from effpath.paths.class_paths import ClassPaths
 from effpath.profile import build_class_paths
@@ -229,7 +230,8 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
     wanted = resized(format_of(model), options.input_size)
     data = load_data(options.data, seed=options.seed, picture_format=wanted, pixel_range=pixel_range_of(model))
     with torch.no_grad():
-        outputs = model(data.part("train").images[:1]).shape[-1]
+        outputs = find_logits(model(data.part("train").images[:1]))[0].shape[1]
+    require_two_classes(outputs, "an attack")
     if len(data.classes) != outputs:
         raise InputError(
             f"expected data with a class for each of the network's {outputs} outputs, so that every one has a "
@@ -256,7 +258,8 @@ def _predicted(model: nn.Module, part: Part, batch_size: int = 256) -> torch.Ten
     """Return the predicted class of each image, int64 [N]; images that are not in memory are read in batches."""
     starts = range(0, len(part), batch_size)
     with torch.no_grad():
-        return torch.cat([model(part.images[start : start + batch_size]).argmax(1) for start in starts])
+        batches = (part.images[start : start + batch_size] for start in starts)
+        return torch.cat([find_logits(model(batch))[0].argmax(1) for batch in batches])
 
 
 def _images_to_attack(correct_ones: torch.Tensor, options: DemoOptions) -> torch.Tensor:

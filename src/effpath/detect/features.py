@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from effpath.errors import FingerprintError, OptionError
 from effpath.extract import images_together, record
 from effpath.graph.graph import Graph
+from effpath.graph.inputs import require_images
 from effpath.images import Images
 from effpath.likelihood import PathFit, margins
 from effpath.paths.class_paths import ClassPaths
@@ -119,6 +120,7 @@ def path_features(
         OptionError: a batch of less than one image.
     """
     check_network(graph, class_paths)
+    require_images(images)
     header = class_paths.header
     names = tuple(name for rank in ranks for name in class_paths.feature_names(level, rank))
     layers = [layer.name for layer in header.layers]

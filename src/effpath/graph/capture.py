@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
-from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from effpath.errors import CaptureError, EffpathError, NumericalError
 from effpath.graph.batch import keeps_images_apart
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
 from effpath.graph.hooks import noted_hooks, without_hooks
+from effpath.graph.inputs import plain_memory
 from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.simplify import simplify
+from effpath.logits import find_logits
 
 FORMAT = "effpath-graph-1"
 _OWNED = ("conv", "linear")  # operators named after the owner of their weight
@@ -63,13 +64,13 @@ def capture(model: nn.Module, example: Tensor) -> Graph:
 
 
 def _capture(model: nn.Module, example: Tensor) -> Graph:
-    pair = torch.cat([example[:1], example[:1]]).detach()
+    pair = plain_memory(torch.cat([example[:1], example[:1]]).detach())
     with torch.no_grad(), noted_hooks(model) as watching:
         try:
             expected = model(pair.clone())  # a model may write into its input
         except Exception as error:
             raise failed_run(model, pair, error) from error
-    expected, index = _find_logits(expected)
+    expected, index = find_logits(expected)
     with without_hooks(model, watching):
         program, batched = _export(model, pair.clone())
     nodes, constants, source, output = _convert(program, index)
@@ -82,37 +83,15 @@ def _capture(model: nn.Module, example: Tensor) -> Graph:
     graph = _start_at_logits(replace(graph, batched=batched and keeps_images_apart(graph)))
     if not graph.batched:  # then a batch may give other outputs than its images alone
         with torch.no_grad(), without_hooks(model, watching):
-            expected = _find_logits(model(pair[:1].clone()))[0]
+            expected = find_logits(model(pair[:1].clone()))[0]
     _compare(graph, pair[: len(expected)], expected)
-    return replace(graph, fingerprint=_fingerprint(graph, original), plans={})
-
-
-def _find_logits(result: Any) -> tuple[Tensor, int]:
-    """Return the logits among what a model returns, and their place in it.
-
-    Of a dict, tuple or the like it is what is called ``logits``, else the only tensor of two dimensions.
-    """
-    leaves = tree_flatten_with_path(result)[0]
-    found = [(i, path) for i, (path, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.dim() == 2]
-    named = [(i, path) for i, path in found if "logits" in keystr(path)]
-    if len(named or found) != 1:
-        described = ", ".join(f"{keystr(path)} {_describe(leaf)}".strip() for path, leaf in leaves)
-        raise CaptureError(
-            f"expected a model that returns logits [N, classes], got {type(result).__name__} of {described}; "
-            "wrap it in a module that returns the logits"
-        )
-    index = (named or found)[0][0]
-    return leaves[index][1], index
+    return replace(graph, fingerprint=_fingerprint(graph, original))
 
 
 def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
     """Tell which numbers are; infinities too in a buffer (a mask, an open bound) that is not of a batch norm."""
     buffers = {key for key, _ in model.named_buffers() if not key.endswith(("running_mean", "running_var"))}
     return ~tensor.isnan() if name in buffers else tensor.isfinite()
-
-
-def _describe(value: object) -> str:
-    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
@@ -166,7 +145,7 @@ def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], d
     read = set(iter_refs(list(node.args.values()) for node in nodes))
     for placeholder, target in targets.items():
         if names[placeholder] in read:
-            constants[names[placeholder]] = stored[target].detach().clone()
+            constants[names[placeholder]] = stored[target].detach().clone(memory_format=torch.contiguous_format)
     return tuple(nodes), constants, "input", names[str(signature.user_outputs[output])]
 
 
@@ -237,7 +216,7 @@ def _node(call: fx.Node, names: dict[str, str]) -> Node:
 
 
 def _with_shapes(graph: Graph) -> Graph:
-    """Record every node's shape at batch one."""
+    """Record every node's shape at batch one, and its type."""
     values: dict[str, Any] = {
         graph.input: torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
     }
@@ -248,7 +227,11 @@ def _with_shapes(graph: Graph) -> Graph:
             values[node.name] = value = node.call(
                 lambda name: graph.constants[name] if name in graph.constants else values[name]
             )
-            nodes.append(replace(node, shape=tuple(value.shape) if isinstance(value, Tensor) else ()))
+            if isinstance(value, Tensor):
+                node = replace(node, shape=tuple(value.shape), dtype=value.dtype)
+            else:
+                node = replace(node, shape=(), dtype=None)
+            nodes.append(node)
             for name in node.refs:
                 if last.get(name) == node.name:
                     values.pop(name, None)

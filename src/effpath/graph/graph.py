@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from effpath.cache import fingerprint
 from effpath.errors import InputError, NumericalError
+from effpath.graph.inputs import as_images, plain_memory
 
 SHAPE_ONLY = (  # operators that look at the shape of what they read, never at its values
     "sym_size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
@@ -38,6 +39,7 @@ class Node:
         keywords: names of the arguments that are passed by keyword.
         module: path of the module that called it.
         shape: shape of the result for a batch of one; () for numbers and tuples.
+        dtype: of the result; None for numbers and tuples.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Node:
     keywords: frozenset[str] = frozenset()
     module: str = ""
     shape: tuple[int, ...] = ()
+    dtype: torch.dtype | None = None
 
     def __getitem__(self, argument: str) -> Any:
         """Return one argument."""
@@ -67,6 +70,42 @@ class Node:
         values = {key: substitute(value, lookup) for key, value in self.args.items()}
         positional = [v for k, v in values.items() if k not in self.keywords]
         return self.function(*positional, **{k: values[k] for k in self.keywords})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for pickling: an operator of torch by its name."""
+        return {**self.__dict__, "function": by_name(self.function)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take the fields back."""
+        self.__dict__.update({**state, "function": from_name(state["function"])})
+
+
+@dataclass(frozen=True)
+class OperatorName:
+    """An operator of torch by namespace, name and overload; it cannot be pickled itself."""
+
+    namespace: str
+    name: str
+    overload: str
+
+
+def by_name(function: Any) -> Any:
+    """Return what can be pickled of a node's function: names of torch's operators, also inside a ``partial``."""
+    if isinstance(function, torch._ops.OpOverload):
+        namespace, _, name = function._schema.name.partition("::")
+        return OperatorName(namespace, name, function._overloadname)
+    if isinstance(function, partial):
+        return partial(function.func, *map(by_name, function.args), **function.keywords)
+    return function
+
+
+def from_name(function: Any) -> Any:
+    """Return the function that `by_name` was given."""
+    if isinstance(function, OperatorName):
+        return getattr(getattr(getattr(torch.ops, function.namespace), function.name), function.overload)
+    if isinstance(function, partial):
+        return partial(function.func, *map(from_name, function.args), **function.keywords)
+    return function
 
 
 def iter_refs(values: Iterable[Any]) -> Iterator[str]:
@@ -102,7 +141,9 @@ class Graph:
             what its images give alone, one behind the other, throughout); images are then run one by one.
         parameters: for a constant that a rewrite made, the name of the parameter it stands for.
         fingerprint: sha256 over structure and parameters, as the user gave them.
-        plans: what the rules made of the graph, kept by `effpath.rules.plan_for`.
+        plans: what the rules made of this very graph, kept by `effpath.rules.plan_for`.
+
+    A graph can be pickled and copied.
     """
 
     nodes: tuple[Node, ...]
@@ -114,7 +155,22 @@ class Graph:
     batched: bool
     parameters: Mapping[str, str]
     fingerprint: str
-    plans: dict[bool, Any] = field(default_factory=dict, repr=False)
+    plans: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        """Say in one line which network this is."""
+        return (
+            f"Graph({len(self.nodes)} nodes, input {self.input_shape} of {self.dtype}, {self.classes} classes, "
+            f"fingerprint {self.fingerprint[:12]})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for pickling, without what can be made again."""
+        return {own.name: getattr(self, own.name) for own in fields(self) if own.init}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take the fields back."""
+        self.__dict__.update(state, plans={})
 
     @cached_property
     def architecture(self) -> str:
@@ -174,11 +230,13 @@ class Graph:
             total *= length
         return total
 
-    def check_images(self, images: Tensor) -> Tensor:
-        """Return the images on the graph's device and in its dtype, or say what is wrong with them."""
-        if not isinstance(images, Tensor):
-            images = torch.as_tensor(images)
+    def check_images(self, images: Any) -> Tensor:
+        """Return images on the graph's device, in its dtype and in plain memory, or say what is wrong with them.
+
+        A NumPy array, or a list of arrays or tensors of one shape, is taken too.
+        """
         wanted = f"images of shape (N, {', '.join(map(str, self.input_shape))})"
+        images = as_images(images, wanted)
         if images.dim() != len(self.input_shape) + 1 or tuple(images.shape[1:]) != self.input_shape:
             hint = (
                 "add a batch dimension: images[None]"
@@ -193,7 +251,7 @@ class Graph:
         if not torch.isfinite(images).all():
             bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:, 0].tolist()
             raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")
-        return images.to(self.device, self.dtype)
+        return plain_memory(images.to(self.device, self.dtype))
 
     def run(
         self,

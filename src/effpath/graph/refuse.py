@@ -55,6 +55,12 @@ def refuse_example(example: Any) -> None:
             f"expected an example of floats, got {example.dtype}: numbers of tokens have no contributions "
             "(products of input and weight); capture the part of the model behind its embedding"
         )
+    if not example.is_floating_point():
+        raise InputError(
+            f"expected an example of floats, got {example.dtype}: attacks need numbers between the integers; wrap "
+            "a model of integer pixels in a module that takes floats in [0, 1] and calls it with "
+            "(255 * x + 0.5).to(torch.uint8)"
+        )
 
 
 def failed_run(model: nn.Module, example: Tensor, error: Exception) -> InputError:

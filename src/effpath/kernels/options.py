@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -44,8 +45,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every field; raise OptionError that names the one at fault."""
-        if not (isinstance(self.theta, (int, float)) and 0 < self.theta <= 1):
+        real = isinstance(self.theta, numbers.Real) and not isinstance(self.theta, bool)
+        if not (real and 0 < self.theta <= 1):
             raise OptionError(f"theta must lie in (0, 1], got {self.theta!r}")
+        object.__setattr__(self, "theta", float(self.theta))  # NumPy's numbers too, which JSON cannot take
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise OptionError(f"{field} must be one of {allowed}, got {getattr(self, field)!r}")

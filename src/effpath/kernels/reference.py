@@ -100,6 +100,16 @@ def _largest(c: Tensor, inside: Tensor) -> Tensor:
     return first & (first.cumsum(1) == 1)
 
 
+def widened(values: Tensor) -> Tensor:
+    """Return numbers as float32, or as float64 where float32 would round them: products are never of fewer bits.
+
+    A product of two 16-bit floats is exact in float32; of integers (bool and uint8 among them) it is in float64.
+    """
+    if values.dtype in (torch.float32, torch.float64):
+        return values
+    return values.to(torch.float32 if values.is_floating_point() else torch.float64)
+
+
 def weigh(
     window: Window,
     x: Tensor,
@@ -122,8 +132,9 @@ def weigh(
         bias: [channels] or None.
         factors: [B, P·T], the data-dependent factor of each tap (attention weights), or None.
     """
-    window = window.to(x.device)
-    flat_weight = None if weight is None else weight.reshape(-1)
+    window, x = window.to(x.device), widened(x)
+    flat_weight = None if weight is None else widened(weight.reshape(-1))
+    factors = None if factors is None else widened(factors)
 
     def pick(image: Tensor, output: Tensor, ids: Tensor, inside: Tensor, values: Tensor) -> Tensor:
         coefficients = window.factors(output)
@@ -134,8 +145,8 @@ def weigh(
             at = window.locate(output)[1][:, None] * taps + torch.arange(taps, device=output.device)
             c = c * factors[image[:, None], at].repeat_interleave(window.group_channels, dim=1)
         c = torch.where(inside, c, 0)
-        v = ordered_sum(c) if value is None else value[image, output]
-        own = None if bias is None else bias[window.locate(output)[0] % len(bias)]
+        v = ordered_sum(c) if value is None else widened(value[image, output])
+        own = None if bias is None else widened(bias)[window.locate(output)[0] % len(bias)]
         return select(c, inside, v, own, options)
 
     return _for_active(window, x, active, pick)
@@ -143,7 +154,7 @@ def weigh(
 
 def choose(window: Window, x: Tensor, active: Tensor, options: Options) -> Chosen:
     """Choose the largest input of every active output of a max pooling (first in window order, or all ties)."""
-    window = window.to(x.device)
+    window, x = window.to(x.device), widened(x)
 
     def pick(image: Tensor, output: Tensor, ids: Tensor, inside: Tensor, values: Tensor) -> Tensor:
         if not torch.isfinite(values).all():

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from effpath.errors import OptionError, UnknownOperator
 from effpath.graph.graph import Graph
+from effpath.graph.inputs import as_whole
 from effpath.kernels.window import Window
 from effpath.rules.kinds import Choice, Gate, Kind, Weighted
 from effpath.rules.table import rule_for
@@ -54,13 +55,17 @@ class Plan:
         graph: the network.
         kinds: by node name, in forward order.
         every: all weighted operators and choices, in forward order.
-        prepared: what a backend made of the plan, by its name.
+        prepared: what a backend made of this very plan, by its name.
     """
 
     graph: Graph
     kinds: dict[str, Kind]
     every: tuple[Layer, ...]
-    prepared: dict[str, Any] = field(default_factory=dict, repr=False)
+    prepared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        """Say in one line what the plan is of."""
+        return f"Plan({len(self.layers)} layers, {len(self.auxiliary)} auxiliary, of {self.graph!r})"
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -87,10 +92,8 @@ class Plan:
         """
         if layers is None:
             return self.layers
-        if isinstance(layers, int):
-            if not 1 <= layers <= len(self.layers):
-                raise OptionError(f"layers must be 1 … {len(self.layers)} for the last k, got {layers}")
-            return self.layers[-layers:]
+        if not isinstance(layers, (str, Iterable)):
+            return self.layers[-as_whole(layers, "layers", len(self.layers), "for the last k") :]
         wanted = {self.layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
         if not wanted:
             raise OptionError("layers is empty; name some layers, or leave it out for all of them")

@@ -84,6 +84,11 @@ RULES.update(dict.fromkeys(_MOVEMENT.split(), route.movement))
 
 def rule_for(node: Node) -> Rule:
     """Return the rule of a node's operator, or say how to add one."""
+    if node.dtype is not None and node.dtype.is_complex:
+        raise UnknownOperator(
+            f"no rule for {node.place}, which gives complex numbers ({node.dtype}): they have no order, so that "
+            "no contribution is the largest; write it with real and imaginary parts apart"
+        )
     if node.op not in RULES:
         raise UnknownOperator(
             f"no rule for {node.place}; add one with effpath.rules.RULES[{node.op!r}] = your_rule, a function "

@@ -1,0 +1,140 @@
+"""Images, classes and numbers as callers give them: brought to one form, or refused with what to do."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from effpath.errors import EffpathError, InputError, OptionError
+
+ALIGNED = 64  # bytes; matrix products may round in another way behind another alignment
+
+
+def plain_memory(images: Tensor) -> Tensor:
+    """Return images whose elements lie in their order, one after the other, as in a new tensor.
+
+    Sums are rounded in an order that depends on how their summands lie in memory, so that the same images in
+    another layout (channels last, a view, a slice, one row expanded) would have other last bits, and other sets.
+    """
+    images = images.contiguous()
+    if images.data_ptr() % ALIGNED:
+        images = images.clone()
+    return images.view(-1).view(images.shape)  # one channel or row is contiguous with strange strides too
+
+
+def as_images(images: Any, expected: str) -> Tensor:
+    """Return images as one tensor; a list or array of equal-shaped images is stacked.
+
+    Args:
+        images: a tensor, a NumPy array, or a sequence of these, one an image.
+        expected: the images wanted, for messages.
+
+    Raises:
+        InputError: anything else, with how to turn it into a tensor.
+    """
+    if isinstance(images, Tensor):
+        return images
+    if isinstance(images, np.ndarray):
+        return _of_array(images, expected)
+    if isinstance(images, (list, tuple)) and images:
+        each = [as_images(image, expected) for image in images if isinstance(image, (Tensor, np.ndarray))]
+        if len(each) == len(images):
+            shapes = list(dict.fromkeys(tuple(image.shape) for image in each))
+            if len(shapes) > 1:
+                raise InputError(
+                    f"expected {expected}, got a {type(images).__name__} of shapes {shapes[0]} and {shapes[1]}; "
+                    "bring them to one size first"
+                )
+            return torch.stack(each)
+    require_images(images, expected)
+    try:
+        return torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"expected {expected}, got {_describe(images)} that is no tensor: {error}") from error
+
+
+def require_images(images: Any, expected: str = "images as a tensor [N, C, H, W]") -> None:
+    """Refuse what cannot be indexed by rows of images, such as a data loader or a data set of torch."""
+    if isinstance(images, torch.utils.data.DataLoader):
+        raise InputError(
+            f"expected {expected}, got a DataLoader; collect its batches: images, labels = "
+            "map(torch.cat, zip(*loader)), or give its data set to effpath.data.from_torch, which reads it "
+            "batch by batch"
+        )
+    if isinstance(images, torch.utils.data.Dataset):
+        raise InputError(
+            f"expected {expected}, got a data set ({type(images).__name__}); part = "
+            "effpath.data.from_torch(dataset) gives part.images and part.labels, read as they are needed"
+        )
+    if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")) or isinstance(
+        images, (str, bytes, dict)
+    ):
+        raise InputError(f"expected {expected}, got {_describe(images)}; give a tensor")
+
+
+def as_classes(
+    classes: Any,
+    count: int,
+    outputs: int,
+    what: Literal["label", "class"] = "label",
+    refuse: type[EffpathError] = InputError,
+) -> Tensor:
+    """Return one class for each of some images, int64 [count], on the CPU.
+
+    Args:
+        classes: integers, as a tensor, an array or a sequence.
+        count: number of images.
+        outputs: classes are 0 … outputs − 1.
+        what, refuse: how messages call them, and the error that has the message.
+
+    Raises:
+        InputError: text, fractions, another number of them, or no such class (or the error in ``refuse``).
+    """
+    several = {"label": "labels", "class": "classes"}[what]
+    expected = f"expected {count} {several} in 0 … {outputs - 1}, one {what} for each of {count} images"
+    try:
+        found = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise refuse(
+            f"{expected}, got {_describe(classes)}; give the place of each image's class among the logits"
+        ) from error
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise refuse(f"{expected}, got {found.dtype}; give whole numbers, such as {several}.long()")
+    if found.shape != (count,):
+        raise refuse(f"{expected}, got shape {tuple(found.shape)}")
+    found = found.detach().cpu().to(torch.int64)
+    if count and not 0 <= int(found.min()) <= int(found.max()) < outputs:
+        raise refuse(
+            f"{several} must be 0 … {outputs - 1} (the network's logits), "
+            f"got {int(found.min())} … {int(found.max())}; {expected}"
+        )
+    return found
+
+
+def as_whole(value: Any, what: str, largest: int, of: str) -> int:
+    """Return a whole number in 1 … largest, NumPy's among them; OptionError where it is none."""
+    must = f"{what} must be 1 … {largest} {of}"
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise OptionError(f"{must}, a whole number, got {value!r}")
+    if not 1 <= int(value) <= largest:
+        raise OptionError(f"{must}, got {value}")
+    return int(value)
+
+
+def _of_array(images: np.ndarray[Any, Any], expected: str) -> Tensor:
+    native = np.ascontiguousarray(images, images.dtype.newbyteorder("="))
+    try:
+        return torch.from_numpy(native if native.flags.writeable else native.copy())
+    except TypeError as error:
+        raise InputError(f"expected {expected}, got an array of {images.dtype}: {error}") from error
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value):
+        return f"a {type(value).__name__} of {type(value[0]).__name__}"
+    return f"{type(value).__name__}"
