@@ -55,3 +55,11 @@ class ClassPathError(EffpathError, LookupError):
 
 class MissingExtra(EffpathError, ImportError):
     """An optional library is not installed."""
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind an error: one that comes while Numba compiles surfaces as a SystemError."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind is not None

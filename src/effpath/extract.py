@@ -14,7 +14,7 @@ from torch import Tensor
 from effpath.backends.compiled import CompiledWalk, Found, misfit, thread_pool
 from effpath.backends.operators import prepare
 from effpath.backends.plain import PlainWalk
-from effpath.errors import NumericalError, OptionError
+from effpath.errors import NumericalError, OptionError, was_interrupted
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_whole
 from effpath.kernels.options import Options, make_options
@@ -349,6 +349,10 @@ def visit(
                 place = plan.graph.by_name[name].place
                 message = f"{error}, at {place}; look for the layer before it that overflows"
                 raise NumericalError(message) from error
+            except SystemError as error:
+                if was_interrupted(error):
+                    raise KeyboardInterrupt from None
+                raise
         else:
             masks.follow(name, _routes(kind, options))
     return masks

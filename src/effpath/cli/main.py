@@ -16,7 +16,7 @@ from effpath.cli.merge import merge
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
-from effpath.errors import EffpathError
+from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
     name="effpath",
@@ -53,6 +53,11 @@ def main() -> None:
     except EffpathError as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemError as error:
+        if not was_interrupted(error):
+            raise
+        print("interrupted; finished steps are kept and used by the next run", file=sys.stderr)
+        sys.exit(130)
     except SystemExit as leaving:
         if leaving.code == 130:  # typer's for Ctrl-C
             print("interrupted; finished steps are kept and used by the next run", file=sys.stderr)

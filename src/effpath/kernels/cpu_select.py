@@ -8,8 +8,8 @@ addresses.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from effpath.kernels.compiling import compiled_with
 from effpath.kernels.vector import (
     bits_float,
     cut,
@@ -26,7 +26,7 @@ from effpath.kernels.vector import (
     word_at,
 )
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+compiled = compiled_with(error_model="numpy")
 MARGIN = 1e-13  # relative; a sum of positive float64 is exact to much less
 RANKED = 32  # candidates that `cut` ranks at once
 UNSURE = 1 << 62

@@ -9,13 +9,14 @@ nothing is checked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from effpath.kernels.compiling import compiled_with
 
 Ids = NDArray[np.int64]
 Lows = NDArray[np.uint16]
@@ -23,7 +24,6 @@ Words = NDArray[np.uint64]
 Counts = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
 Rows = tuple[Ids, Lows]
-Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 CHUNK_BITS = 16
 CHUNK = 1 << CHUNK_BITS
@@ -31,10 +31,7 @@ ONE = np.uint64(1)
 TOGETHER = 32  # searches done in step, so that they wait for memory together
 
 
-def compiled(loop: Loop) -> Loop:
-    """Compile at the first call, keep the machine code on disk, let other threads run meanwhile."""
-    made: Loop = njit(cache=True, nogil=True)(loop)
-    return made
+compiled = compiled_with()
 
 
 @intrinsic  # type: ignore[untyped-decorator]

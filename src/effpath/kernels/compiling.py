@@ -1,0 +1,51 @@
+"""How loops are compiled by Numba: at the first call, kept on disk where there is a place for that."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import numba
+
+from effpath.errors import OptionError
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+def compiled_with(**flags: Any) -> Callable[[Loop], Loop]:
+    """Return the decorator that compiles a loop; other threads run while it does.
+
+    Raises:
+        OptionError: where it decorates while the environment forbids compilation.
+    """
+
+    def compiled(loop: Loop) -> Loop:
+        if numba.config.DISABLE_JIT:
+            raise OptionError(
+                "expected that Numba may compile, got NUMBA_DISABLE_JIT=1: sets of ids and the compiled backend "
+                "consist of machine instructions that Python has no words for; unset NUMBA_DISABLE_JIT"
+            )
+        made: Loop
+        try:
+            made = numba.njit(cache=True, nogil=True, **flags)(loop)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            _warn_of_no_cache()
+            made = numba.njit(nogil=True, **flags)(loop)
+        return made
+
+    return compiled
+
+
+@cache
+def _warn_of_no_cache() -> None:
+    """Say once a process that kernels are compiled anew."""
+    warnings.warn(
+        "neither the folder of effpath nor a cache folder of the user can be written, so that kernels are "
+        "compiled anew by every process, which takes some seconds; set NUMBA_CACHE_DIR to a folder that "
+        "can be written",
+        stacklevel=4,
+    )
