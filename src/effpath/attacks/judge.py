@@ -67,7 +67,10 @@ def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     try:
         logits, _ = find_logits(result)
     except CaptureError as error:
-        raise InputError(f"the model must give logits [N, classes]; {error}") from error
+        gave = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+        raise InputError(
+            f"the model must give logits [N, classes]; for {len(images)} images it gave {gave}: {error}"
+        ) from error
     if len(logits) != len(images):
         raise InputError(
             f"the model must give logits [N, classes]; for {len(images)} images it gave {list(logits.shape)}"
