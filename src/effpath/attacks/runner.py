@@ -63,7 +63,6 @@ def attack(
     check(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
     version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
-    model = LogitsModel(model)
     key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)
@@ -109,7 +108,8 @@ def _attack_batch(
     """Run the attack on one batch and keep what really fools the model."""
     device = device_of(model)
     inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
-    candidates = spec.run(model, inputs, aim if spec.targeting else truth, settings).detach().clamp(0, 1)
+    found = spec.run(LogitsModel(model), inputs, aim if spec.targeting else truth, settings)
+    candidates = found.detach().clamp(0, 1)
     if not spec.from_clean:  # nothing to miss: any class is wrong
         predicted = predict(model, candidates).cpu()
         fooled = torch.ones_like(source, dtype=torch.bool)
