@@ -64,7 +64,7 @@ def test_a_model_is_judged_whatever_holds_its_logits(form: str) -> None:
 def test_a_detector_is_fitted_to_a_model_that_returns_a_dict() -> None:
     part = Part(IMAGES, predicted())
     data = Dataset("made", {"train": part, "test": part}, ("a", "b", "c"))
-    options = FitOptions(kind="clean", images=20)
+    options = FitOptions(kind="clean", images=20, fpr=0.5)
     detector = fit_detector(
         Returns(SHAPES["dict"]).eval(), data, options, track=lambda _: nullcontext(lambda done, total: None)
     )

@@ -56,7 +56,7 @@ def extract(
         backend: ``"compiled"`` for networks that compute in float32 on a CPU throughout, ``"reference"`` (plain
             torch) for any other; ``"auto"`` sees what the network computes in. From the same activations all
             choose the same sets. Two forward passes may round in the last bit as they like (another batch size,
-            processor or device), and then about one synapse in 100,000 differs.
+            processor or device), and then a few synapses in a million differ.
 
     Memory layout does not matter: images are brought to one before the forward pass.
 
