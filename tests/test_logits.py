@@ -30,8 +30,8 @@ class Returns(nn.Module):
     def __init__(self, form: Callable[[Tensor, Tensor], object], classes: int = 3) -> None:
         super().__init__()
         self.form = form
-        torch.manual_seed(3)
-        self.fc = nn.Linear(16, classes)
+        self.fc = nn.Linear(16, classes, bias=False)
+        self.fc.weight.data = torch.eye(classes, 16)  # each class is seen
 
     def forward(self, x: Tensor) -> object:
         return self.form(self.fc(x.flatten(1)), x)
