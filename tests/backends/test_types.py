@@ -160,7 +160,7 @@ def test_complex_activations_are_refused_by_node_and_type() -> None:
         effpath.extract(graph, torch.ones(1, 4))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.bool, torch.complex64])
 def test_a_network_that_takes_other_than_floats_is_refused_at_capture_with_the_remedy(dtype: torch.dtype) -> None:
     class Pixels(nn.Module):
         def __init__(self) -> None:
