@@ -30,7 +30,9 @@ def files(tmp_path_factory):
 
 def read_all(file: Path) -> bool:
     with SealedFile(file, "numbers") as opened:
-        if not opened.sealed or opened.about != {"effpath": "{}"} or opened.names != set(ARRAYS):
+        if not opened.sealed:
+            raise opened.damaged("it has no checksums")
+        if opened.about != {"effpath": "{}"} or opened.names != set(ARRAYS):
             return False
         return all(
             opened.array(name).dtype == array.dtype and np.array_equal(opened.array(name), array)
@@ -77,13 +79,11 @@ def test_files_of_the_format_before_open_and_damage_to_them_is_no_raw_error(file
     assert found[OTHER] > 0, "there is nothing to notice it by"
 
 
-@pytest.mark.parametrize("checksums", [True, False])
-def test_a_file_that_lost_its_seal_is_refused(files, tmp_path: Path, checksums: bool) -> None:
+def test_a_file_that_lost_its_seal_is_refused(files, tmp_path: Path) -> None:
     with SealedFile(files["class paths"][0], "class paths") as opened:
         about = opened.about
     arrays = load_file(files["class paths"][0])
-    if not checksums:
-        del arrays["checksums"]
+    del arrays["checksums"]
     save_file(arrays, tmp_path / "file", about)
     with pytest.raises(StoreError, match="lost its seal"):
         read_header(tmp_path / "file")

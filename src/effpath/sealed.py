@@ -17,8 +17,7 @@ from safetensors.numpy import save_file
 from effpath.cache import atomic_write
 from effpath.errors import StoreError
 
-CHECKSUMS = "checksums"  # the array of them: uint64 [arrays], in the order of the arrays' names
-SEAL = "seal"  # entry of the header
+CHECKSUMS = "checksums"  # the array of them: uint64 [arrays + 4], in the order of the arrays' names, then the seal
 UNREADABLE = (
     SafetensorError,
     OSError,
@@ -40,8 +39,8 @@ def write_sealed(file: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     """
     plain = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     checksums = np.array([checksum(array) for array in plain.values()], np.uint64)
-    header = {**about, SEAL: _seal(about, list(plain), checksums)}
-    atomic_write(file, lambda temporary: save_file({**plain, CHECKSUMS: checksums}, temporary, header))
+    sealed = {**plain, CHECKSUMS: np.concatenate([checksums, _seal(about, list(plain), checksums)])}
+    atomic_write(file, lambda temporary: save_file(sealed, temporary, dict(about)))
 
 
 class SealedFile:
@@ -71,19 +70,17 @@ class SealedFile:
         except UNREADABLE as error:
             raise self.damaged(str(error)) from error
         self._opened = opened
-        seal = header.pop(SEAL, None)
-        self.sealed = seal is not None
-        self.about, self.names = header, set(names) - {CHECKSUMS} if self.sealed else set(names)
+        self.sealed = CHECKSUMS in names
+        self.about, self.names = header, set(names) - {CHECKSUMS}
         self._checksums: dict[str, int] = {}
-        if self.sealed != (CHECKSUMS in names):
-            raise self.damaged("it has lost its seal or its checksums")
         if not self.sealed:
             return
         names = sorted(self.names)
         checksums = self._read(CHECKSUMS)
-        if checksums.dtype != np.uint64 or checksums.shape != (len(names),):
+        if checksums.dtype != np.uint64 or checksums.shape != (len(names) + 4,):
             raise self.damaged(f"expected {len(names)} checksums, got {checksums.dtype} {list(checksums.shape)}")
-        if seal != _seal(header, names, checksums):
+        checksums, seal = checksums[:-4], checksums[-4:]
+        if not np.array_equal(seal, _seal(header, names, checksums)):
             raise self.damaged("the header or the list of arrays is not as it was written")
         self._checksums = dict(zip(names, checksums.tolist(), strict=True))
 
@@ -130,7 +127,8 @@ def checksum(array: NDArray[Any]) -> int:
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def _seal(about: Mapping[str, str], names: list[str], checksums: NDArray[np.uint64]) -> str:
+def _seal(about: Mapping[str, str], names: list[str], checksums: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the SHA-256 of the header's texts, the arrays' names and their checksums, uint64 [4]."""
     digest = hashlib.sha256(json.dumps([sorted(about.items()), names]).encode())
     digest.update(checksums.astype("<u8").data)
-    return digest.hexdigest()
+    return np.frombuffer(digest.digest(), "<u8").astype(np.uint64)

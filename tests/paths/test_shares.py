@@ -208,3 +208,5 @@ def test_other_weights_of_the_same_architecture_are_told_from_another_network(tm
         effpath.load_class_paths(tmp_path / "c", other)
     with pytest.raises(StoreError, match="the weights differ"):
         first().similarity(effpath.extract(random, data().test_images[:2], layers=2), "neurons")
+    with pytest.raises(StoreError, match="the weights differ"):
+        effpath.path_features(random, first(), data().test_images[:2], level="neurons")

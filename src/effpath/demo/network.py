@@ -65,6 +65,8 @@ def _read(model: LeNet5, file: Path) -> bool:
     """Give the model the weights of a file; False, with a warning, where it is damaged."""
     try:
         with SealedFile(file, "trained weights") as opened:
+            if not opened.sealed:
+                raise opened.damaged("it has no checksums")
             model.load_state_dict({name: torch.from_numpy(opened.array(name)) for name in opened.names})
     except StoreError as error:
         warnings.warn(f"training again: {error}", stacklevel=3)

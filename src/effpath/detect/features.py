@@ -16,6 +16,7 @@ from effpath.graph.inputs import require_images
 from effpath.images import Images
 from effpath.likelihood import PathFit, margins
 from effpath.paths.class_paths import ClassPaths
+from effpath.paths.path import differing
 from effpath.rules.plan import Level
 from effpath.score import similarity
 
@@ -87,7 +88,7 @@ def check_network(graph: Graph, class_paths: ClassPaths) -> None:
     if found != graph.fingerprint:
         raise FingerprintError(
             f"class paths of another network: they have fingerprint {found}, this network has "
-            f"{graph.fingerprint}; load the model they were built with, or build them again"
+            f"{graph.fingerprint}; {differing(class_paths.header.architecture, graph.architecture)}"
         )
 
 
