@@ -32,7 +32,7 @@ from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features
 from effpath.detect.metrics import auc_interval, tpr_interval
-from effpath.fitting import unseen_rows
+from effpath.held_out import unseen_rows
 from effpath.paths import ClassPaths
 from effpath.progress import track
 from sources import is_done, open_network, save_figure, write_result

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 import effpath
 from digits_net import class_paths, data, graph, model, noisy
+from effpath.held_out import digest_of
 
 NETWORK = ["net.py:make", "--weights", "w.safetensors"]
 
@@ -28,6 +30,7 @@ def write_guard(folder: Path, kind: str = "linear") -> effpath.Detector:
     rows = {"fit": list(range(120)), "calibrate": list(range(120, 200))}
     detector.about = {
         "data": "digits", "part": "test", "part_size": len(images), "rows": rows,
+        "digest": digest_of(images, torch.arange(200)),
         "class_paths": {"images": 400}, "attacks": {}, "seed": 0,
     }  # fmt: skip
     effpath.save_detector(detector, folder / "guard.safetensors")

@@ -29,7 +29,7 @@ LEVEL = {
             ("profile", "check"),
             ("detect",),
             ("attacks", "cdrp", "data", "train", "lenet", "models"),
-            ("adaptive",),
+            ("adaptive", "held_out"),
             ("demo", "fitting"),
             ("report",),
             ("cli",),

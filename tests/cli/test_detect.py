@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 import effpath
 from cli_run import run
-from digits_net import class_paths, data, model, noisy
+from digits_net import class_paths, data, graph, model, noisy
 from effpath.detect.explain import explain, strongest_signs
 from guard_files import NETWORK, write_guard, write_network
 
@@ -29,7 +29,7 @@ def test_what_is_said_of_each_image_is_what_the_api_says(kind, folder, monkeypat
     detector = write_guard(folder, kind)
     images = torch.cat([data().test_images[200:215], noisy(data().test_images[215:230])])
     np.save("images.npy", images.numpy())
-    code, out, err = detect(monkeypatch, capsys, "images.npy", "--batch-size", 7, "--json")
+    code, out, err = detect(monkeypatch, capsys, "images.npy", "--batch-size", 7, "--json", "--quiet")
     assert (code, err) == (0, "")
     found = json.loads(out)
     verdicts = detector.detect(images)
@@ -147,8 +147,9 @@ def test_data_of_other_classes_are_scored_without_labels(folder, monkeypatch, ca
     [
         ({"images": np.full((2, 1, 8, 8), 37.0)}, "expected images in [0, 1], or uint8, got 37 to 37"),
         (
-            {"images": np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan)])},
-            "got NaN or infinity as 64 of the 64 values of images.npz[1]",
+            {"images": np.full((2, 1, 8, 8), np.nan)},
+            "none of 2 images can be read: expected numbers as pixels, got NaN or infinity as 64 of the 64 values "
+            "of images.npz[0]",
         ),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0, 10])}, "labels must be 0 … 9"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.0, 1])}, "one integer label for each of 2"),
@@ -181,3 +182,135 @@ def test_help_gives_examples_and_the_exit_code(monkeypatch, capsys):
     assert code == 0
     assert "effpath detect net.py:make guard.safetensors cat.jpg" in out
     assert "exit code is 0 whether or not an image is flagged" in " ".join(out.split())
+
+
+def test_one_bad_image_costs_no_other_its_verdict(folder, monkeypatch, capsys):
+    detector = write_guard(folder)
+    images = data().test_images[200:208].clone()
+    wanted = detector.score(images)
+    images[3, 0, 2, 2] = torch.nan
+    images[5] *= 255
+    np.save("images.npy", images.numpy())
+    (folder / "torn [1].png").write_bytes(b"no picture")
+    Image.fromarray((data().test_images[208, 0] * 255).round().byte().numpy()).save("whole.png")
+    sources = ["images.npy", "torn [1].png", "whole.png"]
+    code, out, _ = detect(monkeypatch, capsys, *sources, "--batch-size", 4, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["images"], found["not_read"], len(found["rows"])) == (7, 3, 10)
+    bad = {row["image"]: row for row in found["rows"] if "error" in row}
+    assert list(bad) == ["images.npy[3]", "images.npy[5]", "torn [1].png"]
+    assert all(row["score"] is None and row["flagged"] is None for row in bad.values())
+    assert "NaN" in bad["images.npy[3]"]["error"]
+    assert "images in [0, 1]" in bad["images.npy[5]"]["error"]
+    assert "cannot read the picture torn [1].png" in bad["torn [1].png"]["error"]
+    scores = {row["image"]: row["score"] for row in found["rows"]}
+    for i in (0, 1, 2, 4, 6, 7):
+        assert scores[f"images.npy[{i}]"] == pytest.approx(wanted[i])
+    code, out, _ = detect(monkeypatch, capsys, *sources)
+    assert code == 0
+    lines = out.splitlines()
+    assert any(line.split() == ["not", "read", "torn", "[1].png"] for line in lines)
+    assert "3 of 10 images could not be read and are not counted below" in lines
+    assert lines[-1].startswith(f"{found['flagged']} of 7 images flagged")
+
+
+def test_where_no_image_can_be_read_the_exit_code_is_one(folder, monkeypatch, capsys):
+    write_guard(folder)
+    (folder / "torn.png").write_bytes(b"no picture")
+    code, out, err = detect(monkeypatch, capsys, "torn.png")
+    assert (code, out) == (1, "")
+    assert "none of 1 images can be read: cannot read the picture torn.png" in err
+
+
+def test_held_out_uses_the_detectors_own_seed_and_refuses_another(folder, monkeypatch, capsys):
+    from effpath.data import load_data
+
+    arguments = ["--images", 60, "--kind", "clean", "--per-class", 10, "--batch-size", 64, "--seed", 3]
+    fitted = run(
+        monkeypatch, capsys, "fit", NETWORK[0], "digits", *NETWORK[1:], "-o", "guard.safetensors", *arguments
+    )
+    assert fitted[0] == 0, fitted[2]
+    code, out, _ = detect(monkeypatch, capsys, "digits", "--held-out", "--json", "--batch-size", 64)
+    assert code == 0
+    about = effpath.load_detector("guard.safetensors", graph()).about
+    drawn = {row for rows in about["rows"].values() for row in rows}
+    own = load_data("digits", seed=3).part("test")
+    left = [row for row in range(len(own)) if row not in drawn]
+    rows = json.loads(out)["rows"]
+    assert [row["image"] for row in rows] == [f"digits[{row}]" for row in left]
+    assert [row["label"] for row in rows] == own.labels[left].tolist()
+    code, _, err = detect(monkeypatch, capsys, "digits", "--held-out", "--seed", 4)
+    assert code == 1
+    assert "expected --seed 3, the detector's own, for --held-out, got 4" in err
+
+
+def test_held_out_of_another_folder_of_the_same_name_and_size_is_refused(folder, monkeypatch, capsys):
+    write_guard(folder)
+    detector = effpath.load_detector("guard.safetensors", graph())
+    images, labels = data().test_images.clone(), data().test_labels
+    detector.about["data"] = "d"
+    effpath.save_detector(detector, "guard.safetensors")
+    np.savez("d.npz", test_images=images.numpy(), test_labels=labels.numpy())
+    assert detect(monkeypatch, capsys, "npz:d.npz", "--held-out", "--batch-size", 64)[0] == 0
+    np.savez("d.npz", test_images=images.flip(0).numpy(), test_labels=labels.flip(0).numpy())
+    code, _, err = detect(monkeypatch, capsys, "npz:d.npz", "--held-out")
+    assert code == 1
+    assert "got others in their place" in err
+
+
+@pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
+def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_with_the_reason(
+    kind, folder, monkeypatch, capsys
+):
+    images, labels = data().train_images[:400], data().train_labels[:400]
+    few = labels < 3
+    paths = effpath.build_class_paths(graph(), images[few], labels[few], names=["zero", "one", "two"])
+    own = data().test_images[data().test_labels < 3]
+    detector = effpath.Detector(graph(), paths, kind=kind)
+    detector.fit(own[:60], None if kind == "clean" else noisy(own[60:90])).calibrate(own[90:150], fpr=0.1)
+    effpath.save_detector(detector, "guard.safetensors")
+    asked = torch.cat([own[150:153], data().test_images[data().test_labels == 7][:2]])
+    np.save("images.npy", asked.numpy())
+    code, out, _ = detect(monkeypatch, capsys, "images.npy", "--json")
+    assert code == 0
+    rows = json.loads(out, parse_constant=pytest.fail)["rows"]
+    assert [row["class"] for row in rows[3:]] == [7, 7]
+    for row in rows[3:]:
+        assert (row["flagged"], row["score"], row["reasons"]) == (True, None, [])
+        assert row["note"].startswith("no class path for class 7: ")
+    for row in rows[:3]:
+        assert "note" not in row
+        assert row["score"] == pytest.approx(detector.score(asked[:3])[rows.index(row)])
+    assert rows[0]["class_name"] in ("zero", "one", "two")
+    code, out, _ = detect(monkeypatch, capsys, "images.npy")
+    (line,) = [line for line in out.splitlines() if "images.npy[3]" in line]
+    assert line.split()[:6] == ["FLAGGED", "-", "images.npy[3]", "class", "7,", "then"]
+    assert "no class path for class 7" in out
+
+
+def test_classes_have_the_models_own_names(folder, monkeypatch, capsys):
+    write_guard(folder)
+    (folder / "net.py").write_text(
+        (folder / "net.py")
+        .read_text()
+        .replace("    return net", "    net.classes = list('ABCDEFGHIJ')\n    return net")
+    )
+    np.save("images.npy", data().test_images[:1].numpy())
+    code, out, _ = detect(monkeypatch, capsys, "images.npy")
+    assert code == 0
+    digit = int(data().test_labels[0])
+    assert f"class {digit} ({'ABCDEFGHIJ'[digit]}), then" in out
+
+
+def test_on_a_terminal_lines_are_folded_at_its_width_and_into_a_pipe_they_are_whole(folder, monkeypatch, capsys):
+    write_guard(folder)
+    name = "a long name of a picture with blanks that goes on and on and on, as names do.npy"
+    np.save(name, noisy(data().test_images[:2]).numpy())
+    assert f"  {name}[0]  class " in detect(monkeypatch, capsys, name)[1]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("effpath.cli.verdicts.sys.stdout.isatty", lambda: True, raising=False)
+    code, out, _ = detect(monkeypatch, capsys, name)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert name in " ".join(out.split())

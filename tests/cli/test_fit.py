@@ -1,14 +1,17 @@
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import effpath
 from cli_run import run
 from digits_net import data, graph, model, noisy
 from effpath.attacks import attack
+from effpath.models import load_model
 from guard_files import NETWORK, write_network
 
 SMALL = ["--per-class", 20, "--images", 120, "--batch-size", 64]
@@ -28,7 +31,9 @@ def fit(monkeypatch, capsys, *arguments):
 
 
 def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatch, capsys):
-    code, out, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--fpr", 0.1, "--layers", 3, "--quiet")
+    code, out, err = fit(
+        monkeypatch, capsys, "-o", "g.safetensors", "--kind", "clean", "--fpr", 0.1, "--layers", 3, "--quiet"
+    )
     assert code == 0
     assert err == ""
     loaded = effpath.load_detector("g.safetensors", graph())
@@ -42,7 +47,7 @@ def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatc
     images = noisy(test.images[:50])
     np.testing.assert_array_equal(loaded.score(images), again.score(images))
     assert f"threshold {loaded.threshold:.4g}" in out
-    assert "at most 10.0% of" in out
+    assert "on average at most 10.00% of new ones lie above it" in out
 
 
 def test_the_images_are_disjoint_as_many_as_asked_and_predicted_right(monkeypatch, capsys):
@@ -60,6 +65,11 @@ def test_the_images_are_disjoint_as_many_as_asked_and_predicted_right(monkeypatc
     assert shown["images"] == {name: len(rows) for name, rows in about["rows"].items()}
     assert shown["class_paths"]["seen"] == 200
     assert "rows" not in shown
+    assert shown["kind"] == "surprise"  # what a detector is where no kind is named, with two cheap attacks
+    assert {name: made["settings"].get("steps") for name, made in shown["attacks"].items()} == {
+        "FGSM": None,
+        "PGD": 10,
+    }
 
 
 def test_a_linear_detector_learns_from_attacks_on_the_images_to_fit_alone(monkeypatch, capsys):
@@ -105,22 +115,152 @@ def interrupted(*arguments):
         (["--kind", "linear", "--attack", "FGSM", "--attack", "FGSM:epsilons=9"], "each attack once"),
         (["--kind", "linear", "--attack", "FGSM:epsilons"], "expected NAME or NAME:setting=value"),
         (["--kind", "linear", "--attack", "FGSM:speed=3"], "FGSM has no setting 'speed'"),
-        (["--kind", "linear", "--attack", "FGSM:max_epsilon=0.0"], "nothing to learn from"),
-        (["--images", 3], "at least 4 images"),
+        (["--kind", "linear", "--attack", "PGD:steps=0"], "at least 1"),
+        (["--kind", "linear", "--attack", "Universal:file=none.npy"], "cannot read none.npy"),
+        (["--images", 3], "at least 19 clean images"),
+        (["--images", 36], "36 test images that are drawn"),
+        (["--images", 120, "--fpr", 0.01], "at least 99 clean images"),
+        (["--fpr", 1], "fpr, a share of clean images, must lie in (0, 1)"),
+        (["--fpr", 0], "must lie in (0, 1)"),
+        (["--fpr", "nan"], "must lie in (0, 1)"),
+        (["--theta", 0], "theta must lie in (0, 1]"),
+        (["--preset", "best"], "unknown preset 'best'"),
+        (["--layers", 9], "layers must be 1 … 5"),
+        (["--layers", "conv9"], "conv9"),
+        (["--held-out-share", 1], "expected a share to hold out in (0, 1)"),
+        (["--held-out-share", 0.2], "the part 'test' is held out"),
+        (["-o", "."], "as a .safetensors file"),
+        (["-o", "guard.json"], "as a .safetensors file"),
+        (["-o", "folder.safetensors"], "got the folder"),
+        (["-o", "net.py/guard.safetensors"], "no folder that may be written to"),
     ],
 )
-def test_what_cannot_be_fitted_says_why(arguments, message, monkeypatch, capsys, folder):
+def test_what_cannot_be_fitted_says_why_before_the_first_image_is_read(
+    arguments, message, monkeypatch, capsys, folder
+):
+    (folder / "folder.safetensors").mkdir()
+    monkeypatch.setattr("effpath.fitting.make.build_class_paths", None)
+    monkeypatch.setattr("effpath.fitting.sources.predict", None)
     code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code != 0
     assert message in re.sub(r"[\s│]+", " ", err)
     assert not (folder / "g.safetensors").exists()
 
 
-def test_data_without_images_of_an_output_is_refused(monkeypatch, capsys):
-    np.savez("d.npz", train_images=np.zeros((6, 1, 8, 8), np.float32), train_labels=np.arange(6))
+def test_attacks_that_all_fail_are_said_to_teach_nothing(monkeypatch, capsys):
+    arguments = ["--kind", "linear", "--attack", "FGSM:max_epsilon=0.0", "--per-class", 2]
+    code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
+    assert code == 1
+    assert "nothing to learn from" in err
+
+
+def test_a_missing_library_is_said_before_the_work(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--kind", "linear", "--attack", "PGD")
+    assert code == 1
+    assert "pip install 'effpath[attacks]'" in err
+
+
+def some_classes(file, count=3):
+    """Write digits 0 … count − 1 as arrays for training and test."""
+    arrays = {"classes": np.array(list(map(str, range(count))))}
+    for part in ("train", "test"):
+        own = data().part(part)
+        rows = own.labels < count
+        arrays |= {f"{part}_images": own.images[rows].numpy(), f"{part}_labels": own.labels[rows].numpy()}
+    np.savez(file, **arrays)
+
+
+def test_data_without_images_of_an_output_is_refused_with_what_to_do(monkeypatch, capsys):
+    some_classes("d.npz")
     code, _, err = run(monkeypatch, capsys, "fit", *NETWORK, "npz:d.npz", "-o", "g.safetensors")
     assert code == 1
     assert "each of the network's 10 outputs" in err
+    assert "got none of 3, 4, 5 and 4 more; give --allow-missing" in err
+
+
+@pytest.mark.parametrize("kind", ["clean", "surprise"])
+def test_a_network_with_more_outputs_than_the_data_have_classes_is_fitted_with_allow_missing(
+    kind, monkeypatch, capsys
+):
+    some_classes("d.npz")
+    options = ["-o", "g.safetensors", "--allow-missing", "--images", 90, "--batch-size", 64, "--kind", kind]
+    attacks = ["--attack", "PGD:epsilon=0.4,steps=5,rel_stepsize=0.5"] if kind == "surprise" else []
+    code, _, err = run(monkeypatch, capsys, "fit", *NETWORK[:1], "npz:d.npz", *NETWORK[1:], *options, *attacks)
+    assert code == 0
+    assert "no training images of 3, 4, 5 and 4 more" in err
+    guard = effpath.load_detector("g.safetensors", graph())
+    assert guard.class_paths.classes == [0, 1, 2]
+    if kind == "surprise":
+        assert 0 < guard.about["attacks"]["PGD"]["succeeded"] < guard.about["attacks"]["PGD"]["tried"]
+    flagged = guard.detect(data().test_images[data().test_labels < 3]).flagged
+    assert flagged.mean() < 0.3
+
+
+def test_undivided_data_ask_for_a_share_to_hold_out_and_are_divided_by_it(monkeypatch, capsys):
+    own = data().part("train")
+    np.savez("d.npz", train_images=own.images.numpy(), train_labels=own.labels.numpy())
+    arguments = ["fit", *NETWORK[:1], "npz:d.npz", *NETWORK[1:], "-o", "g.safetensors", "--batch-size", 64]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "give --held-out-share 0.2" in err
+    code, _, err = run(monkeypatch, capsys, *arguments, "--held-out-share", 0.2, "--kind", "clean", "--seed", 5)
+    assert code == 0
+    about = effpath.load_detector("g.safetensors", graph()).about
+    held_out = set(about["held_out"])
+    assert len(held_out) == sum(round(0.2 * int((own.labels == label).sum())) for label in range(10))
+    assert about["class_paths"]["seen"] == len(own) - len(held_out)
+    drawn = [row for rows in about["rows"].values() for row in rows]
+    assert set(drawn) < held_out
+    left = run(monkeypatch, capsys, "detect", NETWORK[0], "g.safetensors", "npz:d.npz", *NETWORK[1:], "--held-out",
+               "--json", "--batch-size", 64)  # fmt: skip
+    assert left[0] == 0, left[2]
+    names = [row["image"] for row in json.loads(left[1])["rows"]]
+    assert names == [f"d[{row}]" for row in sorted(held_out - set(drawn))]
+
+
+def test_damaged_pictures_are_left_out_and_named_with_skip_damaged(folder, monkeypatch, capsys):
+    for part, count in (("train", 200), ("test", 160)):
+        own = data().part(part)
+        for row in range(count):
+            place = folder / "digits" / part / str(int(own.labels[row]))
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = (own.images[row, 0] * 255).round().byte().numpy()
+            Image.fromarray(pixels).save(place / f"{row:03}.png")
+        (folder / "digits" / part / "3" / "000.png").write_bytes(b"no picture")
+    arguments = ["fit", *NETWORK[:1], "imagefolder:digits", *NETWORK[1:], "-o", "g.safetensors", "--kind", "clean"]
+    code, _, err = run(monkeypatch, capsys, *arguments, "--batch-size", 64)
+    assert code == 1
+    assert "cannot read the picture" in err
+    code, _, err = run(monkeypatch, capsys, *arguments, "--batch-size", 64, "--skip-damaged")
+    assert code == 0
+    for part in ("train", "test"):
+        assert f"left out, cannot be read: {part}/3/000.png" in err
+
+
+def test_a_fine_tuned_library_network_is_fitted_and_used_with_classes(folder, monkeypatch, capsys):
+    pytest.importorskip("torchvision")
+    network = load_model("torchvision:squeezenet1_1", classes=3, seed=4)
+    images = torch.rand(120, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[:, 0] *= torch.rand(120, 1, 1, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        last = network.network.classifier[1]
+        last.bias -= network(images).mean(0)
+        for _ in range(20):  # so that every output is predicted for some images
+            last.bias -= 0.02 * (torch.bincount(network(images).argmax(1), minlength=3) / 40 - 1)
+        labels = network(images).argmax(1)
+    assert labels.bincount(minlength=3).min() >= 6
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.network.state_dict().items()}}, "tuned.pth")
+    np.savez("d.npz", images=images.numpy(), labels=labels.numpy())
+    own = ["--weights", "tuned.pth", "--input-size", "3,32,32", "--classes", 3, "--batch-size", 32]
+    options = ["--kind", "clean", "--layers", 2, "--held-out-share", 0.5, "--images", 60, "--fpr", 0.2]
+    model = "torchvision:squeezenet1_1"
+    code, _, err = run(monkeypatch, capsys, "fit", model, "npz:d.npz", "-o", "g.safetensors", *own, *options)
+    assert code == 0, err
+    np.save("some.npy", images[:2].numpy())
+    code, out, err = run(monkeypatch, capsys, "detect", model, "g.safetensors", "some.npy", *own, "--json")
+    assert code == 0, err
+    assert [row["class"] for row in json.loads(out)["rows"]] == labels[:2].tolist()
 
 
 def test_help_gives_examples(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 import effpath
@@ -75,6 +76,22 @@ def test_a_predicted_class_without_a_class_path_is_an_error():
     zeros = data().test_images[data().test_labels == 0]
     with pytest.raises(ClassPathError, match="no class path for class 0"):
         effpath.path_features(graph(), built, zeros[:3])
+
+
+def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_and_costs_no_other_its_score():
+    images, labels = data().train_images[:400], data().train_labels[:400]
+    built = effpath.build_class_paths(graph(), images[labels < 3], labels[labels < 3])
+    own = data().test_images[data().test_labels < 3]
+    detector = effpath.Detector(graph(), built, kind="surprise").fit(own[:60], noisy(own[60:90]))
+    detector.calibrate(own[90:150], fpr=0.1)
+    both = torch.cat([own[150:153], data().test_images[data().test_labels == 7][:2]])
+    features = detector.features(both)
+    assert np.isnan(features.values[3:, : features.values.shape[1] // 2]).all()
+    assert np.isnan(features.margins()[3:]).all()
+    found = detector.detect(both)
+    assert found.scores[3:].tolist() == [np.inf, np.inf]
+    assert found.flagged[3:].all()
+    np.testing.assert_allclose(found.scores[:3], detector.score(own[150:153]), rtol=1e-5)
 
 
 def test_no_images_and_foreign_class_paths_are_errors():

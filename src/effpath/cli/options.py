@@ -49,6 +49,9 @@ Part = Annotated[str | None, typer.Option(help="Part of the data: train, val, te
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out pictures that cannot be read; reads each one before.")
 ]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Leave out outputs without an image that is predicted correctly.")
+]
 ClassMap = Annotated[Path | None, typer.Option(help="JSON file, {class of the data: output of the network}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

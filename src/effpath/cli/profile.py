@@ -10,6 +10,7 @@ import torch
 import typer
 
 from effpath.cli.options import (
+    AllowMissing,
     AllowPickle,
     AsJson,
     BatchSize,
@@ -52,9 +53,7 @@ def profile(
     layers: Layers = None,
     levels: Annotated[str, typer.Option(help="Sets to keep.")] = "synapses,neurons,weights",
     counts: Annotated[bool, typer.Option("--counts", help="Keep how many images used each element.")] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out classes of which no image is predicted correctly.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     skip_damaged: SkipDamaged = False,
     batch_size: BatchSize = 8,
     as_json: AsJson = False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effpath.cli.options import parse_size
@@ -24,7 +27,7 @@ from effpath.images import (
     refuse_known,
     resized,
 )
-from effpath.logits import find_logits, require_two_classes
+from effpath.logits import require_two_classes
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",
@@ -181,25 +184,28 @@ def open_labelled(
     return Opened(found.images, names, found.labels, data, (part or "") if data else "")
 
 
-def open_data(
-    spec: str, model: nn.Module, wanted: PictureFormat | None, *, seed: int, class_map: Path | None
-) -> Dataset:
-    """Return a data set, labelled by the outputs of the network; InputError where an output has no class in it."""
-    data = open_dataset(spec, model, wanted, seed=seed)
-    for part in data.parts.values():
-        refuse_known(part.images)
-    first = next(iter(data.parts.values()))
-    with torch.no_grad():
-        outputs = find_logits(model(first.images[:1]))[0].shape[1]
+def example_of(images: Images, wanted: PictureFormat | None) -> Tensor:
+    """Return an example to capture the network with, [1, C, H, W]; no picture is read for it.
+
+    Raises:
+        InputError: the shape is not known, and no image can be read.
+    """
+    if wanted is not None:
+        return torch.rand(1, *wanted.shape, generator=torch.Generator().manual_seed(0))
+    for row in range(len(images) - 1):
+        with contextlib.suppress(InputError):
+            return images[row : row + 1]
+    return images[len(images) - 1 :]
+
+
+def by_outputs(data: Dataset, model: nn.Module, outputs: int, class_map: Path | None) -> Dataset:
+    """Return a data set labelled by the outputs of the network, with their names as far as they are known."""
+    from effpath.models.naming import output_names
+
     require_two_classes(outputs, "a class path of right predictions")
     at = outputs_of(data, model, outputs, class_map)
-    if len(set(at.tolist())) < outputs:
-        raise InputError(
-            f"expected data with images of each of the network's {outputs} outputs, so that every one has a class "
-            f"path, got {len(data.classes)} classes in {spec}"
-        )
     names = dict(zip(at.tolist(), data.classes, strict=True))
-    return data.relabelled(at, tuple(names[output] for output in range(outputs)))
+    return data.relabelled(at, output_names(model, outputs, [names.get(output, "") for output in range(outputs)]))
 
 
 def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | None = None) -> Tensor:
@@ -213,6 +219,20 @@ def outputs_of(data: Dataset, model: nn.Module, outputs: int, class_map: Path | 
         imagenet_ids() if outputs == 1000 else (),
         class_map=None if class_map is None else read_class_map(class_map),
     )
+
+
+def labels_of(found: Opened, network: nn.Module, outputs: int, class_map: Path | None) -> NDArray[np.int64]:
+    """Return the output that each label means, int64 [N]; −1 where it is not known."""
+    if found.data is not None:
+        try:
+            return outputs_of(found.data, network, outputs, class_map)[found.labels].numpy()
+        except InputError as error:
+            say(f"scored without labels: {error}")
+            return np.full(len(found.names), -1)
+    if not bool(((found.labels >= -1) & (found.labels < outputs)).all()):
+        low, high = int(found.labels.min()), int(found.labels.max())
+        raise InputError(f"labels must be 0 … {outputs - 1} (the network's logits), got {low} … {high}")
+    return found.labels.numpy()
 
 
 def say_left_out(files: Sequence[str], why: str) -> None:

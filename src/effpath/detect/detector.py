@@ -143,12 +143,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`."""
+        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
         return path_features(
             self.graph,
             self.class_paths,
             images,
             fit=self.fit_of_paths,
+            allow_missing=True,
             batch_size=batch_size,
             progress=progress,
         )
@@ -187,9 +188,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return self
 
     def score(self, images: Images | Features) -> NDArray[np.float64]:
-        """Return the suspicion of each image, float64 [N]; OptionError where it was not fitted yet."""
+        """Return the suspicion of each image, float64 [N]; infinite where its class has no class path.
+
+        Raises:
+            OptionError: it was not fitted yet.
+        """
         check_fitted(self.classifier)
-        return suspicion(self.classifier, self.read(self._as_features(images)))
+        return self._suspicion(self._as_features(images))
 
     def detect(self, images: Images | Features) -> Verdicts:
         """Score images and flag those above the threshold.
@@ -201,7 +206,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.threshold is None:
             raise OptionError("no threshold yet: call calibrate(clean_images) with images held out from fit")
         features = self._as_features(images)
-        return verdicts(suspicion(self.classifier, self.read(features)), self.threshold, features)
+        return verdicts(self._suspicion(features), self.threshold, features)
+
+    def _suspicion(self, features: Features) -> NDArray[np.float64]:
+        scores = suspicion(self.classifier, self.read(features))
+        return np.where(np.isin(features.classes[:, 0], self.class_paths.classes), scores, np.inf)
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from effpath.errors import FingerprintError, OptionError
-from effpath.extract import images_together, record
+from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import require_images
 from effpath.images import Images
@@ -54,11 +55,16 @@ class Features:
     def margins(self) -> NDArray[np.float64]:
         """Return how much better each set fits the predicted class than the best other one, float64 [N, sets].
 
+        NaN where the predicted class has no class path.
+
         Raises:
             OptionError: the fit was not asked for.
         """
         column = {label: place for place, label in enumerate(self.fitted)}
-        return margins(self._asked(), np.array([column[label] for label in self.classes[:, 0].tolist()], np.int64))
+        places = np.array([column.get(label, -1) for label in self.classes[:, 0].tolist()], np.int64)
+        found = margins(self._asked(), places)
+        found[places < 0] = np.nan
+        return found
 
     def best_fitting(self) -> NDArray[np.int64]:
         """Return the class that the rank-1 path fits best, all sets weighing the same, int64 [N].
@@ -100,6 +106,7 @@ def path_features(
     ranks: Sequence[int] = (1, 2),
     level: Level = "synapses",
     fit: PathFit | None = None,
+    allow_missing: bool = False,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
@@ -111,12 +118,13 @@ def path_features(
         ranks: of the paths; most detectors look at the first two.
         level: synapses, neurons or weights.
         fit: of the same class paths: how well rank-1 paths fit every class is kept too.
+        allow_missing: give NaN, instead of an error, where the class that a path starts from has no class path.
         batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
         progress: called with images done and in total.
 
     Raises:
         FingerprintError: the class paths were built with another network.
-        ClassPathError: an image's class has no class path.
+        ClassPathError: an image's class has no class path, unless ``allow_missing``.
         InputError, NumericalError: bad images.
         OptionError: a batch of less than one image.
     """
@@ -130,7 +138,9 @@ def path_features(
     for start in range(0, len(images), size):
         recorded = record(graph, images[start : start + size], options=header.options, layers=layers)
         values.append(
-            np.concatenate([similarity(recorded, class_paths, rank=rank, level=level) for rank in ranks], axis=1)
+            np.concatenate(
+                [_similarity(recorded, class_paths, rank, level, allow_missing) for rank in ranks], axis=1
+            )
         )
         classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
         logits.append(recorded.logits.float().cpu().numpy())
@@ -142,3 +152,16 @@ def path_features(
         graph.check_images(images[:])  # says that there are none
     arrays = np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits)
     return Features(*arrays) if fit is None else Features(*arrays, np.concatenate(fits), tuple(fit.classes))
+
+
+def _similarity(
+    recorded: Recorded, class_paths: ClassPaths, rank: int, level: Level, allow_missing: bool
+) -> NDArray[np.float64]:
+    """Return the similarities of one rank; NaN, where that is allowed, for classes without a class path."""
+    known = np.isin(recorded.ranked(rank).cpu().numpy(), class_paths.classes)
+    if known.all() or not allow_missing:
+        return similarity(recorded, class_paths, rank=rank, level=level)
+    found = np.full((len(known), len(class_paths.header.keys(level))), np.nan)
+    if known.any():
+        found[known] = similarity(recorded.select(torch.from_numpy(known)), class_paths, rank=rank, level=level)
+    return found

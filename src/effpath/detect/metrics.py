@@ -133,7 +133,8 @@ def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike
         )
     order = np.argsort(scores, kind="stable")
     ranked = np.take(np.asarray(weights, dtype=np.float64), order, axis=1)  # [B, n]
-    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # [T], one per distinct score
+    ascending = scores[order]
+    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])  # [T], one per distinct score
     adversarial = np.add.reduceat(ranked * (y[order] == 1), starts, axis=1)  # [B, T]
     clean = np.add.reduceat(ranked * (y[order] == 0), starts, axis=1)  # [B, T]
     lower = np.cumsum(clean, axis=1) - clean / 2

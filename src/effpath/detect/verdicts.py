@@ -15,8 +15,9 @@ class Verdicts:
     """What the detector says of a batch of images.
 
     Attributes:
-        scores: float64 [N], growing with suspicion.
-        flagged: bool [N], score above the threshold.
+        scores: float64 [N], growing with suspicion; infinite where the network's class has no class path, with
+            which no clean image could be compared.
+        flagged: bool [N], score above the threshold, or infinite.
         predicted: int64 [N], the network's class.
         runner_up: int64 [N], the class with the second highest logit.
         features: the similarities that the scores were made of.
@@ -34,6 +35,6 @@ class Verdicts:
 
 
 def verdicts(scores: NDArray[np.float64], threshold: float, features: Features) -> Verdicts:
-    """Return what scores say of images: those above the threshold are flagged."""
+    """Return what scores say of images: those above the threshold, or infinite, are flagged."""
     predicted, runner_up = features.classes[:, 0], features.classes[:, 1]
-    return Verdicts(scores, scores > threshold, predicted, runner_up, features)
+    return Verdicts(scores, (scores > threshold) | np.isposinf(scores), predicted, runner_up, features)

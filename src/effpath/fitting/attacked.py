@@ -1,0 +1,86 @@
+"""Adversarial images to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effpath.attacks import attack
+from effpath.attacks.judge import device_of, predict
+from effpath.data import Part
+from effpath.errors import InputError
+from effpath.fitting.options import FitOptions
+from effpath.logits import find_logits
+from effpath.paths.class_paths import ClassPaths
+
+
+class _Chosen(nn.Module):
+    """Some of a network's logits."""
+
+    outputs: Tensor
+
+    def __init__(self, model: nn.Module, outputs: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("outputs", outputs, persistent=False)
+        self.train(model.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return find_logits(self.model(x))[0][:, self.outputs]
+
+
+def attacked_images(
+    model: nn.Module,
+    outputs: int,
+    class_paths: ClassPaths,
+    part: Part,
+    options: FitOptions,
+    cache: Path | None,
+    track: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return the adversarial images that all attacks made of a part, and how each went.
+
+    Where some of the outputs have no class path, the attacks aim at those that have one: what ends elsewhere is
+    flagged without a detector, and there is nothing to learn from it.
+
+    Raises:
+        InputError: no attack succeeds.
+    """
+    known = torch.tensor(class_paths.classes)
+    whole = len(known) == outputs
+    target = model if whole else _Chosen(model, known.to(device_of(model)))
+    labels = part.labels if whole else torch.searchsorted(known, part.labels)
+    pixels, about = [], {}
+    for name, settings in options.attacks.items():
+        with track(f"{name} on {len(part)} images") as progress:
+            made = attack(
+                target,
+                part.images[:],
+                labels,
+                name,
+                settings=settings,
+                seed=options.seed,
+                batch_size=options.batch_size,
+                cache=cache,
+                progress=progress,
+            )
+        own = made.images[made.succeeded]
+        if not whole:
+            predicted = [
+                predict(model, batch.to(device_of(model))).cpu() for batch in torch.split(own, options.batch_size)
+            ]
+            own = own[torch.isin(torch.cat([*predicted, known[:0]]), known)]
+        pixels.append(own)
+        about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(own)}
+    if not sum(map(len, pixels)):
+        raise InputError(
+            f"none of {', '.join(options.attacks)} fools the network on any of {len(part)} images"
+            + (" into an output with a class path" * (not whole))
+            + ": there is nothing to learn from; choose other attacks or settings, or kind clean, which needs none"
+        )
+    return torch.cat(pixels), about

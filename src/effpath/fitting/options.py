@@ -1,0 +1,93 @@
+"""How a detector is made, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from effpath.attacks import ATTACKS
+from effpath.attacks.spec import require
+from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+from effpath.detect.metrics import allowed_above, check_enough
+from effpath.detect.store import SAVED
+from effpath.errors import InputError, OptionError
+from effpath.held_out import hold_out
+from effpath.kernels.options import make_options
+
+ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
+"""What detectors that need attacks learn from, where nothing else is named: cheap ones, far ones and near ones."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a detector is made.
+
+    Attributes:
+        kind: one that can be saved.
+        attacks: settings by name; for kinds that learn from adversarial images too.
+        preset, theta, layers: of the extraction.
+        per_class: the first so many training images of each class for the class paths; None for all.
+        images: test images for fitting and calibration together, at most; None for half of them, 1000 at most.
+        fpr: where the threshold is fixed, in (0, 1).
+        held_out_share: of data that are not divided, the share of each class that is taken from training for
+            fitting and calibration; None for data with a test or validation part.
+        allow_missing: leave out outputs that have no image which the network gets right.
+        skip_damaged: leave out images that cannot be read.
+        seed: of the choice of images, the attacks and the classifier.
+        batch_size: images extracted and attacked together.
+    """
+
+    kind: str = DEFAULT_KIND
+    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: ATTACKED_WITH)
+    preset: str = "default"
+    theta: float | None = None
+    layers: int | str | Sequence[str] | None = None
+    per_class: int | None = None
+    images: int | None = None
+    fpr: float = 0.05
+    held_out_share: float | None = None
+    allow_missing: bool = False
+    skip_damaged: bool = False
+    seed: int = 0
+    batch_size: int = 8
+
+    def check(self) -> None:
+        """Say what is wrong with the options, as far as it is known without network and data.
+
+        Raises:
+            OptionError: a kind that cannot be saved, an unknown attack or setting, a value outside its range.
+            InputError: fewer images than a threshold at this rate needs.
+            MissingExtra: an attack's library is not installed.
+            StoreError: an attack's file cannot be read.
+        """
+        if self.kind not in SAVED:
+            raise OptionError(f"kind must be one of {', '.join(SAVED)}, that can be saved; got {self.kind!r}")
+        make_options(self.preset, theta=self.theta)
+        allowed_above(1, self.fpr)  # refuses a rate outside (0, 1)
+        if self.images is not None:
+            self.check_count(self.images)
+        if self.held_out_share is not None:
+            hold_out(torch.zeros(0, dtype=torch.int64), self.held_out_share, self.seed)
+        if CLASSIFIERS[self.kind].clean_only:
+            return
+        unknown = [name for name in self.attacks if name not in ATTACKS]
+        if unknown:
+            raise OptionError(f"unknown attacks {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
+        for name, settings in self.attacks.items():
+            spec = ATTACKS[name]
+            spec.contents(spec.merged(settings))
+            if spec.library is not None:
+                require(spec.library, name)
+
+    def check_count(self, drawn: int) -> None:
+        """Raise InputError where half of so many images are too few to fix the threshold at ``fpr``."""
+        try:
+            check_enough((drawn + 1) // 2, self.fpr)
+        except InputError as error:
+            raise InputError(
+                f"{error}; of {drawn} test images that are drawn (--images; half of them all if not given) one "
+                "half fixes the threshold"
+            ) from error

@@ -1,0 +1,128 @@
+"""What of a data set a detector is made from: the training part, and what is drawn of the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effpath.attacks.judge import device_of, predict
+from effpath.data import Dataset, Part
+from effpath.detect.metrics import check_enough
+from effpath.detect.splits import split_sources
+from effpath.errors import InputError, OptionError
+from effpath.fitting.options import FitOptions
+from effpath.held_out import hold_out
+from effpath.images import refuse_known
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The images that a detector may be made from.
+
+    Attributes:
+        train, train_name: for the class paths, and the name of their part.
+        test: for fitting and calibration.
+        whole: the part that ``test`` is, or was taken from.
+        rows: int64 [len(test)], where its images are in ``whole``.
+        about: what `effpath.held_out.unseen` needs to find ``whole`` again.
+    """
+
+    train: Part
+    train_name: str
+    test: Part
+    whole: Part
+    rows: Tensor
+    about: dict[str, Any]
+
+
+def sources_of(data: Dataset, options: FitOptions, note: Callable[[str], None]) -> Sources:
+    """Return the images to make a detector from; no picture is read unless damaged ones are to be left out.
+
+    Raises:
+        InputError: the data have no test or validation part and no share of them is to be held out.
+        OptionError: a share is to be held out of data that are divided already.
+    """
+    other = next((name for name in ("test", "val") if name in data.parts), None)
+    if options.held_out_share is None:
+        if other is None or "train" not in data.parts:
+            raise InputError(
+                f"expected data with a training part and a test or validation part, got {', '.join(data.parts)} "
+                f"in {data.name}; give --held-out-share 0.2 (held_out_share=0.2) to hold a fifth of each class "
+                "out of the class paths, to fit and calibrate on"
+            )
+        whole = _whole(data.part(other), options, note)
+        options.check_count(_wanted(whole, options))
+        train = _whole(data.part("train"), options, note)
+        return Sources(
+            _first(train, options), "train", whole, whole, torch.arange(len(whole)), _about(other, whole, options)
+        )
+    if other is not None:
+        raise OptionError(
+            f"expected data without a test or validation part for a share to hold out, got "
+            f"{', '.join(data.parts)} in {data.name}; leave out --held-out-share (held_out_share): the part "
+            f"{other!r} is held out"
+        )
+    name = "train" if "train" in data.parts else "all"
+    whole = _whole(data.part(name), options, note)
+    rows = hold_out(whole.labels, options.held_out_share, options.seed)
+    kept = torch.ones(len(whole), dtype=torch.bool)
+    kept[rows] = False
+    test = whole.take(rows)
+    options.check_count(_wanted(test, options))
+    about = {**_about(name, whole, options), "held_out": rows.tolist()}
+    return Sources(_first(whole.take(kept), options), name, test, whole, rows, about)
+
+
+def draw(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tensor]:
+    """Return the rows to fit on and those to calibrate on, ascending; ``wrong`` are those drawn for neither.
+
+    Raises:
+        InputError: the network gets too few of them right.
+    """
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(options.seed))
+    drawn = order[: _wanted(part, options)].sort().values
+    own = part.take(drawn)
+    right = torch.zeros(len(own), dtype=torch.bool)
+    for start in range(0, len(own), options.batch_size):
+        rows = slice(start, start + options.batch_size)
+        right[rows] = predict(model, own.images[rows].to(device_of(model))).cpu() == own.labels[rows]
+    correct = drawn[right]
+    try:
+        if len(correct) < 4:
+            raise InputError("expected at least 4 images that the network gets right, to fit and to calibrate")
+        halves = split_sources(correct.numpy(), fractions={"fit": 0.5, "calibrate": 0.5}, seed=options.seed)
+        check_enough(len(halves["calibrate"]), options.fpr)
+    except InputError as error:
+        raise InputError(
+            f"{error}; the network gets {len(correct)} of {len(own)} images right, and half of these are for it: "
+            "give more images (--images), or check that labels and preprocessing fit the model"
+        ) from error
+    return {**{name: correct[torch.from_numpy(rows)] for name, rows in halves.items()}, "wrong": drawn[~right]}
+
+
+def _wanted(part: Part, options: FitOptions) -> int:
+    """How many images of the test part are drawn."""
+    return min(1000, len(part) // 2) if options.images is None else min(options.images, len(part))
+
+
+def _first(train: Part, options: FitOptions) -> Part:
+    return train if options.per_class is None else train.first_of_each_class(options.per_class)
+
+
+def _about(name: str, whole: Part, options: FitOptions) -> dict[str, Any]:
+    return {"part": name, "part_size": len(whole), "skip_damaged": options.skip_damaged}
+
+
+def _whole(part: Part, options: FitOptions, note: Callable[[str], None]) -> Part:
+    """Return a part without the images that cannot be read, where these are to be left out."""
+    if not options.skip_damaged:
+        refuse_known(part.images)
+        return part
+    whole, damaged = part.readable()
+    for name, why in damaged.items():
+        note(f"left out, cannot be read: {name}: {why}")
+    return whole
