@@ -48,11 +48,13 @@ def slopes(recorded: Recorded, name: str, kind: Kind, output: int) -> tuple[np.n
     node = graph.by_name[name]
     sizes = [graph.size(source) for source in kind.sources]
     if node.op == "linear":  # by its formula: the derivative of a large one by its weight takes too long
-        weight = graph.constants[kind.weight].numpy()
+        stored = graph.constants[kind.weight]
+        weight = (stored.T if kind.window.transposed else stored).numpy()
         row, feature = divmod(output, len(weight))
         slope, width = np.zeros(sum(sizes)), weight.shape[1]
         slope[row * width : (row + 1) * width] = weight[feature]
-        met = {row * width + i: feature * width + i for i in range(width)}
+        turned = kind.window.transposed
+        met = {row * width + i: i * len(weight) + feature if turned else feature * width + i for i in range(width)}
         return slope, 0.0 if kind.bias is None else float(graph.constants[kind.bias][feature]), met
 
     def compute(x: Tensor, weight: Tensor | None = None) -> Tensor:

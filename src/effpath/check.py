@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from effpath.errors import NO_LAYER, CaptureError
 from effpath.extract import recorded_names
 from effpath.graph import Graph, capture
 from effpath.paths.idset import bytes_of
@@ -119,7 +120,7 @@ def check(
         layers: that class paths are kept for, as in `extract`.
 
     Raises:
-        CaptureError: torch.export cannot capture the model.
+        CaptureError: torch.export cannot capture the model, or it has no layer.
         InputError: the model does not take images of this size.
         OptionError: no such layers.
 
@@ -132,7 +133,10 @@ def check(
     unsupported = find_unsupported(graph, gates=gates)
     chosen: tuple[Layer, ...] = ()
     if not unsupported:
-        chosen = plan_for(graph, gates=gates).choose_layers(layers)
+        plan = plan_for(graph, gates=gates)
+        if not plan.layers:
+            raise CaptureError(NO_LAYER)
+        chosen = plan.choose_layers(layers)
     operators: dict[str, int] = {}
     for node in graph.nodes:
         if node.name in graph.live:

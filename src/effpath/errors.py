@@ -63,3 +63,9 @@ def was_interrupted(error: BaseException) -> bool:
     while behind is not None and not isinstance(behind, KeyboardInterrupt):
         behind = behind.__cause__ or behind.__context__
     return behind is not None
+
+
+NO_LAYER = (
+    "expected a network with layers (linear, convolution), got one without; effective paths are made of the "
+    "synapses of layers: pass the network that has the weights"
+)

@@ -19,11 +19,11 @@ from effpath.graph.graph import Graph, Node, Ref, iter_refs
 from effpath.graph.hooks import noted_hooks, without_hooks
 from effpath.graph.inputs import plain_memory
 from effpath.graph.refuse import failed_run, refuse_example, refuse_model
+from effpath.graph.names import OWNED, layer_name, unique
 from effpath.graph.simplify import simplify
 from effpath.logits import find_logits
 
 FORMAT = "effpath-graph-1"
-_OWNED = ("conv", "linear")  # operators named after the owner of their weight
 
 
 def capture(model: nn.Module, example: Tensor) -> Graph:
@@ -73,11 +73,13 @@ def _capture(model: nn.Module, example: Tensor) -> Graph:
     expected, index = find_logits(expected)
     with without_hooks(model, watching):
         program, batched = _export(model, pair.clone())
-    nodes, constants, source, output = _convert(program, index)
+    nodes, constants, source, output = _convert(program, index, model)
     for name, tensor in constants.items():
         if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
             raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
-    draft = Graph(nodes, constants, source, output, tuple(example.shape[1:]), example.dtype, batched, {}, "")
+    trained = frozenset(name for name, _ in model.named_parameters())
+    shape = tuple(example.shape[1:])
+    draft = Graph(nodes, constants, source, output, shape, example.dtype, batched, {}, "", trained)
     original = draft.constants
     graph = _with_shapes(simplify(draft))
     graph = _start_at_logits(replace(graph, batched=batched and keeps_images_apart(graph)))
@@ -85,6 +87,7 @@ def _capture(model: nn.Module, example: Tensor) -> Graph:
         with torch.no_grad(), without_hooks(model, watching):
             expected = find_logits(model(pair[:1].clone()))[0]
     _compare(graph, pair[: len(expected)], expected)
+    _refuse_parameters_outside_layers(graph)
     return replace(graph, fingerprint=_fingerprint(graph, original))
 
 
@@ -117,10 +120,12 @@ def _spelled_out() -> dict[Any, Any]:
     known = default_decompositions()
     aten = torch.ops.aten
     recurrent = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
-    return {operator: known[operator] for operator in (aten.einsum.default, *recurrent)}
+    return {operator: known[operator] for operator in recurrent}
 
 
-def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:
+def _convert(
+    program: ExportedProgram, output: int, model: nn.Module
+) -> tuple[tuple[Node, ...], dict[str, Tensor], str, str]:
     """Return nodes, constants by their names in the model, input name and output name."""
     signature = program.graph_signature
     targets: dict[str, str] = {
@@ -128,25 +133,34 @@ def _convert(program: ExportedProgram, output: int) -> tuple[tuple[Node, ...], d
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
+    shared = _shared_names(model)
     stored = {**program.state_dict, **program.constants}
     inputs = [name for name in signature.user_inputs if isinstance(name, str)]
     if len(inputs) != 1:
         raise CaptureError(f"expected a model of one input, got {len(inputs)}: {inputs}; wrap it in a module")
     calls = [n for n in program.graph.nodes if n.op == "call_function"]
     ops_in = Counter(_module(n) for n in calls if n.target is not operator.getitem)
-    names = {n.name: targets.get(n.name, n.name) for n in program.graph.nodes if n.op == "placeholder"}
-    names[inputs[0]] = "input"
-    used = set(names.values())
-    nodes = []
+    names = {placeholder: shared.get(target, [target])[0] for placeholder, target in targets.items()}
+    used = {*names.values()}
     for call in calls:
-        names[call.name] = _unique(_name(call, targets, ops_in), used)
-        nodes.append(_node(call, names))
+        names[call.name] = unique(_name(call, targets, shared, ops_in), used)
+    names[inputs[0]] = unique("input", used)
+    nodes = tuple(_node(call, names) for call in calls)
     constants = {}
     read = set(iter_refs(list(node.args.values()) for node in nodes))
     for placeholder, target in targets.items():
         if names[placeholder] in read:
             constants[names[placeholder]] = stored[target].detach().clone(memory_format=torch.contiguous_format)
-    return tuple(nodes), constants, "input", names[str(signature.user_outputs[output])]
+    return nodes, constants, names[inputs[0]], names[str(signature.user_outputs[output])]
+
+
+def _shared_names(model: nn.Module) -> dict[str, list[str]]:
+    """For each name of a parameter or buffer all the names that it has in the model, the first one first."""
+    found: dict[int, list[str]] = {}
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        found.setdefault(id(tensor), []).append(name)
+    return {name: names for names in found.values() for name in names}
 
 
 def _module(call: fx.Node) -> str:
@@ -162,26 +176,17 @@ def _op(call: fx.Node) -> str:
     return str(getattr(target, "__name__", target))
 
 
-def _name(call: fx.Node, targets: dict[str, str], ops_in: Counter[str]) -> str:
+def _name(call: fx.Node, targets: dict[str, str], shared: dict[str, list[str]], ops_in: Counter[str]) -> str:
     op, module = _op(call), _module(call)
-    if op.startswith(_OWNED) and len(call.args) > 1 and isinstance(call.args[1], fx.Node):
-        owner, _, leaf = targets.get(call.args[1].name, "").rpartition(".")
-        if leaf == "weight":
-            return owner or op
-        if leaf:  # a parameter of another name must not lend it to the node: constants are named by it
-            stem = leaf.removesuffix("_weight")
-            return f"{owner}.{stem if stem != leaf else f'{leaf}.{op}'}".lstrip(".")
+    if op.startswith(OWNED) and len(call.args) > 1 and isinstance(call.args[1], fx.Node):
+        target = targets.get(call.args[1].name, "")
+        tied = shared.get(target, [target])  # of the layers that share a weight each has a name of its own
+        own = [name for name in tied if name.rpartition(".")[0] == module]
+        found = layer_name(op, (own or tied)[0])
+        if found:
+            return found
     alone = ops_in[module] == 1 and op != "getitem"
     return module if module and alone else f"{module}.{op}".lstrip(".")
-
-
-def _unique(name: str, used: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in used:
-        count += 1
-        candidate = f"{name}#{count}"
-    used.add(candidate)
-    return candidate
 
 
 def _node(call: fx.Node, names: dict[str, str]) -> Node:
@@ -258,6 +263,19 @@ def _compare(graph: Graph, pair: Tensor, expected: Tensor) -> None:
             f"the captured graph gives other outputs than the model (largest difference "
             f"{float((got - expected).abs().max()):.3g}); the model may depend on chance or on hidden state"
         )
+
+
+def _refuse_parameters_outside_layers(graph: Graph) -> None:
+    """Refuse a network without a layer that multiplies with parameters all the same."""
+    if any(node.op.startswith(OWNED) and node.name in graph.live for node in graph.nodes):
+        return
+    for node in graph.nodes:
+        held = [name for name in node.refs if graph.parameters.get(name, name) in graph.trained]
+        if node.name in graph.live and node.op in ("mul", "matmul") and held:
+            raise CaptureError(
+                f"expected a network with layers, got one whose parameter {held[0]!r} is no layer's weight "
+                f"({node.place}); write the product as nn.Linear, nn.Conv, matmul or einsum"
+            )
 
 
 def _fingerprint(graph: Graph, original: Any) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from effpath.cache import fingerprint
 from effpath.errors import InputError, NumericalError
 from effpath.graph.inputs import as_images, plain_memory
+from effpath.kernels.window import Scalars
 
 SHAPE_ONLY = (  # operators that look at the shape of what they read, never at its values
     "sym_size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
@@ -40,6 +41,7 @@ class Node:
         module: path of the module that called it.
         shape: shape of the result for a batch of one; () for numbers and tuples.
         dtype: of the result; None for numbers and tuples.
+        unnamed: a rewrite made it; it is named after its parameter at the end.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Node:
     module: str = ""
     shape: tuple[int, ...] = ()
     dtype: torch.dtype | None = None
+    unnamed: bool = False
 
     def __getitem__(self, argument: str) -> Any:
         """Return one argument."""
@@ -141,6 +144,9 @@ class Graph:
             what its images give alone, one behind the other, throughout); images are then run one by one.
         parameters: for a constant that a rewrite made, the name of the parameter it stands for.
         fingerprint: sha256 over structure and parameters, as the user gave them.
+        trained: names of the constants that are parameters of the model, not buffers.
+        made: for a constant that was computed from others, the node that computed it.
+        scalars: for a constant whose elements are a parameter's in another order, or some of them, which.
         plans: what the rules made of this very graph, kept by `effpath.rules.plan_for`.
 
     A graph can be pickled and copied.
@@ -155,6 +161,9 @@ class Graph:
     batched: bool
     parameters: Mapping[str, str]
     fingerprint: str
+    trained: frozenset[str] = frozenset()
+    made: Mapping[str, Node] = field(default_factory=dict, repr=False)
+    scalars: Mapping[str, Scalars] = field(default_factory=dict, repr=False)
     plans: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:

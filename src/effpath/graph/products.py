@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import sqrt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten
 NORMALISERS = ("softmax", "_softmax", "_safe_softmax", "sigmoid")
@@ -20,12 +21,6 @@ ACTIVATIONS = (
 )  # fmt: skip
 _MIXERS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "avg_pool2d", "max_pool2d", "adaptive_avg_pool2d")
 _NORMS = ("layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm")
-
-
-def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
-    """Return one of the nodes that ``node`` is written out in; the last one, of no name, stands for it."""
-    own = f"{node.name}.{name}" if name else node.name
-    return Node(own, op, args, function, frozenset(keywords), node.module)
 
 
 def plain_attention(graph: Graph) -> Graph:
@@ -76,42 +71,45 @@ def _attend(node: Node, samples: dict[str, Tensor]) -> Iterator[Node]:
 
 
 def orient_products(graph: Graph) -> Graph:
-    """Turn every matrix product into ``matmul`` with its attention on the left; by a constant, into ``linear``.
+    """Turn every matrix product that is no layer into ``matmul`` with its attention on the left.
 
-    ``mm``, ``bmm``, ``addmm`` and ``baddbmm`` become ``matmul`` (and a sum). Of two data-dependent operands the
-    attention is the one that comes from a softmax, else the one that comes straight from an activation
-    function (linear attention), else the left one. A product with the attention on the right is turned:
-    X·A = (Aᵀ·Xᵀ)ᵀ.
+    Of two data-dependent operands the attention is the one that comes from a softmax, else the one that comes
+    straight from an activation function (linear attention), else the left one. A product with the attention on the
+    right is turned: X·A = (Aᵀ·Xᵀ)ᵀ.
     """
-    graph = replace(graph, nodes=tuple(new for node in graph.nodes for new in _as_matmul(node)))
-    lefts = [n["self"].name for n in graph.nodes if n.op == "matmul"]
-    flat = {name for name, value in sample(graph, lefts).items() if value.dim() == 2}
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.op != "matmul" or node.name not in graph.live:
-            nodes.append(node)
-            continue
-        left, right = node["self"].name, node["other"].name
-        if left not in graph.live and left in flat:
-            nodes.extend(_turned_linear(node))
-        elif _weighs_from_the_right(graph, left, right):
-            nodes.extend(_turned(node))
-        else:
-            nodes.append(node)
+        nodes.extend(_as_matmul(node))
+        if node.name in graph.live and nodes[-1].op == "matmul":
+            left, right = nodes[-1]["self"].name, nodes[-1]["other"].name
+            if _weighs_from_the_right(graph, left, right):
+                nodes[-1:] = _turned(nodes[-1])
     return replace(graph, nodes=tuple(nodes))
 
 
+def products_apart(graph: Graph) -> Graph:
+    """Write ``addmm``, ``addmv`` and ``baddbmm`` as a product and, apart, what it is added to."""
+    return replace(graph, nodes=tuple(new for node in graph.nodes for new in _apart(node)))
+
+
+def _apart(node: Node) -> Iterator[Node]:
+    operands = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}.get(node.op)
+    if operands is None:
+        yield node
+        return
+    call, matmul, product = partial(step, node), _ATEN.matmul.default, [node[key] for key in operands]
+    yield (made := call("product", "matmul", matmul, self=product[0], other=product[1]))
+    if node["alpha"] != 1:
+        yield (made := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(made.name), other=node["alpha"]))
+    total: dict[str, Any] = {"self": Ref(made.name), "other": node["self"], "alpha": node["beta"]}
+    yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
+
+
 def _as_matmul(node: Node) -> Iterator[Node]:
-    """Yield a product in the spelling ``matmul``, and what it is added to apart."""
-    call, matmul = partial(step, node), _ATEN.matmul.default
-    if node.op in ("mm", "bmm"):
-        yield call("", "matmul", matmul, self=node["self"], other=node["mat2"])
-    elif node.op in ("addmm", "baddbmm"):
-        one, two = ("mat1", "mat2") if node.op == "addmm" else ("batch1", "batch2")
-        yield (product := call("product", "matmul", matmul, self=node[one], other=node[two]))
-        yield (scaled := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(product.name), other=node["alpha"]))
-        total: dict[str, Any] = {"self": Ref(scaled.name), "other": node["self"], "alpha": node["beta"]}
-        yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
+    """Yield a product of two matrices in the spelling ``matmul``."""
+    if node.op in ("mm", "bmm", "linalg_matmul"):
+        other = node["other"] if node.op == "linalg_matmul" else node["mat2"]
+        yield step(node, "", "matmul", _ATEN.matmul.default, self=node["self"], other=other)
     else:
         yield node
 
@@ -126,20 +124,11 @@ def _turned(node: Node) -> Iterator[Node]:
     yield call("", "transpose", transpose, self=Ref(product.name), **swap)
 
 
-def _turned_linear(node: Node) -> Iterator[Node]:
-    """W·x = (xᵀ·Wᵀ)ᵀ: a linear layer over tokens."""
-    call, swap, transpose = partial(step, node), {"dim0": -2, "dim1": -1}, _ATEN.transpose.int
-    yield (turned := call("turned", "transpose", transpose, self=node["other"], **swap))
-    linear: dict[str, Any] = {"input": Ref(turned.name), "weight": node["self"], "bias": None}
-    yield (product := call("linear", "linear", _ATEN.linear.default, **linear))
-    yield call("", "transpose", transpose, self=Ref(product.name), **swap)
-
-
 def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
     if left not in graph.live:
         return False
-    if right not in graph.live:  # a constant matrix on the right is the weight of a linear layer
-        return right not in graph.constants or graph.constants[right].dim() > 2
+    if right not in graph.live:  # a constant
+        return True
     for makers, crossed in ((NORMALISERS, ("linear",)), (ACTIVATIONS, ())):
         found = [_comes_from(graph, name, makers, crossed) for name in (left, right)]
         if found[0] != found[1]:
@@ -162,11 +151,3 @@ def _comes_from(graph: Graph, name: str, makers: tuple[str, ...], crossed: tuple
             seen.update(fresh)
             ahead.extend(fresh)
     return False
-
-
-def sample(graph: Graph, names: Iterable[str]) -> dict[str, Tensor]:
-    """Values of some names for one image of zeros: shapes and dtypes are recorded only after the rewrites."""
-    found = {name: graph.constants[name] for name in names if name in graph.constants}
-    inner = [name for name in names if name not in found]
-    image = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-    return found | (graph.run(image, inner) if inner else {})

@@ -10,7 +10,7 @@ from math import prod
 import torch
 
 from effpath.graph.graph import Graph, Node, Ref
-from effpath.graph.products import sample, step
+from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten
 

@@ -17,6 +17,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Scalars:
+    """Which scalars of a parameter of ``size`` a stored weight holds: flat ids, int64 [elements of the weight]."""
+
+    ids: Tensor
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
 class Window:
     """The candidates of every output neuron.
 
@@ -32,6 +40,7 @@ class Window:
         transposed: the weight is stored [in, out ÷ groups, taps] instead of [out, in ÷ groups, taps].
         maps: how many maps of one image (attention heads, say) share the weights; they lie one behind the other,
             each with channels and groups of its own.
+        scalars: where the weight was moved out of a parameter (permuted, repeated, a part of it), what it holds.
     """
 
     taps: Tensor
@@ -43,6 +52,7 @@ class Window:
     coefficients: Tensor | None = None
     transposed: bool = False
     maps: int = 1
+    scalars: Scalars | None = None
     _moved: dict[torch.device, Window] = field(default_factory=dict, repr=False)
 
     @property
@@ -72,7 +82,9 @@ class Window:
 
     @property
     def weights(self) -> int:
-        """Number of scalars in the weight tensor."""
+        """Number of scalars in the model's parameter."""
+        if self.scalars is not None:
+            return self.scalars.size
         return self.channels // self.maps * self.candidates
 
     def to(self, device: torch.device) -> Window:
@@ -91,6 +103,7 @@ class Window:
                 table,
                 self.transposed,
                 self.maps,
+                self.scalars,
             )
         return self._moved[device]
 
@@ -110,7 +123,7 @@ class Window:
         ).flatten(1)
 
     def weight_ids(self, outputs: Tensor) -> Tensor:
-        """Return the weight id of every candidate, int64 [M, K], counted from the kernel's own corner."""
+        """Return the place in the stored weight of every candidate, int64 [M, K], from the kernel's own corner."""
         channel, _ = self.locate(outputs)
         tap = torch.arange(self.taps.shape[1], device=outputs.device)[:, None]
         inner = torch.arange(self.group_channels, device=outputs.device)
@@ -133,10 +146,11 @@ class Window:
         return outputs, self._inputs_at(self.taps[position, tap], channel, inner)
 
     def weights_of(self, slots: Tensor) -> Tensor:
-        """Return the weight id of synapse slots [N]; several slots may share one."""
+        """Return the id in the model's parameter of synapse slots [N]; several slots may share one."""
         outputs, k = slots // self.candidates, slots % self.candidates
         channel, _ = self.locate(outputs)
-        return self._weights_at(channel, k // self.group_channels, k % self.group_channels)
+        ids = self._weights_at(channel, k // self.group_channels, k % self.group_channels)
+        return ids if self.scalars is None else self.scalars.ids[ids]
 
     def _inputs_at(self, tap_position: Tensor, channel: Tensor, inner: Tensor) -> Tensor:
         source = channel // (self.channels // self.groups) * self.group_channels + inner

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effpath.errors import FingerprintError, OptionError
+from effpath.errors import NO_LAYER, CaptureError, FingerprintError, OptionError
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
 from effpath.paths.compact import CompactNeurons, CompactSynapses
@@ -176,6 +176,8 @@ class Path:
     def density(self, level: Level = "synapses") -> float:
         """Share of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
         sets = self.sets(level)
+        if not sets:
+            raise CaptureError(NO_LAYER)
         return sum(map(len, sets.values())) / sum(self.header.total(level, key) for key in sets)
 
     def layer_density(self, level: Level = "synapses") -> dict[str, float]:

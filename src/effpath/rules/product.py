@@ -1,4 +1,4 @@
-"""Matrix products: attention over values, linear layers in another spelling."""
+"""Matrix products: attention over values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import torch
 
 from effpath.errors import UnknownOperator
 from effpath.graph.graph import Graph, Node
-from effpath.graph.products import sample
+from effpath.graph.rewrite import sample
 from effpath.kernels.window import Window
 from effpath.rules.kinds import Weighted
 
 
 def matmul(graph: Graph, node: Node) -> Weighted:
-    """Left operand (attention, a constant matrix) times right one (values); or a linear layer's ``x·W``.
+    """Left operand (attention, a fixed matrix for each head) times right one (values).
 
     Every output [n, d] of a head against the values [m, d] of all tokens m, times the attention [n, m].
     The graph has been rewritten so that what weighs is on the left (`effpath.graph.products`).
     """
     left, right = node["self"].name, node["other"].name
-    if right not in graph.live:
-        return _by_constant(graph, node)
     shape = graph.shape(right)
     heads, tokens, features = shape[:-2], shape[-2], shape[-1]
     taps = _rows_of_heads(heads, node.shape[:-1], tokens)
@@ -52,18 +50,3 @@ def _rows_of_heads(heads: tuple[int, ...], rows: tuple[int, ...], tokens: int) -
     """Row of the values [heads · tokens, features] of each tap [rows, tokens]; layers of a network share it."""
     head = torch.arange(prod(heads)).reshape(heads).broadcast_to(rows[:-1]).reshape(-1)
     return head.repeat_interleave(rows[-1])[:, None] * tokens + torch.arange(tokens)
-
-
-def _by_constant(graph: Graph, node: Node) -> Weighted:
-    """``x·W`` with a constant W [inputs, outputs]: a linear layer whose weight is stored the other way."""
-    source, weight = node["self"].name, node["other"].name
-    features = graph.shape(source)[-1]
-    window = Window(
-        taps=torch.arange(graph.size(source) // features)[:, None],
-        inputs=graph.size(source),
-        channels=graph.size(node.name) * features // graph.size(source),
-        group_channels=features,
-        channels_first=False,
-        transposed=True,
-    )
-    return Weighted((source,), window, weight, parameter=graph.parameters.get(weight, weight))

@@ -33,6 +33,7 @@ def linear(graph: Graph, node: Node) -> Weighted:
         channels=node.shape[-1],
         group_channels=features,
         channels_first=False,
+        transposed=bool(node.args.get("transposed")),
     )
     return _with_parameter(graph, node, source, window)
 
@@ -164,6 +165,8 @@ def _with_parameter(graph: Graph, node: Node, source: str, window: Window) -> We
     _constant_weight(graph, node)
     weight = node["weight"].name
     bias = node["bias"].name if isinstance(node["bias"], Ref) else None
+    if weight in graph.scalars:
+        window = replace(window, scalars=graph.scalars[weight])
     return Weighted((source,), window, weight, bias, graph.parameters.get(weight, weight))
 
 
