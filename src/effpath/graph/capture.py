@@ -18,8 +18,8 @@ from effpath.graph.batch import keeps_images_apart
 from effpath.graph.graph import Graph, Node, Ref, iter_refs
 from effpath.graph.hooks import noted_hooks, without_hooks
 from effpath.graph.inputs import plain_memory
-from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.names import OWNED, layer_name, unique
+from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.simplify import simplify
 from effpath.logits import find_logits
 

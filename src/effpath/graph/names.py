@@ -54,14 +54,15 @@ def name_layers(graph: Graph) -> Graph:
         weight = node["weight"].name
         if weight not in graph.constants:
             continue
-        moved = weight in graph.made and weight not in parameters
-        if moved and (found := origin(graph, weight)) is not None:
+        made = weight in graph.made and weight not in parameters
+        found = origin(graph, weight) if made else None
+        if found is not None:
             parameters[weight] = found.name
             ids, size = found.ids.reshape(-1), graph.constants[found.name].numel()
             if len(ids) != size or not torch.equal(ids, torch.arange(size)):
                 scalars[weight] = Scalars(ids, size)
         own = layer_name(node.op, parameters.get(weight, weight))
-        if (moved or node.unnamed) and own and own != node.name:
+        if (found or (node.unnamed and not made)) and own and own != node.name:
             used.discard(node.name)
             names[node.name] = unique(own, used)
     return rename(replace(graph, parameters=parameters, scalars=scalars), names)
