@@ -29,10 +29,10 @@ from torch import Tensor
 
 import effpath
 from effpath.cache import atomic_write
-from effpath.extract import Recorded, record
 from effpath.kernels.options import make_options
 from effpath.models import load_model
 from effpath.progress import track
+from effpath.walk import Recorded, record
 
 NETWORKS = ("alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette")
 THETAS = (0.3, 0.5, 0.9)

@@ -22,10 +22,10 @@ import effpath
 from benchmarks.cases import Check
 from benchmarks.networks import load_network
 from benchmarks.stress import stressed
-from effpath.extract import Recorded, record
 from effpath.graph.graph import Graph
 from effpath.paths.path import Paths
 from effpath.rules.plan import Layer
+from effpath.walk import Recorded, record
 
 REPEATS = 3  # of the compiled walk; the reference walks once
 

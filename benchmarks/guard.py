@@ -14,8 +14,8 @@ from torch import nn
 import effpath
 from benchmarks.gate import same_sets
 from benchmarks.measure import rounds, summary
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 
 ROUNDS = 7
 BY_REFERENCE = 10.0  # the compiled walk is at least so many times faster

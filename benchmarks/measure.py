@@ -27,9 +27,9 @@ from benchmarks.machine import forget_peak, load_average, memory
 from benchmarks.networks import load_network
 from effpath import ClassPaths
 from effpath.detect import path_features
-from effpath.extract import record
 from effpath.graph.graph import Graph
 from effpath.paths.path import Paths
+from effpath.walk import record
 
 ROUNDS = 3  # at least
 UNION = 16  # images in the class path of a detector step

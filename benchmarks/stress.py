@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from effpath.backends.operators import prepare
-from effpath.extract import Recorded
 from effpath.graph.graph import Graph
 from effpath.rules.kinds import Weighted
+from effpath.walk import Recorded
 
 
 def stressed(recorded: Recorded, images: Tensor) -> Recorded:

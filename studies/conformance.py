@@ -40,8 +40,8 @@ import effpath
 import plain_check
 from effpath.cache import atomic_write
 from effpath.errors import CaptureError
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 from sources import write_text
 
 SIZES = (64, 96, 128, 112)

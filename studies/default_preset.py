@@ -36,11 +36,11 @@ from effpath.attacks.judge import correct_rows
 from effpath.cache import default_cache_dir
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
-from effpath.extract import Recorded, record
 from effpath.progress import track
 from effpath.rules.kinds import Weighted
 from effpath.score import similarity
 from effpath.unions import Unions
+from effpath.walk import Recorded, record
 from sources import is_done, open_network, save_figure, write_result
 
 COMBINATIONS = {

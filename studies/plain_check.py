@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effpath.extract import Recorded, walk
 from effpath.rules.kinds import Choice, Kind, Weighted
+from effpath.walk import Recorded, walk
 
 SUMS = ("avg_pool", "mean", "sum", "col2im")  # operators whose summands count with weight 1
 

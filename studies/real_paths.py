@@ -29,13 +29,13 @@ import effpath
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
 from effpath.data import Dataset, Part
-from effpath.extract import Recorded, record
 from effpath.kernels.options import make_options
 from effpath.paths.path import Header
 from effpath.progress import track
 from effpath.rules.plan import LEVELS, Level
 from effpath.score import similarity
 from effpath.unions import Unions
+from effpath.walk import Recorded, record
 from sources import open_network, read_result, save_figure, write_result
 
 Row = dict[str, Any]

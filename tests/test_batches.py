@@ -11,11 +11,11 @@ import pytest
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.errors import OptionError
-from effpath.extract import images_together, record
 from effpath.kernels.options import make_options
 from effpath.lenet import LeNet5
+from effpath.walk import images_together, record
 
-extract_module = importlib.import_module("effpath.extract")  # the package has a function of this name
+extract_module = importlib.import_module("effpath.walk")  # the package has a function of this name
 OPTIONS = make_options("default")
 
 

@@ -18,8 +18,8 @@ from benchmarks.goals import goals, slope
 from benchmarks.networks import Network
 from benchmarks.plot import plot
 from benchmarks.stress import stressed
-from effpath.extract import Recorded, record
 from effpath.kernels.options import make_options
+from effpath.walk import Recorded, record
 
 ROOT = Path(__file__).parents[1]
 

@@ -42,8 +42,8 @@ def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
 
 
 def test_the_activations_are_those_that_a_walk_records():
-    from effpath.extract import record
     from effpath.kernels.options import make_options
+    from effpath.walk import record
 
     for layers in (None, 2):
         found = check(model(), (1, 8, 8), layers=layers)

@@ -19,9 +19,9 @@ from effpath import Options
 from effpath.backends.compiled import CompiledWalk
 from effpath.backends.plain import PlainWalk
 from effpath.errors import UnknownOperator
-from effpath.extract import Recorded, record
 from effpath.kernels.options import make_options
 from effpath.rules import LEVELS
+from effpath.walk import Recorded, record
 from nets import NETS, images_of, prepare
 from two_backends import BACKENDS, equal_for, for_backend
 

@@ -12,11 +12,11 @@ import effpath
 from digits_net import class_paths, data, graph
 from effpath import unions
 from effpath.errors import FingerprintError, OptionError
-from effpath.extract import record
 from effpath.kernels.options import make_options
 from effpath.paths.path import Paths
 from effpath.rules import LEVELS
 from effpath.score import similarity
+from effpath.walk import record
 from nets import NETS, images_of, prepare
 from two_backends import BACKENDS
 
@@ -128,7 +128,7 @@ def test_a_score_against_class_paths_of_other_options_or_networks_is_refused() -
 def test_many_images_are_taken_in_parts_and_their_paths_laid_end_to_end(backend: str, monkeypatch) -> None:
     images = data().test_images[:11]
     whole = effpath.extract(graph(), images, backend=backend)
-    monkeypatch.setattr(importlib.import_module("effpath.extract"), "RECORDED_BYTES", 1)
+    monkeypatch.setattr(importlib.import_module("effpath.walk"), "RECORDED_BYTES", 1)
     parts = effpath.extract(graph(), images, backend=backend)
     chosen = effpath.extract(graph(), images, classes=whole.classes.tolist(), backend=backend)
     for other in (parts, chosen, Paths.join([whole])):

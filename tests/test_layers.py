@@ -24,7 +24,7 @@ LEVEL = {
             ("rules",),
             ("backends",),
             ("paths",),
-            ("extract",),
+            ("walk",),
             ("score", "unions", "likelihood"),
             ("profile", "check"),
             ("detect",),

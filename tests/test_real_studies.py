@@ -16,8 +16,8 @@ import effpath
 import real_networks
 import real_paths
 from effpath.data import Dataset
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 from sources import open_network, read_result, write_result
 
 ROOT = Path(__file__).parents[1]

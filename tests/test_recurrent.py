@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import effpath
 import plain_check
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 
 
 class Reader(nn.Module):

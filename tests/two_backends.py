@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from effpath import Options
-from effpath.extract import Recorded, Walked, record, walk
 from effpath.graph.graph import Graph
+from effpath.walk import Recorded, Walked, record, walk
 
 BACKENDS = ("compiled", "reference")
 

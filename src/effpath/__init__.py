@@ -7,7 +7,6 @@ the predicted class back to the pixels, carry at least θ of each active neuron'
 from effpath import errors
 from effpath.detect import Detector, Features, Verdicts, path_features
 from effpath.detect.store import load_detector, save_detector
-from effpath.extract import extract
 from effpath.graph import Graph, capture
 from effpath.kernels.options import PRESETS, Options
 from effpath.paths import ClassPaths, IdSet, Path, Paths
@@ -15,6 +14,7 @@ from effpath.paths.export import export_paths
 from effpath.paths.store import load_class_paths, save_class_paths
 from effpath.profile import build_class_paths
 from effpath.rules import RULES, plan_for
+from effpath.walk import extract
 
 __all__ = [
     "PRESETS",

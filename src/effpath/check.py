@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from effpath.errors import NO_LAYER, CaptureError
-from effpath.extract import recorded_names
 from effpath.graph import Graph, capture
 from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for
 from effpath.rules.plan import apply_rules
+from effpath.walk import recorded_names
 
 COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from effpath.cache import note_step
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
-from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import require_images
 from effpath.images import Images
@@ -27,6 +26,7 @@ from effpath.paths.store import load_class_paths, save_class_paths
 from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import LEVELS, Level, plan_for
 from effpath.unions import Unions, path_of
+from effpath.walk import Recorded, images_together, record
 
 Progress = Callable[[int, int], None]
 DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.backends.compiled import CompiledWalk, Sets
-from effpath.extract import Masks, Recorded, by_images, visit
 from effpath.paths.class_paths import ClassPaths
 from effpath.paths.idset import IdSet
 from effpath.rules.kinds import Choice, Weighted
 from effpath.rules.plan import Level
+from effpath.walk import Masks, Recorded, by_images, visit
 
 
 def similarity(

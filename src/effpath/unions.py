@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from effpath.backends.compiled import CompiledWalk, Sets
-from effpath.extract import Masks, Recorded, visit
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Header, Path
 from effpath.rules.kinds import Choice, Weighted
 from effpath.rules.plan import Level
+from effpath.walk import Masks, Recorded, visit
 
 Bytes = NDArray[np.uint8]
 OPEN_BYTES = 2 << 30  # classes are kept as bits while all of them take less than this

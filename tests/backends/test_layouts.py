@@ -13,8 +13,8 @@ from torch.nn import functional as F
 import effpath
 from cases import PRESETS, options_of
 from effpath.backends import compiled
-from effpath.extract import Recorded, record
 from effpath.kernels.options import make_options
+from effpath.walk import Recorded, record
 from two_backends import equal_for, equal_paths, equal_walks
 
 CLASSES = 6

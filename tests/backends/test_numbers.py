@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import effpath
 from cases import PRESETS, options_of
 from effpath.errors import NumericalError
-from effpath.extract import Recorded, record
+from effpath.walk import Recorded, record
 from two_backends import BACKENDS, equal_for, for_backend
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 import effpath
 from effpath.errors import InputError, OptionError, UnknownOperator
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 from two_backends import equal_paths
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

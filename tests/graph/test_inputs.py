@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import effpath
 from effpath.errors import InputError, OptionError
-from effpath.extract import record
 from effpath.graph.inputs import plain_memory
 from effpath.kernels.options import make_options
+from effpath.walk import record
 from nets import Residual, prepare
 
 IMAGES = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(4))

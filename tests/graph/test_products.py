@@ -16,8 +16,8 @@ from torchvision.models.swin_transformer import SwinTransformer, SwinTransformer
 import effpath
 from cases import PRESETS, options_of
 from effpath import Options
-from effpath.extract import record, walk
 from effpath.kernels.options import make_options
+from effpath.walk import record, walk
 from oracle import select_plain
 from two_backends import BACKENDS, for_backend
 

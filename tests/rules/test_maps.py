@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import effpath
 import plain_check
-from effpath.extract import record
 from effpath.kernels.options import make_options
+from effpath.walk import record
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),

@@ -12,8 +12,8 @@ import oracle
 from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
 from check_law import agrees_with_extract
 from effpath import Options
-from effpath.extract import Recorded, record, walk
 from effpath.rules import RULES
+from effpath.walk import Recorded, record, walk
 from two_backends import BACKENDS, equal_walks, for_backend, with_options
 
 WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from effpath.adaptive.near import Near, find_near
 from effpath.errors import OptionError
-from effpath.extract import record
 from effpath.graph.graph import Graph
 from effpath.likelihood import PathFit, margins
 from effpath.paths.class_paths import ClassPaths
 from effpath.paths.path import IdRows
 from effpath.rules.kinds import Weighted
 from effpath.rules.plan import Layer, plan_for
+from effpath.walk import record
 
 
 @dataclass(frozen=True, eq=False)

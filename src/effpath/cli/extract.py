@@ -60,10 +60,10 @@ def extract(
     """
     from effpath.cli.output import print_json, print_table
     from effpath.cli.sources import open_images, open_model
-    from effpath.extract import extract as extract_paths
     from effpath.graph import capture
     from effpath.paths.export import export_paths
     from effpath.progress import track
+    from effpath.walk import extract as extract_paths
 
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from effpath.errors import FingerprintError, OptionError
-from effpath.extract import Recorded, images_together, record
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import require_images
 from effpath.images import Images
@@ -20,6 +19,7 @@ from effpath.paths.class_paths import ClassPaths
 from effpath.paths.path import differing
 from effpath.rules.plan import Level
 from effpath.score import similarity
+from effpath.walk import Recorded, images_together, record
 
 
 @dataclass(frozen=True, eq=False)
