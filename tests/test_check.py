@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -176,7 +174,7 @@ def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch):
     def fail(*arguments):
         raise RuntimeError("view size is not compatible")
 
-    monkeypatch.setattr(sys.modules["effpath.graph.capture"], "_convert", fail)
+    monkeypatch.setattr("effpath.graph.export._convert", fail)
     with pytest.raises(CaptureError, match="LeNet5 cannot be captured: RuntimeError: view size"):
         check(model(), (1, 8, 8))
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from effpath.detect.detector import Verdicts
 from effpath.detect.features import Features
 from effpath.detect.summary import summarise
+from effpath.detect.verdicts import Verdicts
 from effpath.errors import InputError
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from effpath.check import CheckResult
 from effpath.cli.options import AllowPickle, AsJson, Classes, InputSize, Layers, Model, Seed, Weights, parse_layers
+
+if TYPE_CHECKING:
+    from effpath.check import CheckResult
 
 
 def check(

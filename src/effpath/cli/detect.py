@@ -70,13 +70,15 @@ def detect(
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
-    from effpath.detect.store import load_detector, read_detector_header
+    from effpath.detect.guard import load_guard
+    from effpath.detect.header import read_detector_header
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
     from effpath.graph import capture
     from effpath.held_out import unseen
     from effpath.images import Tolerant
     from effpath.models.naming import output_names
+    from effpath.paths.store import read_header
     from effpath.progress import track
 
     about = read_detector_header(detector)["about"]
@@ -101,8 +103,9 @@ def detect(
         if held_out and found.data is not None:
             found = found.take(unseen(about, found.data.name, found.part, found.images))
         opened.append(found)
-    graph = capture(network, example_of(opened[0].images, wanted))
-    guard = load_detector(detector, graph)
+    structure = read_header(detector).get("structure")  # torch.export is dear beside one image
+    graph = capture(network, example_of(opened[0].images, wanted), structure=structure)
+    guard = load_guard(detector, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         tolerant = Tolerant(found.images)

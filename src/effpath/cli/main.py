@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ from effpath.cli.merge import merge
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
+from effpath.cli.terminal import show_every_letter
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -47,18 +50,58 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one message and exit code 1, Ctrl-C is 130."""
+    """Run the command line: what goes wrong is one line on standard error and an exit code, never a traceback.
+
+    1 for errors, 2 for words of the command line, 130 for Ctrl-C, 141 where the reader of a pipe has gone.
+    EFFPATH_TRACEBACK=1 prints the traceback of an unexpected error too.
+    """
+    show_every_letter()
     try:
         app()
-    except EffpathError as error:
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except SystemError as error:
-        if not was_interrupted(error):
-            raise
-        print("interrupted; finished steps are kept and used by the next run", file=sys.stderr)
-        sys.exit(130)
     except SystemExit as leaving:
         if leaving.code == 130:  # typer's for Ctrl-C
-            print("interrupted; finished steps are kept and used by the next run", file=sys.stderr)
+            say(interrupted())
         raise
+    except KeyboardInterrupt:
+        say(interrupted())
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(141)
+    except Exception as error:
+        if was_interrupted(error):  # Numba wraps Ctrl-C in an error of its own
+            say(interrupted())
+            sys.exit(130)
+        if os.environ.get("EFFPATH_TRACEBACK"):
+            traceback.print_exc()
+        say(described(error))
+        sys.exit(1)
+
+
+def interrupted() -> str:
+    """Return what is printed after Ctrl-C: the files that the same command goes on from, where there are any."""
+    cache = sys.modules.get("effpath.cache")  # where nothing was imported, nothing was done
+    kept = cache.kept_steps() if cache is not None else []
+    if not kept:
+        return "interrupted; there was no finished step to keep"
+    return f"interrupted; the same command goes on from {', '.join(map(str, kept))}"
+
+
+def described(error: Exception) -> str:
+    """Return one error as the line that is printed of it."""
+    kind, text = type(error).__name__, " ".join(str(error).split("\n")) or "no message"
+    if isinstance(error, EffpathError):
+        return f"error: {kind}: {error}"
+    if isinstance(error, MemoryError) or "not enough memory" in text or kind == "OutOfMemoryError":
+        return f"error: not enough memory ({text[:200]}); give a smaller --batch-size, or fewer --layers"
+    if isinstance(error, OSError):
+        return f"error: {kind}: {text}; check the path, its permissions and the space on the disk"
+    return (
+        f"error: unexpected {kind}: {text[:400]}; this is a defect of effpath: please report it with the command "
+        "and what it prints with EFFPATH_TRACEBACK=1"
+    )
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from effpath.cli.options import AllowPickle, AsJson, Classes, ClassPathFile, InputSize, Model, Seed, Weights
@@ -29,13 +28,15 @@ def merge(
       effpath merge torchvision:resnet50 part1.safetensors part2.safetensors
       --weights resnet50.safetensors -o classes.safetensors
     """
+    import torch
+
     from effpath.cache import check_output
     from effpath.cli.profile import show
     from effpath.cli.sources import open_model, say
     from effpath.errors import InputError, OptionError
     from effpath.graph import capture
     from effpath.images import unknown_size
-    from effpath.paths.store import load_class_paths, save_class_paths
+    from effpath.paths.store import load_class_paths, read_header, save_class_paths
 
     check_output(output)
     network, wanted = open_model(
@@ -43,7 +44,7 @@ def merge(
     )
     if wanted is None:
         raise InputError(unknown_size(model))
-    graph = capture(network, torch.zeros(1, *wanted.shape))
+    graph = capture(network, torch.zeros(1, *wanted.shape), structure=read_header(files[0]).get("structure"))
     found = load_class_paths(files[0], graph)
     unknown = [] if found.shares else [files[0]]
     for file in files[1:]:

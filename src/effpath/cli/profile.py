@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 from effpath.cli.options import (
@@ -30,7 +29,9 @@ from effpath.cli.options import (
     Weights,
     parse_layers,
 )
-from effpath.paths import ClassPaths
+
+if TYPE_CHECKING:
+    from effpath.paths import ClassPaths
 
 
 def profile(
@@ -70,6 +71,8 @@ def profile(
       effpath profile torchvision:resnet50 imagefolder:imagenet --weights resnet50.safetensors
       --per-class 100 --levels weights,neurons --shard 1/4 -o part1.safetensors
     """
+    import torch
+
     from effpath.cache import check_output, fingerprint, move
     from effpath.cli.sources import open_dataset, open_model, open_part, outputs_of
     from effpath.data import Part

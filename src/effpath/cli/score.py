@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from effpath.cli.options import (
@@ -50,12 +49,14 @@ def score(
 
       effpath score net.py:make classes.safetensors imagefolder:DIR --part val --json
     """
+    import numpy as np
+
     from effpath.cli.output import print_json, print_table
     from effpath.cli.sources import open_images, open_model
     from effpath.detect.features import path_features
     from effpath.errors import OptionError
     from effpath.graph import capture
-    from effpath.paths.store import load_class_paths
+    from effpath.paths.store import load_class_paths, read_header
     from effpath.progress import track
     from effpath.rules import LEVELS
 
@@ -63,7 +64,7 @@ def score(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
     )
     pixels, names = open_images(images, wanted, model=network, seed=seed, part=part, skip_damaged=skip_damaged)
-    graph = capture(network, pixels[:1])
+    graph = capture(network, pixels[:1], structure=read_header(class_paths).get("structure"))
     known = load_class_paths(class_paths, graph)
     kept = next((name for name in LEVELS if name in known.levels and level in (None, name)), None)
     if kept is None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.detector import Detector
 from effpath.detect.explain import Reason
+from effpath.detect.guard import Guard
 from effpath.detect.summary import Summary
 from effpath.detect.verdicts import Verdicts
 
@@ -92,7 +92,7 @@ def _row(shown: Shown, at: int) -> dict[str, Any]:
     }
 
 
-def show(shown: Shown, summary: Summary, guard: Detector) -> None:
+def show(shown: Shown, summary: Summary, guard: Guard) -> None:
     """Print a line an image, below it what speaks most for an attack, and what came out over all."""
     for row, (name, at) in enumerate(zip(shown.names, shown.places, strict=True)):
         if at is None:

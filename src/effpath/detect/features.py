@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from effpath.errors import FingerprintError, OptionError
 from effpath.graph.graph import Graph
@@ -79,7 +78,7 @@ class Features:
     def confidence(self) -> NDArray[np.float64]:
         """Return the log odds of the predicted class, float64 [N], which do not saturate."""
         logits = np.sort(self.logits.astype(np.float64), axis=1)
-        odds: NDArray[np.float64] = logits[:, -1] - logsumexp(logits[:, :-1], axis=1)
+        odds: NDArray[np.float64] = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], axis=1)
         return odds
 
     def _asked(self) -> NDArray[np.float64]:

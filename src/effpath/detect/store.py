@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,15 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.classifiers import make_classifier
 from effpath.detect.detector import Detector
+from effpath.detect.header import FORMAT, WHAT, array_of, detector_about, known_kind
 from effpath.detect.joint import JointSimilarity
 from effpath.errors import OptionError, StoreError
 from effpath.graph.graph import Graph
-from effpath.paths.store import class_paths_in, provenance_of, write_class_paths
+from effpath.paths.store import class_paths_in, write_class_paths
 from effpath.sealed import UNREADABLE, SealedFile
-
-WHAT = "a detector"
-FORMAT = "effpath-detector-3"
-READABLE = ("effpath-detector-2", FORMAT)  # the second has no checksums
 
 
 @dataclass(frozen=True)
@@ -101,14 +97,8 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
         StoreError: missing, truncated, damaged, no detector, or of a kind that this version does not know.
     """
     with SealedFile(file, WHAT) as opened:
-        about = _about(opened)
-        kind = about["kind"]
-        if kind not in SAVED:
-            raise StoreError(
-                f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {file}, written by another "
-                f"version ({about.get('versions')}): use that one, or fit the detector again"
-            )
-        detector = Detector(graph, class_paths_in(opened, graph), kind=kind)
+        about = detector_about(opened)
+        detector = Detector(graph, class_paths_in(opened, graph), kind=known_kind(about, SAVED, opened))
         try:
             _give(detector, about, opened)
         except (*UNREADABLE, OptionError) as error:
@@ -116,35 +106,11 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
     return detector
 
 
-def read_detector_header(file: str | FilePath) -> dict[str, Any]:
-    """Return what a detector's file says of itself: kind, threshold, FPR, about, versions.
-
-    Raises:
-        StoreError: missing, truncated, damaged, or no detector's file.
-    """
-    with SealedFile(file, WHAT) as opened:
-        return _about(opened)
-
-
-def _about(opened: SealedFile) -> dict[str, Any]:
-    provenance_of(opened)
-    try:
-        about = dict(json.loads(opened.about.get("detector", "{}")))
-    except UNREADABLE as error:
-        raise opened.damaged(str(error)) from error
-    if about.get("format") not in READABLE or "kind" not in about:
-        raise StoreError(
-            f"expected a detector ({' or '.join(READABLE)}), got class paths with {about.get('format', 'none')} "
-            f"in {opened.file}; make one with effpath fit or save_detector"
-        )
-    return about
-
-
 def _give(detector: Detector, about: Mapping[str, Any], opened: SealedFile) -> None:
     """Give a fresh detector what it learned, or raise one of `UNREADABLE` or OptionError."""
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
     _restore(estimator, SAVED[detector.kind], "detector", about, opened)
-    usual = _array(opened, "detector/usual", 1)
+    usual = array_of(opened, "detector/usual", 1)
     detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
     if not estimator.n_features_in_ == len(usual) > 0:
         raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
@@ -184,22 +150,13 @@ def _restore(estimator: Any, learned: Learned, at: str, about: Mapping[str, Any]
     """Give a fresh estimator what `_describe` wrote."""
     estimator.set_params(**about["parameters"])
     for name, dimensions in learned.arrays.items():
-        setattr(estimator, name, _array(opened, f"{at}/{name}", dimensions))
+        setattr(estimator, name, array_of(opened, f"{at}/{name}", dimensions))
     for name in learned.numbers:
         setattr(estimator, name, about["numbers"][name])
     for name, (make, inner) in learned.parts.items():
         part = make()
         _restore(part, inner, f"{at}/{name}", about["parts"][name], opened)
         setattr(estimator, name, part)
-
-
-def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:
-    if name not in opened.names:
-        raise KeyError(f"no array {name}")
-    array = opened.array(name)
-    if array.ndim != dimensions:
-        raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
-    return array
 
 
 def _versions() -> dict[str, str]:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.detector import Verdicts
-from effpath.detect.evaluate import BASELINES
 from effpath.detect.metrics import Interval, auc_interval, tpr_interval
+from effpath.detect.verdicts import Verdicts
 from effpath.errors import InputError
 
 Labels = NDArray[np.int64]
@@ -72,6 +71,10 @@ def summarise(
     rows = None if clean is None else _right(clean, clean_labels)
     auc = None
     if clean is not None and rows is not None and len(rows) and len(judged):
+        from effpath.detect.evaluate import (
+            BASELINES,  # with all that fits detectors, which nothing else here needs
+        )
+
         y = np.repeat([1, 0], [len(judged), len(rows)])
         pairs = {"ours": (verdicts.scores, clean.scores)}
         for name, score in BASELINES.items():

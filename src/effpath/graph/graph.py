@@ -147,6 +147,8 @@ class Graph:
         trained: names of the constants that are parameters of the model, not buffers.
         made: for a constant that was computed from others, the node that computed it.
         scalars: for a constant whose elements are a parameter's in another order, or some of them, which.
+        structure: what `effpath.graph.structure` wrote of it, to capture the same network again at once; None
+            where text cannot hold it.
         plans: what the rules made of this very graph, kept by `effpath.rules.plan_for`.
 
     A graph can be pickled and copied.
@@ -164,6 +166,7 @@ class Graph:
     trained: frozenset[str] = frozenset()
     made: Mapping[str, Node] = field(default_factory=dict, repr=False)
     scalars: Mapping[str, Scalars] = field(default_factory=dict, repr=False)
+    structure: str | None = field(default=None, repr=False)
     plans: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:

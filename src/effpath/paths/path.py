@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, overload
 
@@ -32,6 +32,7 @@ class Header:
         layers: in forward order; the layers that sets are kept for.
         pixels: elements of one input image.
         architecture: fingerprint of the graph apart from its weights; "" where it is not known.
+        structure: `Graph.structure`, with which files let the network be captured again at once.
     """
 
     fingerprint: str
@@ -39,11 +40,13 @@ class Header:
     layers: tuple[Layer, ...]
     pixels: int
     architecture: str = ""
+    structure: str | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, graph: Graph, options: Options, layers: tuple[Layer, ...]) -> Header:
         """Return what paths of a network hold to."""
-        return cls(graph.fingerprint, options, layers, graph.size(graph.input), graph.architecture)
+        pixels = graph.size(graph.input)
+        return cls(graph.fingerprint, options, layers, pixels, graph.architecture, graph.structure)
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name."""

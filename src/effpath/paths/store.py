@@ -64,6 +64,7 @@ def write_class_paths(
         "format": FORMAT,
         "fingerprint": class_paths.header.fingerprint,
         "architecture": class_paths.header.architecture,
+        "structure": class_paths.header.structure,
         "options": class_paths.header.options.to_dict(),
         "layers": [layer.name for layer in class_paths.header.layers],
         "levels": list(class_paths.levels),

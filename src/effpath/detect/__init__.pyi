@@ -1,0 +1,20 @@
+"""The public names, where they are; they are imported when they are first used."""
+
+from .classifiers import make_classifier as make_classifier
+from .classifiers import suspicion as suspicion
+from .clean import CleanSimilarity as CleanSimilarity
+from .detector import Detector as Detector
+from .detector import Verdicts as Verdicts
+from .features import Features as Features
+from .features import path_features as path_features
+from .joint import JointSimilarity as JointSimilarity
+from .metrics import Interval as Interval
+from .metrics import auc_interval as auc_interval
+from .metrics import threshold_at_fpr as threshold_at_fpr
+from .metrics import tpr_at as tpr_at
+from .metrics import tpr_interval as tpr_interval
+from .metrics import weighted_auc as weighted_auc
+from .splits import paper_split as paper_split
+from .splits import split_sources as split_sources
+from .surprise import SIGNS as SIGNS
+from .surprise import JointSurprise as JointSurprise

@@ -1,0 +1,111 @@
+"""What every command does with errors, Ctrl-C, a closed pipe, and a terminal that knows few letters."""
+
+import importlib
+import io
+import subprocess
+import sys
+
+import pytest
+
+from effpath import cache
+from effpath.cli import terminal
+from effpath.errors import InputError
+
+cli_main = importlib.import_module("effpath.cli.main")  # the package names the function so
+HEAVY = {"torch", "numba", "sklearn", "scipy", "matplotlib", "safetensors", "PIL", "numpy"}
+COMMANDS = ("check", "demo", "detect", "extract", "fit", "merge", "profile", "rules", "score")
+
+
+def ended(monkeypatch, capsys, error):
+    """Return exit code and standard error of a command that raises an error."""
+
+    def failing():
+        raise error
+
+    monkeypatch.setattr(cli_main, "app", failing)
+    with pytest.raises(SystemExit) as leaving:
+        cli_main.main()
+    return leaving.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("expected images, got none"), "error: InputError: expected images, got none\n"),
+        (MemoryError(), "error: not enough memory (no message); give a smaller --batch-size"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "error: not enough memory"),
+        (PermissionError(13, "Permission denied", "a.npy"), "Permission denied: 'a.npy'; check the path"),
+        (ValueError("of another\nlibrary"), "error: unexpected ValueError: of another library; this is a defect"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(monkeypatch, capsys, error, said):
+    code, err = ended(monkeypatch, capsys, error)
+    assert code == 1
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_traceback_of_an_unexpected_error_can_be_asked_for(monkeypatch, capsys):
+    monkeypatch.setenv("EFFPATH_TRACEBACK", "1")
+    _, err = ended(monkeypatch, capsys, ValueError("deep down"))
+    assert "Traceback" in err
+    assert "in failing" in err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(130)])
+def test_ctrl_c_is_130_and_says_what_was_kept(monkeypatch, capsys, tmp_path, error):
+    monkeypatch.setattr(cache, "_steps", [])
+    assert ended(monkeypatch, capsys, error) == (130, "interrupted; there was no finished step to keep\n")
+    kept = tmp_path / "paths.partial"
+    kept.touch()
+    cache.note_step(kept)
+    assert ended(monkeypatch, capsys, error) == (130, f"interrupted; the same command goes on from {kept}\n")
+    kept.unlink()
+    assert "no finished step" in ended(monkeypatch, capsys, error)[1]
+
+
+def test_letters_that_a_terminal_lacks_are_spelled_in_others():
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii")
+    terminal.show_every_letter(stream)
+    stream.write("3×32×32 at θ ≥ 0.5 … 字\n")
+    stream.flush()
+    assert written.getvalue() == b"3x32x32 at theta >= 0.5 ... ?\n"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(command):
+    code = (
+        "import sys; from effpath.cli import main; sys.argv = ['effpath', *sys.argv[1:]]\n"
+        "try: main()\nexcept SystemExit as leaving: assert not leaving.code, leaving.code\n"
+        f"print('heavy:', sorted({HEAVY!r} & sys.modules.keys()))"
+    )
+    words = [command, "--help"] if command else ["--help"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: effpath" in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_a_command_writes_to_an_ascii_pipe(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "effpath", "rules", "max"],
+        capture_output=True, check=False, env={"PYTHONIOENCODING": "ascii", "PATH": "", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("leaving", "code", "said"),
+    [("sys.exit(3)", 3, ""), ("sys.exit()", 0, ""), ("sys.exit('no')", 1, "no"), ("pass", 0, "")],
+)
+def test_a_process_ends_as_sys_exit_would_end_it(tmp_path, leaving, code, said):
+    script = (
+        "import atexit, sys; from effpath import __main__ as process\n"
+        "atexit.register(print, 'tidied')\n"
+        f"def main():\n    print('done')\n    {leaving}\n"
+        "process.main = main; process.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (code, "done\ntidied\n", said)

@@ -1,0 +1,79 @@
+"""A saved detector scores alone as it does with all that fitted it, and imports none of that."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import effpath
+from digits_net import data, graph
+from effpath.detect.explain import explain, strongest_signs
+from effpath.detect.guard import SCORES, load_guard
+from effpath.detect.store import SAVED
+from effpath.errors import OptionError, StoreError
+from guard_files import NETWORK, write_guard, write_network
+
+
+def test_every_kind_that_can_be_saved_can_be_read_to_score():
+    assert SCORES.keys() == SAVED.keys()
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(kind, tmp_path):
+    write_guard(tmp_path, kind)
+    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
+    guard = load_guard(tmp_path / "guard.safetensors", graph())
+    features = guard.features(torch.cat([data().test_images[200:230], torch.rand(10, 1, 8, 8)]))
+    assert (guard.name, guard.threshold, guard.fpr, guard.about) == (
+        detector.name, detector.threshold, detector.fpr, detector.about,
+    )  # fmt: skip
+    mine, full = guard.detect(features), detector.detect(features)
+    assert np.array_equal(mine.scores, full.scores)
+    assert np.array_equal(mine.flagged, full.flagged)
+    assert explain(guard, features) == explain(detector, features)
+    assert strongest_signs(guard, features) == strongest_signs(detector, features)
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_a_missing_similarity_takes_its_usual_value_in_both(kind, tmp_path):
+    write_guard(tmp_path, kind)
+    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
+    guard = load_guard(tmp_path / "guard.safetensors", graph())
+    columns = guard.read(guard.features(data().test_images[200:220]))
+    columns[::2, 0] = np.nan
+    assert np.array_equal(guard.scoring(columns), detector.scoring(columns))
+    filled = detector.classifier[0].transform(columns)
+    assert np.array_equal(guard.scoring.filled(columns), filled)
+
+
+def test_what_is_no_detector_and_what_has_no_threshold_is_refused(tmp_path):
+    detector = write_guard(tmp_path)
+    effpath.save_class_paths(detector.class_paths, tmp_path / "paths.safetensors")
+    with pytest.raises(StoreError, match="expected a detector"):
+        load_guard(tmp_path / "paths.safetensors", graph())
+    detector.threshold = None
+    effpath.save_detector(detector, tmp_path / "guard.safetensors")
+    guard = load_guard(tmp_path / "guard.safetensors", graph())
+    with pytest.raises(OptionError, match="no threshold"):
+        guard.detect(guard.features(data().test_images[:2]))
+
+
+def test_detect_imports_no_torch_export_and_nothing_that_fits_detectors(tmp_path):
+    write_network(tmp_path)
+    write_guard(tmp_path, "surprise")
+    np.save(tmp_path / "one.npy", data().test_images[300:301].numpy())
+    code = (
+        "import sys; from effpath.cli import main\n"
+        "try: main()\nexcept SystemExit as leaving: assert not leaving.code, leaving.code\n"
+        "print(sorted({'torch.export._trace', 'torch._dynamo', 'sklearn', 'scipy.stats', 'matplotlib', 'foolbox', "
+        "'torchvision', 'timm'} & sys.modules.keys()), 'numba' in sys.modules)"
+    )
+    words = ["detect", NETWORK[0], "guard.safetensors", "one.npy", *NETWORK[1:], "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 of 1 images flagged" in done.stdout or "1 of 1 images flagged" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[] True"
