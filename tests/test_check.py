@@ -137,8 +137,9 @@ def test_check_supports_a_network_just_where_extract_takes_it_and_it_is_run_in_b
 
 
 def test_attention_weights_need_rules_only_with_gates():
-    assert check(Attention().eval(), (3, 4)).supported
-    assert [one.operator for one in check(Attention().eval(), (3, 4), gates=True).unsupported] == ["cumsum"]
+    network = nn.Sequential(Attention(), nn.Linear(12, 2)).eval()
+    assert check(network, (3, 4)).supported
+    assert [one.operator for one in check(network, (3, 4), gates=True).unsupported] == ["cumsum"]
 
 
 def test_a_parameter_that_two_layers_share_costs_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -66,7 +67,11 @@ class _Draft:
         )
 
     def weight(
-        self, name: str, value: Tensor, source: Origin | None, forms: dict[bool, tuple[list[int], tuple[int, ...]]]
+        self,
+        name: str,
+        value: Tensor,
+        source: Origin | None,
+        forms: Mapping[bool, tuple[list[int], tuple[int, ...]]],
     ) -> _Weight:
         """Store a weight in the form that is the parameter's own, if one is; ``forms`` are (dimensions, shape)."""
         transposed = False
@@ -172,7 +177,7 @@ def _by_hand(graph: Graph, node: Node) -> Contraction | None:
     if not any(wide.get(letters[d], 1) > 1 for d in gone):
         return None  # a scale before a sum, not a weight in it
     result = "".join(letter for d, letter in enumerate(letters) if d not in gone)
-    every = torch.broadcast_shapes(*shapes.values())
+    every = torch.broadcast_shapes(*shapes.values())  # type: ignore[no-untyped-call]
     factor = 1 / prod(every[d] for d in gone) if node.op == "mean" else 1.0
     kept = tuple(sorted(gone)) if node.args.get("keepdim") else ()
     return Contraction(image, constant, own[image], own[constant], result, factor, kept, by_hand=True)
@@ -204,7 +209,12 @@ def _lower(
         a for a in of_x if a not in c.of_result and a not in of_w
     ]  # summed, and weighed by nothing of their own
     if any(a in batch for a in of_x if a not in c.of_result) or any(a not in of_x + c.of_result for a in of_w):
-        return _refuse(node, trained)
+        if not trained:
+            return None
+        raise CaptureError(
+            "expected a product of the image and a parameter that a linear layer or a convolution could compute, "
+            f"got one that is neither ({node.place}); write it as nn.Linear or nn.Conv"
+        )
     if alone:
         w = w.reshape(*w.shape, *[1] * len(alone)).expand(*w.shape, *[sizes[a] for a in alone])
         ids = None if ids is None else ids.reshape(*ids.shape, *[1] * len(alone)).expand(w.shape)
@@ -233,14 +243,6 @@ def _lower(
     else:
         held = spell.linear(current, w, source, (of_x, of_w), (rows, inner, outer))
     return spell.finish(held, c)
-
-
-def _refuse(node: Node, trained: bool) -> None:
-    if trained:
-        raise CaptureError(
-            f"expected a product of the image and a parameter that a linear layer or a convolution could compute, "
-            f"got one that is neither ({node.place}); write it as nn.Linear or nn.Conv"
-        )
 
 
 class _Spelling:
@@ -291,7 +293,7 @@ class _Spelling:
             False: ([of_w.index(a) for a in outer + inner], (self.size(outer), self.size(inner))),
         }
         weight = self.draft.weight(f"{self.node.name}.product_weight", w, source, forms)
-        args = {"input": Ref(x), "weight": weight.ref, "bias": None}
+        args: dict[str, Any] = {"input": Ref(x), "weight": weight.ref, "bias": None}
         if weight.transposed:
             args["transposed"] = True
         function = linear if weight.transposed else _ATEN.linear.default

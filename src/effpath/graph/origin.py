@@ -59,7 +59,8 @@ def origin(graph: Graph, name: str) -> Origin | None:
         elif node.op in _SCALED:
             others = sample(graph, [ref for ref in node.refs if ref != source])
             shapes = [tuple(other.shape) for other in others.values()]
-            value = value.broadcast_to(torch.broadcast_shapes(tuple(value.shape), *shapes))
+            wide = torch.broadcast_shapes(tuple(value.shape), *shapes)  # type: ignore[no-untyped-call]
+            value = value.broadcast_to(wide)
     return Origin(name, value)
 
 
@@ -77,7 +78,7 @@ def _source(graph: Graph, node: Node) -> str | None:
         and node["self"] != node["other"]
     ):
         sizes = {name: sum(v.numel() for v in sample(graph, [name]).values()) for name in refs}
-        largest = max(sizes, key=lambda name: sizes[name], default=None)
-        alone = largest is not None and sum(size == sizes[largest] for size in sizes.values()) == 1
+        largest = max(sizes, key=lambda name: sizes[name], default="")
+        alone = sum(size == sizes.get(largest) for size in sizes.values()) == 1
         return largest if alone and (node.op == "mul" or node["self"] == Ref(largest)) else None
     return None
