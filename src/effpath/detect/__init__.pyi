@@ -4,7 +4,6 @@ from .classifiers import make_classifier as make_classifier
 from .classifiers import suspicion as suspicion
 from .clean import CleanSimilarity as CleanSimilarity
 from .detector import Detector as Detector
-from .detector import Verdicts as Verdicts
 from .features import Features as Features
 from .features import path_features as path_features
 from .joint import JointSimilarity as JointSimilarity
@@ -18,3 +17,4 @@ from .splits import paper_split as paper_split
 from .splits import split_sources as split_sources
 from .surprise import SIGNS as SIGNS
 from .surprise import JointSurprise as JointSurprise
+from .verdicts import Verdicts as Verdicts
