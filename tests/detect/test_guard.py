@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import effpath
-from digits_net import data, graph
+from digits_net import class_paths, data, graph, noisy
+from effpath import ClassPaths
 from effpath.detect.explain import explain, strongest_signs
 from effpath.detect.guard import SCORES, load_guard
 from effpath.detect.store import SAVED
@@ -46,6 +47,28 @@ def test_a_missing_similarity_takes_its_usual_value_in_both(kind, tmp_path):
     assert np.array_equal(guard.scoring(columns), detector.scoring(columns))
     filled = detector.classifier[0].transform(columns)
     assert np.array_equal(guard.scoring.filled(columns), filled)
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_an_image_of_a_class_without_a_path_is_flagged_by_both(kind, tmp_path):
+    whole, images = class_paths(), data().test_images
+    known = ClassPaths(
+        whole.header, whole.levels, {c: whole[c] for c in whole if c != 3},
+        {c: counts for c, counts in whole.counts.items() if c != 3},
+    )  # fmt: skip
+    detector = effpath.Detector(graph(), known, kind=kind)
+    detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120])).calibrate(
+        images[120:200], fpr=0.3
+    )
+    effpath.save_detector(detector, tmp_path / "guard.safetensors")
+    guard = load_guard(tmp_path / "guard.safetensors", graph())
+    features = guard.features(images[200:260])
+    mine, full = guard.detect(features), detector.detect(images[200:260])
+    unknown = features.classes[:, 0] == 3
+    assert unknown.any()
+    assert mine.flagged[unknown].all()
+    assert np.isinf(mine.scores[unknown]).all()
+    assert np.array_equal(mine.scores, full.scores)
 
 
 def test_what_is_no_detector_and_what_has_no_threshold_is_refused(tmp_path):

@@ -18,7 +18,7 @@ from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifi
 from effpath.detect.features import Features, check_network, path_features
 from effpath.detect.metrics import check_enough, threshold_at_fpr
 from effpath.detect.scoring import Scoring
-from effpath.detect.verdicts import Verdicts, verdicts
+from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.images import Images
@@ -210,7 +210,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
     def _suspicion(self, features: Features) -> NDArray[np.float64]:
         scores = suspicion(self.classifier, self.read(features))
-        return np.where(np.isin(features.classes[:, 0], self.class_paths.classes), scores, np.inf)
+        return of_known_classes(scores, features, self.class_paths)
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)

@@ -19,7 +19,7 @@ from effpath.detect.scoring import (
     SurpriseScore,
     suspicion_signs,
 )  # fmt: skip
-from effpath.detect.verdicts import Verdicts, verdicts
+from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
 from effpath.errors import OptionError, StoreError
 from effpath.graph.graph import Graph
 from effpath.images import Images
@@ -57,9 +57,15 @@ class Guard:
     def features(
         self, images: Images, *, batch_size: int | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`."""
+        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
         return path_features(
-            self.graph, self.class_paths, images, fit=self.fit_of_paths, batch_size=batch_size, progress=progress
+            self.graph,
+            self.class_paths,
+            images,
+            fit=self.fit_of_paths,
+            allow_missing=True,
+            batch_size=batch_size,
+            progress=progress,
         )
 
     def read(self, features: Features) -> FloatArray:
@@ -70,7 +76,8 @@ class Guard:
         """Flag the images whose score is above the threshold; OptionError where none was fixed."""
         if self.threshold is None:
             raise OptionError("no threshold in this detector: call Detector.calibrate before it is saved")
-        return verdicts(self.scoring(self.read(features)), self.threshold, features)
+        scores = of_known_classes(self.scoring(self.read(features)), features, self.class_paths)
+        return verdicts(scores, self.threshold, features)
 
 
 def load_guard(file: str | FilePath, graph: Graph) -> Guard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,13 @@ class Verdicts:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.scores)
+
+
+def of_known_classes(
+    scores: NDArray[np.float64], features: Features, classes: Collection[int]
+) -> NDArray[np.float64]:
+    """Return scores, infinite where the class that the network gives an image has no class path."""
+    return np.where(np.isin(features.classes[:, 0], list(classes)), scores, np.inf)
 
 
 def verdicts(scores: NDArray[np.float64], threshold: float, features: Features) -> Verdicts:
