@@ -133,6 +133,7 @@ def alone(recorded: Recorded, name: str, active: Tensor) -> Tensor:
     """Slots that are chosen for some outputs of one operator, [1, outputs]."""
     plan = recorded.plan
     only = replace(plan, graph=replace(plan.graph, logits=name), kinds={name: plan.kinds[name]})
+    only.prepared.update(plan.prepared)  # the places of what it reads
     header = replace(recorded.header, layers=tuple(la for la in recorded.header.layers if la.name == name))
     moved = replace(recorded, plan=only, header=header, visited=frozenset([name]))
     return torch.from_numpy(walk(moved, active).synapses[name][0])

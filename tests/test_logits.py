@@ -65,9 +65,9 @@ def test_a_detector_is_fitted_to_a_model_that_returns_a_dict() -> None:
     part = Part(IMAGES, predicted())
     data = Dataset("made", {"train": part, "test": part}, ("a", "b", "c"))
     options = FitOptions(kind="clean", images=20, fpr=0.5)
-    detector = fit_detector(
-        Returns(SHAPES["dict"]).eval(), data, options, track=lambda _: nullcontext(lambda done, total: None)
-    )
+    model = Returns(SHAPES["dict"]).eval()
+    graph = effpath.capture(model, IMAGES[:1])
+    detector = fit_detector(graph, model, data, options, track=lambda _: nullcontext(lambda done, total: None))
     assert detector.threshold is not None
 
 

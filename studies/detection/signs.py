@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.pipeline import make_pipeline
 
 from effpath.detect import JointSurprise, make_classifier
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.evaluate import Entrant, Group
-from effpath.detect.scoring import FloatArray
+from effpath.detect.scoring import FloatArray, SurpriseScore
 from rivals.table import RIVALS, entrants
 
 KIND = "surprise"
 FLOOR = 0.1  # what a sign counts at least where weights are learned
 
 
-class WithoutPaths(JointSurprise):
-    """The same without the two signs that look at paths: they never surprise."""
+class PathlessScore(SurpriseScore):
+    """The two signs that look at paths never surprise."""
 
-    def surprises(self, X: npt.ArrayLike) -> FloatArray:
+    def surprises(self, X: FloatArray) -> FloatArray:
         found = super().surprises(X)
         found[:, :2] = 0
         return found
+
+
+class WithoutPaths(JointSurprise):
+    """The same without the two signs that look at paths."""
+
+    def as_score(self) -> PathlessScore:
+        return PathlessScore(**vars(super().as_score()))
 
 
 def signs_among(measured: Collection[str]) -> dict[str, Entrant]:

@@ -83,7 +83,12 @@ def broken(tmp_path):
         ("net.py:make", "torn.npy", [], "cannot read an array from"),
         ("net.py:make", "torn.png", [], "cannot read the picture"),
         ("net.py:make", "empty", [], "no pictures"),
-        ("net.py:make", "nan.npy", [], "NumericalError: NaN or infinity in the example image"),
+        (
+            "net.py:make",
+            "nan.npy",
+            [],
+            "InputError: expected numbers as pixels, got NaN or infinity as 64 of the 64 values of nan.npy[0]",
+        ),
         ("net.py:make", "images.npy", ["--theta", "0"], "OptionError: theta must lie in (0, 1], got 0.0"),
         (
             "net.py:make",

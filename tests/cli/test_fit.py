@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_from_its_class_paths_and_attacks(monkeypatch, cap
         patched.setattr("effpath.detect.store.write_class_paths", interrupted)
         code, _, err = fit(monkeypatch, capsys, *arguments)
     assert code == 130
-    assert "kept and used by the next run" in err
+    assert "interrupted; the same command goes on from g.safetensors.partial" in err
     assert not (folder / "g.safetensors").exists()
     assert (folder / "g.safetensors.partial").exists()
     monkeypatch.setattr("effpath.profile.record", None)

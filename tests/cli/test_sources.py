@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from cli_run import run
-from effpath.cli.sources import open_data, open_images, open_labelled
+from effpath.cli.sources import open_dataset, open_images, open_labelled
 from effpath.errors import InputError
 from effpath.images import PictureFormat
 
@@ -88,15 +88,8 @@ def test_files_of_a_data_set_that_are_left_out_are_said(tmp_path, capsys):
     for name in ("a/1.png", "b/1.png", "loose.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / name)
-    open_data(f"imagefolder:{tmp_path}", Two(), PictureFormat(1, 4, 4), seed=0, class_map=None)
+    open_dataset(f"imagefolder:{tmp_path}", nn.Identity(), PictureFormat(1, 4, 4), seed=0)
     assert capsys.readouterr().err == "note: left out, not pictures of a class: loose.png (1)\n"
-
-
-class Two(nn.Module):
-    """A network of two outputs."""
-
-    def forward(self, x):
-        return x.flatten(1)[:, :2]
 
 
 def test_damaged_pictures_are_counted_before_the_work_or_left_out(tmp_path, capsys):
