@@ -190,3 +190,18 @@ def test_the_page_shows_the_committed_results() -> None:
     assert text.split(page.MARK)[1].strip() == page.tables(results)
     assert all(gate["equal"] for gate in results["gates"])
     assert (ROOT / "docs" / "results" / "bench.svg").stat().st_size < 300_000
+
+
+def test_no_goal_of_the_committed_page_is_unmeasured() -> None:
+    results = run.read(ROOT / "docs" / "results" / "bench.json")
+    assert [goal.title for goal in goals() if goal.measured(results) is None] == []
+    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert "not measured" not in text.split(page.MARK)[1]
+    assert "partial run" not in text.split(page.MARK)[1]
+
+
+def test_a_page_of_a_part_of_the_rows_says_so() -> None:
+    results = run.read(ROOT / "docs" / "results" / "bench.json")
+    few = {**results, "rows": results["rows"][:1]}
+    assert "A partial run" in page.tables(few)
+    assert any(goal.measured(few) is None for goal in goals())
