@@ -80,8 +80,13 @@ def note_step(file: Path) -> None:
         _steps.append(file)
 
 
+def forget_steps() -> None:
+    """Begin another run in this process: files of the one before are none of its own."""
+    _steps.clear()
+
+
 def kept_steps() -> list[Path]:
-    """Return the files noted by this process that are still there: what an interrupted run leaves to the next."""
+    """Return the files noted by this run that are still there: what an interrupted run leaves to the next."""
     return [file for file in _steps if file.exists()]
 
 

@@ -16,10 +16,12 @@ HEAVY = {"torch", "numba", "sklearn", "scipy", "matplotlib", "safetensors", "PIL
 COMMANDS = ("check", "demo", "detect", "extract", "fit", "merge", "profile", "rules", "score")
 
 
-def ended(monkeypatch, capsys, error):
-    """Return exit code and standard error of a command that raises an error."""
+def ended(monkeypatch, capsys, error, *kept):
+    """Return exit code and standard error of a command that finishes steps, in files, and then raises an error."""
 
     def failing():
+        for file in kept:
+            cache.note_step(file)
         raise error
 
     monkeypatch.setattr(cli_main, "app", failing)
@@ -54,14 +56,12 @@ def test_the_traceback_of_an_unexpected_error_can_be_asked_for(monkeypatch, caps
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(130)])
 def test_ctrl_c_is_130_and_says_what_was_kept(monkeypatch, capsys, tmp_path, error):
-    monkeypatch.setattr(cache, "_steps", [])
     assert ended(monkeypatch, capsys, error) == (130, "interrupted; there was no finished step to keep\n")
-    kept = tmp_path / "paths.partial"
+    kept, gone = tmp_path / "paths.partial", tmp_path / "moved.partial"
     kept.touch()
-    cache.note_step(kept)
-    assert ended(monkeypatch, capsys, error) == (130, f"interrupted; the same command goes on from {kept}\n")
-    kept.unlink()
-    assert "no finished step" in ended(monkeypatch, capsys, error)[1]
+    code, said = ended(monkeypatch, capsys, error, kept, gone)
+    assert (code, said) == (130, f"interrupted; the same command goes on from {kept}\n")
+    assert "no finished step" in ended(monkeypatch, capsys, error)[1]  # another run: that step was none of its own
 
 
 def test_letters_that_a_terminal_lacks_are_spelled_in_others():
