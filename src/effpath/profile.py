@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.cache import note_step
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import require_images
+from effpath.graph.inputs import as_classes, as_integers, require_images
 from effpath.images import Images
 from effpath.kernels.options import Options, make_options
 from effpath.logits import require_two_classes
@@ -81,15 +80,10 @@ def build_class_paths(
     """
     require_images(images)
     require_two_classes(graph.classes, "the class path of right predictions")
-    target = _integers(labels, "label", len(images))
+    target = as_classes(labels, len(images), graph.classes)
     if not len(target):
         raise InputError("expected images of each class, got none")
-    if not 0 <= int(target.min()) <= int(target.max()) < graph.classes:
-        raise InputError(
-            f"labels must be 0 … {graph.classes - 1} (the network's logits), "
-            f"got {int(target.min())} … {int(target.max())}"
-        )
-    places = None if rows is None else _integers(rows, "row", len(images)).numpy()
+    places = None if rows is None else as_integers(rows, len(images), "row").numpy()
     options = make_options(preset, theta=theta)
     unknown = [level for level in levels if level not in LEVELS]
     if unknown or not levels:
@@ -133,24 +127,6 @@ def build_class_paths(
             "--allow-missing)"
         )
     return result
-
-
-def _integers(values: Tensor | Sequence[int], what: str, count: int) -> Tensor:
-    """Return one integer for each image, int64 [count], on the CPU; InputError for anything else."""
-    try:
-        found = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"expected one {what} for each of {count} images, got {type(values).__name__}: {error}"
-        ) from error
-    if found.shape != (count,):
-        raise InputError(f"expected one {what} for each of {count} images, got shape {found.shape}")
-    if count and found.dtype.kind not in "iu":
-        raise InputError(
-            f"expected an integer as {what} of each image, got {found.dtype} such as {found.tolist()[0]!r}; give "
-            f"{what}s that are integers"
-        )
-    return torch.from_numpy(found.astype(np.int64))
 
 
 def _check_images(before: ClassPaths, file: str, graph: Graph, images: Images, labels: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from effpath.backends.compiled import CompiledWalk, Found, misfit, thread_pool
+from effpath.backends.layout import layouts_of
 from effpath.backends.operators import prepare
 from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, OptionError, was_interrupted
@@ -211,10 +212,10 @@ def _record(
         wanted = tuple(layer for layer in plan.every if layer.name in names)
     header = Header.of(graph, options, wanted)
     keep = recorded_names(plan, visited)
-    layouts = prepare(plan).layouts
+    compiled = backend != "reference"
+    layouts = prepare(plan).layouts if compiled else layouts_of(plan)
     if not layouts[graph.input].plain and images.dim() == 4:
         images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
-    compiled = backend != "reference"
 
     def stored(name: str, value: Tensor, count: int) -> Tensor:
         return (

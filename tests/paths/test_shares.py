@@ -163,16 +163,16 @@ def test_digests_tell_pixels_labels_and_order_apart() -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([1.0, 1.7, 2.0], "expected an integer as label of each image, got float64 such as 1.0"),
-        (torch.tensor([1.7, 1, 2]), "got float32 such as 1.7"),
-        (["cat", "dog", "cat"], "got <U3 such as 'cat'"),
-        ([True, False, True], "got bool"),
-        ([None, 1, 2], "got object such as None"),
-        ([[1], [2, 3], [4]], "expected one label for each of 3 images"),
-        (torch.eye(3, 10), r"expected one label for each of 3 images, got shape \(3, 10\)"),
-        ([1, 2], "expected one label for each of 3 images"),
+        ([1.0, 1.7, 2.0], "one label for each of 3 images, got torch.float32; give whole numbers"),
+        (torch.tensor([1.7, 1, 2]), "got torch.float32"),
+        (["cat", "dog", "cat"], "got a list of str; give for each image the place of its class"),
+        ([True, False, True], "got torch.bool"),
+        ([None, 1, 2], "got a list of NoneType"),
+        ([[1], [2, 3], [4]], "one label for each of 3 images"),
+        (torch.eye(3, 10).long(), r"one label for each of 3 images, got shape \(3, 10\)"),
+        ([1, 2], "one label for each of 3 images"),
         ([1, 2, 10], r"labels must be 0 … 9 .* got 1 … 10"),
-        (7, "expected one label for each of 3 images"),
+        (7, "one label for each of 3 images"),
     ],
 )  # fmt: skip
 def test_labels_that_are_no_integers_are_refused(labels, said) -> None:

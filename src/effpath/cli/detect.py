@@ -78,10 +78,10 @@ def detect(
     from effpath.held_out import unseen
     from effpath.images import Tolerant
     from effpath.models.naming import output_names
-    from effpath.paths.store import read_header
     from effpath.progress import track
 
-    about = read_detector_header(detector)["about"]
+    header = read_detector_header(detector)
+    about = header["about"]
     own_seed = int(about.get("seed", 0))
     all_sources = [images] + ([[clean]] if clean is not None else [])
     if held_out and not any(is_data(source) for sources in all_sources for source in sources):
@@ -103,8 +103,7 @@ def detect(
         if held_out and found.data is not None:
             found = found.take(unseen(about, found.data.name, found.part, found.images))
         opened.append(found)
-    structure = read_header(detector).get("structure")  # torch.export is dear beside one image
-    graph = capture(network, example_of(opened[0].images, wanted), structure=structure)
+    graph = capture(network, example_of(opened[0].images, wanted), structure=header["structure"])
     guard = load_guard(detector, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:

@@ -19,13 +19,13 @@ READABLE = ("effpath-detector-2", FORMAT)  # the second has no checksums
 
 
 def read_detector_header(file: str | FilePath) -> dict[str, Any]:
-    """Return what a detector's file says of itself: kind, threshold, FPR, about, versions.
+    """Return what a detector's file says of itself: kind, threshold, FPR, about, versions, structure.
 
     Raises:
         StoreError: missing, truncated, damaged, or no detector's file.
     """
     with SealedFile(file, WHAT) as opened:
-        return detector_about(opened)
+        return {**detector_about(opened), "structure": provenance_of(opened).get("structure")}
 
 
 def detector_about(opened: SealedFile) -> dict[str, Any]:

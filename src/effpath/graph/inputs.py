@@ -12,6 +12,7 @@ from torch import Tensor
 
 from effpath.errors import EffpathError, InputError, OptionError
 
+_SEVERAL = {"label": "labels", "class": "classes", "row": "rows"}
 ALIGNED = 64  # bytes; matrix products may round in another way behind another alignment
 
 
@@ -95,25 +96,36 @@ def as_classes(
     Raises:
         InputError: text, fractions, another number of them, or no such class (or the error in ``refuse``).
     """
-    several = {"label": "labels", "class": "classes"}[what]
+    several = _SEVERAL[what]
     expected = f"expected {count} {several} in 0 … {outputs - 1}, one {what} for each of {count} images"
-    try:
-        found = torch.as_tensor(classes)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise refuse(
-            f"{expected}, got {_describe(classes)}; give the place of each image's class among the logits"
-        ) from error
-    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
-        raise refuse(f"{expected}, got {found.dtype}; give whole numbers, such as {several}.long()")
-    if found.shape != (count,):
-        raise refuse(f"{expected}, got shape {tuple(found.shape)}")
-    found = found.detach().cpu().to(torch.int64)
+    found = as_integers(classes, count, what, expected, refuse)
     if count and not 0 <= int(found.min()) <= int(found.max()) < outputs:
         raise refuse(
             f"{several} must be 0 … {outputs - 1} (the network's logits), "
             f"got {int(found.min())} … {int(found.max())}; {expected}"
         )
     return found
+
+
+def as_integers(
+    values: Any,
+    count: int,
+    what: Literal["label", "class", "row"],
+    expected: str = "",
+    refuse: type[EffpathError] = InputError,
+) -> Tensor:
+    """Return one integer for each of some images, int64 [count], on the CPU; errors as of `as_classes`."""
+    expected = expected or f"expected one {what} for each of {count} images"
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        instead = "its row in the data set" if what == "row" else "the place of its class among the logits"
+        raise refuse(f"{expected}, got {_describe(values)}; give for each image {instead}") from error
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise refuse(f"{expected}, got {found.dtype}; give whole numbers, such as {_SEVERAL[what]}.long()")
+    if found.shape != (count,):
+        raise refuse(f"{expected}, got shape {tuple(found.shape)}")
+    return found.detach().cpu().to(torch.int64)
 
 
 def as_whole(value: Any, what: str, largest: int, of: str) -> int:
