@@ -28,11 +28,12 @@ import torch
 from torch import Tensor
 
 import effpath
-from effpath.cache import atomic_write
+from effpath.cli.progress import track
+from effpath.files.cache import atomic_write
 from effpath.kernels.options import make_options
 from effpath.models import load_model
-from effpath.progress import track
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 
 NETWORKS = ("alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette")
 THETAS = (0.3, 0.5, 0.9)
@@ -55,7 +56,7 @@ def images_for(folder: Path, side: int, count: int) -> Tensor:
 
 def differences(recorded: Recorded) -> Iterator[tuple[str, int]]:
     """Compare the walks of both backends over one image; yield what differs, and the size of what does not."""
-    mine, theirs = recorded.paths(), recorded.plainly().paths()
+    mine, theirs = paths_of(recorded), paths_of(recorded.plainly())
     for level in ("synapses", "neurons", "weights"):
         ours, others = mine.ragged(level), theirs.ragged(level)
         for key, rows in others.items():

@@ -22,7 +22,7 @@ import torch
 import effpath
 from effpath.detect.features import Features
 from effpath.errors import StoreError
-from effpath.sealed import SealedFile
+from effpath.files.sealed import SealedFile
 
 Read = Callable[[Path], bool]
 REFUSED, SAME, OTHER, RAW = "refused", "the same", "something else", "raw errors"

@@ -23,9 +23,10 @@ from benchmarks.cases import Check
 from benchmarks.networks import load_network
 from benchmarks.stress import stressed
 from effpath.graph.graph import Graph
-from effpath.paths.path import Paths
+from effpath.paths.batch import Paths
 from effpath.rules.plan import Layer
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 
 REPEATS = 3  # of the compiled walk; the reference walks once
 
@@ -80,13 +81,13 @@ def seconds_of(work: Any) -> float:
 def compare(check: Check, graph: Graph, images: Tensor) -> dict[str, Any]:
     """Compare the sets of both backends, and time them on the same recording."""
     recorded = recorded_for(check, graph, images)
-    paths = recorded.paths()
+    paths = paths_of(recorded)
     layers = last_layers(paths, check.products)
     visited = frozenset(recorded.plan.leading_to(layers))
     part = replace(recorded, header=replace(recorded.header, layers=layers), visited=visited)
     plain = part.plainly()
     begin = time.process_time()
-    reference = plain.paths()
+    reference = paths_of(plain)
     slow = time.process_time() - begin
     fast = float(np.median([seconds_of(part.paths) for _ in range(REPEATS)]))
     return {

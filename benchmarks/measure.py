@@ -28,8 +28,9 @@ from benchmarks.networks import load_network
 from effpath import ClassPaths
 from effpath.detect import path_features
 from effpath.graph.graph import Graph
-from effpath.paths.path import Paths
-from effpath.walk import record
+from effpath.paths.batch import Paths
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 ROUNDS = 3  # at least
 UNION = 16  # images in the class path of a detector step
@@ -115,13 +116,13 @@ def extraction(
         return effpath.extract(graph, images, preset=check.options, layers=check.layers, backend="compiled")
 
     usual = check.kind == "walk"
-    paths = extract() if usual else recorded_for(check, graph, images).paths()
+    paths = extract() if usual else paths_of(recorded_for(check, graph, images))
     held["extracted"] = memory("VmHWM")
     held["paths"] = bytes_of(paths)
     recorded = recorded_for(check, graph, images)
-    paths = recorded.paths()
+    paths = paths_of(recorded)
     for image in {0, case.batch - 1}:
-        if paths[image] != recorded.select(slice(image, image + 1)).paths()[0]:
+        if paths[image] != paths_of(recorded.select(slice(image, image + 1)))[0]:
             raise SystemExit(f"image {image} has another path alone than in the batch; nothing is reported")
     counted = products(paths)
     neurons, synapses = (
@@ -133,7 +134,7 @@ def extraction(
         "forward": lambda: forward(model, images),
         "folded": lambda: graph.run(images),
         "record": lambda: record(graph, images, options=check.options, layers=check.layers, backend="compiled"),
-        "walk": recorded.paths,
+        "walk": lambda: paths_of(recorded),
     }
     if usual:
         works["extract"] = extract
@@ -167,7 +168,7 @@ def detector_step(
     recorded = record(graph, images[:1], options=check.options, layers=check.layers).plainly()
     expected = []
     for rank in (1, 2):
-        for key, rows in recorded.paths(rank=rank).synapses.items():
+        for key, rows in paths_of(recorded, rank=rank).synapses.items():
             own = set(rows[0].tolist())
             expected.append(len(own & set(union.synapses[key].ids.tolist())) / len(own) if own else np.nan)
     if not np.allclose(features.values[0], expected, rtol=1e-12, atol=0, equal_nan=True):

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from effpath.data import load_data
-from effpath.lenet import LeNet5
+from effpath.demo.lenet import LeNet5
+from effpath.demo.train import train_classifier
 from effpath.models import load_model
-from effpath.train import train_classifier
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.goals import goals
-from effpath.cache import atomic_write
+from effpath.files.cache import atomic_write
 
 MARK = "<!-- the tables: python -m benchmarks.run --read docs/results/bench.json --page docs/speed.md -->"
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.goals import pick, swept
 from benchmarks.page import network_of
-from effpath.cache import atomic_write
+from effpath.files.cache import atomic_write
 
 Results = dict[str, Any]
 BARS = {

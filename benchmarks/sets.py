@@ -29,9 +29,9 @@ import effpath
 from benchmarks.machine import machine, versions
 from benchmarks.networks import research_folder, research_loader
 from effpath import IdSet
-from effpath.cache import atomic_write
+from effpath.cli.progress import track
+from effpath.files.cache import atomic_write
 from effpath.models import load_model
-from effpath.progress import track
 
 Ids = NDArray[np.int64]
 Slots = dict[str, list[Ids]]  # by layer, of each image

@@ -14,7 +14,7 @@ from torch import Tensor
 from effpath.backends.operators import prepare
 from effpath.graph.graph import Graph
 from effpath.rules.kinds import Weighted
-from effpath.walk import Recorded
+from effpath.walk.recording import Recorded
 
 
 def stressed(recorded: Recorded, images: Tensor) -> Recorded:

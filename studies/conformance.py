@@ -38,10 +38,11 @@ from torch import Tensor, nn
 
 import effpath
 import plain_check
-from effpath.cache import atomic_write
 from effpath.errors import CaptureError
+from effpath.files.cache import atomic_write
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 from sources import write_text
 
 SIZES = (64, 96, 128, 112)
@@ -182,7 +183,7 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         path = effpath.extract(graph, image)[0]
         reached("extracted", layers=len(path.header.layers), neuron_density=round(path.density("neurons"), 6))
         recorded = record(graph, image, options=make_options("default"), include_auxiliary=True)
-        checked, on_path, wrong = plain_check.verify(recorded, recorded.paths()[0], neurons, seed)
+        checked, on_path, wrong = plain_check.verify(recorded, paths_of(recorded)[0], neurons, seed)
         row.update(checked=checked, on_path=on_path, wrong=len(wrong))
         if wrong:
             raise AssertionError(f"{len(wrong)} of {checked} neurons differ from the plain check: {wrong[0]}")

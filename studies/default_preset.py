@@ -33,14 +33,15 @@ from detection.resampling import interval
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
-from effpath.cache import default_cache_dir
+from effpath.class_paths.similarity import similarity
+from effpath.class_paths.unions import Unions
+from effpath.cli.progress import track
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
-from effpath.progress import track
+from effpath.files.cache import default_cache_dir
 from effpath.rules.kinds import Weighted
-from effpath.score import similarity
-from effpath.unions import Unions
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 from sources import is_done, open_network, save_figure, write_result
 
 COMBINATIONS = {
@@ -108,7 +109,7 @@ def path_sizes(graph: Graph, images: Tensor) -> dict[str, Row]:
         layers = {layer.name: plain.plan.kinds[layer.name] for layer in recorded.header.layers}
         sums = {name: signed_sums(plain, name, kind) for name, kind in layers.items()}
         for combination, options in COMBINATIONS.items():
-            path = under(recorded, options).paths()[0]
+            path = paths_of(under(recorded, options))[0]
             active = fall = out = ends = 0
             for layer in recorded.header.layers:
                 ids = torch.from_numpy(path.neurons[layer.name].ids)

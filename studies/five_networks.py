@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from effpath.progress import track
+from effpath.cli.progress import track
 from sources import read_result, write_result, write_text
 
 NETWORKS = {
-    "effpath.lenet:LeNet5": ("--input-size", "1,28,28"),
+    "effpath.demo.lenet:LeNet5": ("--input-size", "1,28,28"),
     "torchvision:alexnet": (),
     "torchvision:vgg16": (),
     "torchvision:resnet50": (),

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from effpath.rules.kinds import Choice, Kind, Weighted
-from effpath.walk import Recorded, walk
+from effpath.walk.recording import Recorded
+from effpath.walk.visit import walk
 
 SUMS = ("avg_pool", "mean", "sum", "col2im")  # operators whose summands count with weight 1
 

@@ -28,14 +28,15 @@ from torch import nn
 import effpath
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
+from effpath.class_paths.similarity import similarity
+from effpath.class_paths.unions import Unions
+from effpath.cli.progress import track
 from effpath.data import Dataset, Part
 from effpath.kernels.options import make_options
-from effpath.paths.path import Header
-from effpath.progress import track
+from effpath.paths.header import Header
 from effpath.rules.plan import LEVELS, Level
-from effpath.score import similarity
-from effpath.unions import Unions
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 from sources import open_network, read_result, save_figure, write_result
 
 Row = dict[str, Any]
@@ -102,7 +103,7 @@ def single(graph: Graph, part: Part, options: Options, batch: int) -> list[Row]:
     """Return the densities of each image's own path, overall and by layer."""
     rows = []
     for recorded in correct_images(graph, part, options, batch):
-        for path in recorded.paths():
+        for path in paths_of(recorded):
             own = Union(path)
             rows.append({"all": own.density(), **{level: own.layer_density(level) for level in LEVELS}})
     return rows

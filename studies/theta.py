@@ -25,10 +25,10 @@ from detection.figures import DETECTORS, draw_band
 from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
-from effpath.cache import default_cache_dir
+from effpath.class_paths.likelihood import PathFit
+from effpath.cli.progress import track
 from effpath.detect.evaluate import Group
-from effpath.likelihood import PathFit
-from effpath.progress import track
+from effpath.files.cache import default_cache_dir
 from sources import save_figure
 
 Row = dict[str, Any]

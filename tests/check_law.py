@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 import effpath
-from effpath.check import find_unsupported
 from effpath.errors import UnknownOperator
+from effpath.walk.cost import find_unsupported
 
 
 def agrees_with_extract(graph: effpath.Graph, *, gates: bool) -> bool:

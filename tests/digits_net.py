@@ -6,8 +6,8 @@ import torch
 
 import effpath
 from effpath.data import load_data
-from effpath.lenet import LeNet5
-from effpath.train import train_classifier
+from effpath.demo.lenet import LeNet5
+from effpath.demo.train import train_classifier
 
 
 @cache

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 import effpath
 from digits_net import class_paths, data, graph, model, noisy
-from effpath.held_out import digest_of
+from effpath.detect.held_out import digest_of
 
 NETWORK = ["net.py:make", "--weights", "w.safetensors"]
 
@@ -15,7 +15,7 @@ NETWORK = ["net.py:make", "--weights", "w.safetensors"]
 def write_network(folder: Path) -> None:
     """Write a factory and the trained weights."""
     (folder / "net.py").write_text(
-        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "from effpath.demo.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
         "    return net\n"
     )
     save_file({name: value.contiguous() for name, value in model().state_dict().items()}, folder / "w.safetensors")

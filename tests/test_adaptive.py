@@ -21,9 +21,9 @@ from effpath.adaptive.slopes import Slopes
 from effpath.adaptive.soft import SoftFeatures
 from effpath.adaptive.suspicion import Suspicion
 from effpath.attacks import attack
+from effpath.class_paths.likelihood import PathFit, margins
 from effpath.detect import Detector, JointSurprise, threshold_at_fpr
 from effpath.errors import InputError, OptionError
-from effpath.likelihood import PathFit, margins
 
 QUICK: dict[str, dict[str, Any]] = {
     "mimic": {"steps": 4, "layers": (1, 2), "mimics": 2},

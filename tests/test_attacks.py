@@ -20,8 +20,8 @@ from torch import nn
 from effpath.attacks import ATTACKS, AdversarialSet, attack, runner
 from effpath.attacks.adversarial_set import measure
 from effpath.attacks.spec import AttackSpec, Settings
+from effpath.demo.lenet import LeNet5
 from effpath.errors import InputError, MissingExtra, NumericalError, OptionError, StoreError
-from effpath.lenet import LeNet5
 
 QUICK: dict[str, dict[str, Any]] = {
     "FGSM": {"epsilons": 100},
@@ -590,7 +590,7 @@ def test_a_batch_size_of_zero_is_refused(net: LeNet5, images: torch.Tensor, labe
 @pytest.mark.skipif("EFFPATH_DATA" not in os.environ, reason="EFFPATH_DATA, a folder with mnist/, is not set")
 def test_on_mnist_every_attack_keeps_its_own_norm_small() -> None:
     from effpath.data import load_data
-    from effpath.train import train_classifier
+    from effpath.demo.train import train_classifier
 
     data = load_data(f"mnist:{os.environ['EFFPATH_DATA']}/mnist")
     torch.manual_seed(0)

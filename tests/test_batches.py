@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 
 import numpy as np
@@ -10,12 +9,12 @@ import pytest
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.demo.lenet import LeNet5
 from effpath.errors import OptionError
 from effpath.kernels.options import make_options
-from effpath.lenet import LeNet5
-from effpath.walk import images_together, record
+from effpath.walk import recording
+from effpath.walk.recording import images_together, record
 
-extract_module = importlib.import_module("effpath.walk")  # the package has a function of this name
 OPTIONS = make_options("default")
 
 
@@ -34,22 +33,22 @@ def bytes_of(images: int) -> int:
 def recorded(monkeypatch):
     """Number of images of every forward pass."""
     sizes: list[int] = []
-    own = extract_module._record
+    own = effpath.Graph.run
 
     def note(graph, images, *others):
         sizes.append(len(images))
         return own(graph, images, *others)
 
-    monkeypatch.setattr(extract_module, "_record", note)
+    monkeypatch.setattr(effpath.Graph, "run", note)
     return sizes
 
 
 def test_small_networks_take_256_images_and_larger_ones_what_the_bytes_allow(monkeypatch):
     assert images_together(graph(), options=OPTIONS) == 256
     for images in (1, 10, 100):
-        monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(images))
+        monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(images))
         assert images_together(graph(), options=OPTIONS) == images
-    monkeypatch.setattr(extract_module, "RECORDED_BYTES", 1)
+    monkeypatch.setattr(recording, "RECORDED_BYTES", 1)
     assert images_together(graph(), options=OPTIONS) == 1
     assert images_together(graph(), options=OPTIONS, batch_size=7) == 7
 
@@ -57,7 +56,7 @@ def test_small_networks_take_256_images_and_larger_ones_what_the_bytes_allow(mon
 def test_an_image_of_a_large_network_counts_with_all_that_is_kept_of_it(monkeypatch):
     large = effpath.capture(LeNet5(image_size=28).eval(), data().train_images[:1].new_zeros(1, 1, 28, 28))
     for images in (100, 10):
-        monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(images))
+        monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(images))
         few = images_together(large, options=OPTIONS)
         assert 0 < few < images / 5  # 12 times the pixels
         assert few <= images_together(large, options=OPTIONS, layers=1)
@@ -85,7 +84,7 @@ def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(
     whole = everything()
     assert max(recorded) == 60
     recorded.clear()
-    monkeypatch.setattr(extract_module, "RECORDED_BYTES", bytes_of(8))
+    monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(8))
     parts = everything()
     assert max(recorded) <= 8
     assert sum(recorded) == 60 + 30 + 60 + 60 + 30 + 60

@@ -19,7 +19,8 @@ from benchmarks.networks import Network
 from benchmarks.plot import plot
 from benchmarks.stress import stressed
 from effpath.kernels.options import make_options
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,7 +93,7 @@ def test_a_stress_makes_every_target_a_quarter_of_the_positive_sum() -> None:
         torch.manual_seed(0)
         model, images = Residual().eval(), torch.rand(16, 2, 6, 6)
     graph = effpath.capture(model, images)
-    paths = stressed(record(graph, images, options=STRESS, backend="compiled"), images).paths()
+    paths = paths_of(stressed(record(graph, images, options=STRESS, backend="compiled"), images))
     with torch.no_grad():
         hidden = model.first(images).relu()
     inputs = {"first": images.flatten(1).numpy(), "second": hidden.flatten(1).numpy()}

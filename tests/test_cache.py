@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from torch import nn
 
-from effpath.cache import (
+from effpath.errors import InputError, StoreError
+from effpath.files.cache import (
     atomic_write,
     check_output,
     default_cache_dir,
@@ -28,7 +29,6 @@ from effpath.cache import (
     note_step,
     state_fingerprint,
 )
-from effpath.errors import InputError, StoreError
 
 
 def _write_then_raise(error: BaseException) -> Callable[[Path], None]:

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 import digits_net
 import effpath
-from effpath.cdrp import Gates, _Gated, cdrp_gates, gated_nodes
 from effpath.detect.evaluate import Group, evaluate
 from effpath.errors import InputError, NumericalError, OptionError
+from rivals.cdrp import Gates, _Gated, cdrp_gates, gated_nodes
 
 
 class Tiny(nn.Module):

@@ -13,8 +13,8 @@ import digits_net
 import effpath
 from detection.cases import Case, Planned
 from detection.gather import made_of, thinned
-from effpath.cdrp import cdrp_gates
 from effpath.detect.evaluate import Group, evaluate
+from rivals.cdrp import cdrp_gates
 from sources import read_result, write_result
 
 CASE = Case(

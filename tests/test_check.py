@@ -13,16 +13,16 @@ import effpath
 from cases import Call
 from check_law import agrees_with_extract
 from digits_net import class_paths, graph, model
-from effpath.check import check
 from effpath.errors import CaptureError, InputError, OptionError
+from effpath.files.sealed import CHECKSUMS
 from effpath.paths import IdSet, Path
 from effpath.rules import LEVELS
-from effpath.sealed import CHECKSUMS
+from effpath.walk.cost import check
 from nets import NETS, prepare
 
 
 def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
-    from effpath.lenet import LeNet5
+    from effpath.demo.lenet import LeNet5
 
     found = check(LeNet5().eval(), (1, 28, 28))
     assert found.supported
@@ -42,7 +42,7 @@ def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
 
 def test_the_activations_are_those_that_a_walk_records():
     from effpath.kernels.options import make_options
-    from effpath.walk import record
+    from effpath.walk.recording import record
 
     for layers in (None, 2):
         found = check(model(), (1, 8, 8), layers=layers)

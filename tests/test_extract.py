@@ -21,7 +21,8 @@ from effpath.backends.plain import PlainWalk
 from effpath.errors import UnknownOperator
 from effpath.kernels.options import make_options
 from effpath.rules import LEVELS
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 from nets import NETS, images_of, prepare
 from two_backends import BACKENDS, equal_for, for_backend
 
@@ -66,7 +67,7 @@ def test_a_whole_path_is_the_one_that_plain_loops_find(name: str, rank: int) -> 
     model, graph, images = captured(name)
     steps = BY_NAME[name].steps(model)
     for options, backend in itertools.product(variants(name), BACKENDS):
-        paths = for_backend(record(graph, images, options=options), backend).paths(rank=rank)
+        paths = paths_of(for_backend(record(graph, images, options=options), backend), rank=rank)
         for i, path in enumerate(paths):
             want = plain_walk.walk(steps, plain_values(name)[i], options, rank)
             for layer in path.header.layers:
@@ -139,10 +140,10 @@ def test_the_paths_of_a_network_are_nested_in_theta_for_every_preset(name: str, 
 def test_a_batch_walks_exactly_as_its_parts_do(name: str) -> None:
     for preset in PRESETS:
         recorded = recorded_with(name, options_of(preset, 0.5), include_auxiliary=True)
-        whole = recorded.paths()
+        whole = paths_of(recorded)
         for row in range(len(recorded)):
-            assert sets_of(recorded.select(slice(row, row + 1)).paths(), 0) == sets_of(whole, row)
-        some = recorded.select(torch.tensor([2, 0])).paths()
+            assert sets_of(paths_of(recorded.select(slice(row, row + 1))), 0) == sets_of(whole, row)
+        some = paths_of(recorded.select(torch.tensor([2, 0])))
         assert [sets_of(some, 0), sets_of(some, 1)] == [sets_of(whole, 2), sets_of(whole, 0)]
 
 

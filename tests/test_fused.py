@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
 
 import effpath
 from digits_net import class_paths, data, graph
-from effpath import unions
+from effpath.class_paths import unions
+from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.kernels.options import make_options
-from effpath.paths.path import Paths
+from effpath.paths.batch import Paths
 from effpath.rules import LEVELS
-from effpath.score import similarity
-from effpath.walk import record
+from effpath.walk import recording
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 from nets import NETS, images_of, prepare
 from two_backends import BACKENDS
 
@@ -37,7 +37,7 @@ def test_a_score_is_the_similarity_of_the_path(rank: int, level: effpath.rules.L
     images = data().test_images[:60]
     recorded = record(graph(), images, options=make_options("default"), backend=backend)
     for minimum in (1, 3):
-        wanted = class_paths().similarity(recorded.paths(rank=rank), level, minimum=minimum)
+        wanted = class_paths().similarity(paths_of(recorded, rank=rank), level, minimum=minimum)
         got = similarity(recorded, class_paths(), rank=rank, level=level, minimum=minimum)
         np.testing.assert_array_equal(got, wanted)
         assert 0 < np.nanmin(wanted) < 1 or minimum == 1
@@ -52,7 +52,7 @@ def test_a_score_from_any_class_of_any_network_is_the_similarity_of_the_path(nam
     starts = [int(label) for label in np.resize(built.classes, len(images))]
     recorded = record(net, images, options=make_options(preset))
     for level in LEVELS:
-        wanted = built.similarity(recorded.paths(classes=starts), level)
+        wanted = built.similarity(paths_of(recorded, classes=starts), level)
         np.testing.assert_array_equal(similarity(recorded, built, classes=starts, level=level), wanted)
 
 
@@ -72,7 +72,7 @@ def test_sets_of_every_form_are_compared_alike() -> None:
             for label, path in class_paths().paths.items()
         }
         sparse = effpath.ClassPaths(class_paths().header, ("synapses", "neurons"), thinned)
-        wanted = sparse.similarity(recorded.paths(classes=start))
+        wanted = sparse.similarity(paths_of(recorded, classes=start))
         np.testing.assert_array_equal(similarity(recorded, sparse, classes=start), wanted)
 
 
@@ -128,7 +128,7 @@ def test_a_score_against_class_paths_of_other_options_or_networks_is_refused() -
 def test_many_images_are_taken_in_parts_and_their_paths_laid_end_to_end(backend: str, monkeypatch) -> None:
     images = data().test_images[:11]
     whole = effpath.extract(graph(), images, backend=backend)
-    monkeypatch.setattr(importlib.import_module("effpath.walk"), "RECORDED_BYTES", 1)
+    monkeypatch.setattr(recording, "RECORDED_BYTES", 1)
     parts = effpath.extract(graph(), images, backend=backend)
     chosen = effpath.extract(graph(), images, classes=whole.classes.tolist(), backend=backend)
     for other in (parts, chosen, Paths.join([whole])):

@@ -1,7 +1,7 @@
 import pytest
 
+from effpath.detect.held_out import unseen_rows
 from effpath.errors import InputError
-from effpath.held_out import unseen_rows
 
 ABOUT = {"data": "digits", "part": "test", "part_size": 6, "rows": {"fit": [0, 3], "calibrate": [4], "wrong": [1]}}
 

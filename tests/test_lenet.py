@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from effpath.data import load_data
+from effpath.demo.lenet import LeNet5
+from effpath.demo.train import accuracy, train_classifier
 from effpath.errors import InputError, OptionError
-from effpath.lenet import LeNet5
-from effpath.train import accuracy, train_classifier
 
 
 def _toy(count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,8 +8,8 @@ import torch
 
 import effpath
 from digits_net import data, graph
+from effpath.class_paths.likelihood import PathFit, margins
 from effpath.errors import ClassPathError, FingerprintError, OptionError
-from effpath.likelihood import PathFit, margins
 from effpath.rules import LEVELS
 from effpath.rules.plan import Level
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from effpath import progress
-from effpath.progress import track
+from effpath.cli import progress
+from effpath.cli.progress import track
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import real_networks
 import real_paths
 from effpath.data import Dataset
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
 from sources import open_network, read_result, write_result
 
 ROOT = Path(__file__).parents[1]
@@ -189,7 +189,7 @@ def test_results_name_their_command_without_folders_and_are_drawn(table, compare
 
 
 def test_data_is_labelled_by_the_outputs_of_the_model(tmp_path, monkeypatch) -> None:
-    model, data = open_network("effpath.lenet:LeNet5", "digits:28")
+    model, data = open_network("effpath.demo.lenet:LeNet5", "digits:28")
     assert data.part("train").labels.max() == 9
     assert model(data.part("train").images[:1]).shape == (1, 10)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 import effpath
 import plain_check
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 
 class Reader(nn.Module):
@@ -35,7 +36,7 @@ def test_paths_through_recurrent_layers_are_those_of_the_plain_check(kind: str) 
     used = 0
     for image in images.split(1):
         recorded = record(graph, image, options=make_options("default"), include_auxiliary=True)
-        checked, on_path, wrong = plain_check.verify(recorded, recorded.paths()[0], 8, 0)
+        checked, on_path, wrong = plain_check.verify(recorded, paths_of(recorded)[0], 8, 0)
         assert (checked > 100, wrong) == (True, [])
         used += on_path
     assert used > 20

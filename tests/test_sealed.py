@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.flips import OTHER, RAW, REFUSED, SAME, chosen_bits, damage, make_files, without_seal
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
+from effpath.class_paths.store import read_header
 from effpath.errors import StoreError
-from effpath.paths.store import read_header
-from effpath.sealed import SealedFile, checksum, write_sealed
+from effpath.files.sealed import SealedFile, checksum, write_sealed
 
 ARRAYS = {
     "b": np.arange(5, dtype=np.uint16), "a": np.zeros((0, 3)), "c/d": np.array(True),

@@ -9,7 +9,8 @@ import torch
 
 from effpath import Options
 from effpath.graph.graph import Graph
-from effpath.walk import Recorded, Walked, record, walk
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import Walked, walk
 
 BACKENDS = ("compiled", "reference")
 

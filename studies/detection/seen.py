@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from effpath import Features
-from effpath.cache import atomic_write
 from effpath.detect.evaluate import Group
+from effpath.files.cache import atomic_write
 
 Row = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]

@@ -10,7 +10,7 @@ from torch import nn
 
 import digits_net
 from effpath.attacks import attack
-from effpath.cache import fingerprint
+from effpath.files.cache import fingerprint
 
 COUNT = 40
 FEW = 10  # C&W is slow

@@ -14,7 +14,8 @@ import effpath
 from cases import PRESETS, options_of
 from effpath.backends import compiled
 from effpath.kernels.options import make_options
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 from two_backends import equal_for, equal_paths, equal_walks
 
 CLASSES = 6
@@ -289,12 +290,12 @@ def test_both_backends_find_the_same_part_of_a_path(name: str) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_the_path_of_five_images_together_is_that_of_each_alone(name: str) -> None:
     recorded = recorded_for(name, batch=5)
-    whole = recorded.paths()
+    whole = paths_of(recorded)
     for i in range(5):
         alone = recorded.select(slice(i, i + 1))
         equal_paths(alone)
-        assert alone.paths()[0] == whole[i]
-        assert alone.paths().pixels[0].tolist() == whole.pixels[i].tolist()
+        assert paths_of(alone)[0] == whole[i]
+        assert paths_of(alone).pixels[0].tolist() == whole.pixels[i].tolist()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 import effpath
 from cases import PRESETS, options_of
 from effpath.errors import NumericalError
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import paths_of
 from two_backends import BACKENDS, equal_for, for_backend
 
 
@@ -63,10 +64,10 @@ def test_a_bad_value_or_input_is_an_error_that_names_the_node(channels: int, bad
             broken = spoilt(recorded, tensor, bad)
             readers = [n for n in kinds if n == tensor or tensor in getattr(kinds[n], "sources", ())]
             with pytest.raises(NumericalError) as caught:
-                for_backend(broken, backend).paths()
+                paths_of(for_backend(broken, backend))
             assert "NaN or infinity" in str(caught.value)
             assert any(recorded.plan.graph.by_name[name].place in str(caught.value) for name in readers)
-            for_backend(broken, backend).select(slice(0, 1)).paths()  # the other image is fine
+            paths_of(for_backend(broken, backend).select(slice(0, 1)))  # the other image is fine
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -83,7 +84,7 @@ def test_a_product_that_overflows_is_an_error_that_names_the_node(channels: int,
     finite = {name: value.clamp(-1e38, 1e38) for name, value in recorded.values.items()}
     (layer,) = recorded.header.layers
     with pytest.raises(NumericalError, match="NaN or infinity") as caught:
-        for_backend(replace(recorded, values=finite), backend).paths()
+        paths_of(for_backend(replace(recorded, values=finite), backend))
     assert graph.by_name[layer.name].place in str(caught.value)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import effpath
 from cases import Flat
 from effpath import Options
-from effpath.walk import Recorded, record
+from effpath.walk.recording import Recorded, record
 from two_backends import equal_walks, with_options
 
 SIZES = (

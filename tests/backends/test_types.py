@@ -10,7 +10,8 @@ from torch.nn import functional as F
 import effpath
 from effpath.errors import InputError, OptionError, UnknownOperator
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 from two_backends import equal_paths
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -90,7 +91,7 @@ def test_a_network_of_any_types_has_the_paths_of_the_reference(name: str) -> Non
         recorded = record(graph, images, options=options)
         reference = record(graph, images, options=options, backend="reference")
         assert all(torch.equal(recorded.plainly().values[key], own) for key, own in reference.values.items())
-        mine, theirs = recorded.paths(), reference.paths()
+        mine, theirs = paths_of(recorded), paths_of(reference)
         for row in range(len(images)):
             assert mine[row].synapses == theirs[row].synapses
             assert mine[row].neurons == theirs[row].neurons

@@ -20,7 +20,7 @@ def odd(tmp_path):
 
 
 def test_a_supported_model_is_summed_up(monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "check", "effpath.lenet:LeNet5", "--input-size", "1,28,28")
+    code, out, err = run(monkeypatch, capsys, "check", "effpath.demo.lenet:LeNet5", "--input-size", "1,28,28")
     assert code == 0
     assert "supported; 5 layers, input 1×28×28, 10 classes" in out
     assert "48,000" in out
@@ -29,7 +29,7 @@ def test_a_supported_model_is_summed_up(monkeypatch, capsys):
 
 def test_the_numbers_come_as_json(monkeypatch, capsys):
     options = ["--input-size", "1,28,28", "--layers", "fc1,fc2", "--density", "0.5", "--json"]
-    code, out, _ = run(monkeypatch, capsys, "check", "effpath.lenet:LeNet5", *options)
+    code, out, _ = run(monkeypatch, capsys, "check", "effpath.demo.lenet:LeNet5", *options)
     found = json.loads(out)
     assert code == 0
     assert [layer["name"] for layer in found["layers"]] == ["fc1", "fc2"]
@@ -56,7 +56,7 @@ def test_a_model_that_cannot_be_captured_is_exit_code_one_with_the_reason(tmp_pa
 
 
 def test_a_model_of_unknown_size_asks_for_it(monkeypatch, capsys):
-    code, _, err = run(monkeypatch, capsys, "check", "effpath.lenet:LeNet5")
+    code, _, err = run(monkeypatch, capsys, "check", "effpath.demo.lenet:LeNet5")
     assert code == 1
     assert "give --input-size C,H,W" in err
 

@@ -45,7 +45,9 @@ def test_the_demo_prints_a_table_and_writes_report_and_numbers(small, monkeypatc
 
 
 def test_a_second_run_gives_the_same_numbers_from_what_the_first_one_left(small, monkeypatch, capsys):
-    monkeypatch.setattr("effpath.report.parts.drawn", lambda draw, key, alt: "")  # numbers alone are looked at
+    monkeypatch.setattr(
+        "effpath.demo.report.parts.drawn", lambda draw, key, alt: ""
+    )  # numbers alone are looked at
     first = run(monkeypatch, capsys, "demo", "--output", small, "--json", *SMALL)[1]
     monkeypatch.setattr("effpath.demo.network.train_classifier", None)  # neither trained nor attacked again
     monkeypatch.setattr("effpath.attacks.runner._attack_batch", None)
@@ -67,7 +69,7 @@ def test_bad_data_is_one_clear_message(small, monkeypatch, capsys):
 
 def test_a_model_and_data_of_ones_own_go_the_same_way(small, tmp_path, monkeypatch, capsys):
     (tmp_path / "net.py").write_text(
-        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "from effpath.demo.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
         "    net.classes = tuple('zero one two three four five six seven eight nine'.split())\n    return net\n"
     )
     save_file(
@@ -108,7 +110,7 @@ def test_a_model_of_more_outputs_than_the_data_has_classes_is_refused(small, tmp
         train_images=np.zeros((20, 1, 28, 28), np.float32),
         train_labels=np.arange(20) % 3,
     )
-    arguments = ["--model", "effpath.lenet:LeNet5", "--data", f"npz:{tmp_path}/d.npz"]
+    arguments = ["--model", "effpath.demo.lenet:LeNet5", "--data", f"npz:{tmp_path}/d.npz"]
     code, _, err = run(monkeypatch, capsys, "demo", "--output", small, *arguments)
     assert code == 1
     assert "each of the network's 10 outputs" in err

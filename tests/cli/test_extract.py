@@ -16,7 +16,7 @@ def weights(tmp_path):
     file = tmp_path / "digits.safetensors"
     save_file({name: value.contiguous() for name, value in model().state_dict().items()}, file)
     lines = [
-        "from effpath.lenet import LeNet5",
+        "from effpath.demo.lenet import LeNet5",
         "def make():",
         "    net = LeNet5(8)",
         "    net.input_size = (1, 8, 8)",
@@ -57,7 +57,13 @@ def test_pictures_and_folders_are_read_in_the_networks_size(tmp_path, monkeypatc
 def test_a_model_of_an_installed_package_needs_no_weights(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((1, 1, 28, 28), dtype=np.float32))
     code, _, _ = run(
-        monkeypatch, capsys, "extract", "effpath.lenet:LeNet5", tmp_path / "images.npy", "-o", tmp_path / "p.npz"
+        monkeypatch,
+        capsys,
+        "extract",
+        "effpath.demo.lenet:LeNet5",
+        tmp_path / "images.npy",
+        "-o",
+        tmp_path / "p.npz",
     )
     assert code == 0
     assert (tmp_path / "p.npz").exists()
@@ -123,7 +129,7 @@ def test_bad_input_gets_one_clear_message_and_exit_code_one(
 
 def test_pictures_for_a_network_of_unknown_size_ask_for_it(tmp_path, monkeypatch, capsys):
     Image.new("L", (28, 28)).save(tmp_path / "a.png")
-    arguments = ["extract", "effpath.lenet:LeNet5", tmp_path / "a.png", "-o", tmp_path / "p.npz"]
+    arguments = ["extract", "effpath.demo.lenet:LeNet5", tmp_path / "a.png", "-o", tmp_path / "p.npz"]
     code, _, err = run(monkeypatch, capsys, *arguments)
     assert code == 1
     assert "give --input-size C,H,W" in err

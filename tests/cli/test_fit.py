@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_from_its_class_paths_and_attacks(monkeypatch, cap
     assert "interrupted; the same command goes on from g.safetensors.partial" in err
     assert not (folder / "g.safetensors").exists()
     assert (folder / "g.safetensors.partial").exists()
-    monkeypatch.setattr("effpath.profile.record", None)
+    monkeypatch.setattr("effpath.class_paths.build.record", None)
     monkeypatch.setattr("effpath.attacks.runner._attack_batch", None)
     assert fit(monkeypatch, capsys, *arguments)[0] == 0
     assert (folder / "g.safetensors").exists()
@@ -139,8 +139,8 @@ def test_what_cannot_be_fitted_says_why_before_the_first_image_is_read(
     arguments, message, monkeypatch, capsys, folder
 ):
     (folder / "folder.safetensors").mkdir()
-    monkeypatch.setattr("effpath.fitting.make.build_class_paths", None)
-    monkeypatch.setattr("effpath.fitting.sources.predict", None)
+    monkeypatch.setattr("effpath.detect.fitting.make.build_class_paths", None)
+    monkeypatch.setattr("effpath.detect.fitting.sources.predict", None)
     code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code != 0
     assert message in re.sub(r"[\s│]+", " ", err)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from effpath import cache
 from effpath.cli import terminal
 from effpath.errors import InputError
+from effpath.files import cache
 
 cli_main = importlib.import_module("effpath.cli.main")  # the package names the function so
 HEAVY = {"torch", "numba", "sklearn", "scipy", "matplotlib", "safetensors", "PIL", "numpy"}

@@ -8,14 +8,14 @@ from safetensors.torch import save_file
 import effpath
 from cli_run import run
 from digits_net import data, graph, model
-from effpath.cache import kept_steps
+from effpath.files.cache import kept_steps
 
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch):
     """LeNet-5 in a file, its weights, and 120 digits in an .npz file; the arguments that name them."""
     (tmp_path / "net.py").write_text(
-        "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+        "from effpath.demo.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
         "    return net\n"
     )
     save_file(
@@ -77,7 +77,7 @@ def test_shares_of_the_images_unite_to_the_whole(digits, tmp_path, monkeypatch, 
 
 
 def test_work_that_was_cut_off_goes_on_where_it_was(digits, tmp_path, monkeypatch, capsys):
-    import effpath.profile as profiling
+    import effpath.class_paths.build as profiling
 
     real, calls = profiling.record, []
 
@@ -109,7 +109,7 @@ def test_a_class_without_a_correct_image_is_an_error_unless_it_may_be_missing(
     assert code == 1
     assert "no image of class 5" in err
     assert "--allow-missing" in err
-    monkeypatch.setattr("effpath.profile.record", None)  # the work is kept: nothing is extracted again
+    monkeypatch.setattr("effpath.class_paths.build.record", None)  # the work is kept: nothing is extracted again
     assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0
     assert effpath.load_class_paths(tmp_path / "c.safetensors", graph()).classes == [0]
 
@@ -171,7 +171,7 @@ def test_bad_options_are_one_clear_message(digits, monkeypatch, capsys, options,
 
 def cut_off(monkeypatch, capsys, *arguments) -> None:
     """Leave a .partial file of the first 40 images."""
-    import effpath.profile as profiling
+    import effpath.class_paths.build as profiling
 
     real, calls = profiling.record, []
 
@@ -224,7 +224,7 @@ def test_the_same_share_is_not_merged_twice(digits, tmp_path, monkeypatch, capsy
 
 def test_an_output_that_cannot_be_written_is_an_error_before_the_work(digits, tmp_path, monkeypatch, capsys):
     (tmp_path / "folder").mkdir()
-    monkeypatch.setattr("effpath.profile.record", None)
+    monkeypatch.setattr("effpath.class_paths.build.record", None)
     for output in ("folder", "net.py/c.safetensors"):
         code, _, err = run(monkeypatch, capsys, "profile", *digits, "-o", output)
         assert code == 1

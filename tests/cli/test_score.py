@@ -14,7 +14,7 @@ from digits_net import class_paths, data, graph, model
 def files(tmp_path, monkeypatch):
     """LeNet-5's weights, class paths of 400 digits, and five test digits, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text("from effpath.lenet import LeNet5\ndef make():\n    return LeNet5(8)\n")
+    (tmp_path / "net.py").write_text("from effpath.demo.lenet import LeNet5\ndef make():\n    return LeNet5(8)\n")
     save_file({name: value.contiguous() for name, value in model().state_dict().items()}, "w.safetensors")
     effpath.save_class_paths(class_paths(), "c.safetensors")
     np.save("images.npy", data().test_images[:5].numpy())

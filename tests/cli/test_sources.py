@@ -13,7 +13,7 @@ from effpath.errors import InputError
 from effpath.images import PictureFormat
 
 NET = (
-    "from effpath.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
+    "from effpath.demo.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
     "    {more}\n    return net\n"
 )
 HOW = {"model": nn.Identity(), "seed": 0, "part": None, "skip_damaged": False}

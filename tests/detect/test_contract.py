@@ -24,11 +24,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import effpath
 from digits_net import class_paths, data, graph
+from effpath.class_paths.likelihood import PathFit
 from effpath.detect import CleanSimilarity, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
 from effpath.detect.store import SAVED
 from effpath.errors import FingerprintError, InputError, OptionError
-from effpath.likelihood import PathFit
 
 SETS = 3
 OBJECTS = {

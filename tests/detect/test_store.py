@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.demo.lenet import LeNet5
 from effpath.detect.features import Features
 from effpath.errors import FingerprintError, OptionError, StoreError
-from effpath.lenet import LeNet5
 
 
 def fitted(kind, **parameters):
@@ -173,7 +173,7 @@ def test_a_failed_write_leaves_the_old_file(detector, tmp_path):
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(detector, file)
     before = file.read_bytes()
-    full = mock.patch("effpath.sealed.save_file", side_effect=OSError("disk full"))
+    full = mock.patch("effpath.files.sealed.save_file", side_effect=OSError("disk full"))
     with full, pytest.raises(StoreError, match="disk full"):
         effpath.save_detector(detector, file)
     assert file.read_bytes() == before

@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 import effpath
 from digits_net import class_paths, data, graph, model
 from effpath.attacks import attack
+from effpath.class_paths.likelihood import PathFit
 from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
 from effpath.detect.weights import CAP, PENALTY, learned_weights
 from effpath.errors import InputError, OptionError
-from effpath.likelihood import PathFit
 
 SETS = 2
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 import effpath
 from cases import PRESETS
-from effpath.check import check
 from effpath.errors import CaptureError
+from effpath.walk.cost import check
 from nets import images_of, prepare
 from two_backends import BACKENDS
 

@@ -15,7 +15,8 @@ import effpath
 from effpath.errors import InputError, OptionError
 from effpath.graph.inputs import plain_memory
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 from nets import Residual, prepare
 
 IMAGES = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(4))
@@ -90,7 +91,7 @@ def test_the_layout_of_images_changes_no_activation_and_no_set(graph: effpath.Gr
     want = record(graph, IMAGES, options=options)
     got = record(graph, LAYOUTS[layout](IMAGES), options=options)
     assert all(torch.equal(got.values[name], own) for name, own in want.values.items())
-    for mine, theirs in zip(got.paths(), want.paths(), strict=True):
+    for mine, theirs in zip(paths_of(got), paths_of(want), strict=True):
         assert mine.synapses == theirs.synapses
 
 

@@ -17,7 +17,8 @@ import effpath
 from cases import PRESETS, options_of
 from effpath import Options
 from effpath.kernels.options import make_options
-from effpath.walk import record, walk
+from effpath.walk.recording import record
+from effpath.walk.visit import walk
 from oracle import select_plain
 from two_backends import BACKENDS, for_backend
 

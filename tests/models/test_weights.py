@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from effpath.demo.lenet import LeNet5
 from effpath.errors import InputError, StoreError
-from effpath.lenet import LeNet5
 from effpath.models import load_model
 from effpath.models.weights import load_weights
 
-SPEC = "effpath.lenet:LeNet5"
+SPEC = "effpath.demo.lenet:LeNet5"
 
 
 class Evil:

@@ -5,7 +5,7 @@ import torch
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.errors import ClassPathError, InputError, OptionError
-from effpath.paths.path import Ragged
+from effpath.paths.rows import Ragged
 
 
 def correct(count):
@@ -94,7 +94,7 @@ def test_leave_one_out_equals_a_class_path_built_without_the_image():
 def test_dense_and_merged_tallies_count_the_same(monkeypatch):
     images, labels = data().train_images[:100], data().train_labels[:100]
     dense = effpath.build_class_paths(graph(), images, labels, batch_size=16)
-    monkeypatch.setattr("effpath.profile.DENSE_BYTES", 0)
+    monkeypatch.setattr("effpath.class_paths.build.DENSE_BYTES", 0)
     merged = effpath.build_class_paths(graph(), images, labels, batch_size=16)
     for label in dense.classes:
         assert dense[label] == merged[label]
@@ -166,7 +166,7 @@ def test_only_the_wanted_levels_and_layers_are_kept():
 
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     images, labels = data().train_images[:120], data().train_labels[:120]
-    monkeypatch.setattr("effpath.profile.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1.0)
     file = tmp_path / "class_paths.safetensors"
 
     def die(done, total):

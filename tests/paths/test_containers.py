@@ -8,8 +8,9 @@ import torch
 import effpath
 from container_contract import MappingContract, SequenceContract
 from digits_net import data, graph
+from effpath.paths.batch import Paths
 from effpath.paths.compact import CompactSynapses
-from effpath.paths.path import Paths, Ragged
+from effpath.paths.rows import Ragged
 
 
 @cache

@@ -11,8 +11,8 @@ import torch
 
 import effpath
 from digits_net import data, graph
+from effpath.class_paths.shares import digests_of
 from effpath.errors import InputError, OptionError, StoreError
-from effpath.paths.shares import digests_of
 
 
 def images(rows: slice):
@@ -38,7 +38,7 @@ def cut(monkeypatch, file, rows: slice, **options) -> None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("effpath.profile.CHECKPOINT_SECONDS", -1.0)
+        patched.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
             build(rows, batch_size=20, checkpoint=file, progress=die, **options)
 
@@ -195,7 +195,7 @@ def test_no_images_are_an_error_and_no_class_has_no_overall_path() -> None:
 
 
 def test_other_weights_of_the_same_architecture_are_told_from_another_network(tmp_path) -> None:
-    from effpath.lenet import LeNet5
+    from effpath.demo.lenet import LeNet5
 
     effpath.save_class_paths(first(), tmp_path / "c")
     torch.manual_seed(1)

@@ -8,10 +8,10 @@ from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import class_paths, data, graph
+from effpath.class_paths.store import read_header
 from effpath.errors import FingerprintError, StoreError
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
-from effpath.paths.store import read_header
 
 
 def test_saved_class_paths_open_as_they_were(tmp_path):
@@ -202,7 +202,7 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("effpath.sealed.save_file", full_disk)
+    monkeypatch.setattr("effpath.files.sealed.save_file", full_disk)
     with pytest.raises(StoreError, match="No space left on device"):
         effpath.save_class_paths(class_paths(), file)
     assert file.read_bytes() == before

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effpath.class_paths import tally as module
+from effpath.class_paths.tally import Tally
 from effpath.errors import OptionError
-from effpath.paths import tally as module
-from effpath.paths.tally import Tally
 
 SIZE = 2 * 65536 + 9
 IDS = st.lists(st.sampled_from([0, 1, 63, 64, 4096, 65535, 65536, 131071, 131072, SIZE - 1]), max_size=30)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demo_result import ALL, make_result
-from effpath.report import write_report
+from effpath.demo.report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

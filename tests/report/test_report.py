@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from demo_result import ALL, ATTACKS, DETECTORS, make_result, score
-from effpath import report
+from effpath.demo import report
+from effpath.demo.report import figures, pictures, write_report
+from effpath.demo.report.words import against_baselines, number, percent, summary
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError, StoreError
-from effpath.report import figures, pictures, write_report
-from effpath.report.words import against_baselines, number, percent, summary
 
 VOID = {"img", "meta", "br", "link", "hr", "input"}
 
@@ -81,7 +81,7 @@ def parsed(page: str) -> Balance:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the text alone: no figure is drawn."""
-    monkeypatch.setattr("effpath.report.parts.drawn", lambda draw, key, alt: "")
+    monkeypatch.setattr("effpath.demo.report.parts.drawn", lambda draw, key, alt: "")
 
 
 @pytest.fixture(scope="module")

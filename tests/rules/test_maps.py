@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import effpath
 import plain_check
 from effpath.kernels.options import make_options
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),
@@ -46,7 +47,7 @@ def test_each_part_is_read_by_the_same_weights_and_no_other(name: str) -> None:
     for image in images.split(1):
         recorded = record(graph, image, options=make_options("default"), include_auxiliary=True)
         for backend in (recorded, recorded.plainly()):
-            checked, on_path, wrong = plain_check.verify(backend, backend.paths()[0], 30, 0)
+            checked, on_path, wrong = plain_check.verify(backend, paths_of(backend)[0], 30, 0)
             assert (checked > 50, wrong) == (True, [])
             used += on_path
     assert used > 20

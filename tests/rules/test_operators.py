@@ -13,7 +13,8 @@ from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quan
 from check_law import agrees_with_extract
 from effpath import Options
 from effpath.rules import RULES
-from effpath.walk import Recorded, record, walk
+from effpath.walk.recording import Recorded, record
+from effpath.walk.visit import walk
 from two_backends import BACKENDS, equal_walks, for_backend, with_options
 
 WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from effpath.kernels.window import Window
-from effpath.paths.path import IdRows
+from effpath.paths.rows import IdRows
 
 CHUNK = 1 << 22  # candidates looked at together
 

@@ -16,9 +16,9 @@ from effpath.adaptive.suspicion import Suspicion
 from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
 from effpath.attacks.judge import check, correct_rows, device_of
 from effpath.attacks.spec import Settings
-from effpath.cache import fingerprint
 from effpath.detect import Detector
 from effpath.errors import InputError, OptionError
+from effpath.files.cache import fingerprint
 
 Progress = Callable[[int, int], None]
 

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.adaptive.near import Near, find_near
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathFit, margins
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
-from effpath.likelihood import PathFit, margins
-from effpath.paths.class_paths import ClassPaths
-from effpath.paths.path import IdRows
+from effpath.paths.rows import IdRows
 from effpath.rules.kinds import Weighted
 from effpath.rules.plan import Layer, plan_for
-from effpath.walk import record
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ class SoftFeatures:
         with torch.no_grad():
             recorded = record(self.graph, pixels.detach(), options=header.options, layers=names)
             for rank, start in enumerate(classes):
-                paths = recorded.paths(classes=start.cpu())
+                paths = paths_of(recorded, classes=start.cpu())
                 exact.append(self.class_paths.similarity(paths))
                 best = np.empty((len(paths), len(names)), np.int64)
                 if self.fit:

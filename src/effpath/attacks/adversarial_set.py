@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from effpath.errors import StoreError
-from effpath.sealed import UNREADABLE, SealedFile, write_sealed
+from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
 
 
 class Norms(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from effpath.errors import CaptureError, InputError, NumericalError
-from effpath.logits import find_logits, require_two_classes
+from effpath.models.logits import find_logits, require_two_classes
 
 
 def device_of(model: nn.Module) -> torch.device:

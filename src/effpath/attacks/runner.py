@@ -18,9 +18,9 @@ from effpath.attacks.judge import check, correct_rows, count_classes, device_of,
 from effpath.attacks.spec import AttackSpec, Settings, require
 from effpath.attacks.table import ATTACKS
 from effpath.attacks.targets import draw_targets
-from effpath.cache import fingerprint, note_step, state_fingerprint
 from effpath.errors import OptionError, StoreError
-from effpath.logits import LogitsModel
+from effpath.files.cache import fingerprint, note_step, state_fingerprint
+from effpath.models.logits import LogitsModel
 
 _REVISION = 2  # part of every cache key; raise it when an attack's result changes
 
@@ -48,7 +48,7 @@ def attack(
     ``settings`` overrides defaults. Seed and batch size are part of the result: random numbers are drawn per
     batch, and C&W stops a batch early as a whole.
 
-    With ``cache``, a folder (see `effpath.cache.default_cache_dir`), a finished result is read back, and a
+    With ``cache``, a folder (see `effpath.files.cache.default_cache_dir`), a finished result is read back, and a
     killed run goes on after its last whole batch; a damaged file is made again, with a warning.
     ``progress(done, total)`` counts images.
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from effpath.cache import fingerprint
 from effpath.errors import InputError
+from effpath.files.cache import fingerprint
 
 Targeting = Literal["each", "one"]  # a class for each image, or one class for all of them
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from effpath.cli.options import AllowPickle, AsJson, Classes, InputSize, Layers, Model, Seed, Weights, parse_layers
 
 if TYPE_CHECKING:
-    from effpath.check import CheckResult
+    from effpath.walk.cost import CheckResult
 
 
 def check(
@@ -38,11 +38,11 @@ def check(
 
       effpath check net.py:make --input-size 3,32,32 --json
     """
-    from effpath import check as checking
     from effpath.cli.output import plain_console, print_json
     from effpath.cli.sources import open_model
     from effpath.errors import CaptureError, InputError
     from effpath.images import unknown_size
+    from effpath.walk import cost
 
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
@@ -50,7 +50,7 @@ def check(
     if wanted is None:
         raise InputError(unknown_size(model))
     try:
-        found = checking.check(network, wanted.shape, gates=gates, density=density, layers=parse_layers(layers))
+        found = cost.check(network, wanted.shape, gates=gates, density=density, layers=parse_layers(layers))
     except CaptureError as error:
         if as_json:
             print_json({"model": model, "supported": False, "error": str(error)})

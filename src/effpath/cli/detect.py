@@ -66,19 +66,19 @@ def detect(
     import numpy as np
 
     from effpath.cli.output import print_json
+    from effpath.cli.progress import track
     from effpath.cli.sources import example_of, labels_of, open_labelled, open_model, say
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
     from effpath.detect.guard import load_guard
     from effpath.detect.header import read_detector_header
+    from effpath.detect.held_out import unseen
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
     from effpath.graph import capture
-    from effpath.held_out import unseen
     from effpath.images import Tolerant
     from effpath.models.naming import output_names
-    from effpath.progress import track
 
     header = read_detector_header(detector)
     about = header["about"]

@@ -51,7 +51,7 @@ def extract(
 
     Examples:
 
-      effpath extract effpath.lenet:LeNet5 digits.npy -o paths.npz
+      effpath extract effpath.demo.lenet:LeNet5 digits.npy -o paths.npz
 
       effpath extract torchvision:resnet50 cat.jpg dogs/ --weights resnet50.safetensors --layers 3
       -o paths.safetensors
@@ -59,11 +59,11 @@ def extract(
       effpath extract net.py:make cifar10:path/to/cifar10 --part test --first 100 -o paths.npz
     """
     from effpath.cli.output import print_json, print_table
+    from effpath.cli.progress import track
     from effpath.cli.sources import open_images, open_model
     from effpath.graph import capture
     from effpath.paths.export import export_paths
-    from effpath.progress import track
-    from effpath.walk import extract as extract_paths
+    from effpath.walk.extract import extract as extract_paths
 
     network, wanted = open_model(
         model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size

@@ -87,18 +87,18 @@ def fit(
       effpath fit torchvision:resnet18 imagefolder:DIR --weights tuned.pth --classes 7 --held-out-share 0.2
       -o guard.safetensors
 
-      effpath fit effpath.lenet:LeNet5 mnist:DIR --weights lenet.safetensors --kind linear
+      effpath fit effpath.demo.lenet:LeNet5 mnist:DIR --weights lenet.safetensors --kind linear
       --attack FGSM --attack PGD:epsilon=0.2,steps=40 --fpr 0.01 --batch-size 256 -o guard.safetensors
     """
-    from effpath.cache import default_cache_dir
     from effpath.cli.output import print_json
+    from effpath.cli.progress import track
     from effpath.cli.sources import by_outputs, example_of, open_dataset, open_model, say
     from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+    from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
-    from effpath.fitting import ATTACKED_WITH, FitOptions, fit_detector
+    from effpath.files.cache import default_cache_dir
     from effpath.graph import capture
-    from effpath.progress import track
 
     kind = kind or DEFAULT_KIND
     if attack and kind in CLASSIFIERS and CLASSIFIERS[kind].clean_only:

@@ -56,7 +56,9 @@ def main() -> None:
     EFFPATH_TRACEBACK=1 prints the traceback of an unexpected error too.
     """
     show_every_letter()
-    if (cache := sys.modules.get("effpath.cache")) is not None:  # where nothing was imported, nothing was done
+    if (
+        cache := sys.modules.get("effpath.files.cache")
+    ) is not None:  # where nothing was imported, nothing was done
         cache.forget_steps()
     try:
         app()
@@ -82,7 +84,7 @@ def main() -> None:
 
 def interrupted() -> str:
     """Return what is printed after Ctrl-C: the files that the same command goes on from, where there are any."""
-    cache = sys.modules.get("effpath.cache")
+    cache = sys.modules.get("effpath.files.cache")
     kept = cache.kept_steps() if cache is not None else []
     if not kept:
         return "interrupted; there was no finished step to keep"

@@ -30,13 +30,13 @@ def merge(
     """
     import torch
 
-    from effpath.cache import check_output
+    from effpath.class_paths.store import load_class_paths, read_header, save_class_paths
     from effpath.cli.profile import show
     from effpath.cli.sources import open_model, say
     from effpath.errors import InputError, OptionError
+    from effpath.files.cache import check_output
     from effpath.graph import capture
     from effpath.images import unknown_size
-    from effpath.paths.store import load_class_paths, read_header, save_class_paths
 
     check_output(output)
     network, wanted = open_model(

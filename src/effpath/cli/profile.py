@@ -31,7 +31,7 @@ from effpath.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from effpath.paths import ClassPaths
+    from effpath.class_paths import ClassPaths
 
 
 def profile(
@@ -66,20 +66,20 @@ def profile(
 
     Examples:
 
-      effpath profile effpath.lenet:LeNet5 mnist:path/to/mnist --weights lenet.safetensors -o mnist.safetensors
+      effpath profile effpath.demo.lenet:LeNet5 mnist:path/mnist --weights lenet.safetensors -o mnist.safetensors
 
       effpath profile torchvision:resnet50 imagefolder:imagenet --weights resnet50.safetensors
       --per-class 100 --levels weights,neurons --shard 1/4 -o part1.safetensors
     """
     import torch
 
-    from effpath.cache import check_output, fingerprint, move
+    from effpath.class_paths.build import build_class_paths
+    from effpath.cli.progress import track
     from effpath.cli.sources import open_dataset, open_model, open_part, outputs_of
     from effpath.data import Part
     from effpath.errors import InputError
+    from effpath.files.cache import check_output, fingerprint, move
     from effpath.graph import capture
-    from effpath.profile import build_class_paths
-    from effpath.progress import track
 
     check_output(output)
     network, wanted = open_model(

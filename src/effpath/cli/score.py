@@ -51,13 +51,13 @@ def score(
     """
     import numpy as np
 
+    from effpath.class_paths.store import load_class_paths, read_header
     from effpath.cli.output import print_json, print_table
+    from effpath.cli.progress import track
     from effpath.cli.sources import open_images, open_model
     from effpath.detect.features import path_features
     from effpath.errors import OptionError
     from effpath.graph import capture
-    from effpath.paths.store import load_class_paths, read_header
-    from effpath.progress import track
     from effpath.rules import LEVELS
 
     network, wanted = open_model(

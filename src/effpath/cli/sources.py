@@ -27,7 +27,7 @@ from effpath.images import (
     refuse_known,
     resized,
 )
-from effpath.logits import require_two_classes
+from effpath.models.logits import require_two_classes
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",

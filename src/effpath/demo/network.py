@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from effpath.cache import fingerprint
+from effpath.demo.lenet import LeNet5
+from effpath.demo.train import train_classifier
 from effpath.errors import StoreError
-from effpath.lenet import LeNet5
-from effpath.sealed import SealedFile, write_sealed
-from effpath.train import train_classifier
+from effpath.files.cache import fingerprint
+from effpath.files.sealed import SealedFile, write_sealed
 
 # of LeNet-5, by data set
 TRAINING: dict[str, dict[str, Any]] = {

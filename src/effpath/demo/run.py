@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from effpath.attacks import ATTACKS, AdversarialSet, attack
-from effpath.cache import default_cache_dir, fingerprint
+from effpath.class_paths.build import build_class_paths
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathFit
 from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.network import TRAINING, trained_lenet
 from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
@@ -23,13 +25,11 @@ from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
+from effpath.files.cache import default_cache_dir, fingerprint
 from effpath.graph import Graph, capture
 from effpath.images import format_of, pixel_range_of, resized
-from effpath.likelihood import PathFit
-from effpath.logits import find_logits, require_two_classes
 from effpath.models import load_model
-from effpath.paths.class_paths import ClassPaths
-from effpath.profile import build_class_paths
+from effpath.models.logits import find_logits, require_two_classes
 from effpath.rules import LEVELS
 
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

@@ -14,6 +14,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathFit
 from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features, check_network, path_features
 from effpath.detect.metrics import check_enough, threshold_at_fpr
@@ -22,8 +24,6 @@ from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.images import Images
-from effpath.likelihood import PathFit
-from effpath.paths.class_paths import ClassPaths
 
 
 class Detector(BaseEstimator):  # type: ignore[misc]

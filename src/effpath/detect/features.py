@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathFit, margins
+from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import require_images
 from effpath.images import Images
-from effpath.likelihood import PathFit, margins
-from effpath.paths.class_paths import ClassPaths
-from effpath.paths.path import differing
+from effpath.paths.header import differing
 from effpath.rules.plan import Level
-from effpath.score import similarity
-from effpath.walk import Recorded, images_together, record
+from effpath.walk.recording import Recorded, images_together, record
+from effpath.walk.visit import paths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,7 @@ def path_features(
         classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
         logits.append(recorded.logits.float().cpu().numpy())
         if fit is not None:
-            fits.append(fit(recorded.paths()))
+            fits.append(fit(paths_of(recorded)))
         if progress is not None:
             progress(min(start + size, len(images)), len(images))
     if not values:

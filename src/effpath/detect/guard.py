@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.store import class_paths_in
 from effpath.detect.features import Features, path_features
 from effpath.detect.header import WHAT, array_of, detector_about, known_kind
 from effpath.detect.reading import READINGS
@@ -21,12 +24,9 @@ from effpath.detect.scoring import (
 )  # fmt: skip
 from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
 from effpath.errors import OptionError, StoreError
+from effpath.files.sealed import UNREADABLE, SealedFile
 from effpath.graph.graph import Graph
 from effpath.images import Images
-from effpath.likelihood import PathFit
-from effpath.paths.class_paths import ClassPaths
-from effpath.paths.store import class_paths_in
-from effpath.sealed import UNREADABLE, SealedFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from effpath.class_paths.store import provenance_of
 from effpath.errors import StoreError
-from effpath.paths.store import provenance_of
-from effpath.sealed import UNREADABLE, SealedFile
+from effpath.files.sealed import UNREADABLE, SealedFile
 
 WHAT = "a detector"
 FORMAT = "effpath-detector-3"

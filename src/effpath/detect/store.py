@@ -16,14 +16,14 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from effpath.class_paths.store import class_paths_in, write_class_paths
 from effpath.detect.classifiers import make_classifier
 from effpath.detect.detector import Detector
 from effpath.detect.header import FORMAT, WHAT, array_of, detector_about, known_kind
 from effpath.detect.joint import JointSimilarity
 from effpath.errors import OptionError, StoreError
+from effpath.files.sealed import UNREADABLE, SealedFile
 from effpath.graph.graph import Graph
-from effpath.paths.store import class_paths_in, write_class_paths
-from effpath.sealed import UNREADABLE, SealedFile
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.cache import fingerprint
 from effpath.errors import InputError, NumericalError
+from effpath.files.cache import fingerprint
 from effpath.graph.inputs import as_images, plain_memory
 from effpath.kernels.window import Scalars
 

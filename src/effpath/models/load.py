@@ -56,7 +56,7 @@ def load_model(
         StoreError: the weights cannot be read or do not fit.
 
     Example:
-        >>> load_model("effpath.lenet:LeNet5").fc3.out_features
+        >>> load_model("effpath.demo.lenet:LeNet5").fc3.out_features
         10
     """
     scheme, _, name = spec.partition(":")

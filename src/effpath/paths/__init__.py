@@ -1,7 +1,7 @@
 """Sets of neurons, synapses and weights: of one image, of a class, of all."""
 
-from effpath.paths.class_paths import ClassPaths
+from effpath.paths.batch import Paths
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Path, Paths
+from effpath.paths.path import Path
 
-__all__ = ["ClassPaths", "IdSet", "Path", "Paths"]
+__all__ = ["IdSet", "Path", "Paths"]

@@ -15,7 +15,7 @@ from effpath.paths.idset import Ids
 
 @dataclass(frozen=True, eq=False)
 class CompactSynapses:
-    """Chosen synapses of one layer over a batch; read like `effpath.paths.path.Ragged`.
+    """Chosen synapses of one layer over a batch; read like `effpath.paths.rows.Ragged`.
 
     Attributes:
         neurons: int32 [N], active outputs of the images laid end to end, in the order they are stored in.
@@ -106,7 +106,7 @@ class CompactSynapses:
 
 @dataclass(frozen=True, eq=False)
 class CompactNeurons:
-    """Active outputs of one layer over a batch; read like `effpath.paths.path.Ragged`."""
+    """Active outputs of one layer over a batch; read like `effpath.paths.rows.Ragged`."""
 
     of: CompactSynapses
 

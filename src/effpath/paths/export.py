@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from effpath.cache import atomic_write
 from effpath.errors import OptionError
-from effpath.paths.path import IdRows, Paths, Ragged
+from effpath.files.cache import atomic_write
+from effpath.paths.batch import Paths
+from effpath.paths.rows import IdRows, Ragged
 
 FORMAT = "effpath-paths-1"
 

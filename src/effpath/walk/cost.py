@@ -15,7 +15,7 @@ from effpath.graph import Graph, capture
 from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for
 from effpath.rules.plan import apply_rules
-from effpath.walk import recorded_names
+from effpath.walk.recording import recorded_names
 
 COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
 
@@ -125,7 +125,7 @@ def check(
         OptionError: no such layers.
 
     Example:
-        >>> from effpath.lenet import LeNet5
+        >>> from effpath.demo.lenet import LeNet5
         >>> check(LeNet5().eval(), (1, 28, 28)).total("weights")
         61470
     """

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from effpath.errors import InputError, OptionError
-from effpath.logits import find_logits
+from effpath.models.logits import find_logits
 
 
 def train_classifier(

@@ -10,11 +10,13 @@ from operator import index, or_
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.class_paths.shares import Share, common
+from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, OptionError
+from effpath.paths.batch import Paths
+from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header, Path, Paths
-from effpath.paths.shares import Share, common
-from effpath.paths.tally import Counts, Tally
+from effpath.paths.path import Path
 from effpath.rules.plan import Level
 
 Counted = Mapping[Level, Mapping[str, Counts]]

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from effpath.class_paths.build import build_class_paths
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.detect.detector import Detector
+from effpath.detect.fitting.attacked import attacked_images
+from effpath.detect.fitting.options import FitOptions
+from effpath.detect.fitting.sources import draw, sources_of
+from effpath.detect.held_out import digest_of, drawn_rows
 from effpath.errors import InputError
-from effpath.fitting.attacked import attacked_images
-from effpath.fitting.options import FitOptions
-from effpath.fitting.sources import draw, sources_of
 from effpath.graph.graph import Graph
-from effpath.held_out import digest_of, drawn_rows
-from effpath.profile import build_class_paths
 from effpath.rules.plan import plan_for
 
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

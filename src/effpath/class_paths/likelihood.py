@@ -10,10 +10,11 @@ from operator import or_
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.class_paths.class_paths import ClassPaths
 from effpath.errors import ClassPathError, OptionError
-from effpath.paths.class_paths import ClassPaths
+from effpath.paths.batch import Paths
+from effpath.paths.header import Header
 from effpath.paths.idset import IdSet, chunks_of
-from effpath.paths.path import Header, Paths
 from effpath.rules.plan import Level
 
 Floats = NDArray[np.float64]

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from effpath.attacks.judge import device_of, predict
 from effpath.data import Dataset, Part
+from effpath.detect.fitting.options import FitOptions
+from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import check_enough
 from effpath.detect.splits import split_sources
 from effpath.errors import InputError, OptionError
-from effpath.fitting.options import FitOptions
-from effpath.held_out import hold_out
 from effpath.images import refuse_known
 
 
@@ -28,7 +28,7 @@ class Sources:
         test: for fitting and calibration.
         whole: the part that ``test`` is, or was taken from.
         rows: int64 [len(test)], where its images are in ``whole``.
-        about: what `effpath.held_out.unseen` needs to find ``whole`` again.
+        about: what `effpath.detect.held_out.unseen` needs to find ``whole`` again.
     """
 
     train: Part

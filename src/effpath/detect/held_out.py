@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.cache import fingerprint
 from effpath.errors import InputError, OptionError
+from effpath.files.cache import fingerprint
 from effpath.images import Images
 
 

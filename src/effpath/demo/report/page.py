@@ -6,10 +6,19 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from effpath.demo.report import sections
+from effpath.demo.report.parts import paragraph, text
+from effpath.demo.report.words import (
+    PAPERS,
+    against_baselines,
+    count,
+    detector_name,
+    number,
+    percent,
+    span,
+    summary,
+)
 from effpath.demo.result import DemoResult
-from effpath.report import sections
-from effpath.report.parts import paragraph, text
-from effpath.report.words import PAPERS, against_baselines, count, detector_name, number, percent, span, summary
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -56,7 +65,7 @@ def page(result: DemoResult) -> str:
     }
     return _PAGE.substitute(
         title=escape(result.title),
-        style=files("effpath.report").joinpath("style.css").read_text("utf-8"),
+        style=files("effpath.demo.report").joinpath("style.css").read_text("utf-8"),
         summary=_summary(result),
         links="".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in parts.items()),
         sections="\n".join(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING
 
-from effpath.report.tones import EDGE, INK, LINE, as_variables
+from effpath.demo.report.tones import EDGE, INK, LINE, as_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

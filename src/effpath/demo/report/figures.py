@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.demo.report.drawing import figure as empty
+from effpath.demo.report.tones import CARD, EDGE, INK, MUTED, place, tone
+from effpath.demo.report.words import number, percent
 from effpath.demo.result import DemoResult, Example
-from effpath.report.drawing import figure as empty
-from effpath.report.tones import CARD, EDGE, INK, MUTED, place, tone
-from effpath.report.words import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.class_paths.class_paths import ClassPaths, Counted
+from effpath.class_paths.shares import Share
+from effpath.class_paths.tally import Counts
 from effpath.errors import EffpathError, FingerprintError, OptionError, StoreError
+from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
 from effpath.graph.graph import Graph
 from effpath.kernels.options import Options
-from effpath.paths.class_paths import ClassPaths, Counted
+from effpath.paths.header import Header, differing
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header, Path, differing
-from effpath.paths.shares import Share
-from effpath.paths.tally import Counts
+from effpath.paths.path import Path
 from effpath.rules.plan import Level, plan_for
-from effpath.sealed import UNREADABLE, SealedFile, write_sealed
 
 WHAT = "class paths"
 FORMAT = "effpath-class-paths-3"

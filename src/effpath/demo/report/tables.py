@@ -7,11 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from effpath.demo.result import AttackResult, DemoResult
-from effpath.detect.evaluate import BASELINES, Score
-from effpath.detect.metrics import Interval
-from effpath.report.tones import as_variables, tone
-from effpath.report.words import (
+from effpath.demo.report.tones import as_variables, tone
+from effpath.demo.report.words import (
     DASH,
     DETECTORS,
     PAPERS,
@@ -24,6 +21,9 @@ from effpath.report.words import (
     span,
     success,
 )
+from effpath.demo.result import AttackResult, DemoResult
+from effpath.detect.evaluate import BASELINES, Score
+from effpath.detect.metrics import Interval
 
 # The paper's figures, in sections of the report: name → (what it is, ours).
 _CLASS_FIGURES: dict[str, tuple[str, Callable[[DemoResult], str]]] = {

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.backends.compiled import CompiledWalk, Sets
-from effpath.paths.class_paths import ClassPaths
+from effpath.class_paths.class_paths import ClassPaths
 from effpath.paths.idset import IdSet
 from effpath.rules.kinds import Choice, Weighted
 from effpath.rules.plan import Level
-from effpath.walk import Masks, Recorded, by_images, visit
+from effpath.walk.recording import Recorded
+from effpath.walk.visit import Masks, by_images, paths_of, visit
 
 
 def similarity(
@@ -42,7 +43,7 @@ def similarity(
     class_paths.header.check_same(recorded.header)
     start = recorded.ranked(rank) if classes is None else classes
     if not recorded.compiled or level == "weights":
-        return class_paths.similarity(recorded.paths(classes=start), level, minimum=minimum)
+        return class_paths.similarity(paths_of(recorded, classes=start), level, minimum=minimum)
     active = recorded.start(start)
     keys = class_paths.header.keys(level)
 

@@ -10,22 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effpath.cache import note_step
+from effpath.class_paths.class_paths import ClassPaths, Counted
+from effpath.class_paths.shares import Digests, Share, digests_of
+from effpath.class_paths.store import load_class_paths, save_class_paths
+from effpath.class_paths.tally import Counts, Tally
+from effpath.class_paths.unions import Unions, path_of
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
+from effpath.files.cache import note_step
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_integers, require_images
 from effpath.images import Images
 from effpath.kernels.options import Options, make_options
-from effpath.logits import require_two_classes
-from effpath.paths.class_paths import ClassPaths, Counted
+from effpath.models.logits import require_two_classes
+from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header
-from effpath.paths.shares import Digests, Share, digests_of
-from effpath.paths.store import load_class_paths, save_class_paths
-from effpath.paths.tally import Counts, Tally
 from effpath.rules.plan import LEVELS, Level, plan_for
-from effpath.unions import Unions, path_of
-from effpath.walk import Recorded, images_together, record
+from effpath.walk.recording import Recorded, images_together, record
+from effpath.walk.visit import paths_of
 
 Progress = Callable[[int, int], None]
 DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
@@ -176,7 +177,7 @@ class _Builder:
         if not self.counts:
             self.unions.add(recorded, labels.tolist())
             return
-        paths = recorded.paths()
+        paths = paths_of(recorded)
         for label in sorted(set(labels.tolist())):
             rows = np.flatnonzero(labels.numpy() == label)
             for (level, key), tally in self._tallies(label).items():

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from html import escape
 from string import Template
 
+from effpath.demo.report import figures, pictures, tables
+from effpath.demo.report.parts import figure, paragraph
+from effpath.demo.report.words import PAPERS, count, detector_name, listing, number, percent, sizes, why
 from effpath.demo.result import DemoResult, Example
-from effpath.report import figures, pictures, tables
-from effpath.report.parts import figure, paragraph
-from effpath.report.words import PAPERS, count, detector_name, listing, number, percent, sizes, why
 
 CLOSE = 0.2  # false positive rate up to which a curve is shown again
 _EXAMPLE = Template("""<article>

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
-from effpath.report.drawing import drawn
+from effpath.demo.report.drawing import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effpath.cache import atomic_write
+from effpath.demo.report.page import page
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError
-from effpath.report.page import page
+from effpath.files.cache import atomic_write
 
 __all__ = ["write_report"]
 

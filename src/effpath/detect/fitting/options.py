@@ -11,10 +11,10 @@ import torch
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import require
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.detect.store import SAVED
 from effpath.errors import InputError, OptionError
-from effpath.held_out import hold_out
 from effpath.kernels.options import make_options
 
 ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from effpath.backends.compiled import CompiledWalk, Sets
+from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
-from effpath.paths.path import Header, Path
+from effpath.paths.path import Path
 from effpath.rules.kinds import Choice, Weighted
 from effpath.rules.plan import Level
-from effpath.walk import Masks, Recorded, visit
+from effpath.walk.recording import Recorded
+from effpath.walk.visit import Masks, paths_of, visit
 
 Bytes = NDArray[np.uint8]
 OPEN_BYTES = 2 << 30  # classes are kept as bits while all of them take less than this
@@ -39,7 +41,7 @@ class Unions:
     def add(self, recorded: Recorded, labels: Sequence[int]) -> None:
         """Add the path of each recorded image to the union of its class."""
         if not recorded.compiled:
-            paths = recorded.paths()
+            paths = paths_of(recorded)
             for label in sorted(set(labels)):
                 self.put(label, paths.union([row for row, own in enumerate(labels) if own == label]))
             return

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from effpath.cache import atomic_write
 from effpath.errors import StoreError
+from effpath.files.cache import atomic_write
 
 CHECKSUMS = "checksums"  # the array of them: uint64 [arrays + 4], in the order of the arrays' names, then the seal
 UNREADABLE = (

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from effpath.attacks import attack
 from effpath.attacks.judge import device_of, predict
+from effpath.class_paths.class_paths import ClassPaths
 from effpath.data import Part
+from effpath.detect.fitting.options import FitOptions
 from effpath.errors import InputError
-from effpath.fitting.options import FitOptions
-from effpath.logits import find_logits
-from effpath.paths.class_paths import ClassPaths
+from effpath.models.logits import find_logits
 
 
 class _Chosen(nn.Module):

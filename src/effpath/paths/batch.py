@@ -1,0 +1,171 @@
+"""Effective paths of a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from effpath.errors import OptionError
+from effpath.paths.header import Header
+from effpath.paths.idset import Ids, IdSet
+from effpath.paths.path import Path
+from effpath.paths.rows import IdRows, Ragged, join_rows, select_rows
+from effpath.rules.plan import LEVELS, Level
+
+
+class Paths(Sequence[Path]):
+    """Effective paths of a batch of images.
+
+    Attributes:
+        header: network, options, layers.
+        classes: int64 [B], the class that each path starts from.
+        rank: 1 for the predicted class, 2 for the runner-up …; 0 where the classes were given.
+        logits: float [B, classes].
+        synapses: slot ids by layer.
+        neurons: active outputs by layer.
+        pixels: active input elements; None for a partial extraction.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        classes: NDArray[np.int64],
+        rank: int,
+        logits: NDArray[np.float32],
+        synapses: Mapping[str, IdRows],
+        neurons: Mapping[str, IdRows],
+        pixels: Ragged | None,
+    ) -> None:
+        """Hold the sets of a batch."""
+        self.header, self.classes, self.rank, self.logits = header, classes, rank, logits
+        self.synapses, self.neurons, self.pixels = synapses, neurons, pixels
+
+    @classmethod
+    def join(cls, parts: Sequence[Paths]) -> Paths:
+        """Lay the paths of several batches of one network end to end."""
+        first = parts[0]
+        for part in parts[1:]:
+            first.header.check_same(part.header)
+        if len(parts) == 1:
+            return first
+        synapses: dict[str, IdRows] = {}
+        neurons: dict[str, IdRows] = {}
+        for name in first.synapses:
+            rows = [part.synapses[name] for part in parts], [part.neurons[name] for part in parts]
+            synapses[name], neurons[name] = join_rows(*rows)
+        pixels = [part.pixels for part in parts if part.pixels is not None]
+        return cls(
+            first.header,
+            np.concatenate([part.classes for part in parts]),
+            first.rank,
+            np.concatenate([part.logits for part in parts]),
+            synapses,
+            neurons,
+            Ragged.join(pixels) if len(pixels) == len(parts) else None,
+        )
+
+    @cached_property
+    def weights(self) -> Mapping[str, Ragged]:
+        """Weight ids by parameter, each once an image; derived from the synapses."""
+        images = len(self)
+        found: dict[str, tuple[list[Ids], list[Ids]]] = {}
+        for layer in self.header.layers:
+            if layer.parameter is None:
+                continue
+            ragged = self.synapses[layer.name]
+            rows, ids = found.setdefault(layer.parameter, ([], []))
+            rows.append(np.repeat(np.arange(images), ragged.lengths))
+            ids.append(layer.window.weights_of(torch.from_numpy(ragged.values)).numpy())
+        result = {}
+        for parameter, (rows, ids) in found.items():
+            size = self.header.universe("weights", parameter)
+            keys = np.unique(np.concatenate(rows) * size + np.concatenate(ids))
+            result[parameter] = Ragged.of(keys // size, keys % size, images)
+        return result
+
+    def ragged(self, level: Level) -> Mapping[str, IdRows]:
+        """Return the sets of a level, by layer (by parameter, for weights)."""
+        if level == "synapses":
+            return self.synapses
+        if level == "neurons":
+            return self.neurons
+        if level == "weights":
+            return self.weights
+        raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.classes)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any] | Tensor) -> Paths: ...
+
+    def __getitem__(self, index: Any) -> Path | Paths:
+        """Return the path of one image, or of a slice, indices or a mask of images their paths.
+
+        Raises:
+            IndexError: no image of that number, or a mask of another length.
+            OptionError: an index that is none of these.
+        """
+        if isinstance(index, slice):
+            return self._take(np.arange(len(self))[index])
+        rows = np.asarray(index)
+        if rows.dtype == np.bool_ and rows.shape == (len(self),):
+            return self._take(np.flatnonzero(rows))
+        if rows.dtype == np.bool_ and rows.ndim == 1:
+            raise IndexError(f"expected a mask of {len(self)} images, got one of {len(rows)}")
+        if rows.ndim > 1 or (rows.dtype.kind not in "iu" and rows.size):
+            raise OptionError(
+                f"expected the number of an image, a slice, indices or a mask, got {type(index).__name__}"
+                + f" {rows.dtype} {list(rows.shape)}" * (rows.dtype.kind != "O")
+            )
+        outside = rows[(rows < -len(self)) | (rows >= len(self))] if rows.size else rows
+        if outside.size:
+            raise IndexError(f"no image {outside.flat[0]} among the paths of {len(self)} images")
+        at = np.where(rows < 0, rows + len(self), rows).astype(np.int64)
+        return self._take(at) if at.ndim else self._path([int(at)], 1)
+
+    def _take(self, rows: NDArray[np.int64]) -> Paths:
+        synapses: dict[str, IdRows] = {}
+        neurons: dict[str, IdRows] = {}
+        for name in self.synapses:
+            synapses[name], neurons[name] = select_rows(self.synapses[name], self.neurons[name], rows)
+        pixels = None if self.pixels is None else self.pixels.select(rows)
+        return Paths(self.header, self.classes[rows], self.rank, self.logits[rows], synapses, neurons, pixels)
+
+    def __iter__(self) -> Iterator[Path]:
+        """Paths of the images in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        """Sizes."""
+        return f"Paths({len(self)} images, {len(self.header.layers)} layers)"
+
+    def union(self, rows: Sequence[int] | None = None) -> Path:
+        """Return the union of the paths of all images, or of some rows."""
+        chosen = list(range(len(self)) if rows is None else rows)
+        return self._path(chosen, len(chosen))
+
+    def _path(self, rows: Sequence[int], images: int) -> Path:
+        at = np.asarray(rows, dtype=np.int64)
+
+        def sets(level: Level) -> dict[str, IdSet]:
+            result = {}
+            for key, ragged in self.ragged(level).items():
+                size = self.header.universe(level, key)
+                one = len(at) == 1
+                result[key] = (
+                    IdSet.from_sorted(ragged[int(at[0])], size=size) if one else IdSet(ragged.take(at), size=size)
+                )
+            return result
+
+        return Path(self.header, sets("synapses"), sets("neurons"), None, images)

@@ -1,0 +1,79 @@
+"""Effective paths of images: the public door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from effpath.errors import OptionError
+from effpath.graph.graph import Graph
+from effpath.graph.inputs import as_classes
+from effpath.kernels.options import Options, make_options
+from effpath.paths.batch import Paths
+from effpath.walk.recording import Backend, images_within_bytes, record
+from effpath.walk.visit import paths_of
+
+
+def extract(
+    graph: Graph,
+    images: Tensor,
+    *,
+    rank: int = 1,
+    classes: Tensor | Sequence[int] | None = None,
+    layers: int | str | Sequence[str] | None = None,
+    preset: str | Options = "default",
+    theta: float | None = None,
+    include_auxiliary: bool = False,
+    backend: Backend = "auto",
+) -> Paths:
+    """Return the effective path of each image (Sec. 2.1).
+
+    Args:
+        graph: of the network, from `capture`.
+        images: float [N, C, H, W], as the network takes them; a NumPy array or a list of images too.
+        rank: start at the class with the rank-th highest logit.
+        classes: start at these classes instead, [N].
+        layers: the last k, the named, or all (None); a partial extraction does no work for the others.
+        preset: how contributions are selected: ``"paper"``, ``"authors"``, ``"default"`` or `Options`.
+        theta: θ in (0, 1], instead of the preset's 0.5.
+        include_auxiliary: keep the synapses of pooling and add too.
+        backend: ``"compiled"`` for networks that compute in float32 on a CPU throughout, ``"reference"`` (plain
+            torch) for any other; ``"auto"`` sees what the network computes in. From the same activations all
+            choose the same sets. Two forward passes may round in the last bit as they like (another batch size,
+            processor or device), and then a few synapses in a million differ.
+
+    Memory layout does not matter: images are brought to one before the forward pass.
+
+    Raises:
+        InputError: images of another shape or type.
+        NumericalError: NaN or infinity, naming the node.
+        OptionError: an option outside its range.
+
+    Example:
+        >>> import torch, effpath
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval()
+        >>> graph = effpath.capture(net, torch.zeros(1, 1, 2, 2))
+        >>> effpath.extract(graph, torch.ones(5, 1, 2, 2))
+        Paths(5 images, 1 layers)
+    """
+    options = make_options(preset, theta=theta)
+    images = graph.check_images(images).detach()
+    found = []
+    parts = torch.split(images, images_within_bytes(graph, options, layers))
+    starts: list[Tensor | None] = [None] * len(parts)
+    if classes is not None:
+        given = as_classes(classes, len(images), graph.classes, "class", OptionError)
+        starts = [*torch.split(given, [len(part) for part in parts])]
+    for part, start in zip(parts, starts, strict=True):
+        recorded = record(
+            graph,
+            part,
+            options=options,
+            layers=layers,
+            include_auxiliary=include_auxiliary,
+            backend=backend,
+        )
+        found.append(paths_of(recorded, rank=rank, classes=start))
+    return Paths.join(found)

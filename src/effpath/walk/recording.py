@@ -1,0 +1,168 @@
+"""The one forward pass: what walks need of it, for as many images as memory takes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from effpath.backends.compiled import misfit
+from effpath.backends.layout import layouts_of
+from effpath.backends.operators import prepare
+from effpath.errors import OptionError
+from effpath.graph.graph import Graph
+from effpath.graph.inputs import as_classes, as_whole
+from effpath.kernels.options import Options
+from effpath.models.logits import require_two_classes
+from effpath.paths.header import Header
+from effpath.rules.kinds import Choice, Weighted
+from effpath.rules.plan import Plan, plan_for
+
+Backend = Literal["auto", "compiled", "reference"]
+RECORDED_BYTES = 384 << 20  # activations that are kept at a time
+TOGETHER = 256  # images of small networks
+
+
+def images_together(
+    graph: Graph,
+    *,
+    options: Options,
+    layers: int | str | Sequence[str] | None = None,
+    batch_size: int | None = None,
+) -> int:
+    """Return how many images are recorded at a time: ``batch_size``, or as many as fit in `RECORDED_BYTES`.
+
+    Without a batch size it is `TOGETHER` at most and one at least. OptionError for a batch size below 1.
+    """
+    if batch_size is None:
+        return min(TOGETHER, images_within_bytes(graph, options, layers))
+    if batch_size < 1:
+        raise OptionError(f"batch_size must be at least 1, or None for as many as fit in memory; got {batch_size}")
+    return batch_size
+
+
+def images_within_bytes(graph: Graph, options: Options, layers: int | str | Sequence[str] | None) -> int:
+    """Return the number of images, one at least, whose activations fit in `RECORDED_BYTES`."""
+    plan = plan_for(graph, gates=options.gates)
+    kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
+    each = sum(graph.size(name) for name in kept) * graph.dtype.itemsize
+    return max(1, RECORDED_BYTES // each)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """The activations of a batch that walks need; several ranks share one forward pass.
+
+    Attributes:
+        plan: the rules of the graph.
+        header: options and the layers to keep.
+        visited: the nodes that a walk must visit.
+        values: recorded tensors by node name, [B, size]: in canonical order for the reference backend, in the
+            plan's layouts for the compiled one.
+        logits: [B, classes].
+        compiled: which backend walks.
+    """
+
+    plan: Plan
+    header: Header
+    visited: frozenset[str]
+    values: dict[str, Tensor]
+    logits: Tensor
+    compiled: bool
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.logits)
+
+    def select(self, rows: slice | Tensor) -> Recorded:
+        """Return the recording of some of the images: a batch walks exactly as its parts do."""
+        values = {name: value[rows].contiguous() for name, value in self.values.items()}
+        return replace(self, values=values, logits=self.logits[rows])
+
+    def plainly(self) -> Recorded:
+        """Return the same recording for the reference backend."""
+        if not self.compiled:
+            return self
+        layouts = prepare(self.plan).layouts
+        values = {name: layouts[name].restore(value) for name, value in self.values.items()}
+        return replace(self, values=values, compiled=False)
+
+    def ranked(self, rank: int) -> Tensor:
+        """Return the class with the rank-th highest logit of each image, int64 [B]; ties to the lower class."""
+        classes = self.logits.shape[1]
+        if rank == 2:
+            require_two_classes(classes, "a path of rank 2")
+        rank = as_whole(rank, "rank", classes, "(the classes)")
+        return self.logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
+
+    def start(self, classes: Tensor | Sequence[int]) -> Tensor:
+        """Return the mask of one logit an image, bool [B, classes]."""
+        count = self.logits.shape[1]
+        start = as_classes(classes, len(self), count, "class", OptionError).to(self.logits.device)
+        return torch.nn.functional.one_hot(start, count).bool()
+
+
+def record(
+    graph: Graph,
+    images: Tensor,
+    *,
+    options: Options,
+    layers: int | str | Sequence[str] | None = None,
+    include_auxiliary: bool = False,
+    backend: Backend = "auto",
+) -> Recorded:
+    """Run the forward pass once and keep what walks over the wanted layers need."""
+    images = graph.check_images(images).detach()
+    if backend not in ("auto", "compiled", "reference"):
+        raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
+    plan = plan_for(graph, gates=options.gates)
+    wanted = plan.choose_layers(layers)
+    visited = plan.leading_to(wanted)
+    if include_auxiliary:
+        extra = {layer.name for layer in plan.auxiliary if layer.name in visited}
+        names = extra | {layer.name for layer in wanted}
+        wanted = tuple(layer for layer in plan.every if layer.name in names)
+    header = Header.of(graph, options, wanted)
+    keep = recorded_names(plan, visited)
+    compiled = backend != "reference"
+    layouts = prepare(plan).layouts if compiled else layouts_of(plan)
+    if not layouts[graph.input].plain and images.dim() == 4:
+        images = images.contiguous(memory_format=torch.channels_last)  # the rest of the network follows
+
+    def stored(name: str, value: Tensor, count: int) -> Tensor:
+        return (
+            layouts[name].store(value if len(value) == count else value.reshape(count, -1))
+            if compiled
+            else value.reshape(count, -1)
+        )
+
+    runs = []
+    for part in torch.split(images, len(images) if graph.batched else 1):
+        found = graph.run(part, keep)
+        if compiled and (unfit := misfit(plan, visited, found)):
+            if backend == "compiled":
+                raise OptionError(
+                    f"the compiled backend takes float32 networks on a CPU, but {unfit}; "
+                    "use backend='reference' or 'auto'"
+                )
+            compiled = False
+        runs.append({name: stored(name, value, len(part)) for name, value in found.items()})
+    values = runs[0] if len(runs) == 1 else {name: torch.cat([run[name] for run in runs]) for name in keep}
+    return Recorded(plan, header, frozenset(visited), values, values[graph.logits], compiled)
+
+
+def recorded_names(plan: Plan, visited: set[str]) -> set[str]:
+    """Return the tensors that a walk over these nodes reads."""
+    keep = {plan.graph.logits}
+    for name in visited:
+        kind = plan.kinds[name]
+        if isinstance(kind, (Weighted, Choice)):
+            keep.update(kind.sources)
+        if isinstance(kind, Weighted) and not kind.pooled:
+            keep.add(name)
+        if isinstance(kind, Weighted) and kind.factors:
+            keep.add(kind.factors)
+    return keep

@@ -1,0 +1,163 @@
+"""The walk from a class back to the pixels: the heart. It knows no operator, only the kinds of rules."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from effpath.backends.compiled import CompiledWalk, Found, thread_pool
+from effpath.backends.plain import PlainWalk
+from effpath.errors import NumericalError, was_interrupted
+from effpath.kernels.options import Options
+from effpath.kernels.reference import Chosen
+from effpath.paths.batch import Paths
+from effpath.paths.compact import CompactNeurons, CompactSynapses
+from effpath.paths.rows import IdRows, Ragged, join_rows
+from effpath.rules.kinds import Choice, Gate, Route, Weighted
+from effpath.walk.recording import Recorded
+
+Masks = CompiledWalk | PlainWalk
+T = TypeVar("T")
+
+
+def paths_of(recorded: Recorded, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Paths:
+    """Walk from the rank-th class, or from the given classes [B], back to the pixels."""
+    start = recorded.start(recorded.ranked(rank) if classes is None else classes)
+    walked = walk(recorded, start)
+    return Paths(
+        recorded.header,
+        start.int().argmax(1).cpu().numpy(),
+        rank if classes is None else 0,
+        recorded.logits.float().cpu().numpy(),
+        walked.synapses,
+        walked.neurons,
+        walked.pixels,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """What a walk found: synapses and neurons by layer, and pixels (None for a partial extraction)."""
+
+    synapses: dict[str, IdRows]
+    neurons: dict[str, IdRows]
+    pixels: Ragged | None
+
+    @classmethod
+    def join(cls, parts: Sequence[Walked]) -> Walked:
+        """Lay what walks over several batches found end to end."""
+        joined = {
+            name: join_rows([p.synapses[name] for p in parts], [p.neurons[name] for p in parts])
+            for name in parts[0].synapses
+        }
+        pixels = [part.pixels for part in parts if part.pixels is not None]
+        return cls(
+            {name: rows[0] for name, rows in joined.items()},
+            {name: rows[1] for name, rows in joined.items()},
+            Ragged.join(pixels) if pixels else None,
+        )
+
+
+def walk(recorded: Recorded, active: Tensor) -> Walked:
+    """Return what the walk from some logits to the pixels chooses.
+
+    Args:
+        recorded: activations and rules.
+        active: bool [B, classes], where to start.
+    """
+    walked = by_images(recorded, active, _walk)
+    return walked[0] if len(walked) == 1 else Walked.join(walked)
+
+
+def _walk(recorded: Recorded, active: Tensor, threads: int) -> Walked:
+    synapses: dict[str, IdRows] = {}
+    neurons: dict[str, IdRows] = {}
+
+    def collect(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+        synapses[name], neurons[name] = _sets(masks, name, masks.decide(name, kind), len(recorded))
+
+    masks = visit(recorded, active, collect, threads)
+    everywhere = len(recorded.visited) == len(
+        recorded.plan.kinds
+    )  # else a skip from the input gives a part of them
+    pixels = _of_mask(torch.as_tensor(masks.mask(recorded.plan.graph.input))) if everywhere else None
+    names = [layer.name for layer in recorded.header.layers]  # forward order
+    return Walked({n: synapses[n] for n in names}, {n: neurons[n] for n in names}, pixels)
+
+
+def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tensor, int], T]) -> list[T]:
+    """Do ``work(recorded, active, threads)`` over the images, in one part for each of torch's threads.
+
+    Images too few for that are one part, whose operators share the threads. Results come in the order of images.
+    """
+    threads = torch.get_num_threads() if recorded.compiled else 1
+    if threads == 1 or len(recorded) < 2 * threads:
+        return [work(recorded, active, threads)]
+    edges = np.linspace(0, len(recorded), threads + 1).astype(int).tolist()
+    rows = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    return list(thread_pool(threads).map(lambda part: work(recorded.select(part), active[part], 1), rows))
+
+
+def visit(
+    recorded: Recorded,
+    active: Tensor,
+    at_layer: Callable[[Masks, str, Weighted | Choice], None],
+    threads: int,
+) -> Masks:
+    """Visit the nodes in reverse, each after all its consumers; a tensor's active set is their union.
+
+    ``at_layer`` is called at each layer to keep, and lets the masks decide there.
+    """
+    plan, options = recorded.plan, recorded.header.options
+    wanted = {layer.name for layer in recorded.header.layers}
+    start = (plan, options, recorded.values, active, recorded.visited)
+    masks: Masks = CompiledWalk(*start, threads=threads) if recorded.compiled else PlainWalk(*start)
+    for name in reversed(plan.kinds):
+        if name not in recorded.visited or not (masks.holds(name) or name in wanted):
+            continue
+        kind = plan.kinds[name]
+        if isinstance(kind, (Weighted, Choice)):
+            try:
+                if name in wanted:
+                    at_layer(masks, name, kind)
+                else:
+                    masks.decide(name, kind, keep=False)
+            except NumericalError as error:
+                place = plan.graph.by_name[name].place
+                message = f"{error}, at {place}; look for the layer before it that overflows"
+                raise NumericalError(message) from error
+            except SystemError as error:
+                if was_interrupted(error):
+                    raise KeyboardInterrupt from None
+                raise
+        else:
+            masks.follow(name, _routes(kind, options))
+    return masks
+
+
+def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
+    if isinstance(kind, Route):
+        return (kind,)
+    return (kind.data, *kind.gates) if options.gates or kind.equal else (kind.data,)
+
+
+def _sets(masks: Masks, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
+    if isinstance(found, Chosen):
+        synapses = Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
+        return synapses, _of_mask(torch.as_tensor(masks.mask(name)))
+    starts = np.concatenate([[0], np.cumsum(found.of_image)])
+    compact = CompactSynapses(
+        found.neurons, found.counts, found.candidates, starts, found.inputs, found.channels, found.positions
+    )
+    return compact, CompactNeurons(compact)
+
+
+def _of_mask(mask: Tensor) -> Ragged:
+    image, ids = mask.nonzero(as_tuple=True)
+    return Ragged.of(image.cpu().numpy(), ids.cpu().numpy(), len(mask))
