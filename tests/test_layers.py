@@ -66,9 +66,7 @@ def test_a_file_imports_only_what_lies_below_it(file: Path) -> None:
         other = name.split(".")[1]
         assert other == part or LEVEL[other] < LEVEL[part], f"{part} imports {name}"
         if part in FREE:
-            assert other == part or other in ("errors", "files", *FREE), (
-                f"{part} imports {name}"
-            )
+            assert other == part or other in ("errors", "files", *FREE), f"{part} imports {name}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
