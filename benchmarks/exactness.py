@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 import effpath
-from effpath.cli.progress import track
 from effpath.files.cache import atomic_write
+from effpath.files.progress import track
 from effpath.kernels.options import make_options
 from effpath.models import load_model
 from effpath.walk.recording import Recorded, record

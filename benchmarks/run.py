@@ -26,8 +26,8 @@ from benchmarks.cases import PARTS, Case, Check, cases_of, checks_of, networks
 from benchmarks.machine import load_average, machine, source, versions
 from benchmarks.page import write_page
 from benchmarks.plot import plot
-from effpath.cli.progress import track
 from effpath.files.cache import atomic_write
+from effpath.files.progress import track
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "numpy", "numba")

@@ -29,8 +29,8 @@ import effpath
 from benchmarks.machine import machine, versions
 from benchmarks.networks import research_folder, research_loader
 from effpath import IdSet
-from effpath.cli.progress import track
 from effpath.files.cache import atomic_write
+from effpath.files.progress import track
 from effpath.models import load_model
 
 Ids = NDArray[np.int64]

@@ -28,10 +28,10 @@ from detection.command import parser
 from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
 from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, judge_groups
 from detection.resampling import interval
-from effpath.cli.progress import track
 from effpath.data import Dataset
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
+from effpath.files.progress import track
 from rivals.cdrp import cdrp_gates, gated_nodes
 from sources import is_done, save_figure, write_result
 

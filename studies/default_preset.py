@@ -35,10 +35,10 @@ from effpath.attacks import attack
 from effpath.attacks.judge import correct_rows
 from effpath.class_paths.similarity import similarity
 from effpath.class_paths.unions import Unions
-from effpath.cli.progress import track
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
+from effpath.files.progress import track
 from effpath.rules.kinds import Weighted
 from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import paths_of

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from effpath.cli.progress import track
+from effpath.files.progress import track
 from sources import read_result, write_result, write_text
 
 NETWORKS = {

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 import effpath
-from effpath.cli.progress import track
 from effpath.data import Dataset, load_data
 from effpath.demo.train import accuracy
 from effpath.files.cache import atomic_write
+from effpath.files.progress import track
 from sources import train_lenet, write_text
 
 

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 import effpath
 from effpath.attacks.judge import correct_rows, predict
 from effpath.class_paths import ClassPaths
-from effpath.cli.progress import track
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features
 from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
 from effpath.files.cache import atomic_write
+from effpath.files.progress import track
 from sources import is_done, open_network, save_figure, write_result
 
 Row = dict[str, Any]

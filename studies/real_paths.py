@@ -30,8 +30,8 @@ from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
 from effpath.class_paths.similarity import similarity
 from effpath.class_paths.unions import Unions
-from effpath.cli.progress import track
 from effpath.data import Dataset, Part
+from effpath.files.progress import track
 from effpath.kernels.options import make_options
 from effpath.paths.header import Header
 from effpath.rules.plan import LEVELS, Level

@@ -27,9 +27,9 @@ import torch
 from detection.cases import CASES, Case
 from detection.command import heading
 from detection.gather import chosen_images, gather, open_case, run_attack
-from effpath.cli.progress import track
 from effpath.errors import EffpathError
 from effpath.files.cache import default_cache_dir
+from effpath.files.progress import track
 from sources import read_result, write_result
 
 Row = dict[str, Any]

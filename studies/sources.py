@@ -19,10 +19,10 @@ from PIL import Image
 from torch import nn
 
 import effpath
-from effpath.cli.progress import track
 from effpath.data import Dataset, align_labels, load_data
 from effpath.demo.network import trained_lenet
 from effpath.files.cache import atomic_write, default_cache_dir
+from effpath.files.progress import track
 from effpath.images import format_of
 from effpath.models import load_model
 from effpath.models.library import imagenet_ids

@@ -26,9 +26,9 @@ from detection.gather import class_paths_of, made_of, open_case, thinned, traini
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from effpath.class_paths.likelihood import PathFit
-from effpath.cli.progress import track
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
+from effpath.files.progress import track
 from sources import save_figure
 
 Row = dict[str, Any]

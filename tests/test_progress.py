@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from effpath.cli import progress
-from effpath.cli.progress import track
+from effpath.files import progress
+from effpath.files.progress import track
 
 
 @pytest.fixture

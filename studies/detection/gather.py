@@ -20,10 +20,10 @@ from effpath import ClassPaths, Graph
 from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.judge import correct_rows
 from effpath.class_paths.likelihood import PathFit
-from effpath.cli.progress import track
 from effpath.data import Dataset, Part, load_data
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
+from effpath.files.progress import track
 from rivals.cdrp import cdrp_gates
 from rivals.table import RIVALS, fit_rivals
 from sources import open_network, train_lenet

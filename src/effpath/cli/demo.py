@@ -71,10 +71,10 @@ def demo(
       effpath demo --model net.py:make --weights net.safetensors --data imagefolder:DIR --layers 3 --batch-size 8
     """
     from effpath.cli.output import finite
-    from effpath.cli.progress import track
     from effpath.cli.sources import warn_of_random_weights
     from effpath.demo import DemoOptions, run_demo
     from effpath.demo.report import write_report
+    from effpath.files.progress import track
 
     if model is not None:
         warn_of_random_weights(model, weights, seed)

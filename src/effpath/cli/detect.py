@@ -66,7 +66,6 @@ def detect(
     import numpy as np
 
     from effpath.cli.output import print_json
-    from effpath.cli.progress import track
     from effpath.cli.sources import example_of, labels_of, open_labelled, open_model, say
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
@@ -76,6 +75,7 @@ def detect(
     from effpath.detect.held_out import unseen
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
+    from effpath.files.progress import track
     from effpath.graph import capture
     from effpath.images import Tolerant
     from effpath.models.naming import output_names

@@ -59,8 +59,8 @@ def extract(
       effpath extract net.py:make cifar10:path/to/cifar10 --part test --first 100 -o paths.npz
     """
     from effpath.cli.output import print_json, print_table
-    from effpath.cli.progress import track
     from effpath.cli.sources import open_images, open_model
+    from effpath.files.progress import track
     from effpath.graph import capture
     from effpath.paths.export import export_paths
     from effpath.walk.extract import extract as extract_paths

@@ -91,13 +91,13 @@ def fit(
       --attack FGSM --attack PGD:epsilon=0.2,steps=40 --fpr 0.01 --batch-size 256 -o guard.safetensors
     """
     from effpath.cli.output import print_json
-    from effpath.cli.progress import track
     from effpath.cli.sources import by_outputs, example_of, open_dataset, open_model, say
     from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
     from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
     from effpath.files.cache import default_cache_dir
+    from effpath.files.progress import track
     from effpath.graph import capture
 
     kind = kind or DEFAULT_KIND

@@ -74,11 +74,11 @@ def profile(
     import torch
 
     from effpath.class_paths.build import build_class_paths
-    from effpath.cli.progress import track
     from effpath.cli.sources import open_dataset, open_model, open_part, outputs_of
     from effpath.data import Part
     from effpath.errors import InputError
     from effpath.files.cache import check_output, fingerprint, move
+    from effpath.files.progress import track
     from effpath.graph import capture
 
     check_output(output)

@@ -53,10 +53,10 @@ def score(
 
     from effpath.class_paths.store import load_class_paths, read_header
     from effpath.cli.output import print_json, print_table
-    from effpath.cli.progress import track
     from effpath.cli.sources import open_images, open_model
     from effpath.detect.features import path_features
     from effpath.errors import OptionError
+    from effpath.files.progress import track
     from effpath.graph import capture
     from effpath.rules import LEVELS
 

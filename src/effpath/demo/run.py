@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,13 +25,12 @@ from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint
+from effpath.files.progress import Track
 from effpath.graph import Graph, capture
 from effpath.images import format_of, pixel_range_of, resized
 from effpath.models import load_model
 from effpath.models.logits import find_logits, require_two_classes
 from effpath.rules import LEVELS
-
-Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 _PAPER = {
     "mnist": {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.data import Part
 from effpath.detect.fitting.options import FitOptions
 from effpath.errors import InputError
+from effpath.files.progress import Track
 from effpath.models.logits import find_logits
 
 
@@ -41,7 +40,7 @@ def attacked_images(
     part: Part,
     options: FitOptions,
     cache: Path | None,
-    track: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+    track: Track,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the adversarial images that all attacks made of a part, and how each went.
 

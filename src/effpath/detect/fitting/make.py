@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
 from effpath.detect.held_out import digest_of, drawn_rows
 from effpath.errors import InputError
+from effpath.files.progress import Track
 from effpath.graph.graph import Graph
 from effpath.rules.plan import plan_for
-
-Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 def fit_detector(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+Progress = Callable[[int, int], None]
+"""Takes how much is done, and how much there is."""
+Track = Callable[[str], AbstractContextManager[Progress]]
+"""Opens the progress of a named step: `track`, or what a caller puts in its place."""
 
 INTERVAL = 10.0
 """Seconds between two lines, at least."""
@@ -17,7 +19,7 @@ LONGEST = 60.0
 
 
 @contextmanager
-def track(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+def track(description: str, *, quiet: bool = False) -> Iterator[Progress]:
     """Show how far the block is; yields ``progress(done, total)``.
 
     A terminal shows a bar, which stays when it is finished. Elsewhere there is a line at the start and at the
@@ -27,17 +29,21 @@ def track(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, i
         >>> with track("counting", quiet=True) as progress:
         ...     progress(1, 1)
     """
-    console = Console(stderr=True)
     if quiet:
         yield lambda done, total: None
-    elif console.is_terminal:
+        return
+    from rich import progress as shown
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            shown.TextColumn("{task.description}", markup=False),
+            shown.BarColumn(),
+            shown.MofNCompleteColumn(),
+            shown.TimeRemainingColumn(elapsed_when_finished=True),
         )
-        with Progress(*columns, console=console) as bars:
+        with shown.Progress(*columns, console=console) as bars:
             task = bars.add_task(description, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     else:
