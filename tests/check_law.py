@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import effpath
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.walk.cost import find_unsupported
 
 
@@ -16,7 +16,7 @@ def agrees_with_extract(graph: effpath.Graph, *, gates: bool) -> bool:
     refused = []
     try:
         effpath.extract(graph, image, preset=effpath.Options(gates=gates), backend="reference")
-    except UnknownOperator as error:
+    except UnknownOperatorError as error:
         refused.append(str(error))
     messages = [one.message for one in found]
     assert bool(refused) == bool(messages)

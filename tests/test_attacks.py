@@ -21,7 +21,7 @@ from effpath.attacks import ATTACKS, AdversarialSet, attack, runner
 from effpath.attacks.adversarial_set import measure
 from effpath.attacks.spec import AttackSpec, Settings
 from effpath.demo.lenet import LeNet5
-from effpath.errors import InputError, MissingExtra, NumericalError, OptionError, StoreError
+from effpath.errors import InputError, MissingExtraError, NumericalError, OptionError, StoreError
 
 QUICK: dict[str, dict[str, Any]] = {
     "FGSM": {"epsilons": 100},
@@ -477,7 +477,7 @@ def test_without_foolbox_the_error_says_what_to_install(
     name: str, monkeypatch: pytest.MonkeyPatch, net: LeNet5, images: torch.Tensor, labels: torch.Tensor
 ) -> None:
     monkeypatch.setitem(sys.modules, "foolbox", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'effpath\[attacks\]'") as caught:
+    with pytest.raises(MissingExtraError, match=r"pip install 'effpath\[attacks\]'") as caught:
         attack(net, images, labels, name)
     assert name in str(caught.value)
 

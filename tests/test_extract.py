@@ -18,7 +18,7 @@ from cases import PRESETS, options_of
 from effpath import Options
 from effpath.backends.compiled import CompiledWalk
 from effpath.backends.plain import PlainWalk
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.kernels.options import make_options
 from effpath.rules import LEVELS
 from effpath.walk.recording import Recorded, record
@@ -328,7 +328,7 @@ def test_operators_that_only_feed_a_gate_need_no_rule_unless_gates_are_followed(
 
     graph = effpath.capture(prepare(Gated()), torch.zeros(1, 3))
     assert len(effpath.extract(graph, torch.ones(1, 3))) == 1
-    with pytest.raises(UnknownOperator, match="cumsum"):
+    with pytest.raises(UnknownOperatorError, match="cumsum"):
         effpath.extract(graph, torch.ones(1, 3), preset=Options(gates=True))
 
 

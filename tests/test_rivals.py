@@ -24,7 +24,7 @@ import rivals.table as table_module
 from detection.cases import Case, Planned
 from detection.command import heading
 from detection.gather import gather
-from effpath.errors import InputError, MissingExtra
+from effpath.errors import InputError, MissingExtraError
 from rivals import transformations
 from rivals.activations import (
     SPREAD,
@@ -373,7 +373,7 @@ def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
 
 def test_a_rival_that_cannot_be_fitted_is_named_with_the_reason(monkeypatch) -> None:
     monkeypatch.setattr(transformations.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="scikit-image"):
+    with pytest.raises(MissingExtraError, match="scikit-image"):
         Disagreement.total_variation(digits_net.graph(), *train(1))
     torch.manual_seed(0)
     linear = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), fresh(1))

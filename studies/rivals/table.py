@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from effpath.detect.evaluate import Entrant, Group
-from effpath.errors import InputError, MissingExtra
+from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
 from rivals.activations import Floats
 from rivals.density import ClassDensity
@@ -39,7 +39,7 @@ class Rival:
 
     Attributes:
         fit: from graph, clean training images and labels; raises InputError where the network is not one for
-            it, MissingExtra where a library is missing.
+            it, MissingExtraError where a library is missing.
         detectors: by name, what judges its measurements (several may read the same ones): from a group's array
             to what is looked at, and what learns from that.
     """
@@ -91,7 +91,7 @@ def fit_rivals(
     for name, rival in rivals.items():
         try:
             fitted[name] = rival.fit(graph, images, labels, seed=seed)
-        except (InputError, MissingExtra) as error:
+        except (InputError, MissingExtraError) as error:
             skipped[name] = str(error)
     return fitted, skipped
 

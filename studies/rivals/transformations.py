@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from effpath.errors import InputError, MissingExtra
+from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
 from rivals.activations import Floats, logits, probabilities
 from rivals.squeezing import reduce_bits
@@ -79,9 +79,9 @@ class Disagreement:
 
     @classmethod
     def total_variation(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Disagreement:
-        """Raise MissingExtra without scikit-image, which this project does not depend on."""
+        """Raise MissingExtraError without scikit-image, which this project does not depend on."""
         if importlib.util.find_spec("skimage") is None:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "total variation needs scikit-image, which is not installed; pip install scikit-image"
             )
         return cls(graph, (total_variation,))

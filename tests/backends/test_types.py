@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import effpath
-from effpath.errors import InputError, OptionError, UnknownOperator
+from effpath.errors import InputError, OptionError, UnknownOperatorError
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
@@ -157,7 +157,7 @@ def test_complex_activations_are_refused_by_node_and_type() -> None:
             return self.fc((x.to(torch.complex64) * self.turn).abs())
 
     graph = effpath.capture(Turned().eval(), torch.zeros(1, 4))
-    with pytest.raises(UnknownOperator, match=r"complex64.*apart"):
+    with pytest.raises(UnknownOperatorError, match=r"complex64.*apart"):
         effpath.extract(graph, torch.ones(1, 4))
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 
 IMAGES = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(7))
 Mix = Callable[[nn.Module, Tensor], Tensor]
@@ -96,7 +96,7 @@ def test_a_network_whose_outputs_depend_on_the_other_images_is_captured_as_it_is
     torch.testing.assert_close(graph.run(IMAGES[:1])[graph.logits], alone)
     try:
         paths = effpath.extract(graph, IMAGES, preset="paper")
-    except UnknownOperator:  # a sum over the batch dimension is no rule's
+    except UnknownOperatorError:  # a sum over the batch dimension is no rule's
         return
     torch.testing.assert_close(torch.from_numpy(paths.logits[0]), alone[0])
 

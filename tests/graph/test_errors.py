@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
-from effpath.errors import CaptureError, InputError, NumericalError, OptionError, UnknownOperator
+from effpath.errors import CaptureError, InputError, NumericalError, OptionError, UnknownOperatorError
 from effpath.rules import route
 from nets import Residual, prepare
 
@@ -142,7 +142,7 @@ def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(
 ) -> None:
     model = prepare(Outer(), 1)
     graph = effpath.capture(model, torch.zeros(1, 4))
-    with pytest.raises(UnknownOperator) as error:
+    with pytest.raises(UnknownOperatorError) as error:
         effpath.extract(graph, torch.ones(1, 4))
     for part in ("'cumsum'", "node 'block.1'", "module 'block.1'", "RULES['cumsum']"):
         assert part in str(error.value)
@@ -162,7 +162,7 @@ def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(
 )
 def test_a_result_out_of_several_is_not_taken_for_a_movement_of_data(function, operator: str) -> None:
     graph = effpath.capture(nn.Sequential(Call(function)).eval(), torch.zeros(1, 2, 3, 3))
-    with pytest.raises(UnknownOperator, match=f"'{operator}'"):
+    with pytest.raises(UnknownOperatorError, match=f"'{operator}'"):
         effpath.extract(graph, torch.ones(1, 2, 3, 3))
 
 
@@ -176,14 +176,14 @@ def test_a_result_out_of_several_is_not_taken_for_a_movement_of_data(function, o
 )
 def test_a_weight_or_bias_computed_from_the_image_has_no_rule(function) -> None:
     graph = effpath.capture(Call(function).eval(), torch.zeros(1, 2, 4, 4))
-    with pytest.raises(UnknownOperator, match="constant weight"):
+    with pytest.raises(UnknownOperatorError, match="constant weight"):
         effpath.extract(graph, torch.ones(1, 2, 4, 4))
 
 
 @pytest.mark.parametrize("function", [lambda x: x - x.mean(0, keepdim=True), lambda x: x + x.sum()])
 def test_a_mean_over_the_batch_has_no_rule(function) -> None:
     model = nn.Sequential(Call(function), nn.Linear(4, 3)).eval()
-    with pytest.raises(UnknownOperator, match="batch"):
+    with pytest.raises(UnknownOperatorError, match="batch"):
         effpath.extract(effpath.capture(model, torch.zeros(1, 4)), torch.ones(1, 4))
 
 
@@ -318,7 +318,7 @@ def test_a_model_of_several_inputs_is_refused_with_what_to_do() -> None:
 def test_a_movement_that_values_of_the_image_decide_is_refused_with_its_place() -> None:
     model = nn.Sequential(Call(lambda x: x.flatten(1)[:, x.flatten(1)[0].argsort()])).eval()
     graph = effpath.capture(model, EXAMPLE[:, :, :1, :1])
-    with pytest.raises(UnknownOperator, match=r"cannot be followed through operator 'index'.*write a rule"):
+    with pytest.raises(UnknownOperatorError, match=r"cannot be followed through operator 'index'.*write a rule"):
         effpath.extract(graph, EXAMPLE[:, :, :1, :1])
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import effpath
-from effpath.errors import InputError, MissingExtra, OptionError, StoreError
+from effpath.errors import InputError, MissingExtraError, OptionError, StoreError
 from effpath.images import PictureFormat, format_of, read_picture
 from effpath.models import from_library, load_model
 
@@ -127,7 +127,7 @@ def test_an_unknown_network_is_refused_with_names_like_it(spec, message):
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_missing_library_names_the_extra(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingExtra, match=r"pip install 'effpath\[models\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'effpath\[models\]'"):
         load_model(f"{library}:resnet18")
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.rules.kinds import Gate, Route
 
 SHAPE = (4, 4, 6)
@@ -238,7 +238,7 @@ REFUSED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 def test_an_idiom_that_computes_with_elements_or_goes_by_values_is_refused_by_name(name: str) -> None:
     operator, idiom = REFUSED[name]
     graph = effpath.capture(Call(lambda x: idiom(x).flatten(1)).eval(), IMAGE)
-    with pytest.raises(UnknownOperator, match=f"operator '{operator}'.*rule"):
+    with pytest.raises(UnknownOperatorError, match=f"operator '{operator}'.*rule"):
         effpath.plan_for(graph)
 
 
@@ -260,5 +260,5 @@ def test_a_user_who_calls_an_operator_a_movement_that_is_none_is_told(operator, 
     graph = effpath.capture(nn.Sequential(Call(operator), nn.Flatten()).eval(), IMAGE)
     node = next(node for node in graph.nodes if node.shape and node.op not in ("slice", "view", "getitem"))
     monkeypatch.setitem(effpath.RULES, node.op, effpath.rules.route.movement)
-    with pytest.raises(UnknownOperator, match="rule"):
+    with pytest.raises(UnknownOperatorError, match="rule"):
         effpath.plan_for(graph)

@@ -65,7 +65,7 @@ def adaptive_attack(
     Raises:
         OptionError: an unknown attack or setting; a detector without threshold; a surrogate without gradient.
         InputError: an unfit model, images or labels; no image that is classified as labelled; no guides.
-        MissingExtra: ``black_box`` without foolbox.
+        MissingExtraError: ``black_box`` without foolbox.
     """
     spec = _spec(name)
     merged = spec.merged(settings)

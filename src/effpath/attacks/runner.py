@@ -53,7 +53,7 @@ def attack(
     ``progress(done, total)`` counts images.
 
     Errors: `OptionError` for an unknown attack or setting, `InputError` for an unfit model, images or labels,
-    `NumericalError` for NaN logits, `MissingExtra` without foolbox, `StoreError` where the cache cannot be
+    `NumericalError` for NaN logits, `MissingExtraError` without foolbox, `StoreError` where the cache cannot be
     written.
     """
     spec = _spec(name)
@@ -163,7 +163,7 @@ def _spec(name: str) -> AttackSpec:
 
 
 def _version(spec: AttackSpec) -> str | None:
-    """Version of the library that the attack needs; `MissingExtra` where it is not installed."""
+    """Version of the library that the attack needs; `MissingExtraError` where it is not installed."""
     if spec.library is None:
         return None
     require(spec.library, spec.name)

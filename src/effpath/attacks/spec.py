@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from effpath.attacks.targets import Targeting
-from effpath.errors import MissingExtra, OptionError, StoreError
+from effpath.errors import MissingExtraError, OptionError, StoreError
 
 Settings = Mapping[str, Any]
 Run = Callable[[nn.Module, torch.Tensor, torch.Tensor, Settings], torch.Tensor]
@@ -82,13 +82,13 @@ class AttackSpec:
 
 
 def require(library: str, attack: str) -> ModuleType:
-    """The optional library that the attack needs; `MissingExtra` where it is not installed."""
+    """The optional library that the attack needs; `MissingExtraError` where it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # foolbox 3.3.4 imports from an old part of SciPy
             return importlib.import_module(library)
     except ImportError as error:
-        raise MissingExtra(
+        raise MissingExtraError(
             f"the attack {attack} needs {library}, which cannot be imported ({error}); "
             f"pip install 'effpath[attacks]'"
         ) from error

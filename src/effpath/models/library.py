@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from effpath.errors import InputError, MissingExtra
+from effpath.errors import InputError, MissingExtraError
 from effpath.images import PictureFormat
 from effpath.models.pixel_model import Normalise, PixelModel
 
@@ -114,5 +114,5 @@ def _unknown(scheme: str, name: str, known: Iterable[str]) -> str:
     return f"{scheme} has no classification model {name!r}; {hint}"
 
 
-def _missing(package: str) -> MissingExtra:
-    return MissingExtra(f"{package} is not installed; install it with: pip install 'effpath[models]'")
+def _missing(package: str) -> MissingExtraError:
+    return MissingExtraError(f"{package} is not installed; install it with: pip install 'effpath[models]'")

@@ -52,7 +52,7 @@ def load_model(
 
     Raises:
         InputError: no such model, file, module or factory, or the factory fails or returns no module.
-        MissingExtra: the library is not installed.
+        MissingExtraError: the library is not installed.
         StoreError: the weights cannot be read or do not fit.
 
     Example:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.graph.graph import Graph, Node, Ref
 from effpath.graph.products import ACTIVATIONS, NORMALISERS
 from effpath.rules.kinds import Gate, Kind, Route
@@ -33,7 +33,7 @@ def divide(graph: Graph, node: Node) -> Kind:
     """Quotient: to the numerator; a norm in the denominator is a gate (LRN)."""
     top, bottom = node["self"], node["other"]
     if not is_data(graph, top):
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"a constant divided by a data-dependent tensor explains nothing: {node.place}; "
             "write a rule for the operator that uses it"
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from effpath.errors import OptionError, UnknownOperator
+from effpath.errors import OptionError, UnknownOperatorError
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_whole
 from effpath.kernels.window import Window
@@ -129,7 +129,7 @@ def data_of(kind: Kind) -> tuple[str, ...]:
     return kind.sources
 
 
-def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], dict[str, UnknownOperator]]:
+def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], dict[str, UnknownOperatorError]]:
     """Return the kind of every node that a walk from the logits can reach, and of those without one the error.
 
     Operators that only feed a gate, or attention weights, need a rule only with ``gates``. Behind an operator
@@ -137,13 +137,13 @@ def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], 
     """
     reached = {graph.logits}
     kinds: dict[str, Kind] = {}
-    errors: dict[str, UnknownOperator] = {}
+    errors: dict[str, UnknownOperatorError] = {}
     for node in reversed(graph.nodes):
         if node.name not in reached or node.name not in graph.live:
             continue
         try:
             kinds[node.name] = kind = rule_for(node)(graph, node)
-        except UnknownOperator as error:
+        except UnknownOperatorError as error:
             errors[node.name] = error
             reached.update(node.refs)
             continue
@@ -155,7 +155,7 @@ def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
     """Apply the rules from the logits back; operators that only feed a gate need none unless ``gates``.
 
     Raises:
-        UnknownOperator: an operator on the way has no rule; the last one, in forward order.
+        UnknownOperatorError: an operator on the way has no rule; the last one, in forward order.
     """
     kinds, errors = apply_rules(graph, gates=gates)
     for error in reversed(errors.values()):

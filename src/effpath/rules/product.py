@@ -7,7 +7,7 @@ from math import prod
 
 import torch
 
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.graph.graph import Graph, Node
 from effpath.graph.rewrite import sample
 from effpath.kernels.window import Window
@@ -29,7 +29,7 @@ def matmul(graph: Graph, node: Node) -> Weighted:
         table = sample(graph, [left])[left].double().cpu()
         constant = table.broadcast_to(*node.shape[:-1], tokens).reshape(-1, tokens)
     elif graph.size(left) != taps.numel():
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"attention weights {graph.shape(left)} that are broadcast over heads of {shape} have no rule: "
             f"{node.place}; expand them in the model"
         )

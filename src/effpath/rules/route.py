@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.graph.graph import Graph, Node, Ref, substitute
 from effpath.graph.simplify import SPLITS
 from effpath.rules.kinds import Route
@@ -31,13 +31,13 @@ def movement(graph: Graph, node: Node) -> Route:
     A result that is a tuple is read through ``getitem``, whose rule is this one on the node behind it.
 
     Raises:
-        UnknownOperator: the operator adds, compares or rounds elements, or values of the image decide what moves.
+        UnknownOperatorError: the operator computes with elements, or values of the image decide what moves.
     """
     index: int | None = None
     if node.op == "getitem":
         node, index = graph.by_name[node["self"].name], node["index"]
         if node.op not in SPLITS:
-            raise UnknownOperator(
+            raise UnknownOperatorError(
                 f"no rule for result {index} of {node.place}: it is not one of the parts of a split; compute "
                 "it with another operator, or let a module of its own return only what has a rule"
             )
@@ -45,7 +45,7 @@ def movement(graph: Graph, node: Node) -> Route:
     total = sum(map(graph.size, sources))
     moved, found = follow_ids(graph, node, {name: _numbered(graph, sources, name) for name in sources}, index)
     if not moved:
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"{node.place} does not only move elements, it computes with them (adds those that meet, say), so "
             "that an output stands for no single one; write a rule for it"
         )
@@ -100,7 +100,7 @@ def _run_on(graph: Graph, node: Node, given: Mapping[str, Any], index: int | Non
     try:
         result = node.function(*positional, **{key: plain[key] for key in node.keywords})
     except (RuntimeError, IndexError, TypeError, ValueError) as error:  # such as an index made of the image
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"elements cannot be followed through {node.place}, where values of the image decide what moves: "
             f"{str(error).splitlines()[0]}; write a rule for it"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.graph.graph import Graph, Node
 from effpath.rules import gate, product, resize, route, weighted
 from effpath.rules.kinds import Kind
@@ -85,12 +85,12 @@ RULES.update(dict.fromkeys(_MOVEMENT.split(), route.movement))
 def rule_for(node: Node) -> Rule:
     """Return the rule of a node's operator, or say how to add one."""
     if node.dtype is not None and node.dtype.is_complex:
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"no rule for {node.place}, which gives complex numbers ({node.dtype}): they have no order, so that "
             "no contribution is the largest; write it with real and imaginary parts apart"
         )
     if node.op not in RULES:
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"no rule for {node.place}; add one with effpath.rules.RULES[{node.op!r}] = your_rule, a function "
             "of (graph, node) that returns a Weighted, Choice, Route or Gate (docs/howto-add-operator.md)"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from effpath.errors import UnknownOperator
+from effpath.errors import UnknownOperatorError
 from effpath.graph.graph import Graph, Node, Ref
 from effpath.kernels.window import (
     Window,
@@ -114,7 +114,7 @@ def _reduced_window(graph: Graph, node: Node) -> Window:
     chosen = [chosen] if isinstance(chosen, int) else chosen
     dims = sorted(d % len(shape) for d in (chosen or range(len(shape))))
     if 0 in dims and shape[0] == 1:  # a longer one is tokens: the batch is elsewhere, and images are run alone
-        raise UnknownOperator(f"a reduction of the batch dimension is not one image's own: {node.place}")
+        raise UnknownOperatorError(f"a reduction of the batch dimension is not one image's own: {node.place}")
     kept = [d for d in range(len(shape)) if d not in dims]
     ids = torch.arange(graph.size(source)).reshape(shape).permute(*kept, *dims)
     return Window(ids.reshape(graph.size(node.name), -1), inputs=graph.size(source))
@@ -174,7 +174,7 @@ def _with_parameter(graph: Graph, node: Node, source: str, window: Window) -> We
 def _constant_weight(graph: Graph, node: Node) -> torch.Tensor:
     refs = [node[key] for key in ("weight", "bias") if isinstance(node[key], Ref)]
     if any(ref.name not in graph.constants for ref in refs):
-        raise UnknownOperator(
+        raise UnknownOperatorError(
             f"expected a constant weight and bias, got one computed from the image: {node.place}; "
             "write a rule for it"
         )

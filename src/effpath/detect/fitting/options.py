@@ -60,7 +60,7 @@ class FitOptions:
         Raises:
             OptionError: a kind that cannot be saved, an unknown attack or setting, a value outside its range.
             InputError: fewer images than a threshold at this rate needs.
-            MissingExtra: an attack's library is not installed.
+            MissingExtraError: an attack's library is not installed.
             StoreError: an attack's file cannot be read.
         """
         if self.kind not in SAVED:
