@@ -147,7 +147,7 @@ def measure(
             )  # fmt: skip
     images, labels, threshold_images = test.images[attacked], test.labels[attacked], test.images[kept]
     mimicked = train.first_of_each_class(guides)
-    adversarial = torch.cat([own.images[own.succeeded] for own in made.values()])
+    adversarial = torch.cat([own.fooling for own in made.values()])
 
     def fit(kind: str) -> Detector:
         found = Detector(graph, class_paths, kind=kind, seed=seed)

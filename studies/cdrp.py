@@ -29,6 +29,7 @@ from detection.gather import class_paths_of, made_of, open_case, thinned, traini
 from detection.judge import FRACTIONS, GATES, SEEDS, Protocol, gate_detectors, judge_groups
 from detection.resampling import interval
 from effpath.data import Dataset
+from effpath.detect import path_features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
@@ -86,8 +87,7 @@ def measure(
     graph = effpath.capture(model, train.images[:1])
     class_paths = class_paths_of(graph, train, case)
     paths = {
-        name: effpath.path_features(graph, class_paths, own.images, batch_size=case.batch)
-        for name, own in groups.items()
+        name: path_features(graph, class_paths, own.images, batch_size=case.batch) for name, own in groups.items()
     }
     gates = {}
     for name, own in groups.items():
@@ -105,7 +105,7 @@ def measure(
     ms = median_times(
         {
             "forward": lambda: [graph.run(part) for part in some.split(16)],
-            "paths": lambda: effpath.path_features(graph, class_paths, some, batch_size=16),
+            "paths": lambda: path_features(graph, class_paths, some, batch_size=16),
             "cdrp": lambda: cdrp_gates(graph, some, gated=gated, batch_size=16),
         },
         len(some),

@@ -39,6 +39,7 @@ from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from effpath.rules import plan_for
 from effpath.rules.kinds import Weighted
 from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import paths_of
@@ -176,7 +177,7 @@ def adversarial(
                     model, images, labels, name, settings=settings, seed=seed, batch_size=batch, cache=cache,
                     progress=progress,
                 )  # fmt: skip
-                source, made = result.source[result.succeeded].numpy(), result.images[result.succeeded]
+                source, made = result.fooling_rows.numpy(), result.fooling
         difference = (made - images[source]).flatten(1)
         row = {
             "succeeded": len(made), "tried": len(images), "settings": dict(settings),
@@ -289,7 +290,7 @@ def measure(
     train = data.part("train").first_of_each_class(per_class)
     test = data.part("test", "val").first_of_each_class(sources)
     graph = effpath.capture(model, train.images[:1])
-    layers = None if layers is not None and layers >= len(effpath.plan_for(graph).layers) else layers
+    layers = None if layers is not None and layers >= len(plan_for(graph).layers) else layers
     images = test.images[:]
     correct = correct_rows(model, images, test.labels, batch)
     images, labels = images[correct], test.labels[correct]

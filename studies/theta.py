@@ -26,6 +26,7 @@ from detection.gather import class_paths_of, made_of, open_case, thinned, traini
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from effpath.class_paths.likelihood import PathFit
+from effpath.detect import path_features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
@@ -51,7 +52,7 @@ def measure(seen: Seen, case: Case, sources: int | None = None, per_class: int |
         fit = PathFit(class_paths)
         with track(f"paths at θ {theta}"):
             clean, *attacks = (
-                Group(name, effpath.path_features(graph, class_paths, own.images, fit=fit, batch_size=case.batch),
+                Group(name, path_features(graph, class_paths, own.images, fit=fit, batch_size=case.batch),
                       own.source)
                 for name, own in pixels.items()
             )  # fmt: skip

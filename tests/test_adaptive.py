@@ -45,7 +45,7 @@ def adversarial() -> Tensor:
     images, labels = digits(100, 200)
     parts = [attack(digits_net.model(), images, labels, "FGSM")]
     parts.append(attack(digits_net.model(), images, labels, "PGD", settings={"epsilon": 0.2}))
-    return torch.cat([part.images[part.succeeded] for part in parts])
+    return torch.cat([part.fooling for part in parts])
 
 
 @cache

@@ -154,6 +154,9 @@ def test_every_success_is_misclassified_inside_the_unit_box_and_of_the_size_it_s
     torch.testing.assert_close(made.distances[:, 1], difference.norm(dim=1))
     torch.testing.assert_close(made.distances[:, 2], difference.abs().amax(1))
     assert torch.equal(made.images[~made.succeeded], images[made.source][~made.succeeded])
+    assert torch.equal(made.fooling, made.images[made.succeeded])
+    assert (net(made.fooling).argmax(1) != made.fooling_labels).all()
+    assert torch.equal(labels[made.fooling_rows], made.fooling_labels)
 
 
 def test_the_library_is_not_believed(

@@ -10,6 +10,7 @@ import pytest
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.demo.lenet import LeNet5
+from effpath.detect import path_features
 from effpath.errors import OptionError
 from effpath.kernels.options import make_options
 from effpath.walk import recording
@@ -66,7 +67,7 @@ def test_an_image_of_a_large_network_counts_with_all_that_is_kept_of_it(monkeypa
 def test_a_batch_without_an_image_is_refused(size):
     images, labels = data().test_images[:4], data().test_labels[:4]
     with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
-        effpath.path_features(graph(), class_paths(), images, batch_size=size)
+        path_features(graph(), class_paths(), images, batch_size=size)
     with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
         effpath.build_class_paths(graph(), images, labels, batch_size=size)
 

@@ -13,6 +13,7 @@ import digits_net
 import effpath
 from detection.cases import Case, Planned
 from detection.gather import made_of, thinned
+from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
 from rivals.cdrp import cdrp_gates
 from sources import read_result, write_result
@@ -55,7 +56,7 @@ def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table,
         return evaluate(clean, attacks, kinds=(kind,), unseen=("Random",), seed=3).scores
 
     gates = judged(lambda pixels: cdrp_gates(graph, pixels).features(), "gates")
-    paths = judged(lambda pixels: effpath.path_features(graph, class_paths, pixels), "linear")
+    paths = judged(lambda pixels: path_features(graph, class_paths, pixels), "linear")
     for name in ("FGSM", "Random"):
         value, low, high = table["detectors"]["CDRP, linear"]["auc"][name]
         assert value == pytest.approx(gates["gates"][name].auc.value, abs=1e-2)  # batches round differently

@@ -42,3 +42,10 @@ def test_every_public_name_exists_and_is_documented():
     for name in effpath.__all__:
         assert (getattr(effpath, name).__doc__ or "").strip(), name
     assert sorted(effpath.__all__, key=str.lower) == sorted(set(effpath.__all__), key=str.lower)
+
+
+def test_a_script_needs_nothing_below_the_top_and_internals_are_not_there():
+    verbs = {"capture", "extract", "build_class_paths", "attack", "load_model", "load_data"}
+    files = {f"{verb}_{what}" for verb in ("load", "save") for what in ("class_paths", "detector")}
+    assert verbs | files | {"Detector"} <= set(effpath.__all__)
+    assert not {"RULES", "plan_for", "path_features"} & set(effpath.__all__)

@@ -20,7 +20,7 @@ from effpath.backends.compiled import CompiledWalk
 from effpath.backends.plain import PlainWalk
 from effpath.errors import UnknownOperatorError
 from effpath.kernels.options import make_options
-from effpath.rules import LEVELS
+from effpath.rules import LEVELS, plan_for
 from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import paths_of
 from nets import NETS, images_of, prepare
@@ -93,8 +93,8 @@ def test_both_backends_find_the_same_paths_from_any_outputs_on(name: str, gates:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_both_backends_find_the_same_parts_of_a_path(name: str) -> None:
     _, graph, images = captured(name)
-    layers = effpath.plan_for(graph).every
-    for wanted in [*range(1, 1 + len(effpath.plan_for(graph).layers)), *(layer.name for layer in layers)]:
+    layers = plan_for(graph).every
+    for wanted in [*range(1, 1 + len(plan_for(graph).layers)), *(layer.name for layer in layers)]:
         equal_for(graph, images, options_of("default", 0.5), layers=wanted)
 
 
@@ -240,7 +240,7 @@ def test_with_a_tie_the_lower_channel_wins_so_that_a_permutation_moves_the_choic
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_last_layers_alone_have_the_sets_of_the_whole_extraction(name: str) -> None:
     _, graph, images = captured(name)
-    layers = effpath.plan_for(graph).layers
+    layers = plan_for(graph).layers
     whole = effpath.extract(graph, images)
     for last in range(1, len(layers) + 1):
         part = effpath.extract(graph, images, layers=last)
@@ -255,7 +255,7 @@ def test_the_last_layers_alone_have_the_sets_of_the_whole_extraction(name: str) 
 def test_a_named_layer_alone_has_the_set_of_the_whole_extraction(name: str) -> None:
     _, graph, images = captured(name)
     whole = effpath.extract(graph, images, include_auxiliary=True)
-    for layer in effpath.plan_for(graph).every:
+    for layer in plan_for(graph).every:
         part = effpath.extract(graph, images, layers=layer.name)
         assert [la.name for la in part.header.layers] == [layer.name]
         for row in range(len(images)):

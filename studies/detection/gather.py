@@ -21,6 +21,7 @@ from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.judge import correct_rows
 from effpath.class_paths.likelihood import PathFit
 from effpath.data import Dataset, Part, load_data
+from effpath.detect import path_features
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
@@ -77,9 +78,9 @@ def run_attack(
 
 def pixels_of(made: AdversarialSet, rows: Tensor, clean: Pixels) -> Pixels:
     """Return the images that fooled the network, their sources among all clean images."""
-    source = made.source[made.succeeded]
+    source = made.fooling_rows
     at = torch.where(source >= 0, rows[source.clamp(min=0)], -1).numpy()
-    return Pixels(made.images[made.succeeded], at, np.where(at >= 0, clean.labels[np.maximum(at, 0)], -1))
+    return Pixels(made.fooling, at, np.where(at >= 0, clean.labels[np.maximum(at, 0)], -1))
 
 
 def attack_row(made: AdversarialSet, planned: Planned) -> Row:
@@ -187,7 +188,7 @@ class _Making:
         clock = time.process_time()
         class_paths = class_paths_of(self.graph, self.train, self.case)
         fit = PathFit(class_paths)
-        look = partial(effpath.path_features, self.graph, class_paths, fit=fit, batch_size=self.case.batch)
+        look = partial(path_features, self.graph, class_paths, fit=fit, batch_size=self.case.batch)
         shown = {**pixels, **controls}
         with track("paths of images"):
             features = {group: look(own.images) for group, own in shown.items()}

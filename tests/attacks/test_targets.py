@@ -127,4 +127,4 @@ def test_targeted_carlini_wagner_is_foolbox_s_own() -> None:
     goal = foolbox.criteria.TargetedMisclassification(made.targets)
     _, expected, reached = direct(wrapped, images[made.source], goal, epsilons=None)
     assert torch.equal(made.succeeded, reached)
-    assert torch.equal(made.images[made.succeeded], expected[made.succeeded])
+    assert torch.equal(made.fooling, expected[made.succeeded])

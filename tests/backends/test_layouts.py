@@ -14,6 +14,7 @@ import effpath
 from cases import PRESETS, options_of
 from effpath.backends import compiled
 from effpath.kernels.options import make_options
+from effpath.rules import plan_for
 from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import paths_of
 from two_backends import equal_for, equal_paths, equal_walks
@@ -282,7 +283,7 @@ def test_both_backends_find_the_same_path(name: str, gates: bool) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_both_backends_find_the_same_part_of_a_path(name: str) -> None:
     graph, images = captured(name)
-    layers = effpath.plan_for(graph).layers
+    layers = plan_for(graph).layers
     for wanted in (1, max(1, len(layers) - 1), layers[0].name):
         equal_for(graph, images, options_of("default", 0.5), layers=wanted)
 

@@ -82,7 +82,7 @@ def test_a_linear_detector_learns_from_attacks_on_the_images_to_fit_alone(monkey
     made = attack(model(), images, labels, "FGSM", settings={"epsilons": 50}, batch_size=64)
     assert loaded.about["attacks"]["FGSM"]["succeeded"] == made.successes > 50
     assert f"FGSM: {made.successes} of {made.tried} images fool the network" in out
-    again = effpath.Detector(graph(), loaded.class_paths, kind="linear").fit(images, made.images[made.succeeded])
+    again = effpath.Detector(graph(), loaded.class_paths, kind="linear").fit(images, made.fooling)
     np.testing.assert_array_equal(loaded.score(data().test_images), again.score(data().test_images))
 
 

@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.detect import path_features
 from effpath.detect.features import Features
 from effpath.errors import ClassPathError, FingerprintError, OptionError
 
@@ -39,13 +40,13 @@ def test_verdicts_carry_scores_classes_and_named_features():
 
 def test_features_are_the_similarities_of_the_rank_one_and_rank_two_paths():
     images = data().test_images[:30]
-    features = effpath.path_features(graph(), class_paths(), images, batch_size=7)
+    features = path_features(graph(), class_paths(), images, batch_size=7)
     both = [class_paths().similarity(effpath.extract(graph(), images, rank=rank)) for rank in (1, 2)]
     np.testing.assert_array_equal(features.values, np.concatenate(both, axis=1))
 
 
 def test_features_of_other_levels_have_their_own_names():
-    features = effpath.path_features(graph(), class_paths(), data().test_images[:3], level="weights", ranks=(1,))
+    features = path_features(graph(), class_paths(), data().test_images[:3], level="weights", ranks=(1,))
     assert features.names == tuple(f"rank1:weights:{n}.weight" for n in ("conv1", "conv2", "fc1", "fc2", "fc3"))
 
 
@@ -75,7 +76,7 @@ def test_a_predicted_class_without_a_class_path_is_an_error():
     built = effpath.build_class_paths(graph(), images[labels != 0], labels[labels != 0])
     zeros = data().test_images[data().test_labels == 0]
     with pytest.raises(ClassPathError, match="no class path for class 0"):
-        effpath.path_features(graph(), built, zeros[:3])
+        path_features(graph(), built, zeros[:3])
 
 
 def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_and_costs_no_other_its_score():
@@ -96,7 +97,7 @@ def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_and_costs_no_
 
 def test_no_images_and_foreign_class_paths_are_errors():
     with pytest.raises(effpath.errors.InputError, match="got none"):
-        effpath.path_features(graph(), class_paths(), data().test_images[:0])
+        path_features(graph(), class_paths(), data().test_images[:0])
     assert len(Features(np.zeros((2, 1)), ("a",), np.zeros((2, 1), int), np.zeros((2, 3)))[:1]) == 1
     import torch
 

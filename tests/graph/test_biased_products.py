@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import effpath
 from cases import PRESETS
 from effpath.errors import CaptureError
+from effpath.rules import plan_for
 from effpath.walk.cost import check
 from nets import images_of, prepare
 from two_backends import BACKENDS
@@ -231,7 +232,7 @@ def wanted(name: str, norm: bool) -> dict[tuple[str, str], Found]:
 def test_a_product_however_it_is_written_is_the_layer_of_torchs_module(spelling: str) -> None:
     name, norm, function = SPELLINGS[spelling]
     graph = graph_of(name, norm, function)
-    layers = effpath.plan_for(graph).layers
+    layers = plan_for(graph).layers
     assert [(layer.name, layer.parameter) for layer in layers] == [
         ("layer", "layer.weight"),
         ("head", "head.weight"),
@@ -270,7 +271,7 @@ def test_matrices_of_several_groups_are_a_grouped_layer_whose_weights_are_the_pa
     spelled: Function,
 ) -> None:
     graph = effpath.capture(prepare(Kernels(spelled), 2), torch.zeros(1, 4))
-    (layer,) = effpath.plan_for(graph).layers
+    (layer,) = plan_for(graph).layers
     assert layer.parameter == "kernel"
     assert (layer.total("synapses"), layer.total("neurons"), layer.total("weights")) == (12, 6, 12)
     images = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
@@ -311,7 +312,7 @@ def test_a_parameter_may_be_called_input() -> None:
             return F.linear(x, self.input)
 
     graph = effpath.capture(Named().eval(), torch.zeros(1, 4))
-    (layer,) = effpath.plan_for(graph).layers
+    (layer,) = plan_for(graph).layers
     assert (layer.name, layer.parameter) == ("input.linear", "input")
     (path,) = effpath.extract(graph, torch.tensor([[1.0, 2.0, 3.0, 4.0]]), theta=1.0)
     assert len(path.weights["input"]) == 4
@@ -329,7 +330,7 @@ def test_layers_that_share_a_weight_have_names_of_their_own_and_one_parameter() 
             return self.head(back)
 
     graph = effpath.capture(prepare(Tied()), torch.zeros(1, 4))
-    assert [(layer.name, layer.parameter) for layer in effpath.plan_for(graph).layers] == [
+    assert [(layer.name, layer.parameter) for layer in plan_for(graph).layers] == [
         ("a", "a.weight"),
         ("b", "a.weight"),
         ("a#2", "a.weight"),

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
+from effpath.rules import plan_for
 from nets import NETS, Residual, Shared, Twice, prepare
 
 
@@ -50,24 +51,24 @@ def test_nodes_are_named_after_their_modules_and_layers_after_the_owner_of_their
         "view",
         "fc",
     ]
-    assert [layer.name for layer in effpath.plan_for(graph).layers] == [
+    assert [layer.name for layer in plan_for(graph).layers] == [
         "layers.0.conv",
         "layers.1.conv",
         "kernel.conv2d",
         "fc",
     ]
-    assert [layer.parameter for layer in effpath.plan_for(graph).layers][2:] == ["kernel", "fc.weight"]
+    assert [layer.parameter for layer in plan_for(graph).layers][2:] == ["kernel", "fc.weight"]
 
 
 def test_a_layer_that_is_the_whole_model_is_named_after_its_operator() -> None:
-    (layer,) = effpath.plan_for(effpath.capture(nn.Linear(4, 2).eval(), torch.zeros(1, 4))).layers
+    (layer,) = plan_for(effpath.capture(nn.Linear(4, 2).eval(), torch.zeros(1, 4))).layers
     assert (layer.name, layer.parameter) == ("linear", "weight")
 
 
 def test_a_module_used_again_gets_a_number() -> None:
     graph = effpath.capture(prepare(Shared()), torch.zeros(1, 2, 3, 3))
-    assert [la.name for la in effpath.plan_for(graph).layers] == ["conv", "conv#2", "fc", "fc#2", "head"]
-    assert [la.parameter for la in effpath.plan_for(graph).layers[:2]] == ["conv.weight", "conv.weight"]
+    assert [la.name for la in plan_for(graph).layers] == ["conv", "conv#2", "fc", "fc#2", "head"]
+    assert [la.parameter for la in plan_for(graph).layers[:2]] == ["conv.weight", "conv.weight"]
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)

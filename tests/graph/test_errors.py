@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import effpath
 from cases import Call
 from effpath.errors import CaptureError, InputError, NumericalError, OptionError, UnknownOperatorError
-from effpath.rules import route
+from effpath.rules import RULES, route
 from nets import Residual, prepare
 
 EXAMPLE = torch.zeros(1, 2, 4, 4)
@@ -146,7 +146,7 @@ def test_an_operator_without_a_rule_is_named_with_its_module_and_the_remedy(
         effpath.extract(graph, torch.ones(1, 4))
     for part in ("'cumsum'", "node 'block.1'", "module 'block.1'", "RULES['cumsum']"):
         assert part in str(error.value)
-    monkeypatch.setitem(effpath.RULES, "cumsum", route.elementwise)
+    monkeypatch.setitem(RULES, "cumsum", route.elementwise)
     assert len(effpath.extract(graph, torch.ones(1, 4))) == 1
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import effpath
+from effpath.rules import plan_for
 from nets import NETS, images_of, prepare
 
 COPIES: dict[str, Callable[[effpath.Graph], effpath.Graph]] = {
@@ -60,7 +61,7 @@ def test_a_graph_shows_itself_in_a_line_without_weights() -> None:
     assert shown.startswith("Graph(")
     assert all(part in shown for part in ("(1, 2, 2)", "3 classes"))
     assert graph.fingerprint[:12] in shown
-    for text in (shown, repr(effpath.plan_for(graph))):
+    for text in (shown, repr(plan_for(graph))):
         assert not any(part in text for part in ("\n", "tensor"))
         assert len(text) < 200
 
@@ -72,8 +73,8 @@ def test_a_graph_with_something_replaced_follows_its_own_plan() -> None:
                graph.constants.items()}  # fmt: skip
     other = replace(graph, constants=doubled)
     assert not other.plans
-    assert effpath.plan_for(other).graph is other
-    assert effpath.plan_for(graph).graph is graph
+    assert plan_for(other).graph is other
+    assert plan_for(graph).graph is graph
     fresh = pickle.loads(pickle.dumps(other))
     for backend in ("compiled", "reference"):
         got, want = (effpath.extract(own, torch.ones(1, 2), backend=backend) for own in (other, fresh))
@@ -84,6 +85,6 @@ def test_a_graph_with_something_replaced_follows_its_own_plan() -> None:
 def test_a_plan_with_something_replaced_prepares_itself_anew() -> None:
     graph = effpath.capture(nn.Linear(2, 2).eval(), torch.zeros(1, 2))
     effpath.extract(graph, torch.ones(1, 2), backend="compiled")
-    plan = effpath.plan_for(graph)
+    plan = plan_for(graph)
     assert plan.prepared
     assert not replace(plan, every=plan.every).prepared

@@ -9,6 +9,7 @@ from torch._subclasses import FakeTensor
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import effpath
+from effpath.rules import plan_for
 
 
 def net() -> nn.Sequential:
@@ -120,4 +121,4 @@ def test_a_hook_that_has_a_part_in_the_outputs_is_part_of_the_network(transform)
     images = torch.rand(3, 4)
     torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach())
     assert hooks_of(model) == before
-    assert len(effpath.plan_for(graph).layers) == 2
+    assert len(plan_for(graph).layers) == 2

@@ -17,6 +17,7 @@ import effpath
 from cases import PRESETS, options_of
 from effpath import Options
 from effpath.kernels.options import make_options
+from effpath.rules import plan_for
 from effpath.walk.recording import record
 from effpath.walk.visit import walk
 from oracle import select_plain
@@ -92,7 +93,7 @@ def last_product(graph: effpath.Graph) -> str:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_factor_of_a_product_comes_from_the_softmax_or_the_activation(form: str) -> None:
     _, graph, _ = captured(form)
-    kind = effpath.plan_for(graph).kinds[last_product(graph)]
+    kind = plan_for(graph).kinds[last_product(graph)]
     upstream, values = graph.upstream([kind.factors]), graph.upstream(kind.sources)
     makers = ("softmax", "_softmax", "_safe_softmax", "relu")
     (first,) = {n.name for n in graph.nodes if n.op in makers and n.name in upstream - values} or {""}

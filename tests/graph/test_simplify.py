@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import effpath
 from cases import Call
 from effpath.errors import CaptureError
+from effpath.rules import plan_for
 from effpath.rules.kinds import Route
 from nets import prepare
 
@@ -161,7 +162,7 @@ def test_a_folded_batch_norm_is_gone_and_the_outputs_are_the_same(name: str) -> 
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     assert [node.op for node in graph.nodes if node.op not in ("view", "sym_size")] == left
     torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach(), rtol=1e-5, atol=1e-5)
-    assert {la.parameter for la in effpath.plan_for(graph).layers} <= set(dict(model.named_parameters()))
+    assert {la.parameter for la in plan_for(graph).layers} <= set(dict(model.named_parameters()))
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -171,7 +172,7 @@ def test_a_batch_norm_that_nothing_can_take_stays_and_is_a_route(name: str) -> N
     graph = effpath.capture(model, torch.zeros(1, *shape))
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     (norm,) = [node for node in graph.nodes if node.op == "batch_norm"]
-    assert isinstance(effpath.plan_for(graph).kinds[norm.name], Route)
+    assert isinstance(plan_for(graph).kinds[norm.name], Route)
     torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach(), rtol=1e-5, atol=1e-5)
 
 
@@ -203,8 +204,8 @@ def test_one_layer_used_before_two_batch_norms_gets_two_folded_weights_and_keeps
     graph = effpath.capture(model, torch.zeros(1, 2, 2, 2))
     images = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach())
-    assert [layer.name for layer in effpath.plan_for(graph).layers] == ["conv", "conv#2"]
-    assert [layer.parameter for layer in effpath.plan_for(graph).layers] == ["conv.weight"] * 2
+    assert [layer.name for layer in plan_for(graph).layers] == ["conv", "conv#2"]
+    assert [layer.parameter for layer in plan_for(graph).layers] == ["conv.weight"] * 2
 
 
 def test_in_place_operators_become_functional_and_dropout_and_copies_go() -> None:
@@ -253,7 +254,7 @@ def test_a_model_that_writes_into_its_input_does_not_touch_the_users_images() ->
 def test_a_weight_made_by_a_parametrization_is_computed_once() -> None:
     model = flat(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 2))).eval()
     graph = effpath.capture(model, torch.zeros(1, 2, 3, 3))
-    (layer,) = effpath.plan_for(graph).layers
+    (layer,) = plan_for(graph).layers
     conv = graph.by_name[layer.name]
     assert layer.name == "0"
     assert [node.op for node in graph.nodes if node.op not in ("view", "sym_size")] == ["conv2d"]

@@ -12,6 +12,7 @@ import torch
 import effpath
 from digits_net import data, graph
 from effpath.class_paths.shares import digests_of
+from effpath.detect import path_features
 from effpath.errors import InputError, OptionError, StoreError
 
 
@@ -209,4 +210,4 @@ def test_other_weights_of_the_same_architecture_are_told_from_another_network(tm
     with pytest.raises(StoreError, match="the weights differ"):
         first().similarity(effpath.extract(random, data().test_images[:2], layers=2), "neurons")
     with pytest.raises(StoreError, match="the weights differ"):
-        effpath.path_features(random, first(), data().test_images[:2], level="neurons")
+        path_features(random, first(), data().test_images[:2], level="neurons")

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.class_paths.store import read_header
+from effpath.detect import path_features
 from effpath.errors import FingerprintError, StoreError
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
@@ -171,7 +172,7 @@ def test_class_paths_of_another_network_are_refused_with_both_fingerprints_named
     assert graph().fingerprint in str(caught.value)
     assert other.fingerprint in str(caught.value)
     with pytest.raises(FingerprintError, match="another network"):
-        effpath.path_features(other, class_paths(), data().test_images[:1])
+        path_features(other, class_paths(), data().test_images[:1])
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -40])

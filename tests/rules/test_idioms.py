@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import effpath
 from cases import Call
 from effpath.errors import UnknownOperatorError
+from effpath.rules import RULES, plan_for
 from effpath.rules.kinds import Gate, Route
 
 SHAPE = (4, 4, 6)
@@ -179,7 +180,7 @@ def _sources(graph: effpath.Graph) -> list[list[int]]:
     """Follow the routes of a graph from every logit to the pixels."""
     found: list[list[int]] = [[] for _ in range(graph.classes)]
     ahead = {graph.logits: [(logit, logit) for logit in range(graph.classes)]}
-    kinds = effpath.plan_for(graph).kinds
+    kinds = plan_for(graph).kinds
     for name in reversed(kinds):
         kind = kinds[name]
         route = kind.data if isinstance(kind, Gate) else kind
@@ -239,7 +240,7 @@ def test_an_idiom_that_computes_with_elements_or_goes_by_values_is_refused_by_na
     operator, idiom = REFUSED[name]
     graph = effpath.capture(Call(lambda x: idiom(x).flatten(1)).eval(), IMAGE)
     with pytest.raises(UnknownOperatorError, match=f"operator '{operator}'.*rule"):
-        effpath.plan_for(graph)
+        plan_for(graph)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,6 @@ def test_an_idiom_that_computes_with_elements_or_goes_by_values_is_refused_by_na
 def test_a_user_who_calls_an_operator_a_movement_that_is_none_is_told(operator, monkeypatch) -> None:
     graph = effpath.capture(nn.Sequential(Call(operator), nn.Flatten()).eval(), IMAGE)
     node = next(node for node in graph.nodes if node.shape and node.op not in ("slice", "view", "getitem"))
-    monkeypatch.setitem(effpath.RULES, node.op, effpath.rules.route.movement)
+    monkeypatch.setitem(RULES, node.op, effpath.rules.route.movement)
     with pytest.raises(UnknownOperatorError, match="rule"):
-        effpath.plan_for(graph)
+        plan_for(graph)

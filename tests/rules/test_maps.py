@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import effpath
 import plain_check
 from effpath.kernels.options import make_options
+from effpath.rules import plan_for
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 
@@ -51,7 +52,7 @@ def test_each_part_is_read_by_the_same_weights_and_no_other(name: str) -> None:
             assert (checked > 50, wrong) == (True, [])
             used += on_path
     assert used > 20
-    layer = next(layer for layer in effpath.plan_for(graph).layers if layer.name.startswith("layer"))
+    layer = next(layer for layer in plan_for(graph).layers if layer.name.startswith("layer"))
     weight = dict(model.named_parameters())[layer.parameter or ""]
     assert layer.total("weights") == weight.numel()
     paths = effpath.extract(graph, images, preset="paper")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call
+from effpath.rules import plan_for
 from effpath.rules.kinds import Gate, Route
 
 SHAPE = (4, 4, 6)
@@ -55,7 +56,7 @@ def test_an_operator_that_moves_elements_moves_their_ids(name: str) -> None:
 
 def _source_of(graph: effpath.Graph, element: int) -> list[int]:
     """Follow the routes of a graph of one source from an element of the logits to the pixel."""
-    kinds, name = effpath.plan_for(graph).kinds, graph.logits
+    kinds, name = plan_for(graph).kinds, graph.logits
     while name != graph.input:
         kind = kinds[name]
         route = kind.data if isinstance(kind, Gate) else kind
@@ -75,7 +76,7 @@ def plan_of_last(
     function: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (6,)
 ) -> tuple[object, effpath.Graph]:
     graph = effpath.capture(nn.Sequential(nn.Flatten(), Call(function)).eval(), torch.ones(1, *shape))
-    return effpath.plan_for(graph, gates=True).kinds[graph.logits], graph
+    return plan_for(graph, gates=True).kinds[graph.logits], graph
 
 
 def test_a_gated_linear_unit_is_its_first_half_gated_by_the_second() -> None:

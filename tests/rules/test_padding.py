@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Padded
+from effpath.rules import plan_for
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 WRITTEN: dict[str, Callable[[str], nn.Module]] = {
@@ -32,7 +33,7 @@ def test_pairs_give_ids_of_the_image_whatever_the_padding(mode: str, written: st
         for parameter in model.parameters():  # every product is positive, so that θ = 1 chooses them all
             parameter.fill_(0.0 if parameter.dim() == 1 else 0.5)
     graph = effpath.capture(model, torch.zeros(1, 1, 4, 4))
-    (layer,) = effpath.plan_for(graph).layers
+    (layer,) = plan_for(graph).layers
     image = torch.arange(1.0, 17.0).reshape(1, 1, 4, 4)
     ids = np.pad(np.arange(1, 17).reshape(4, 4), 1, MODES[mode]) - 1  # -1 for none
     for backend in ("reference", "compiled"):
@@ -56,7 +57,7 @@ def test_pairs_give_ids_of_the_image_whatever_the_padding(mode: str, written: st
 def test_a_reflection_before_a_pooling_is_looked_through(pool: nn.Module) -> None:
     model = nn.Sequential(nn.ReflectionPad2d((1, 0, 0, 1)), pool, nn.Flatten()).eval()
     graph = effpath.capture(model, torch.zeros(1, 2, 3, 3))
-    (layer,) = effpath.plan_for(graph).auxiliary
+    (layer,) = plan_for(graph).auxiliary
     assert layer.sources == (graph.input,)
     image = torch.rand(1, 2, 3, 3, generator=torch.Generator().manual_seed(0)) + 0.5
     outputs = graph.classes
@@ -83,5 +84,5 @@ def test_a_reflection_before_a_pooling_is_looked_through(pool: nn.Module) -> Non
 
 def test_padding_by_zero_before_a_mean_is_no_candidate_of_it() -> None:
     model = nn.Sequential(Padded((1, 1, 1, 1), nn.AvgPool2d(3, 1)), nn.Flatten()).eval()
-    (layer,) = effpath.plan_for(effpath.capture(model, torch.zeros(1, 1, 3, 3))).auxiliary
+    (layer,) = plan_for(effpath.capture(model, torch.zeros(1, 1, 3, 3))).auxiliary
     assert layer.total("synapses") == 4 * 4 + 4 * 6 + 9

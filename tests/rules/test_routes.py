@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import Call, Padded
+from effpath.rules import plan_for
 from effpath.rules.kinds import Gate, Route
 from nets import prepare
 
@@ -59,7 +60,7 @@ def test_a_moved_element_stands_for_the_element_whose_value_it_has(name: str) ->
     graph = effpath.capture(Call(lambda x: move(x).flatten(1)).eval(), torch.zeros(1, *SHAPE))
     image = torch.arange(1.0, 97.0).reshape(1, *SHAPE)  # every pixel another value, none of them 0 or -5
     moved = move(image).flatten().tolist()
-    assert not effpath.plan_for(graph).every
+    assert not plan_for(graph).every
     paths = effpath.extract(graph, image.repeat(len(moved), 1, 1, 1), classes=list(range(len(moved))))
     for output, value in enumerate(moved):
         assert paths.pixels[output].tolist() == ([] if value in (0.0, -5.0) else [int(value) - 1])
@@ -126,7 +127,7 @@ def test_a_product_with_a_squashed_tensor_leads_to_the_other_one(squash, swapped
 
 def test_a_product_of_equals_leads_to_both_whatever_gates_says() -> None:
     graph = effpath.capture(Call(lambda x: x[:, :3] * x[:, 3:]).eval(), torch.zeros(1, 6))
-    (kind,) = [k for k in effpath.plan_for(graph).kinds.values() if isinstance(k, Gate)]
+    (kind,) = [k for k in plan_for(graph).kinds.values() if isinstance(k, Gate)]
     assert kind.equal
     paths = effpath.extract(graph, torch.ones(3, 6), classes=range(3))
     assert [paths.pixels[i].tolist() for i in range(3)] == [[0, 3], [1, 4], [2, 5]]
@@ -140,7 +141,7 @@ def test_padding_by_another_value_than_zero_is_a_candidate_that_leads_to_no_pixe
     model = Ones((1, 0), nn.Conv1d(1, 1, 2, bias=False)).eval()
     nn.init.ones_(model.op.weight)
     graph = effpath.capture(model, torch.zeros(1, 1, 2))
-    kinds = effpath.plan_for(graph).kinds
+    kinds = plan_for(graph).kinds
     assert [type(kind) for name, kind in kinds.items() if name != "op"] == [Route, Route]
     path = effpath.extract(graph, torch.full((1, 1, 2), 0.25), classes=[0], preset="paper")
     assert [ids.tolist() for ids in path[0].pairs("op")] == [[0], [0]]  # the padding, element 0 of [1, 1, 3]

@@ -50,6 +50,21 @@ class AdversarialSet:
         """How many attacks succeeded."""
         return int(self.succeeded.sum())
 
+    @property
+    def fooling(self) -> torch.Tensor:
+        """The images that fool the model, float32 [successes, C, H, W]."""
+        return self.images[self.succeeded]
+
+    @property
+    def fooling_labels(self) -> torch.Tensor:
+        """The true classes of `fooling`, int64 [successes]."""
+        return self.labels[self.succeeded]
+
+    @property
+    def fooling_rows(self) -> torch.Tensor:
+        """The rows of `fooling` among the clean images given, int64 [successes]."""
+        return self.source[self.succeeded]
+
     def norms(self) -> Norms:
         """Median L0, L2 and L∞ over the successes."""
         sizes = self.distances[self.succeeded]

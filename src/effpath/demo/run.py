@@ -171,7 +171,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
         for name, found in sets.items():
             if not found.successes:
                 raise InputError(f"no {name} attack succeeded on {found.tried} images; attack more images")
-            groups[name] = group(name, found.images[found.succeeded], found.source[found.succeeded])
+            groups[name] = group(name, found.fooling, found.fooling_rows)
     lap("path similarity")
     with track("detectors trained and tested") as progress:
         judged = evaluate(
@@ -371,7 +371,7 @@ def _examples(
                 Example(
                     name,
                     images[source].numpy(),
-                    found.images[found.succeeded][row].numpy(),
+                    found.fooling[row].numpy(),
                     data.classes[int(labels[source])],
                     data.classes[int(group.features.classes[row, 0])],
                     clean_score[source],

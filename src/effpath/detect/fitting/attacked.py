@@ -68,14 +68,15 @@ def attacked_images(
                 cache=cache,
                 progress=progress,
             )
-        own = made.images[made.succeeded]
+        fooling = made.fooling
         if not whole:
             predicted = [
-                predict(model, batch.to(device_of(model))).cpu() for batch in torch.split(own, options.batch_size)
+                predict(model, batch.to(device_of(model))).cpu()
+                for batch in torch.split(fooling, options.batch_size)
             ]
-            own = own[torch.isin(torch.cat([*predicted, known[:0]]), known)]
-        pixels.append(own)
-        about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(own)}
+            fooling = fooling[torch.isin(torch.cat([*predicted, known[:0]]), known)]
+        pixels.append(fooling)
+        about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
     if not sum(map(len, pixels)):
         raise InputError(
             f"none of {', '.join(options.attacks)} fools the network on any of {len(part)} images"
