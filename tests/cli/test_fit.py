@@ -70,6 +70,7 @@ def test_the_images_are_disjoint_as_many_as_asked_and_predicted_right(monkeypatc
         "FGSM": None,
         "PGD": 10,
     }
+    assert shown["attacks"]["FGSM"]["settings"]["epsilons"] == 100
 
 
 def test_a_linear_detector_learns_from_attacks_on_the_images_to_fit_alone(monkeypatch, capsys):

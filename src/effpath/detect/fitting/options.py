@@ -17,7 +17,7 @@ from effpath.detect.store import SAVED
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 
-ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
+ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {"epsilons": 100}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
 """What detectors that need attacks learn from, where nothing else is named: cheap ones, far ones and near ones."""
 
 
