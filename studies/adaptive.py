@@ -133,7 +133,7 @@ def measure(
     attacked = order[order >= spared][:sources]
     others = order[~torch.isin(order, attacked)]
     learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
-    counts = any(CLASSIFIERS[kind].wants_fit for kind in detectors)
+    counts = any(CLASSIFIERS[kind].wants_likelihood for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
             graph, chosen.images, chosen.labels, layers=layers, counts=counts, batch_size=batch, progress=progress

@@ -44,14 +44,14 @@ def measure(seen: Seen, case: Case) -> Row:
 
 
 def of_layers(group: Group, places: Sequence[int]) -> Group:
-    """Return a group whose features are those of some layers, both ranks and the fit."""
+    """Return a group whose features are those of some layers, both ranks and the likelihood."""
     own = group.features
-    assert own.fit is not None
-    layers = own.fit.shape[1]
+    assert own.likelihood is not None
+    layers = own.likelihood.shape[1]
     columns = [rank * layers + place for rank in range(len(own.names) // layers) for place in places]
     features = Features(
         own.values[:, columns], tuple(own.names[column] for column in columns), own.classes, own.logits,
-        own.fit[:, list(places)], own.fitted,
+        own.likelihood[:, list(places)], own.likelihood_classes,
     )  # fmt: skip
     return Group(group.name, features, group.source)
 

@@ -66,11 +66,11 @@ def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
 
 def guesses(features: Features) -> dict[str, np.ndarray]:
     """Return the guesses of the true class of each image, int64 [N] each."""
-    assert features.fit is not None
-    fit = np.nanmean(features.fit, axis=1)  # [N, classes]
-    fitted = np.array(features.fitted)
-    fit[fitted == features.classes[:, :1]] = -np.inf
-    found = features.classes[:, 1], features.best_fitting(), fitted[fit.argmax(1)]
+    assert features.likelihood is not None
+    likelihood = np.nanmean(features.likelihood, axis=1)  # [N, classes]
+    known = np.array(features.likelihood_classes)
+    likelihood[known == features.classes[:, :1]] = -np.inf
+    found = features.classes[:, 1], features.most_likely(), known[likelihood.argmax(1)]
     return dict(zip(GUESSES, found, strict=True))
 
 

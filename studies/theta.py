@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from detection.figures import DETECTORS, draw_band
 from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
@@ -49,11 +50,11 @@ def measure(seen: Seen, case: Case, sources: int | None = None, per_class: int |
     found = {}
     for theta in case.thetas:
         class_paths = class_paths_of(graph, train, case, theta=theta)
-        fit = PathFit(class_paths)
+        likelihood = PathLikelihood(class_paths)
+        look = partial(path_features, graph, class_paths, likelihood=likelihood, batch_size=case.batch)
         with track(f"paths at θ {theta}"):
             clean, *attacks = (
-                Group(name, path_features(graph, class_paths, own.images, fit=fit, batch_size=case.batch),
-                      own.source)
+                Group(name, look(own.images), own.source)
                 for name, own in pixels.items()
             )  # fmt: skip
         densities = [class_paths[label].density() for label in class_paths.classes]

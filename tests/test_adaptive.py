@@ -21,7 +21,7 @@ from effpath.adaptive.slopes import Slopes
 from effpath.adaptive.soft import SoftFeatures
 from effpath.adaptive.suspicion import Suspicion
 from effpath.attacks import attack
-from effpath.class_paths.likelihood import PathFit, margins
+from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import Detector, JointSurprise, threshold_at_fpr
 from effpath.errors import InputError, OptionError
 
@@ -248,13 +248,14 @@ def test_the_soft_columns_become_the_exact_ones_as_the_temperature_goes_to_zero(
     images = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     labels = graph.run(images)[graph.logits].argmax(1)
     class_paths = effpath.build_class_paths(graph, images, labels, preset=preset, allow_missing=True)
-    fit = PathFit(class_paths)
+    likelihood = PathLikelihood(class_paths)
     starts = classes_that_have_paths(graph.run(held)[graph.logits], class_paths)
     paths = [effpath.extract(graph, held, classes=start, preset=preset) for start in starts]
     similarities = [class_paths.similarity(each) for each in paths]
+    found = margins(likelihood(paths[0]), likelihood.columns(paths[0].classes))
     exact = {
         None: np.concatenate(similarities, 1),
-        fit: np.concatenate([similarities[0], margins(fit(paths[0]), fit.columns(paths[0].classes))], 1),
+        likelihood: np.concatenate([similarities[0], found], 1),
     }
     for own, wanted in exact.items():
         gaps = []
@@ -277,7 +278,7 @@ def test_the_columns_are_what_the_detector_reads_and_all_but_the_last_layers_can
     features = own.features(images)
     classes = [torch.from_numpy(each) for each in features.classes.T]
     for layers, soft_columns in ((None, list(range(10))), (1, [4, 9]), (2, [3, 4, 8, 9])):
-        soft = SoftFeatures(own.graph, own.class_paths, own.fit_of_paths, layers=layers)
+        soft = SoftFeatures(own.graph, own.class_paths, own.path_likelihood, layers=layers)
         values = soft.run(images)
         found = soft.columns(values, soft.look(images, values, classes[: soft.ranks]))
         np.testing.assert_allclose(found.detach().numpy(), own.read(features), rtol=1e-5, atol=1e-5)

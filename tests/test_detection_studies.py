@@ -524,9 +524,10 @@ def test_recovered_classes_are_counted_by_hand(tables, judged, seen) -> None:
     for evaluation in judged.evaluations:
         scores = evaluation.suspicion["linear"]["PGD"]
         for row, score in zip(evaluation.test["PGD"], scores, strict=True):
-            fit = dict(zip(group.features.fitted, np.nanmean(group.features.fit[row], axis=0), strict=True))
+            means = np.nanmean(group.features.likelihood[row], axis=0)
+            likelihood = dict(zip(group.features.likelihood_classes, means, strict=True))
             predicted, second = group.features.classes[row]
-            ranked = sorted(fit, key=fit.__getitem__, reverse=True)
+            ranked = sorted(likelihood, key=likelihood.__getitem__, reverse=True)
             detected.append(score > evaluation.threshold["linear"])
             right["rank 2"].append(second == labels[row])
             right["best fit"].append(ranked[0] == labels[row])

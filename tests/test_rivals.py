@@ -496,7 +496,7 @@ def test_what_was_gathered_is_read_back_equal(studied) -> None:
     for name, group in seen.groups.items():
         other = again.groups[name]
         np.testing.assert_array_equal(group.features.values, other.features.values)
-        np.testing.assert_array_equal(group.features.fit, other.features.fit)
+        np.testing.assert_array_equal(group.features.likelihood, other.features.likelihood)
         np.testing.assert_array_equal(group.source, other.source)
         assert set(group.arrays) == set(other.arrays) == {*QUICK, "noted"}
     assert set(seen.controls) == {"noise as large as PGD", "natural mistakes"}

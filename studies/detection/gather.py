@@ -19,7 +19,7 @@ from detection.seen import Piece, Pixels, Row, Seen, assembled, kept, paths_piec
 from effpath import ClassPaths, Graph
 from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.judge import correct_rows
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
 from effpath.errors import InputError
@@ -187,8 +187,8 @@ class _Making:
         pixels, controls, about = self.made
         clock = time.process_time()
         class_paths = class_paths_of(self.graph, self.train, self.case)
-        fit = PathFit(class_paths)
-        look = partial(path_features, self.graph, class_paths, fit=fit, batch_size=self.case.batch)
+        likelihood = PathLikelihood(class_paths)
+        look = partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
         shown = {**pixels, **controls}
         with track("paths of images"):
             features = {group: look(own.images) for group, own in shown.items()}

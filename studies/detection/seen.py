@@ -88,14 +88,15 @@ def paths_piece(
     """Return features, sources and labels of groups and controls as a piece."""
     arrays = {}
     for name, own in groups.items():
-        assert own.fit is not None
+        assert own.likelihood is not None
         held = {
-            "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.fit,
+            "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.likelihood,
             "source": images[name].source, "labels": images[name].labels,
         }  # fmt: skip
         arrays.update({f"{name}|{key}": array for key, array in held.items()})
     first = groups["clean"]
-    return Piece(arrays, {**about, "controls": list(controls), "names": first.names, "fitted": first.fitted})
+    columns = {"names": first.names, "fitted": first.likelihood_classes}
+    return Piece(arrays, {**about, "controls": list(controls), **columns})
 
 
 def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]) -> Seen:

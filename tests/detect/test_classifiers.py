@@ -25,7 +25,7 @@ def similarities():
 
 def seen_by(kind, X):
     """The columns that a kind looks at; margins and log odds fall with suspicion, as rank-1 similarities do."""
-    return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if CLASSIFIERS[kind].wants_fit else X
+    return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if CLASSIFIERS[kind].wants_likelihood else X
 
 
 def fitted(kind, X, y, seed=0):

@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import effpath
 from digits_net import class_paths, data, graph
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import CleanSimilarity, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
 from effpath.detect.store import SAVED
@@ -227,7 +227,7 @@ def test_parameters_of_the_estimator_are_set_by_its_path_and_undo_the_fit():
         own.score(CLEAN)
     assert not np.array_equal(own.fit(CLEAN, ATTACKED).score(ATTACKED), before)
     own.set_params(kind="surprise")
-    assert isinstance(own.fit_of_paths, PathFit)
+    assert isinstance(own.path_likelihood, PathLikelihood)
     with pytest.raises(ValueError, match="Invalid parameter 'colour'"):
         own.set_params(colour="red")
 
@@ -299,5 +299,5 @@ def test_a_pickled_detector_scores_as_before():
     other = Unpickler(io.BytesIO(file.getvalue())).load()
     np.testing.assert_array_equal(other.score(ATTACKED), own.score(ATTACKED))
     images = data().test_images[:3]
-    np.testing.assert_array_equal(other.features(images).fit, own.features(images).fit)
+    np.testing.assert_array_equal(other.features(images).likelihood, own.features(images).likelihood)
     assert repr(other) == repr(own)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 import effpath
 from digits_net import class_paths, data, graph, model
 from effpath.attacks import attack
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
 from effpath.detect.weights import CAP, PENALTY, learned_weights
 from effpath.errors import InputError, OptionError
@@ -150,9 +150,9 @@ def test_the_detector_reads_similarities_margins_and_log_odds() -> None:
     detector = Detector(graph(), class_paths(), kind="surprise")
     detector.fit(images[:60], made.images[:60]).calibrate(images[60:])
     features = detector.features(images[:5])
-    assert features.fit is not None
-    wanted = PathFit(class_paths())(effpath.extract(graph(), images[:5]))
-    np.testing.assert_array_equal(features.fit, wanted)
+    assert features.likelihood is not None
+    wanted = PathLikelihood(class_paths())(effpath.extract(graph(), images[:5]))
+    np.testing.assert_array_equal(features.likelihood, wanted)
     odds = features.logits.astype(float)
     top = odds.max(1)
     others = np.log(np.exp(odds).sum(1) - np.exp(top))
@@ -162,18 +162,18 @@ def test_the_detector_reads_similarities_margins_and_log_odds() -> None:
     assert detector.score(made.images).mean() > detector.score(images).mean() + 1
 
 
-def test_features_without_the_fit_say_how_to_get_it() -> None:
+def test_features_without_the_likelihood_say_how_to_get_it() -> None:
     features = path_features(graph(), class_paths(), data().test_images[:4])
-    with pytest.raises(OptionError, match="fit=PathFit"):
+    with pytest.raises(OptionError, match="likelihood=PathLikelihood"):
         features.margins()
-    with pytest.raises(OptionError, match="fit=PathFit"):
+    with pytest.raises(OptionError, match="likelihood=PathLikelihood"):
         Detector(graph(), class_paths(), kind="surprise").fit(features, features)
 
 
-def test_the_best_fitting_class_of_clean_images_is_mostly_their_own() -> None:
+def test_the_most_likely_class_of_clean_images_is_mostly_their_own() -> None:
     images = data().test_images[:100]
-    features = path_features(graph(), class_paths(), images, fit=PathFit(class_paths()))
-    assert (features.best_fitting() == features.classes[:, 0]).mean() > 0.85
+    features = path_features(graph(), class_paths(), images, likelihood=PathLikelihood(class_paths()))
+    assert (features.most_likely() == features.classes[:, 0]).mean() > 0.85
     some = features[np.arange(3)]
     np.testing.assert_array_equal(some.margins(), features.margins()[:3])
 

@@ -46,7 +46,7 @@ class Slopes:
             refresh: steps between two exact walks; in between their choices are held.
         """
         self.soft = SoftFeatures(
-            detector.graph, detector.class_paths, detector.fit_of_paths, layers=layers, temperature=temperature
+            detector.graph, detector.class_paths, detector.path_likelihood, layers=layers, temperature=temperature
         )
         self.suspicion, self.confidence, self.refresh = Suspicion(detector), confidence, refresh
         self._look: Look | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from effpath.adaptive.near import Near, find_near
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathFit, margins
+from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.paths.rows import IdRows
@@ -41,22 +41,23 @@ class Look:
 class SoftFeatures:
     """What a detector reads of an image, as differentiable functions of a network's activations.
 
-    Without a fit the columns are the similarities of rank 1, then of rank 2. With one they are the similarities of
-    rank 1, the margins by which the path fits its own class better than the best other one, and the log odds.
+    Without a likelihood the columns are the similarities of rank 1, then of rank 2. With one they are the
+    similarities of rank 1, the margins between the likelihood in the path's own class and the greatest in another,
+    and the log odds.
 
     The exact walk says which neurons are active and what each of them selects; both are constants of the point
     where the gradient is taken. A candidate with contribution c = ± x·w of an active neuron then counts
     sigmoid((c − bound) ÷ (temperature · scale)) instead of 0 or 1, so that moving it across the bound moves the
     similarity, a mean of memberships, and the margin, a mean of log frequencies. As the temperature goes to 0 both
     become the exact ones. What the gradient does not see: neurons that become active or inactive upstream, that
-    the bound moves with its neuron's value, and that another class may come to fit best.
+    the bound moves with its neuron's value, and that another class may become the most likely.
     """
 
     def __init__(
         self,
         graph: Graph,
         class_paths: ClassPaths,
-        fit: PathFit | None = None,
+        likelihood: PathLikelihood | None = None,
         *,
         layers: int | None = None,
         temperature: float = 0.1,
@@ -66,8 +67,9 @@ class SoftFeatures:
             raise OptionError(f"temperature must be above 0, got {temperature!r}")
         if layers is not None and layers < 1:
             raise OptionError(f"layers must be at least 1, or None for all; got {layers!r}")
-        self.graph, self.class_paths, self.fit, self.temperature = graph, class_paths, fit, temperature
-        self.ranks = 1 if fit else 2
+        self.graph, self.class_paths = graph, class_paths
+        self.likelihood, self.temperature = likelihood, temperature
+        self.ranks = 1 if likelihood else 2
         plan = plan_for(graph, gates=class_paths.header.options.gates)
         able = [layer for layer in class_paths.header.layers if layer.parameter is not None]
         self.layers: tuple[Layer, ...] = tuple(able if layers is None else able[-layers:])
@@ -112,16 +114,16 @@ class SoftFeatures:
                 paths = paths_of(recorded, classes=start.cpu())
                 exact.append(self.class_paths.similarity(paths))
                 best = np.empty((len(paths), len(names)), np.int64)
-                if self.fit:
-                    fits, own = self.fit(paths), self.fit.columns(paths.classes)
-                    exact.append(margins(fits, own))
-                    fits[np.arange(len(fits)), :, own] = -np.inf
-                    best = np.array(self.fit.classes)[fits.argmax(2)]
+                if self.likelihood:
+                    likelihoods, own = self.likelihood(paths), self.likelihood.columns(paths.classes)
+                    exact.append(margins(likelihoods, own))
+                    likelihoods[np.arange(len(likelihoods)), :, own] = -np.inf
+                    best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
                 for layer in self.layers:
                     at = names.index(layer.name)
                     near = self._near(layer, values, paths.synapses[layer.name])
                     worth = {rank * len(names) + at: self._members(layer, paths.classes, near)}
-                    if self.fit:
+                    if self.likelihood:
                         worth[len(names) + at] = self._gains(layer, paths.classes, best[:, at], near)
                     parts.append((layer, near, worth))
         logits = values[self.graph.logits]
@@ -140,7 +142,7 @@ class SoftFeatures:
         soft = self.soft(values, look)
         at = torch.tensor(self.soft_columns, device=soft.device)
         found = look.exact.index_add(1, at, soft - soft.detach())
-        if self.fit is None:
+        if self.likelihood is None:
             return found
         logits, first = values[self.graph.logits], look.first[:, None]
         others = logits.scatter(1, first, -torch.inf).logsumexp(1, keepdim=True)
@@ -169,11 +171,11 @@ class SoftFeatures:
 
     def _gains(self, layer: Layer, classes: NDArray[np.int64], others: NDArray[np.int64], near: Near) -> Tensor:
         """Return the log frequency of each candidate in its image's class, less that in another class."""
-        assert self.fit
+        assert self.likelihood
         slots, gain = near.slot.cpu().numpy(), np.zeros(len(near.slot))
         ends = np.searchsorted(near.image.cpu().numpy(), np.arange(near.images + 1))
         for image, (own, other) in enumerate(zip(classes, others, strict=True)):
             mine = slice(ends[image], ends[image + 1])
-            logs = self.fit.log_frequencies(layer.name, slots[mine], [own, other])
+            logs = self.likelihood.log_frequencies(layer.name, slots[mine], [own, other])
             gain[mine] = logs[:, 0] - logs[:, 1]
         return torch.from_numpy(gain).to(near.bound)

@@ -1,4 +1,4 @@
-"""How well a path fits each class: the mean log frequency of its elements among the class's images."""
+"""How likely a path is in each class: the mean log frequency of its elements among the class's images."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class _Table:
     highest: int  # of the counts
 
 
-class PathFit:
-    """Use counts of class paths, arranged so that a path's fit with all classes is one look at each element.
+class PathLikelihood:
+    """Use counts of class paths, arranged so that a path's likelihood in all classes is one look at each element.
 
     Membership says whether *any* image of a class used an element; counts say how many did. An element that k of
     n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes an element of the overall path and class.
 
     Example::
 
-        fit = PathFit(class_paths)
-        fit(effpath.extract(graph, images)).mean(1).argmax(1)  # the class that each path fits best
+        likelihood = PathLikelihood(class_paths)
+        likelihood(effpath.extract(graph, images)).mean(1).argmax(1)  # the class in which each path is most likely
     """
 
     def __init__(self, class_paths: ClassPaths, level: Level = "synapses") -> None:
         """Arrange the counts of one level; OptionError where class paths were built without counts."""
         if level not in class_paths.levels or set(class_paths.counts) != set(class_paths.paths):
             raise OptionError(
-                f"the fit of a path needs the use counts of {level} of every class; build the class paths with "
-                f"counts=True and levels that include {level!r}"
+                f"the likelihood of a path needs the use counts of {level} of every class; build the class paths "
+                f"with counts=True and levels that include {level!r}"
             )
         self.header: Header = class_paths.header
         self.level: Level = level
@@ -88,7 +88,7 @@ class PathFit:
         return found
 
     def log_frequencies(self, key: str, ids: NDArray[np.int64], labels: Sequence[int] | None = None) -> Floats:
-        """Return the log frequency of single elements among the images of classes, which the fit is the mean of.
+        """Return the log frequency of single elements among the images of classes; the likelihood is their mean.
 
         Args:
             key: of the set, a layer (or, of weights, a parameter).
@@ -168,20 +168,20 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     return _Table(known.size, starts, lows, counts, highest)
 
 
-def margins(fit: Floats, places: NDArray[np.int64]) -> Floats:
-    """How much better each layer's set fits one class than the best of the others.
+def margins(likelihood: Floats, places: NDArray[np.int64]) -> Floats:
+    """The likelihood of each layer's set in one class less the greatest in another.
 
     Args:
-        fit: [N, sets, classes], what `PathFit` gives; two classes at least.
+        likelihood: [N, sets, classes], what `PathLikelihood` gives; two classes at least.
         places: int64 [N], the column of that class (of the predicted class, say).
 
     Returns:
-        float64 [N, sets]: below 0 where another class fits better; NaN where the image's own set is empty.
+        float64 [N, sets]: below 0 where it is likelier in another class; NaN where the image's own set is empty.
     """
-    if fit.shape[2] < 2:
+    if likelihood.shape[2] < 2:
         raise OptionError("a margin needs class paths of at least two classes")
-    rows = np.arange(len(fit))
-    others = fit.copy()
+    rows = np.arange(len(likelihood))
+    others = likelihood.copy()
     others[rows, :, places] = -np.inf
-    result: Floats = fit[rows, :, places] - others.max(2)
+    result: Floats = likelihood[rows, :, places] - others.max(2)
     return result

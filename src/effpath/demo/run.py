@@ -16,7 +16,7 @@ from torch import nn
 from effpath.attacks import ATTACKS, AdversarialSet, attack
 from effpath.class_paths.build import build_class_paths
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, align_labels, load_data
 from effpath.demo.network import TRAINING, trained_lenet
 from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
@@ -149,7 +149,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
             )
         lap(name)
     groups = {}
-    fit = PathFit(class_paths)
+    likelihood = PathLikelihood(class_paths)
     with track("paths of clean and adversarial images") as progress:
         total = len(images) + sum(found.successes for found in sets.values())
         done = 0
@@ -160,7 +160,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
                 graph,
                 class_paths,
                 pixels,
-                fit=fit,
+                likelihood=likelihood,
                 batch_size=options.batch_size,
                 progress=lambda n, _: progress(done + n, total),
             )

@@ -64,9 +64,9 @@ class Kind:
         return self._reading.columns(features)
 
     @property
-    def wants_fit(self) -> bool:
-        """Whether the features must hold the fit of the paths with all classes."""
-        return self._reading.wants_fit
+    def wants_likelihood(self) -> bool:
+        """Whether the features must hold the likelihood of the paths in all classes."""
+        return self._reading.wants_likelihood
 
     @cached_property
     def clean_only(self) -> bool:

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features, check_network, path_features
 from effpath.detect.metrics import check_enough, threshold_at_fpr
@@ -69,10 +69,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """Make what the parameters say, unfitted."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
-        self.fit_of_paths: PathFit | None = None
-        if reading_of(self.classifier).wants_fit:
+        self.path_likelihood: PathLikelihood | None = None
+        if reading_of(self.classifier).wants_likelihood:
             try:
-                self.fit_of_paths = PathFit(self.class_paths)
+                self.path_likelihood = PathLikelihood(self.class_paths)
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
@@ -148,7 +148,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             self.graph,
             self.class_paths,
             images,
-            fit=self.fit_of_paths,
+            likelihood=self.path_likelihood,
             allow_missing=True,
             batch_size=batch_size,
             progress=progress,

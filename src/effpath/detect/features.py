@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathFit, margins
+from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.graph.graph import Graph
@@ -31,17 +31,17 @@ class Features:
         names: of the columns, ``rank:level:layer``.
         classes: int64 [N, ranks], the class that each rank's path started from.
         logits: float32 [N, classes].
-        fit: float64 [N, sets, classes], how well the rank-1 path fits each class that has a path, see `PathFit`;
-            None where it was not asked for.
-        fitted: the classes of its columns.
+        likelihood: float64 [N, sets, classes], of the rank-1 path in each class that has a path, see
+            `PathLikelihood`; None where it was not asked for.
+        likelihood_classes: the classes of its columns.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     classes: NDArray[np.int64]
     logits: NDArray[np.float32]
-    fit: NDArray[np.float64] | None = None
-    fitted: tuple[int, ...] = ()
+    likelihood: NDArray[np.float64] | None = None
+    likelihood_classes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -49,31 +49,32 @@ class Features:
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Features:
         """Return some of the rows."""
-        fit = None if self.fit is None else self.fit[rows]
-        return Features(self.values[rows], self.names, self.classes[rows], self.logits[rows], fit, self.fitted)
+        likelihood = None if self.likelihood is None else self.likelihood[rows]
+        plain = self.values[rows], self.names, self.classes[rows], self.logits[rows]
+        return Features(*plain, likelihood, self.likelihood_classes)
 
     def margins(self) -> NDArray[np.float64]:
-        """Return how much better each set fits the predicted class than the best other one, float64 [N, sets].
+        """Return each set's likelihood in the predicted class less the greatest in another, float64 [N, sets].
 
         NaN where the predicted class has no class path.
 
         Raises:
-            OptionError: the fit was not asked for.
+            OptionError: the likelihood was not asked for.
         """
-        column = {label: place for place, label in enumerate(self.fitted)}
+        column = {label: place for place, label in enumerate(self.likelihood_classes)}
         places = np.array([column.get(label, -1) for label in self.classes[:, 0].tolist()], np.int64)
         found = margins(self._asked(), places)
         found[places < 0] = np.nan
         return found
 
-    def best_fitting(self) -> NDArray[np.int64]:
-        """Return the class that the rank-1 path fits best, all sets weighing the same, int64 [N].
+    def most_likely(self) -> NDArray[np.int64]:
+        """Return the class in which the rank-1 path is most likely, all sets weighing the same, int64 [N].
 
         Raises:
-            OptionError: the fit was not asked for.
+            OptionError: the likelihood was not asked for.
         """
         whole = np.nanmean(self._asked(), axis=1)  # [N, classes]
-        best: NDArray[np.int64] = np.array(self.fitted, np.int64)[whole.argmax(1)]
+        best: NDArray[np.int64] = np.array(self.likelihood_classes, np.int64)[whole.argmax(1)]
         return best
 
     def confidence(self) -> NDArray[np.float64]:
@@ -83,9 +84,12 @@ class Features:
         return odds
 
     def _asked(self) -> NDArray[np.float64]:
-        if self.fit is None:
-            raise OptionError("these features have no fit: ask path_features for it with fit=PathFit(class_paths)")
-        return self.fit
+        if self.likelihood is None:
+            raise OptionError(
+                "expected features with a likelihood, got some without: ask path_features for it with "
+                "likelihood=PathLikelihood(class_paths)"
+            )
+        return self.likelihood
 
 
 def check_network(graph: Graph, class_paths: ClassPaths) -> None:
@@ -105,7 +109,7 @@ def path_features(
     *,
     ranks: Sequence[int] = (1, 2),
     level: Level = "synapses",
-    fit: PathFit | None = None,
+    likelihood: PathLikelihood | None = None,
     allow_missing: bool = False,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -117,7 +121,7 @@ def path_features(
         images: [N, C, H, W], which may be read when indexed.
         ranks: of the paths; most detectors look at the first two.
         level: synapses, neurons or weights.
-        fit: of the same class paths: how well rank-1 paths fit every class is kept too.
+        likelihood: of the same class paths: the likelihood of rank-1 paths in every class is kept too.
         allow_missing: give NaN, instead of an error, where the class that a path starts from has no class path.
         batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
         progress: called with images done and in total.
@@ -133,7 +137,7 @@ def path_features(
     header = class_paths.header
     names = tuple(name for rank in ranks for name in class_paths.feature_names(level, rank))
     layers = [layer.name for layer in header.layers]
-    values, classes, logits, fits = [], [], [], []
+    values, classes, logits, likelihoods = [], [], [], []
     size = images_together(graph, options=header.options, layers=layers, batch_size=batch_size)
     for start in range(0, len(images), size):
         recorded = record(graph, images[start : start + size], options=header.options, layers=layers)
@@ -144,14 +148,16 @@ def path_features(
         )
         classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
         logits.append(recorded.logits.float().cpu().numpy())
-        if fit is not None:
-            fits.append(fit(paths_of(recorded)))
+        if likelihood is not None:
+            likelihoods.append(likelihood(paths_of(recorded)))
         if progress is not None:
             progress(min(start + size, len(images)), len(images))
     if not values:
         graph.check_images(images[:])  # says that there are none
     arrays = np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits)
-    return Features(*arrays) if fit is None else Features(*arrays, np.concatenate(fits), tuple(fit.classes))
+    if likelihood is None:
+        return Features(*arrays)
+    return Features(*arrays, np.concatenate(likelihoods), tuple(likelihood.classes))
 
 
 def _similarity(

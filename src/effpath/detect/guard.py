@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathFit
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in
 from effpath.detect.features import Features, path_features
 from effpath.detect.header import WHAT, array_of, detector_about, known_kind
@@ -41,7 +41,7 @@ class Guard:
         about: what the detector's makers kept with it.
         scoring: what it computes.
         reads: a name of `READINGS`.
-        fit_of_paths: for those that read margins.
+        path_likelihood: for those that read margins.
     """
 
     graph: Graph
@@ -52,7 +52,7 @@ class Guard:
     about: dict[str, Any]
     scoring: Scoring
     reads: str
-    fit_of_paths: PathFit | None
+    path_likelihood: PathLikelihood | None
 
     def features(
         self, images: Images, *, batch_size: int | None = None, progress: Callable[[int, int], None] | None = None
@@ -62,7 +62,7 @@ class Guard:
             self.graph,
             self.class_paths,
             images,
-            fit=self.fit_of_paths,
+            likelihood=self.path_likelihood,
             allow_missing=True,
             batch_size=batch_size,
             progress=progress,
@@ -92,14 +92,14 @@ def load_guard(file: str | FilePath, graph: Graph) -> Guard:
         kind = known_kind(about, SCORES, opened)
         class_paths = class_paths_in(opened, graph)
         reads = "margins" if kind == "surprise" else "similarities"
-        fit = PathFit(class_paths) if READINGS[reads].wants_fit else None
+        likelihood = PathLikelihood(class_paths) if READINGS[reads].wants_likelihood else None
         try:
             usual = array_of(opened, "detector/usual", 1)
             scoring = Scoring(usual, SCORES[kind](about, opened, "detector", len(usual)))
             threshold, fpr, kept = about["threshold"], about["fpr"], about["about"]
         except UNREADABLE as error:
             raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
-    return Guard(graph, class_paths, kind, threshold, fpr, kept, scoring, reads, fit)
+    return Guard(graph, class_paths, kind, threshold, fpr, kept, scoring, reads, likelihood)
 
 
 def _joint(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> JointScore:

@@ -17,11 +17,11 @@ class Reading:
 
     Attributes:
         columns: of features, float64 [N, columns].
-        wants_fit: whether the features must hold the fit of the paths with all classes.
+        wants_likelihood: whether the features must hold the likelihood of the paths in all classes.
     """
 
     columns: Callable[[Features], FloatArray]
-    wants_fit: bool = False
+    wants_likelihood: bool = False
 
 
 def _with_margins(features: Features) -> FloatArray:
@@ -33,7 +33,7 @@ def _with_margins(features: Features) -> FloatArray:
 READINGS = {
     # [N, 2 · sets]: rank 1, then rank 2
     "similarities": Reading(lambda features: features.values),
-    # [N, 2 · sets + 1]: rank 1, the margins of its fit, the log odds of the predicted class
-    "margins": Reading(_with_margins, wants_fit=True),
+    # [N, 2 · sets + 1]: rank 1, the margins of its likelihood, the log odds of the predicted class
+    "margins": Reading(_with_margins, wants_likelihood=True),
 }
 """By the attribute ``reads`` of an estimator; those without it read similarities."""

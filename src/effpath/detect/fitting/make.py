@@ -72,7 +72,7 @@ def fit_detector(
             theta=options.theta,
             layers=options.layers,
             levels=("synapses",),
-            counts=CLASSIFIERS[options.kind].wants_fit,
+            counts=CLASSIFIERS[options.kind].wants_likelihood,
             batch_size=options.batch_size,
             names=data.classes,
             data=f"{data.name} {source.train_name}, seed {options.seed}"
