@@ -16,8 +16,7 @@ from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.paths.rows import IdRows
-from effpath.rules.kinds import Weighted
-from effpath.rules.plan import Layer, plan_for
+from effpath.rules.plan import Layer
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 
@@ -70,14 +69,8 @@ class SoftFeatures:
         self.graph, self.class_paths = graph, class_paths
         self.likelihood, self.temperature = likelihood, temperature
         self.ranks = 1 if likelihood else 2
-        plan = plan_for(graph, gates=class_paths.header.options.gates)
         able = [layer for layer in class_paths.header.layers if layer.parameter is not None]
         self.layers: tuple[Layer, ...] = tuple(able if layers is None else able[-layers:])
-        self._kinds: dict[str, Weighted] = {}
-        for layer in self.layers:
-            kind = plan.kinds[layer.name]
-            assert isinstance(kind, Weighted)  # what has a parameter is weighted
-            self._kinds[layer.name] = kind
 
     @property
     def soft_columns(self) -> list[int]:
@@ -152,9 +145,8 @@ class SoftFeatures:
         return torch.cat([values[name].flatten(1) for name in layer.sources], 1)
 
     def _weight(self, layer: Layer) -> Tensor:
-        weight = self._kinds[layer.name].weight
-        assert weight is not None
-        return self.graph.constants[weight].reshape(-1)
+        assert layer.weight is not None  # what has a parameter has a weight
+        return self.graph.constants[layer.weight].reshape(-1)
 
     def _near(self, layer: Layer, values: Mapping[str, Tensor], rows: IdRows) -> Near:
         x, value = self._inputs(layer, values), values[layer.name].flatten(1)

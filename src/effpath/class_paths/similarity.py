@@ -11,7 +11,7 @@ from torch import Tensor
 from effpath.backends.compiled import CompiledWalk, Sets
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.paths.idset import IdSet
-from effpath.rules.kinds import Choice, Weighted
+from effpath.rules.kinds import Selection
 from effpath.rules.plan import Level
 from effpath.walk.recording import Recorded
 from effpath.walk.visit import Masks, by_images, paths_of, visit
@@ -51,7 +51,7 @@ def similarity(
         labels = active.int().argmax(1).tolist()
         hits = np.zeros((len(recorded), len(keys), 2), np.int64)
 
-        def compare(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+        def compare(masks: Masks, name: str, kind: Selection) -> None:
             assert isinstance(masks, CompiledWalk)
             own = {label: class_paths.members(label, level, name, minimum) for label in set(labels)}
             sets = sets_of([own[label] for label in labels])

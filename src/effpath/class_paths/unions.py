@@ -12,7 +12,7 @@ from effpath.backends.compiled import CompiledWalk, Sets
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
-from effpath.rules.kinds import Choice, Weighted
+from effpath.rules.kinds import Selection
 from effpath.rules.plan import Level
 from effpath.walk.recording import Recorded
 from effpath.walk.visit import Masks, paths_of, visit
@@ -51,7 +51,7 @@ class Unions:
                 bits = {name: np.zeros((size + 7) // 8, np.uint8) for name, size in self._slots.items()}
                 self._open[label] = bits, {name: np.zeros(size, np.uint8) for name, size in self._outputs.items()}
 
-        def unite(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+        def unite(masks: Masks, name: str, kind: Selection) -> None:
             assert isinstance(masks, CompiledWalk)
             bits = tuple(self._open[label][0][name] for label in labels)
             table = np.array([[1, own.ctypes.data, 0] for own in bits], np.int64)

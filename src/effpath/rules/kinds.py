@@ -1,8 +1,14 @@
-"""What a rule can say of an operator: weighted, choice, route or gate."""
+"""What a rule can say of an operator: weighted, choice, route or gate.
+
+Each kind says itself what a walk does there: which routes it follows (`routes`), which tensors it may reach
+(`reaches`) and which it must have recorded (`reads`). The first two depend on the public option ``gates``, here
+``follow_gates``: whether gates and attention weights are followed, or taken as constants.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -14,14 +20,14 @@ class Weighted:
     """Outputs are weighted sums; `select` decides which summands matter.
 
     Attributes:
-        sources: names of the tensors that the window's input ids run over, laid end to end.
+        sources: names of the tensors whose concatenated elements the window's input ids run over.
         window: the candidates of every output.
         weight: name of the constant that holds the weights, None for weights of 1.
         bias: name of the constant bias, or None.
         parameter: name of the model's parameter behind ``weight``; None for pooling, add, resize.
         pooled: the value to explain is the sum of the contributions (average pooling with weight 1).
         factors: name of the tensor of the data-dependent factor of each tap (attention weights, taken as
-            constants), flat [P, T] of the window an image; it is followed only with ``gates=True``.
+            constants), flat [P, T] of the window per image; it is followed only with ``gates=True``.
     """
 
     sources: tuple[str, ...]
@@ -32,25 +38,70 @@ class Weighted:
     pooled: bool = False
     factors: str | None = None
 
+    selects: ClassVar[Literal[True]] = True
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return (*self.sources, self.factors) if follow_gates and self.factors else self.sources
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
+        value = () if self.pooled else (name,)
+        return (*self.sources, *value, *([self.factors] if self.factors else []))
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Each output is the largest of its candidates (max pooling)."""
+    """Each output is the largest of its candidates (max pooling): a selection without weights."""
 
     sources: tuple[str, ...]
     window: Window
+
+    selects: ClassVar[Literal[True]] = True
+    weight: ClassVar[None] = None
+    bias: ClassVar[None] = None
+    parameter: ClassVar[None] = None
+    factors: ClassVar[None] = None
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return self.sources
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
+        return self.sources
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
     """Each output stands for one input element.
 
-    ``ids`` is int32 or int64 [outputs] into the sources laid end to end, -1 where an output stands for none
+    ``ids`` is int32 or int64 [outputs] into the concatenated sources, -1 where an output stands for none
     (padding, a constant); None is the identity.
     """
 
     sources: tuple[str, ...]
     ids: Tensor | None = None
+
+    selects: ClassVar[Literal[False]] = False
+    gates: ClassVar[tuple[Route, ...]] = ()
+
+    @property
+    def data(self) -> Route:
+        """The route to the data: this one."""
+        return self
+
+    def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
+        """Return the routes that a walk follows, that to the data first."""
+        return (self,)
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return self.sources
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return nothing: a route does not look at values."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,5 +115,20 @@ class Gate:
     gates: tuple[Route, ...] = ()
     equal: bool = False
 
+    selects: ClassVar[Literal[False]] = False
 
+    def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
+        """Return the routes that a walk follows, that to the data first."""
+        return (self.data, *self.gates) if follow_gates or self.equal else (self.data,)
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return tuple(source for route in self.routes(follow_gates=follow_gates) for source in route.sources)
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return nothing: a gate does not look at values."""
+        return ()
+
+
+Selection = Weighted | Choice
 Kind = Weighted | Choice | Route | Gate

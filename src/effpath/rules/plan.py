@@ -10,7 +10,7 @@ from effpath.errors import OptionError, UnknownOperatorError
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_whole
 from effpath.kernels.window import Window
-from effpath.rules.kinds import Choice, Gate, Kind, Weighted
+from effpath.rules.kinds import Kind
 from effpath.rules.table import rule_for
 
 Level = Literal["synapses", "neurons", "weights"]
@@ -23,15 +23,17 @@ class Layer:
 
     Attributes:
         name: of its node, the module path of the layer.
-        sources: what its input ids run over.
+        sources: names of the tensors whose concatenated elements its input ids run over.
         window: which inputs can feed which output.
         parameter: name of the weight in the model; None for an auxiliary layer.
+        weight: name of the constant of the graph that holds the weight; None for an auxiliary layer.
     """
 
     name: str
     sources: tuple[str, ...]
     window: Window
     parameter: str | None
+    weight: str | None
 
     def universe(self, level: Level) -> int:
         """Ids of a level lie in [0, this); for synapses it counts padding slots too."""
@@ -108,25 +110,13 @@ class Plan:
         if all(layer.name in visited for layer in self.layers):
             return set(self.kinds)
         for name, kind in self.kinds.items():  # forward: a node is visited if something upstream of it is
-            if any(source in visited for source in sources_of(kind)):
+            if any(source in visited for source in kind.reaches(follow_gates=True)):
                 visited.add(name)
         return visited
 
-
-def sources_of(kind: Kind) -> tuple[str, ...]:
-    """Return everything a kind can lead to, gates included."""
-    if isinstance(kind, Gate):
-        return (*kind.data.sources, *(s for gate in kind.gates for s in gate.sources))
-    if isinstance(kind, Weighted) and kind.factors:
-        return (*kind.sources, kind.factors)
-    return kind.sources
-
-
-def data_of(kind: Kind) -> tuple[str, ...]:
-    """Return what a kind leads to where gates and attention weights are not followed."""
-    if isinstance(kind, Gate):
-        return sources_of(kind) if kind.equal else kind.data.sources
-    return kind.sources
+    def reads(self, visited: Iterable[str]) -> set[str]:
+        """Return the tensors, the logits among them, that a walk over these nodes must have recorded."""
+        return {self.graph.logits, *(read for name in visited for read in self.kinds[name].reads(name))}
 
 
 def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], dict[str, UnknownOperatorError]]:
@@ -147,7 +137,7 @@ def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], 
             errors[node.name] = error
             reached.update(node.refs)
             continue
-        reached.update(sources_of(kind) if gates else data_of(kind))
+        reached.update(kind.reaches(follow_gates=gates))
     return dict(reversed(kinds.items())), dict(reversed(errors.items()))
 
 
@@ -161,9 +151,9 @@ def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
     for error in reversed(errors.values()):
         raise error
     every = tuple(
-        Layer(name, kind.sources, kind.window, getattr(kind, "parameter", None))
+        Layer(name, kind.sources, kind.window, kind.parameter, kind.weight)
         for name, kind in kinds.items()
-        if isinstance(kind, (Weighted, Choice))
+        if kind.selects
     )
     return Plan(graph, kinds, every)
 

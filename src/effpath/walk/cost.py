@@ -15,7 +15,6 @@ from effpath.graph import Graph, capture
 from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for
 from effpath.rules.plan import apply_rules
-from effpath.walk.recording import recorded_names
 
 COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
 
@@ -176,7 +175,7 @@ def find_unsupported(graph: Graph, *, gates: bool = False) -> tuple[Unsupported,
 def _recorded_elements(graph: Graph, layers: Sequence[Layer], gates: bool) -> int:
     """Return how many activations a walk over these layers keeps of an image."""
     plan = plan_for(graph, gates=gates)
-    return sum(map(graph.size, recorded_names(plan, plan.leading_to(layers))))
+    return sum(map(graph.size, plan.reads(plan.leading_to(layers))))
 
 
 def _size(graph: Graph, layer: Layer) -> LayerSize:

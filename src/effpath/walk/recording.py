@@ -18,7 +18,6 @@ from effpath.graph.inputs import as_classes, as_whole
 from effpath.kernels.options import Options
 from effpath.models.logits import require_two_classes
 from effpath.paths.header import Header
-from effpath.rules.kinds import Choice, Weighted
 from effpath.rules.plan import Plan, plan_for
 
 Backend = Literal["auto", "compiled", "reference"]
@@ -47,7 +46,7 @@ def images_together(
 def images_within_bytes(graph: Graph, options: Options, layers: int | str | Sequence[str] | None) -> int:
     """Return the number of images, one at least, whose activations fit in `RECORDED_BYTES`."""
     plan = plan_for(graph, gates=options.gates)
-    kept = recorded_names(plan, plan.leading_to(plan.choose_layers(layers)))
+    kept = plan.reads(plan.leading_to(plan.choose_layers(layers)))
     each = sum(graph.size(name) for name in kept) * graph.dtype.itemsize
     return max(1, RECORDED_BYTES // each)
 
@@ -126,7 +125,7 @@ def record(
         names = extra | {layer.name for layer in wanted}
         wanted = tuple(layer for layer in plan.every if layer.name in names)
     header = Header.of(graph, options, wanted)
-    keep = recorded_names(plan, visited)
+    keep = plan.reads(visited)
     compiled = backend != "reference"
     layouts = prepare(plan).layouts if compiled else layouts_of(plan)
     if not layouts[graph.input].plain and images.dim() == 4:
@@ -152,17 +151,3 @@ def record(
         runs.append({name: stored(name, value, len(part)) for name, value in found.items()})
     values = runs[0] if len(runs) == 1 else {name: torch.cat([run[name] for run in runs]) for name in keep}
     return Recorded(plan, header, frozenset(visited), values, values[graph.logits], compiled)
-
-
-def recorded_names(plan: Plan, visited: set[str]) -> set[str]:
-    """Return the tensors that a walk over these nodes reads."""
-    keep = {plan.graph.logits}
-    for name in visited:
-        kind = plan.kinds[name]
-        if isinstance(kind, (Weighted, Choice)):
-            keep.update(kind.sources)
-        if isinstance(kind, Weighted) and not kind.pooled:
-            keep.add(name)
-        if isinstance(kind, Weighted) and kind.factors:
-            keep.add(kind.factors)
-    return keep

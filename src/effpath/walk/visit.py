@@ -14,12 +14,11 @@ from torch import Tensor
 from effpath.backends.compiled import CompiledWalk, Found, thread_pool
 from effpath.backends.plain import PlainWalk
 from effpath.errors import NumericalError, was_interrupted
-from effpath.kernels.options import Options
 from effpath.kernels.reference import Chosen
 from effpath.paths.batch import Paths
 from effpath.paths.compact import CompactNeurons, CompactSynapses
 from effpath.paths.rows import IdRows, Ragged, join_rows
-from effpath.rules.kinds import Choice, Gate, Route, Weighted
+from effpath.rules.kinds import Selection
 from effpath.walk.recording import Recorded
 
 Masks = CompiledWalk | PlainWalk
@@ -79,7 +78,7 @@ def _walk(recorded: Recorded, active: Tensor, threads: int) -> Walked:
     synapses: dict[str, IdRows] = {}
     neurons: dict[str, IdRows] = {}
 
-    def collect(masks: Masks, name: str, kind: Weighted | Choice) -> None:
+    def collect(masks: Masks, name: str, kind: Selection) -> None:
         synapses[name], neurons[name] = _sets(masks, name, masks.decide(name, kind), len(recorded))
 
     masks = visit(recorded, active, collect, threads)
@@ -107,7 +106,7 @@ def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tens
 def visit(
     recorded: Recorded,
     active: Tensor,
-    at_layer: Callable[[Masks, str, Weighted | Choice], None],
+    at_layer: Callable[[Masks, str, Selection], None],
     threads: int,
 ) -> Masks:
     """Visit the nodes in reverse, each after all its consumers; a tensor's active set is their union.
@@ -122,7 +121,7 @@ def visit(
         if name not in recorded.visited or not (masks.holds(name) or name in wanted):
             continue
         kind = plan.kinds[name]
-        if isinstance(kind, (Weighted, Choice)):
+        if kind.selects:
             try:
                 if name in wanted:
                     at_layer(masks, name, kind)
@@ -137,14 +136,8 @@ def visit(
                     raise KeyboardInterrupt from None
                 raise
         else:
-            masks.follow(name, _routes(kind, options))
+            masks.follow(name, kind.routes(follow_gates=options.gates))
     return masks
-
-
-def _routes(kind: Route | Gate, options: Options) -> tuple[Route, ...]:
-    if isinstance(kind, Route):
-        return (kind,)
-    return (kind.data, *kind.gates) if options.gates or kind.equal else (kind.data,)
 
 
 def _sets(masks: Masks, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
