@@ -50,8 +50,8 @@ def ratios() -> dict[str, float]:
         raise SystemExit("the compiled walk gives other sets than the reference")
     works = {
         "forward": lambda: graph.run(image),
-        "walk": full.paths,
-        "last": last.paths,
+        "walk": lambda: paths_of(full),
+        "last": lambda: paths_of(last),
         "reference": lambda: paths_of(plain),
     }
     times = summary(rounds(works, 1, ROUNDS, 20.0))

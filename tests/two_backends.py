@@ -10,7 +10,7 @@ import torch
 from effpath import Options
 from effpath.graph.graph import Graph
 from effpath.walk.recording import Recorded, record
-from effpath.walk.visit import Walked, walk
+from effpath.walk.visit import Walked, paths_of, walk
 
 BACKENDS = ("compiled", "reference")
 
@@ -44,7 +44,7 @@ def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Walked, int]:
 
 def equal_paths(recorded: Recorded, **start: object) -> int:
     """Like `equal_walks`, from the logits of a rank or of given classes; weights too."""
-    mine, theirs = (for_backend(recorded, backend).paths(**start) for backend in BACKENDS)
+    mine, theirs = (paths_of(for_backend(recorded, backend), **start) for backend in BACKENDS)
     for key, rows in mine.weights.items():
         assert np.array_equal(rows.offsets, theirs.weights[key].offsets), key
         assert np.array_equal(rows.values, theirs.weights[key].values), key

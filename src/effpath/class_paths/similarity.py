@@ -34,7 +34,7 @@ def similarity(
     Args:
         recorded: the images' activations, with the options and layers of the class paths.
         class_paths: of the same network.
-        rank, classes: where the paths start, see `Recorded.paths`.
+        rank, classes: where the paths start, see `paths_of`.
         level, minimum: see `ClassPaths.similarity`.
 
     Returns:
