@@ -18,33 +18,33 @@ class Goal:
 
     Attributes:
         title: what is measured.
-        wanted: bounds, the first one the goal, further ones better still.
+        bounds: the first is the goal, further ones are better still.
         measured: of the results; None where the rows are not there.
         above: whether the number must be at least the bound, not at most.
     """
 
     title: str
-    wanted: tuple[float, ...]
+    bounds: tuple[float, ...]
     measured: Callable[[Results], float | None]
     above: bool = False
 
     def met(self, value: float) -> int:
         """Return how many of the bounds a number meets."""
-        return sum(value >= bound if self.above else value <= bound for bound in self.wanted)
+        return sum(value >= bound if self.above else value <= bound for bound in self.bounds)
 
 
-def pick(rows: Sequence[Row], network: str, **wanted: Any) -> Row | None:
-    """Return the row of a network at θ 0.5, default preset, all layers, one image, one thread, or as wanted."""
+def pick(rows: Sequence[Row], network: str, **chosen: Any) -> Row | None:
+    """Return the row of a network at θ 0.5, default preset, all layers, one image, one thread, or as chosen."""
     usual = {"kind": "walk", "layers": None, "theta": 0.5, "preset": "default", "batch": 1, "threads": 1}
     for row in rows:
-        if row["network"] == network and all(row[key] == value for key, value in (usual | wanted).items()):
+        if row["network"] == network and all(row[key] == value for key, value in (usual | chosen).items()):
             return row
     return None
 
 
-def _value(network: str, key: str, **wanted: Any) -> Callable[[Results], float | None]:
+def _value(network: str, key: str, **chosen: Any) -> Callable[[Results], float | None]:
     def measured(results: Results) -> float | None:
-        row = pick(results["rows"], network, **wanted)
+        row = pick(results["rows"], network, **chosen)
         return None if row is None else row[key]
 
     return measured
@@ -109,11 +109,11 @@ NAMES = {ALEXNET: "AlexNet", GOOGLENET: "GoogLeNet", RESNET50: "ResNet-50"}
 def goals() -> list[Goal]:
     """Return all goals."""
     found = []
-    for network, wanted in ((ALEXNET, (0.5, 0.25, 0.15)), (GOOGLENET, (2, 1, 0.5)), (RESNET50, (4, 2, 1))):
+    for network, bounds in ((ALEXNET, (0.5, 0.25, 0.15)), (GOOGLENET, (2, 1, 0.5)), (RESNET50, (4, 2, 1))):
         for preset in ("default", "paper"):
             found.append(
                 Goal(
-                    f"{NAMES[network]}, all layers, batch 8, {preset}: walk ÷ forward", wanted,
+                    f"{NAMES[network]}, all layers, batch 8, {preset}: walk ÷ forward", bounds,
                     _value(network, "walk_by_forward", batch=8, preset=preset),
                 )
             )  # fmt: skip
@@ -125,7 +125,7 @@ def goals() -> list[Goal]:
         ]  # fmt: skip
     for network, name in NAMES.items():
         found += [
-            Goal(f"{name}: time an image, batch 8 ÷ batch 1", (1,), _batch_by_one(network)),
+            Goal(f"{name}: time per image, batch 8 ÷ batch 1", (1,), _batch_by_one(network)),
             Goal(f"{name}, batch 8: one thread ÷ two threads", (1.6,), _two_threads(network), above=True),
         ]
     for network in (ALEXNET, RESNET50):

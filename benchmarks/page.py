@@ -48,13 +48,13 @@ def goal_lines(results: Results) -> list[list[str]]:
     lines = []
     for goal in goals():
         value = goal.measured(results)
-        wanted = " · ".join(f"{'≥' if goal.above else '≤'} {bound:g}" for bound in goal.wanted)
+        bounds = " · ".join(f"{'≥' if goal.above else '≤'} {bound:g}" for bound in goal.bounds)
         if value is None:
-            lines.append([goal.title, wanted, "not measured", ""])
+            lines.append([goal.title, bounds, "not measured", ""])
             continue
         met = goal.met(value)
-        verdict = "missed" if not met else "met" if len(goal.wanted) == 1 else f"met {met} of {len(goal.wanted)}"
-        lines.append([goal.title, wanted, f"{value:.3g}", verdict])
+        outcome = "missed" if not met else "met" if len(goal.bounds) == 1 else f"met {met} of {len(goal.bounds)}"
+        lines.append([goal.title, bounds, f"{value:.3g}", outcome])
     return lines
 
 
@@ -103,18 +103,18 @@ def tables(results: Results) -> str:
         + (f"{min(loads):g} to {max(loads):g}" if loads else "not known")
         + " while measuring; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + f"; up to {results['rounds']} rounds or {results['seconds']:g} s a row, 3 at least; "
-        + f"{results['wall_s'] / 60:.0f} minutes in all. "
+        + f"; up to {results['rounds']} rounds or {results['seconds']:g} s per row, at least 3; "
+        + f"{results['wall_s'] / 60:.0f} minutes in total. "
         + (f"A partial run: {missing} of {len(lines)} goals have no rows yet." if missing else ""),
         "## Goals",
-        table(["measured", "wanted", "result", ""], lines),
+        table(["measured", "goal", "result", ""], lines),
         "## Extractions",
         table(
             ["network", "preset", "layers", "θ", "batch", "threads", "forward, ms", "folded", "record", "walk, ms",
-             "walk ÷ forward", "÷ folded", "µs a neuron", "active neurons", "chosen synapses", "products"],
+             "walk ÷ forward", "÷ folded", "µs per neuron", "active neurons", "chosen synapses", "products"],
             walk_lines(walks),
         ),
-        "## Beside the reference",
+        "## Compared with the reference",
         table(
             ["network", "preset", "layers", "θ", "compared", "synapses", "compiled, ms", "reference, ms", "÷"],
             [

@@ -48,7 +48,7 @@ def plot(results: Results, file: Path) -> None:
             over_batch.plot(x, y, "o-", label=label)
     over_products.set(xscale="log", yscale="log", xlabel="products of active outputs (at each θ), one image")
     over_products.set_ylabel("walk ÷ forward")
-    over_batch.set(xscale="log", yscale="log", xlabel="batch", ylabel="walk, ms an image")
+    over_batch.set(xscale="log", yscale="log", xlabel="batch", ylabel="walk, ms per image")
     for axes in (by_network, over_products, over_batch):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
