@@ -201,7 +201,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
 def test_what_cannot_be_moved_stays_and_the_error_says_where(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("work")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match=r"cannot write .*folder.*The work is kept in .*work"):
+    with pytest.raises(StoreError, match=r"cannot write .*folder.*The finished work is in .*work"):
         move(tmp_path / "work", tmp_path / "folder")
     assert (tmp_path / "work").read_text() == "work"
 
@@ -212,7 +212,7 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path: Pat
     check_output(tmp_path / "new" / "folder" / "file")
     with pytest.raises(StoreError, match="it is a folder"):
         check_output(tmp_path)
-    with pytest.raises(StoreError, match=r"file is no folder that may be written to"):
+    with pytest.raises(StoreError, match=r"file is not a writable folder"):
         check_output(tmp_path / "file" / "below")
 
 

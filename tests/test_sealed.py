@@ -85,7 +85,7 @@ def test_a_file_that_lost_its_seal_is_refused(files, tmp_path: Path) -> None:
     arrays = load_file(files["class paths"][0])
     del arrays["checksums"]
     save_file(arrays, tmp_path / "file", about)
-    with pytest.raises(StoreError, match="lost its seal"):
+    with pytest.raises(StoreError, match="its seal and its checksums are missing"):
         read_header(tmp_path / "file")
 
 

@@ -133,7 +133,7 @@ def interrupted(*arguments):
         (["-o", "."], "as a .safetensors file"),
         (["-o", "guard.json"], "as a .safetensors file"),
         (["-o", "folder.safetensors"], "got the folder"),
-        (["-o", "net.py/guard.safetensors"], "no folder that may be written to"),
+        (["-o", "net.py/guard.safetensors"], "not a writable folder"),
     ],
 )
 def test_what_cannot_be_fitted_says_why_before_the_first_image_is_read(

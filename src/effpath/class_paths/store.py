@@ -106,7 +106,7 @@ def provenance_of(opened: SealedFile) -> dict[str, Any]:
             f"expected a file of format {' or '.join(READABLE)}, got {about.get('format')!r} in {opened.file}"
         )
     if about["format"] == FORMAT and not opened.sealed:
-        raise opened.damaged("it has lost its seal and its checksums")
+        raise opened.damaged("its seal and its checksums are missing")
     return about
 
 

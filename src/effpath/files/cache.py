@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and fingerprints that say when one may be used again."""
+"""Files that are written completely or not at all, and fingerprints that say when one may be reused."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from effpath.errors import InputError, StoreError
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in the place of ``path`` in one step.
+    """Let ``write`` fill a temporary file beside ``path``, then replace ``path`` by it in one step.
 
-    A reader sees the old file or the new one, never a part. Whatever ends ``write`` early, Ctrl-C included,
-    leaves the old file whole and removes the temporary one. Missing folders are made. The new file has the mode of
-    the one that it replaces, or else the one that the umask gives.
+    A reader sees the old file or the new one, never a part. If ``write`` ends early, with Ctrl-C included, the old
+    file is untouched and the temporary one is removed. Missing folders are created. The new file has the mode of
+    the file that it replaces, otherwise the mode that the umask gives.
 
-    Errors: `StoreError`, with path and cause, where the disk is full, read-only or otherwise refuses.
+    Raises:
+        StoreError: the disk is full, read-only or refuses for another reason; names path and cause.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # as the umask says; some writers make files that only their owner may read
+        temporary.touch()  # as the umask says; some writers create files that only their owner may read
         mode = stat.S_IMODE((path if path.is_file() else temporary).stat().st_mode)
         write(temporary)
         temporary.chmod(mode)
@@ -44,7 +45,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         raise
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         raise StoreError(
-            f"cannot write {path}: {error}. What was there before is unchanged; "
+            f"cannot write {path}: {error}. The previous file is unchanged; "
             f"free some space or choose another folder, then run again"
         ) from error
     finally:
@@ -53,47 +54,47 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Raise StoreError where a file could not be written, so that it is known before the work and not after it."""
+    """Raise StoreError where a file cannot be written, so that this is known before the work, not after it."""
     folder = next(above for above in path.absolute().parents if above.exists())
     if path.is_dir():
         raise StoreError(f"cannot write {path}: it is a folder; name a file in it")
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"cannot write {path}: {folder} is no folder that may be written to; choose another")
+        raise StoreError(f"cannot write {path}: {folder} is not a writable folder; choose another")
 
 
 def move(path: Path, target: Path) -> None:
-    """Put a finished file in the place of another, which gives it its mode; StoreError where that cannot be."""
+    """Replace a file by a finished one, which takes over its mode; StoreError where that fails."""
     try:
         if target.is_file():
             path.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(path, target)
     except OSError as error:
-        raise StoreError(f"cannot write {target}: {error}. The work is kept in {path}") from error
+        raise StoreError(f"cannot write {target}: {error}. The finished work is in {path}") from error
 
 
 _steps: list[Path] = []
 
 
 def note_step(file: Path) -> None:
-    """Remember that a file holds finished work from which a later run goes on."""
+    """Remember that a file contains finished work from which a later run resumes."""
     if file not in _steps:
         _steps.append(file)
 
 
 def forget_steps() -> None:
-    """Begin another run in this process: files of the one before are none of its own."""
+    """Start another run in this process: the files of the previous run are not part of it."""
     _steps.clear()
 
 
 def kept_steps() -> list[Path]:
-    """Return the files noted by this run that are still there: what an interrupted run leaves to the next."""
+    """Return the files noted by this run that still exist: what an interrupted run leaves for the next."""
     return [file for file in _steps if file.exists()]
 
 
 def default_cache_dir() -> Path:
-    """Where results are kept.
+    """Return the folder of cached results.
 
-    ``$EFFPATH_CACHE``, else ``$XDG_CACHE_HOME/effpath``, else ``~/.cache/effpath``.
+    It is ``$EFFPATH_CACHE``, otherwise ``$XDG_CACHE_HOME/effpath``, otherwise ``~/.cache/effpath``.
     """
     if chosen := os.environ.get("EFFPATH_CACHE"):
         return Path(chosen).expanduser()
@@ -103,21 +104,22 @@ def default_cache_dir() -> Path:
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256, in hex, of any nesting of plain values, NumPy arrays and tensors.
+    """Return the SHA-256, in hex, of any nesting of plain values, NumPy arrays and tensors.
 
     Types, dtypes and shapes count: ``1``, ``1.0``, ``True`` and ``"1"`` all differ. The order of a dict's
-    keys, a tensor's device and its memory layout do not.
+    keys, a tensor's device and its memory layout do not count.
 
-    Errors: `InputError` for a value of any other type.
+    Raises:
+        InputError: a value of any other type.
     """
     return _digest(parts).hex()
 
 
 def state_fingerprint(module: nn.Module) -> str:
-    """`fingerprint` of a network: every parameter and buffer by name, and of each module what it does with them.
+    """Return the `fingerprint` of a network: its parameters and buffers by name, and what each module does.
 
-    That is its class, what it prints of itself (a stride, a slope), its plain attributes and the compiled code of
-    its ``forward``; functions that this calls count by name only. Buffers that ``state_dict`` leaves out
+    What a module does is its class, its ``extra_repr`` (a stride, a slope), its plain attributes and the compiled
+    code of its ``forward``; functions called there count by name only. Buffers that ``state_dict`` omits
     (``persistent=False``) count too; training mode does not.
     """
     does = {name: _behaviour(part) for name, part in module.named_modules()}
@@ -125,7 +127,7 @@ def state_fingerprint(module: nn.Module) -> str:
 
 
 def _behaviour(module: nn.Module) -> list[Any]:
-    """What one module does, apart from parameters, buffers and its children."""
+    """Return what one module does, apart from its parameters, buffers and children."""
     plain = {
         name: repr(value)
         for name, value in vars(module).items()
@@ -136,14 +138,14 @@ def _behaviour(module: nn.Module) -> list[Any]:
 
 
 def _code(code: types.CodeType) -> Iterator[Any]:
-    """Yield what a function's code computes, without the lines and files that it stands in."""
+    """Yield what a function's code computes, without its file and line numbers."""
     yield from (code.co_code, list(code.co_names))
     for constant in code.co_consts:
         yield list(_code(constant)) if isinstance(constant, types.CodeType) else repr(constant)
 
 
 def _digest(value: Any) -> bytes:
-    """Hash of one value; a container's is over the hashes of its members, so that none can run together."""
+    """Return the hash of a value; a container hashes the hashes of its members, which keeps them apart."""
     digest = hashlib.sha256()
     for piece in _pieces(value):
         digest.update(piece)
@@ -151,7 +153,7 @@ def _digest(value: Any) -> bytes:
 
 
 def _pieces(value: Any) -> list[Any]:
-    """What to hash of one value, as bytes and buffers; the first says the type."""
+    """Return what to hash of one value, as bytes and buffers; the first says the type."""
     if value is None or isinstance(value, (bool, int)):
         return [f"{type(value).__name__}:{value}".encode()]
     if isinstance(value, np.generic):  # before float and str: np.float64 and np.str_ are those too
@@ -173,6 +175,6 @@ def _pieces(value: Any) -> list[Any]:
         flat_array = np.ascontiguousarray(value).reshape(-1)
         return [f"array:{value.dtype.str}:{value.shape}:".encode(), flat_array.tobytes()]
     raise InputError(
-        f"cannot fingerprint a value of type {type(value).__name__}; expected str, int, float, bool, None, "
-        f"bytes, list, tuple, dict, a NumPy array or a tensor; turn it into one of these"
+        "expected a str, int, float, bool, None, bytes, list, tuple, dict, NumPy array or tensor to fingerprint, "
+        f"got {type(value).__name__}; convert it to one of these"
     )

@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error: bars where a person is watching, lines in a pipe or a log."""
+"""Progress of long work, on standard error: bars in a terminal, lines in a pipe or a log."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[int, int], None]
-"""Takes how much is done, and how much there is."""
+"""Takes how much is done, and the total."""
 Track = Callable[[str], AbstractContextManager[Progress]]
-"""Opens the progress of a named step: `track`, or what a caller puts in its place."""
+"""Opens the progress of a named step: `track`, or a replacement that a caller passes."""
 
 INTERVAL = 10.0
-"""Seconds between two lines, at least."""
+"""Minimum seconds between two lines."""
 LONGEST = 60.0
-"""Seconds without a line, at most, while the work reports; between the two a line needs a tenth more done."""
+"""Maximum seconds without a line while work reports; between the two limits a line needs a tenth more done."""
 
 
 @contextmanager
 def track(description: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Show how far the block is; yields ``progress(done, total)``.
+    """Show the progress of the block; yields ``progress(done, total)``.
 
     A terminal shows a bar, which stays when it is finished. Elsewhere there is a line at the start and at the
-    end, and in long work lines between. Nothing is shown where ``quiet`` is set.
+    end, and during long work lines in between. With ``quiet`` nothing is shown.
 
     Example:
         >>> with track("counting", quiet=True) as progress:
@@ -62,7 +62,7 @@ class _Lines:
         self._say("started")
 
     def update(self, done: int, total: int) -> None:
-        """Note how far the work is; say so where the last line is long ago."""
+        """Record the progress; print it if the last line was long ago."""
         self.done, self.total = done, total
         waited = time.monotonic() - self.last
         further = done - self.said >= total / 10
@@ -71,7 +71,7 @@ class _Lines:
             self._say(f"{done}/{total}")
 
     def finish(self) -> None:
-        """Say what was done, and in what time."""
+        """Print how much was done, and how long it took."""
         counted = f"{self.done}/{self.total}" if self.total else "done"
         self._say(f"{counted} in {time.monotonic() - self.started:.1f} s")
 

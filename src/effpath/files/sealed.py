@@ -1,4 +1,4 @@
-"""Safetensors files that notice a changed bit: a checksum of every array, and a seal over these and the header."""
+"""Safetensors files that detect a flipped bit: a checksum of every array, and a seal over these and the header."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ UNREADABLE = (
     OverflowError,
     MemoryError,
 )
-"""What safetensors, NumPy and JSON raise of damaged files."""
+"""What safetensors, NumPy and JSON raise on damaged files."""
 
 
 def write_sealed(file: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, str]) -> None:
     """Write arrays and the texts of a header to a file, atomically, with what `SealedFile` checks.
 
     Raises:
-        StoreError: the file cannot be written; what was there before is untouched.
+        StoreError: the file cannot be written; the previous one is untouched.
     """
     plain = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     checksums = np.array([checksum(array) for array in plain.values()], np.uint64)
@@ -44,13 +44,13 @@ def write_sealed(file: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
 
 
 class SealedFile:
-    """An open safetensors file whose header and arrays are checked as they are read; to be used in a ``with``.
+    """An open safetensors file whose header and arrays are checked as they are read; use it in a ``with`` block.
 
-    A file without a seal, as earlier versions wrote them, opens too: nothing of it can be checked.
+    A file without a seal, from an earlier version, opens too, but nothing in it can be checked.
 
     Attributes:
         about: texts of the header.
-        names: of the arrays.
+        names: names of the arrays.
         sealed: whether the file has checksums.
     """
 
@@ -58,7 +58,7 @@ class SealedFile:
         """Open a file of ``what`` (for messages) and check its header.
 
         Raises:
-            StoreError: missing, truncated, damaged, or no safetensors file.
+            StoreError: missing, truncated, damaged, or not a safetensors file.
         """
         self.file, self.what = str(file), what
         if not Path(file).is_file():
@@ -81,7 +81,7 @@ class SealedFile:
             raise self.damaged(f"expected {len(names)} checksums, got {checksums.dtype} {list(checksums.shape)}")
         checksums, seal = checksums[:-4], checksums[-4:]
         if not np.array_equal(seal, _seal(header, names, checksums)):
-            raise self.damaged("the header or the list of arrays is not as it was written")
+            raise self.damaged("the header or the list of arrays differs from what was written")
         self._checksums = dict(zip(names, checksums.tolist(), strict=True))
 
     def __enter__(self) -> SealedFile:
@@ -91,25 +91,25 @@ class SealedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the file."""
+        """Close the file."""
         del self._opened
 
     def array(self, name: str) -> NDArray[Any]:
         """Return an array, as it was written.
 
         Raises:
-            StoreError: there is none of that name, or its bytes are not as they were written.
+            StoreError: there is none with that name, or its bytes differ from what was written.
         """
         array = self._read(name)
         if self.sealed and checksum(array) != self._checksums.get(name):
-            raise self.damaged(f"the bytes of {name} are not as they were written")
+            raise self.damaged(f"the bytes of {name} differ from what was written")
         return array
 
     def damaged(self, why: str) -> StoreError:
-        """Return the error for a file that is not what it should be."""
+        """Return the error for a damaged file."""
         return StoreError(
-            f"cannot read {self.what} from {self.file}: {why}; the file is truncated or damaged, or of "
-            "another kind: make it again, or copy it again"
+            f"cannot read {self.what} from {self.file}: {why}; the file is truncated or damaged, or in "
+            "another format: create it again, or copy it again"
         )
 
     def _read(self, name: str) -> NDArray[Any]:
