@@ -128,11 +128,11 @@ def longest(arrays, kind: str) -> str:
         ("lows", lambda a: a[::-1].copy(), "ascend within each chunk"),
         ("lows", lambda a: a.astype(np.float32), "expected uint16"),
         ("lows", lambda a: a[None], "expected uint16"),
-        ("lows", lambda a: None, "does not contain tensor"),
+        ("lows", lambda a: None, "the file has no array"),
         ("starts", lambda a: a[:-1], "ascending starts"),
-        ("starts", lambda a: None, "does not contain tensor"),
+        ("starts", lambda a: None, "the file has no array"),
         ("counts", lambda a: a[:-1], "one count for each"),
-        ("counts", lambda a: None, "does not contain tensor"),
+        ("counts", lambda a: None, "the file has no array"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_an_error_that_names_them(tmp_path, kind, change, said):

@@ -1,4 +1,4 @@
-"""Class paths on disk: one safetensors file with checksums and its provenance in the header. No pickles."""
+"""Class paths on disk: one safetensors file with checksums, and with its provenance in the header. No pickles."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from effpath.rules.plan import Level, plan_for
 WHAT = "class paths"
 FORMAT = "effpath-class-paths-3"
 READABLE = ("effpath-class-paths-1", "effpath-class-paths-2", FORMAT)
-"""The first knew no rows and kept counts as uint32; the first two have no checksums and name no images."""
+"""The first has no rows and uint32 counts; the first two have no checksums and do not identify their images."""
 
 
 def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
     """Write class paths to a file, atomically.
 
     Raises:
-        StoreError: the file cannot be written; what was there before is untouched.
+        StoreError: the file cannot be written; the previous one is untouched.
     """
     write_class_paths(class_paths, file, {}, {})
 
@@ -40,16 +40,16 @@ def save_class_paths(class_paths: ClassPaths, file: str | FilePath) -> None:
 def write_class_paths(
     class_paths: ClassPaths, file: str | FilePath, beside: Mapping[str, NDArray[Any]], about: Mapping[str, Any]
 ) -> None:
-    """Write class paths and what is kept with them to one file, which `load_class_paths` reads all the same.
+    """Write class paths and data stored with them to one file, which `load_class_paths` can still read.
 
     Args:
-        class_paths: to be written.
-        file: in whose place they are put in one step.
+        class_paths: the class paths.
+        file: is replaced in one step.
         beside: further arrays; their names must not begin with a number.
-        about: what is said of these, a JSON value by name; the name ``effpath`` is taken.
+        about: JSON values by name that describe these arrays; the name ``effpath`` is taken.
 
     Raises:
-        StoreError: the file cannot be written; what was there before is untouched.
+        StoreError: the file cannot be written; the previous one is untouched.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for label, path in class_paths.paths.items():
@@ -96,7 +96,7 @@ def read_header(file: str | FilePath) -> dict[str, Any]:
 
 
 def provenance_of(opened: SealedFile) -> dict[str, Any]:
-    """Return what an open file of class paths says of itself; StoreError where it is none."""
+    """Return the provenance in an open class-path file; StoreError if it is not one."""
     try:
         about = dict(json.loads(opened.about.get("effpath", "{}")))
     except UNREADABLE as error:
@@ -111,10 +111,10 @@ def provenance_of(opened: SealedFile) -> dict[str, Any]:
 
 
 def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
-    """Open class paths that were built with this network; each array is checked against its checksum.
+    """Load class paths that were built with this network; each array is checked against its checksum.
 
     Raises:
-        FingerprintError: they were built with another network; names both fingerprints.
+        FingerprintError: they were built with another network; gives both fingerprints.
         StoreError: missing, truncated, damaged, or not a class-path file.
     """
     with SealedFile(file, WHAT) as opened:
@@ -130,7 +130,7 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
         return _class_paths(opened, about, graph)
     except StoreError:
         raise
-    except (*UNREADABLE, EffpathError) as error:  # of a header that was written by something else
+    except (*UNREADABLE, EffpathError) as error:  # a header that another program wrote
         raise opened.damaged(f"{type(error).__name__}: {error}") from error
 
 
@@ -165,19 +165,19 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
 
 def _of_another_network(file: str, about: Mapping[str, Any], graph: Graph) -> str:
     return (
-        f"class paths of another network: {file} was built with fingerprint {about['fingerprint']}, "
-        f"this network has {graph.fingerprint}; {differing(about.get('architecture', ''), graph.architecture)}"
+        f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {file}, built with "
+        f"{about['fingerprint']}; {differing(about.get('architecture', ''), graph.architecture)}"
     )
 
 
 class _Stored:
-    """The sets and counts of an open file; `StoreError` for arrays that are none."""
+    """The sets and counts of an open file; `StoreError` for malformed arrays."""
 
     def __init__(self, opened: SealedFile) -> None:
         self.opened = opened
 
     def ids(self, name: str, size: int) -> IdSet:
-        """Return a set, whichever of the three ways it was written."""
+        """Return a set, in whichever of the three forms it was written."""
         try:
             if f"{name}/bits" in self.opened.names:
                 return IdSet.from_bits(self._array(f"{name}/bits", np.uint8), size=size)
@@ -197,7 +197,7 @@ class _Stored:
 
     def _array(self, name: str, *types: type[np.integer[Any]]) -> NDArray[Any]:
         if name not in self.opened.names:
-            raise self._damaged(name, f"the file does not contain tensor {name}")
+            raise self._damaged(name, f"the file has no array {name}")
         array = self.opened.array(name)
         if array.ndim != 1 or array.dtype not in types:
             wanted = " or ".join(t.__name__ for t in types)

@@ -1,4 +1,4 @@
-"""What a network is made of and what its class paths will cost, before any path is extracted."""
+"""The layers of a network and the cost of its class paths, before any path is extracted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for
 from effpath.rules.plan import apply_rules
 
-COUNT_BYTES = 2  # an element's use count on disk, while no element was used by more than 65,535 images
+COUNT_BYTES = 2  # per use count on disk, as long as no element was used by more than 65,535 images
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class Unsupported:
     """An operator without a rule.
 
     Attributes:
-        operator, node, module: what it is and where.
+        operator: name of the operator.
+        node: name of its node.
+        module: path of the module that calls it.
         message: what to do.
     """
 
@@ -36,7 +38,7 @@ class Unsupported:
 
 @dataclass(frozen=True)
 class LayerSize:
-    """Elements of one layer; ``parameter`` may be shared by several layers, and then counts once."""
+    """Elements of one layer; a ``parameter`` that several layers share counts once."""
 
     name: str
     operator: str
@@ -53,10 +55,10 @@ class Cost:
 
     Attributes:
         elements: neurons, synapses (in bounds) or weights of all layers.
-        held: with that share of each set's elements, in the smallest form of each (see `IdSet`).
-        counted: the same with use counts, 2 bytes an element more.
-        at_most: of any class path without counts, one bit an id: Σ over the sets of ⌈ids ÷ 8⌉. A synapse's ids
-            count padding too.
+        held: bytes at the given density, each set in its smallest form (see `IdSet`).
+        counted: the same with use counts, 2 more bytes per element.
+        at_most: bytes of any class path without counts, one bit per id: Σ over the sets of ⌈ids ÷ 8⌉. The ids of
+            synapses include padding.
     """
 
     elements: int
@@ -70,18 +72,18 @@ class CheckResult:
     """What `check` found.
 
     Attributes:
-        supported: every operator that a walk meets has a rule.
-        unsupported: those that have none, in forward order.
+        supported: whether every operator that a walk meets has a rule.
+        unsupported: the operators without a rule, in forward order.
         input_size: (C, H, W).
         classes: number of logits.
-        batched: several images can be run at once.
-        operators: how often the walk meets each.
+        batched: whether several images can be run at once.
+        operators: how often the walk meets each operator.
         layers: in forward order; empty where the network is not supported.
-        density: share of each set's elements that the costs are stated at.
+        density: fraction of each set's elements that the costs assume.
         class_path: cost by level.
         parameter_bytes: memory of parameters and buffers.
-        activation_bytes: memory of the activations that a walk keeps, an image.
-        forward_seconds: one forward pass of one image, measured, on one thread or as many as torch uses.
+        activation_bytes: memory of the activations that a walk stores, per image.
+        forward_seconds: measured time of one forward pass of one image, on as many threads as torch uses.
     """
 
     supported: bool
@@ -98,7 +100,7 @@ class CheckResult:
     forward_seconds: float
 
     def total(self, level: Level) -> int:
-        """Elements of all layers."""
+        """Return the number of elements of all layers."""
         return self.class_path[level].elements
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,14 +111,14 @@ class CheckResult:
 def check(
     model: nn.Module, input_size: Sequence[int], *, gates: bool = False, density: float = 0.2, layers: Any = None
 ) -> CheckResult:
-    """Capture a model and say what is in it; nothing is extracted.
+    """Capture a model and report what is in it; nothing is extracted.
 
     Args:
         model: in eval mode.
         input_size: (C, H, W) of one image.
-        gates: as in `Options`: the gates' own path is followed too, and needs rules.
-        density: share of the elements that a class path holds, for the costs.
-        layers: that class paths are kept for, as in `extract`.
+        gates: as in `Options`: the gates' own paths are followed too, and need rules.
+        density: fraction of the elements that a class path contains, for the costs.
+        layers: the layers that class paths store, as in `extract`.
 
     Raises:
         CaptureError: torch.export cannot capture the model, or it has no layer.
@@ -165,7 +167,7 @@ def check(
 def find_unsupported(graph: Graph, *, gates: bool = False) -> tuple[Unsupported, ...]:
     """Return every operator without a rule that a walk from the logits could meet, in forward order.
 
-    Behind such an operator the search goes on through everything it reads.
+    Behind such an operator the search continues through everything it reads.
     """
     _, errors = apply_rules(graph, gates=gates)
     nodes = [graph.by_name[name] for name in errors]
@@ -173,7 +175,7 @@ def find_unsupported(graph: Graph, *, gates: bool = False) -> tuple[Unsupported,
 
 
 def _recorded_elements(graph: Graph, layers: Sequence[Layer], gates: bool) -> int:
-    """Return how many activations a walk over these layers keeps of an image."""
+    """Return how many activations a walk over these layers stores per image."""
     plan = plan_for(graph, gates=gates)
     return sum(map(graph.size, plan.reads(plan.leading_to(layers))))
 
