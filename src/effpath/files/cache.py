@@ -176,5 +176,5 @@ def _pieces(value: Any) -> list[Any]:
         return [f"array:{value.dtype.str}:{value.shape}:".encode(), flat_array.tobytes()]
     raise InputError(
         "expected a str, int, float, bool, None, bytes, list, tuple, dict, NumPy array or tensor to fingerprint, "
-        f"got {type(value).__name__}; convert it to one of these"
+        f"got a value of type {type(value).__name__}; convert it to one of these"
     )
