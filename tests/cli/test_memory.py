@@ -12,6 +12,7 @@ import effpath
 from effpath.models import load_model
 
 SIDE = 256
+FEW, PICTURES = 100, 1000
 HELD = 3 * SIDE * SIDE * 4  # bytes of one picture in memory
 NET = f"""
 from torch import nn
@@ -41,12 +42,13 @@ def guarded(tmp_path_factory):
     class_paths = effpath.build_class_paths(graph, images, labels, allow_missing=True)
     detector = effpath.Detector(graph, class_paths, kind="clean").fit(images[:30]).calibrate(images[30:], fpr=0.1)
     effpath.save_detector(detector, folder / "guard.safetensors")
-    for number in range(400):
-        if number % 40 == 0:
-            picture = Image.effect_noise((SIDE, SIDE), 64).convert("RGB")
-        few = folder / ("few" if number < 40 else "more")
-        few.mkdir(exist_ok=True)
-        picture.save(few / f"{number:04}.bmp")
+    for number in range(PICTURES):
+        part = folder / ("few" if number < FEW else "more")
+        part.mkdir(exist_ok=True)
+        if number < 10:
+            Image.effect_noise((SIDE, SIDE), 64).convert("RGB").save(part / f"{number:04}.bmp")
+        else:
+            (part / f"{number:04}.bmp").hardlink_to(folder / "few" / f"{number % 10:04}.bmp")
     return folder
 
 
@@ -62,4 +64,4 @@ def peak(folder, *sources):
 
 def test_ten_times_as_many_pictures_take_no_more_memory(guarded):
     few, many = peak(guarded, "few"), peak(guarded, "few", "more")
-    assert many - few < 40 * HELD  # 360 more pictures
+    assert many - few < 40 * HELD  # for 900 more pictures: what the allocator keeps varies by so much
