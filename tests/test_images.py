@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from effpath.errors import InputError
-from effpath.images import PictureFormat, Pictures, Tolerant, as_pixels, fit, load_images, read_picture
+from effpath.images import PictureFormat, as_pixels, load_images, pictures, read_picture, resize_to, tolerant
 
 
 def save(path, rows, columns, mode="RGB", seed=0):
@@ -49,14 +49,14 @@ def test_pictures_are_read_only_when_indexed(tmp_path, monkeypatch):
     real = Image.open
     monkeypatch.setattr(Image, "open", lambda file, **how: opened.append(file.name) or real(file, **how))
     files = sorted(tmp_path.iterdir())
-    pictures = Pictures(files, PictureFormat(3, 4, 4))
-    assert len(pictures) == 5
+    found = pictures(files, PictureFormat(3, 4, 4))
+    assert len(found) == 5
     assert not opened
-    assert pictures[1:3].shape == (2, 3, 4, 4)
+    assert found[1:3].shape == (2, 3, 4, 4)
     assert opened == ["1.png", "2.png"]
     mask = torch.tensor([True, False, False, False, True])
-    assert torch.equal(pictures[mask], pictures[torch.tensor([0, 4])])
-    assert pictures[5:].shape == (0, 3, 4, 4)
+    assert torch.equal(found[mask], found[torch.tensor([0, 4])])
+    assert found[5:].shape == (0, 3, 4, 4)
 
 
 def test_arrays_come_back_as_they_are_where_they_fit_or_no_format_is_known(tmp_path):
@@ -78,13 +78,13 @@ def test_arrays_come_back_as_they_are_where_they_fit_or_no_format_is_known(tmp_p
 
 def test_grey_arrays_become_rgb_and_are_scaled_to_the_network():
     grey = torch.arange(16.0).reshape(1, 1, 4, 4) / 16
-    rgb = fit(grey, PictureFormat(3, 4, 4), "here")
+    rgb = resize_to(grey, PictureFormat(3, 4, 4), "here")
     assert torch.equal(rgb, grey.expand(1, 3, 4, 4))
-    assert fit(grey, PictureFormat(3, 8, 8), "here").shape == (1, 3, 8, 8)
+    assert resize_to(grey, PictureFormat(3, 8, 8), "here").shape == (1, 3, 8, 8)
     constant = torch.full((1, 3, 6, 9), 0.25)
-    torch.testing.assert_close(fit(constant, PictureFormat(3, 4, 4), "here"), torch.full((1, 3, 4, 4), 0.25))
+    torch.testing.assert_close(resize_to(constant, PictureFormat(3, 4, 4), "here"), torch.full((1, 3, 4, 4), 0.25))
     with pytest.raises(InputError, match=r"expected images of 1 channels.*got 3 in here"):
-        fit(constant, PictureFormat(1, 6, 9), "here")
+        resize_to(constant, PictureFormat(1, 6, 9), "here")
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.int8, bool, complex])
@@ -111,12 +111,12 @@ def test_a_damaged_picture_is_named_or_left_out_on_request(tmp_path):
         with pytest.raises(InputError, match=name):
             load_images([tmp_path / name], wanted)[0][:]
     images, names = load_images([tmp_path], wanted)
-    images = Tolerant(images)
+    images, damaged = tolerant(images)
     assert images[:].shape == (6, 3, 4, 4)
-    assert [names[i] for i in images.damaged] == [f"{tmp_path}/{name}" for name in sorted(broken)]
-    assert all(names[i] in why for i, why in images.damaged.items())
+    assert [names[i] for i in damaged] == [f"{tmp_path}/{name}" for name in sorted(broken)]
+    assert all(names[i] in why for i, why in damaged.items())
     with pytest.raises(InputError, match=r"none of 1 images can be read: .*b\.png"):
-        Tolerant(load_images([tmp_path / "b.png"], wanted)[0])[:]
+        tolerant(load_images([tmp_path / "b.png"], wanted)[0])[0][:]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -105,7 +105,7 @@ def test_some_images_of_each_class_can_be_taken_without_reading_any(tmp_path, mo
     for i in range(3):
         put(tmp_path / f"a/{i}.png", i)
         put(tmp_path / f"b/{i}.png", 10 + i)
-    monkeypatch.setattr("effpath.images.batches.read_picture", None)
+    monkeypatch.setattr("effpath.images.lazy.read_picture", None)
     part = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL).part("all").first_of_each_class(2)
     part = part.take(torch.tensor([3, 0]))
     monkeypatch.undo()

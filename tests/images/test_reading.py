@@ -13,13 +13,13 @@ from effpath.data import load_data
 from effpath.errors import InputError
 from effpath.images import (
     PictureFormat,
-    Tolerant,
     checked,
-    fit,
     load_images,
     pixel_range_of,
     read_picture,
     refuse_known,
+    resize_to,
+    tolerant,
 )
 from effpath.models.pixel_model import PixelModel
 
@@ -122,14 +122,14 @@ def test_one_damaged_image_does_not_cost_the_others(tmp_path):
     )
     files = [*sorted(tmp_path.glob("*.png")), tmp_path / "z.npy"]
     images, names = load_images(files, PictureFormat(1, 4, 4))
-    images = Tolerant(images)
+    images, damaged = tolerant(images)
     read = torch.cat([images[start : start + 2] for start in range(0, len(images), 2)])
     assert [round(float(v) * 255) for v in read.mean((1, 2, 3))] == [0, 10, 20, 0, 40, 50, 64, 0, 191]
-    assert list(images.damaged) == [0, 3, 7]
-    assert all(names[row] in why for row, why in images.damaged.items())
+    assert list(damaged) == [0, 3, 7]
+    assert all(names[row] in why for row, why in damaged.items())
     assert torch.equal(images[torch.tensor([7, 1])][1], read[1])
     with pytest.raises(InputError, match=r"none of 1 images can be read: .*0\.png"):
-        Tolerant(load_images(files[:1], PictureFormat(1, 4, 4))[0])[:1]
+        tolerant(load_images(files[:1], PictureFormat(1, 4, 4))[0])[0][:1]
 
 
 @pytest.mark.parametrize("count", [100, 1000])
@@ -145,8 +145,8 @@ def test_many_pictures_are_not_in_memory_together(tmp_path, monkeypatch, count):
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr("effpath.images.batches.read_picture", read)
-    images = Tolerant(load_images([tmp_path / "a.png"] * count, PictureFormat(3, 8, 8))[0])
+    monkeypatch.setattr("effpath.images.lazy.read_picture", read)
+    images, _ = tolerant(load_images([tmp_path / "a.png"] * count, PictureFormat(3, 8, 8))[0])
     assert not most
     for start in range(0, count, 10):
         images[start : start + 10]
@@ -156,4 +156,4 @@ def test_many_pictures_are_not_in_memory_together(tmp_path, monkeypatch, count):
 @pytest.mark.parametrize("shape", [(1, 100_000), (100_000, 1)])
 def test_a_long_array_is_scaled_without_work_that_grows_with_its_length(shape):
     images = torch.full((1, 1, *shape), 0.25)
-    assert torch.equal(fit(images, PictureFormat(3, 32, 32), "here"), torch.full((1, 3, 32, 32), 0.25))
+    assert torch.equal(resize_to(images, PictureFormat(3, 32, 32), "here"), torch.full((1, 3, 32, 32), 0.25))

@@ -77,7 +77,7 @@ def detect(
     from effpath.errors import InputError, OptionError
     from effpath.files.progress import track
     from effpath.graph import capture
-    from effpath.images import Tolerant
+    from effpath.images import tolerant
     from effpath.models.naming import output_names
 
     header = read_detector_header(detector)
@@ -107,14 +107,14 @@ def detect(
     guard = load_guard(detector, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:
-        tolerant = Tolerant(found.images)
+        readable, unreadable = tolerant(found.images)
         own_labels = labels_of(found, network, graph.classes, class_map)
         with track(f"paths of {len(found.names)} images", quiet=quiet) as progress:
-            features = guard.features(tolerant, batch_size=batch_size, progress=progress)
-        read = np.setdiff1d(np.arange(len(found.names)), list(tolerant.damaged))
+            features = guard.features(readable, batch_size=batch_size, progress=progress)
+        read = np.setdiff1d(np.arange(len(found.names)), list(unreadable))
         verdicts.append(guard.detect(features[read]))
         labels.append(own_labels[read])
-        damaged.append(tolerant.damaged)
+        damaged.append(unreadable)
     if clean is not None:
         for row, why in damaged[1].items():
             say(f"left out of the clean images, cannot be read: {opened[1].names[row]}: {why}")

@@ -1,8 +1,7 @@
 """Labelled images by name: digits, MNIST, CIFAR, folders of pictures, arrays, torch data sets."""
 
-from effpath.data.dataset import Dataset, Part
+from effpath.data.dataset import Dataset, Part, from_torch
 from effpath.data.labels import align_labels
 from effpath.data.load import SCHEMES, load_data
-from effpath.data.torch_dataset import from_torch
 
 __all__ = ["SCHEMES", "Dataset", "Part", "align_labels", "from_torch", "load_data"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from effpath.errors import InputError
-from effpath.images import Chosen, Images, indices
+from effpath.images import Images, choose, labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +33,9 @@ class Part:
 
     def take(self, rows: Tensor) -> Part:
         """Return some of the images, by index or mask; files are not read."""
-        chosen = indices(rows, len(self))
-        at = torch.tensor(chosen, dtype=torch.int64)
-        images = self.images[at] if isinstance(self.images, Tensor) else Chosen(self.images, at)
-        return Part(images, self.labels[at], [self.names[i] for i in chosen] if self.names else ())
+        at = torch.arange(len(self))[rows]
+        names = [self.names[row] for row in at.tolist()] if self.names else ()
+        return Part(choose(self.images, at), self.labels[at], names)
 
     def first_of_each_class(self, count: int) -> Part:
         """Return the first ``count`` images of each class, in the order that they have here."""
@@ -57,6 +57,16 @@ class Part:
                 whole[i] = False
                 damaged[self.names[i] if self.names else str(i)] = str(error)
         return (self.take(whole) if damaged else self), damaged
+
+
+def from_torch(dataset: Any, labels: Any = None) -> Part:
+    """Return a torch data set or DataLoader of (image, label) as a part, as `effpath.images.labelled` reads it.
+
+    Example:
+        >>> len(from_torch([(torch.zeros(1, 8, 8), 3), (torch.ones(1, 8, 8), 5)]))
+        2
+    """
+    return Part(*labelled(dataset, labels))
 
 
 @dataclass(frozen=True, eq=False)

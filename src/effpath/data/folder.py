@@ -10,7 +10,7 @@ import torch
 from effpath.data.dataset import Dataset, Part
 from effpath.data.table import TABLE, labelled_by_table
 from effpath.errors import InputError
-from effpath.images import PictureFormat, Pictures, is_hidden, pictures_below, unknown_size
+from effpath.images import PictureFormat, is_hidden, pictures, pictures_below, unknown_size
 
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -29,11 +29,11 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
         return Dataset(folder.name, {"all": _part(files, labels, folder, picture_format)}, classes, left_out)
     places = _parts(folder) or {"all": folder}
     classes = tuple(sorted({path.name for place in places.values() for path in _folders(place)}))
-    pictures, others = pictures_below(folder)
+    found_below, others = pictures_below(folder)
     owners = {place / name: (part, label) for part, place in places.items() for label, name in enumerate(classes)}
     depth = len(next(iter(owners)).parts) if owners else 0
     found: dict[str, list[tuple[int, Path]]] = {part: [] for part in places}
-    for file in pictures:
+    for file in found_below:
         part, label = owners.get(Path(*file.parts[:depth]), ("", 0))
         if part:
             found[part].append((label, file))
@@ -74,4 +74,4 @@ def _folders(place: Path) -> list[Path]:
 
 def _part(files: Sequence[Path], labels: Sequence[int], folder: Path, picture_format: PictureFormat) -> Part:
     names = [str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files]
-    return Part(Pictures(files, picture_format), torch.tensor(labels, dtype=torch.int64), names)
+    return Part(pictures(files, picture_format), torch.tensor(labels, dtype=torch.int64), names)

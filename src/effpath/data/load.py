@@ -13,7 +13,7 @@ from effpath.data.folder import image_folder
 from effpath.data.mnist import mnist
 from effpath.data.npz import npz
 from effpath.errors import InputError
-from effpath.images import Fitted, PictureFormat, checked, fit
+from effpath.images import PictureFormat, checked, resize_to, resized_when_read
 
 Reader = Callable[[str, int, PictureFormat | None], Dataset]
 
@@ -76,8 +76,8 @@ def _fitted(
     names = part.names or [f"{source}[{i}]" for i in range(len(part))]
     images = checked(part.images, names, pixel_range)
     if picture_format is not None and tuple(part.images.shape[1:]) != picture_format.shape:
-        fit(part.images[:1], picture_format, source)  # what does not fit is refused here, not hours later
-        images = Fitted(images, picture_format, source)
+        resize_to(part.images[:1], picture_format, source)  # what does not fit is refused here, not hours later
+        images = resized_when_read(images, picture_format, source)
     return Part(images, part.labels, part.names)
 
 

@@ -64,8 +64,8 @@ def require_images(images: Any, expected: str = "images as a tensor [N, C, H, W]
     if isinstance(images, torch.utils.data.DataLoader):
         raise InputError(
             f"expected {expected}, got a DataLoader; collect its batches: images, labels = "
-            "map(torch.cat, zip(*loader)), or give its data set to effpath.data.from_torch, which reads it "
-            "batch by batch"
+            "map(torch.cat, zip(*loader)), or give it to effpath.data.from_torch, which reads its data set "
+            "as it is needed"
         )
     if isinstance(images, torch.utils.data.Dataset):
         raise InputError(

@@ -15,7 +15,7 @@ from effpath.errors import InputError
 from effpath.images.format import PictureFormat, middle, scaled
 
 
-def fit(images: Tensor, picture_format: PictureFormat | None, source: str) -> Tensor:
+def resize_to(images: Tensor, picture_format: PictureFormat | None, source: str) -> Tensor:
     """Bring images [N, C, H, W] to a format: grey is repeated to RGB, the centre scaled to height and width.
 
     Images that have the format already, or for which there is none, come back as they are.
@@ -66,7 +66,7 @@ def as_pixels(array: Any, source: str) -> Tensor:
 
 def read_array(file: Path) -> tuple[Tensor, Any]:
     """Return the images of a file, and the array of their labels, if any."""
-    own = None
+    labels = None
     try:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -77,18 +77,18 @@ def read_array(file: Path) -> tuple[Tensor, Any]:
             if len(keys) > 1 and key != "images":
                 raise InputError(f"expected an array named 'images' in {file}, got {', '.join(keys)}")
             array = loaded[key]
-            own = loaded["labels"] if "labels" in keys else None
+            labels = loaded["labels"] if "labels" in keys else None
     except (OSError, ValueError, EOFError, IndexError, BadZipFile) as error:
         raise InputError(f"cannot read an array from {file}: {error}; write it again with numpy.save") from error
-    return as_pixels(array, str(file)), own
+    return as_pixels(array, str(file)), labels
 
 
-def read_labels(own: Any, count: int, file: Path) -> list[int]:
+def whole_labels(labels: Any, count: int, file: Path) -> list[int]:
     """Return the labels of a file's images; InputError where they are not one integer each."""
-    if own is None:
+    if labels is None:
         return [-1] * count
-    if own.dtype.kind not in "iu" or own.shape != (count,):
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise InputError(
-            f"expected one integer label for each of {count} images in {file}, got {own.dtype} {own.shape}"
+            f"expected one integer label for each of {count} images in {file}, got {labels.dtype} {labels.shape}"
         )
-    return list(map(int, own))
+    return list(map(int, labels))

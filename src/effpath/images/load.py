@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from effpath.errors import InputError
-from effpath.images.arrays import fit, read_array, read_labels
-from effpath.images.batches import Fitted, Images, Joined, Pictures, checked
+from effpath.images.arrays import read_array, resize_to, whole_labels
 from effpath.images.files import PICTURES, pictures_below
 from effpath.images.format import PictureFormat, PixelRange, unknown_size
+from effpath.images.lazy import Images, checked, join, pictures, resized_when_read
 
 ARRAYS = (".npy", ".npz")
 
@@ -45,18 +45,19 @@ def load_images(
     for group in _groups(files, left_out):
         first = group[0]
         if first.suffix.lower() in ARRAYS:
-            array, own = read_array(first)
+            array, stated = read_array(first)
             titles = [f"{first}[{i}]" for i in range(len(array))]
             part: Images = checked(array, titles, pixel_range)
             if labels is not None:
-                known += read_labels(own, len(array), first)
-            shape = tuple(fit(array[:1], picture_format, str(first)).shape[1:])  # refused here, not hours later
+                known += whole_labels(stated, len(array), first)
+            example = resize_to(array[:1], picture_format, str(first))  # refused here, not hours later
+            shape = tuple(example.shape[1:])
             if picture_format is not None and tuple(array.shape[1:]) != shape:
-                part = Fitted(part, picture_format, str(first))
+                part = resized_when_read(part, picture_format, str(first))
         elif picture_format is None:
             raise InputError(unknown_size(first))
         else:
-            part, titles, shape = Pictures(group, picture_format), list(map(str, group)), picture_format.shape
+            part, titles, shape = pictures(group, picture_format), list(map(str, group)), picture_format.shape
             known += [-1] * len(group)
         parts.append(part)
         names += titles
@@ -67,29 +68,29 @@ def load_images(
         raise InputError(f"expected at least one image, got none in {', '.join(map(str, files)) or 'no file'}")
     if labels is not None:
         labels += known
-    return parts[0] if len(parts) == 1 else Joined(parts), names
+    return parts[0] if len(parts) == 1 else join(parts), names
 
 
 def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterator[list[Path]]:
     """Return one array, or the pictures up to the next one, at a time."""
-    pictures: list[Path] = []
+    group: list[Path] = []
     for name in files:
         path = Path(name)
         if path.is_dir():
             inside, others = pictures_below(path)
             if not inside:
                 raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
-            pictures += inside
+            group += inside
             if left_out is not None:
                 left_out += others
         elif not path.is_file():
             raise InputError(f"no file or folder {path}")
         elif path.suffix.lower() in ARRAYS:
-            if pictures:
-                yield pictures
-                pictures = []
+            if group:
+                yield group
+                group = []
             yield [path]
         else:
-            pictures.append(path)
-    if pictures:
-        yield pictures
+            group.append(path)
+    if group:
+        yield group

@@ -1,4 +1,4 @@
-"""Torch data sets."""
+"""Images with labels: tensors, torch's data sets and loaders."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 import effpath
 from digits_net import class_paths, data, graph
 from effpath.data import from_torch
 from effpath.errors import InputError
+from effpath.images import labelled
 
 
 def test_class_paths_over_a_torch_data_set_are_those_over_its_tensors():
@@ -107,7 +116,7 @@ def test_an_item_that_says_another_label_than_the_targets_is_refused():
 
     images = from_torch(Relabelled()).images
     assert images[:1].shape == (1, 1, 2, 2)
-    with pytest.raises(InputError, match=r"expected the label 7 in item 1 .*got 2; give from_torch the labels"):
+    with pytest.raises(InputError, match=r"expected the label 7 in item 1 .*got 2; give the labels"):
         images[:]
     assert from_torch(Relabelled(), [7, 2, 4]).images[:].shape == (3, 1, 2, 2)
 
@@ -139,3 +148,79 @@ def test_arrays_of_labels_that_are_no_whole_numbers_are_refused(labels):
 def test_whole_numbers_of_every_type_are_labels(label):
     assert from_torch([(torch.zeros(1, 2, 2), label)]).labels.tolist() == [3]
     assert from_torch([(torch.zeros(1, 2, 2), 0)], [label]).labels.tolist() == [3]
+
+
+PLAIN = TensorDataset(torch.arange(20.0).reshape(5, 1, 2, 2), torch.tensor([4, 3, 2, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("loader", "rows"),
+    [
+        (DataLoader(PLAIN, batch_size=2), [0, 1, 2, 3, 4]),
+        (DataLoader(PLAIN, batch_size=2, shuffle=True, drop_last=True), [0, 1, 2, 3, 4]),
+        (DataLoader(PLAIN, batch_size=None), [0, 1, 2, 3, 4]),
+        (DataLoader(PLAIN, sampler=SubsetRandomSampler([3, 1])), [1, 3]),
+        (DataLoader(PLAIN, batch_sampler=BatchSampler([3, 1, 3], 2, drop_last=False)), [1, 3]),
+        (DataLoader(PLAIN, batch_sampler=[[4], [0, 2]]), [0, 2, 4]),
+        (DataLoader(Subset(PLAIN, [4, 2, 0]), sampler=[2, 0]), [4, 0]),
+    ],
+    ids=["in order", "shuffled", "no batches", "a subset", "batches of a list", "batches", "a subset of a subset"],
+)
+def test_a_loader_is_the_images_that_its_sampler_visits_each_once_in_the_order_of_the_data_set(loader, rows):
+    images, labels = labelled(loader)
+    assert torch.equal(images[:], PLAIN.tensors[0][rows])
+    assert torch.equal(labels, PLAIN.tensors[1][rows])
+    assert images[:0].shape == (0, 1, 2, 2)
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator()], ids=["of torch", "of the sampler"])
+def test_a_loader_shuffles_afterwards_as_if_it_had_not_been_looked_at(generator):
+    def order(look):
+        (generator or torch.default_generator).manual_seed(3)
+        loader = DataLoader(PLAIN, sampler=RandomSampler(PLAIN, generator=generator))
+        if look:
+            labelled(loader)
+        return [int(label) for _, label in loader]
+
+    assert order(look=True) == order(look=False)
+
+
+def test_a_loader_that_makes_its_batches_in_another_way_is_refused():
+    with pytest.raises(InputError, match=r"default_collate, got one with <lambda>.*or give images and labels as"):
+        labelled(DataLoader(PLAIN, collate_fn=lambda items: items, batch_size=2))
+
+
+def test_a_stream_is_refused_in_a_loader_too():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(1, 2, 2), 0
+
+        def __len__(self):
+            return 1
+
+    with pytest.raises(InputError, match=r"map-style data set, .*got Stream; make a list"):
+        labelled(DataLoader(Stream()))
+
+
+def test_tensors_and_arrays_come_back_with_the_labels_beside_them():
+    images, labels = PLAIN.tensors
+    for given in (images, images.numpy(), list(images), tuple(images.numpy()), images.tolist()):
+        found, known = labelled(given, labels)
+        assert found is given
+        assert known is labels
+    with pytest.raises(InputError, match="labels beside the images, one for each, got none for a Tensor"):
+        labelled(images)
+    with pytest.raises(InputError, match="as item 0 of the data set, got Tensor"):
+        labelled(list(images))
+
+
+def test_labels_beside_a_loader_are_those_of_the_items_of_its_data_set():
+    assert labelled(DataLoader(PLAIN, sampler=[3, 1]), [10, 11, 12, 13, 14])[1].tolist() == [11, 13]
+
+
+def test_a_subset_knows_the_targets_of_its_data_set_without_reading_an_item():
+    class Unread(Vision):
+        def __getitem__(self, index):
+            raise AssertionError
+
+    assert labelled(Subset(Subset(Unread(), [2, 1]), [0]))[1].tolist() == [4]
