@@ -33,12 +33,12 @@ from detection.gather import open_case
 from effpath import Detector
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, adaptive_curve, success_rates
 from effpath.attacks import attack
-from effpath.attacks.judge import correct_rows
 from effpath.data import Dataset
 from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows
 from sources import is_done, save_figure, write_result
 
 FPRS = (0.05, 0.5)

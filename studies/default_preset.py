@@ -32,13 +32,13 @@ from detection.judge import Protocol, judge_groups
 from detection.resampling import interval
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
-from effpath.attacks.judge import correct_rows
 from effpath.class_paths.similarity import similarity
 from effpath.class_paths.unions import Unions
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows, predict
 from effpath.rules import plan_for
 from effpath.rules.kinds import Weighted
 from effpath.walk.recording import Recorded, record
@@ -169,8 +169,7 @@ def adversarial(
         with track(name) as progress:
             if name == "PGD":
                 made = pgd(model, images, labels, **settings, batch=batch)
-                with torch.no_grad():
-                    fooled = torch.cat([model(part).argmax(1) for part in made.split(batch)]) != labels
+                fooled = predict(model, made, batch) != labels
                 source, made = fooled.nonzero()[:, 0].numpy(), made[fooled]
             else:
                 result = attack(

@@ -26,7 +26,6 @@ from scipy.io import loadmat
 from torch import Tensor, nn
 
 import effpath
-from effpath.attacks.judge import correct_rows, predict
 from effpath.class_paths import ClassPaths
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
@@ -35,6 +34,7 @@ from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
 from effpath.files.cache import atomic_write
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows, predict
 from sources import is_done, open_network, save_figure, write_result
 
 Row = dict[str, Any]
@@ -88,8 +88,7 @@ def measure(
         "noise": (clean + noise).clamp(0, 1),
     }
     fooled = {
-        name: np.flatnonzero(torch.cat([predict(model, b) for b in group.split(batch)]).ne(labels).numpy())
-        for name, group in groups.items()
+        name: np.flatnonzero(predict(model, group, batch).ne(labels).numpy()) for name, group in groups.items()
     }
     scores: dict[str, dict[str, np.ndarray]] = {}
     features: dict[str, Features] = {}

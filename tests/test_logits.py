@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 import effpath
 from effpath.attacks import attack
-from effpath.attacks.judge import correct_rows
 from effpath.data import Dataset, Part
 from effpath.demo.train import accuracy
 from effpath.detect.fitting import FitOptions, fit_detector
 from effpath.errors import InputError
+from effpath.models.predict import correct_rows
 
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 SHAPES: dict[str, Callable[[Tensor, Tensor], object]] = {

@@ -18,13 +18,13 @@ from detection.cases import Case, Planned
 from detection.seen import Piece, Pixels, Row, Seen, assembled, kept, paths_piece
 from effpath import ClassPaths, Graph
 from effpath.attacks import AdversarialSet, attack
-from effpath.attacks.judge import correct_rows
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows
 from rivals.cdrp import cdrp_gates
 from rivals.table import RIVALS, fit_rivals
 from sources import open_network, train_lenet

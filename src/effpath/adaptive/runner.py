@@ -14,11 +14,12 @@ from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
 from effpath.adaptive.search import Guides, Search
 from effpath.adaptive.suspicion import Suspicion
 from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
-from effpath.attacks.judge import check, correct_rows, device_of
+from effpath.attacks.runner import require_attackable
 from effpath.attacks.spec import Settings
 from effpath.detect import Detector
 from effpath.errors import InputError, OptionError
 from effpath.files.cache import fingerprint
+from effpath.models.predict import correct_rows, device_of
 
 Progress = Callable[[int, int], None]
 
@@ -80,7 +81,7 @@ def adaptive_attack(
     followed = detector if surrogate is None else surrogate
     if spec.gradients:
         Suspicion(followed)  # says what it cannot follow, before any work
-    check(model, images, labels)
+    require_attackable(model, images, labels)
     device = device_of(model)
     if not detector.graph.batched:
         batch_size = 1
@@ -171,7 +172,7 @@ def _guides(
     if guides is None:
         raise InputError(f"{spec.name} needs guides=(images, labels): clean images of the network's classes")
     images, labels = guides
-    check(model, images, labels)
+    require_attackable(model, images, labels)
     right = correct_rows(model, images, labels, batch_size)
     if not len(right):
         raise InputError(f"{spec.name} needs guides that the network classifies as labelled; it does none of them")

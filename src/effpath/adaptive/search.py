@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from effpath.adaptive.result import Norm
-from effpath.attacks.judge import predict
 from effpath.detect import Detector, Features
 from effpath.graph.graph import Graph
+from effpath.models.predict import predict
 
 
 def activations(graph: Graph, pixels: Tensor, names: list[str]) -> list[Tensor]:
@@ -141,7 +141,7 @@ class Search:
         self.queries += len(candidates)
         features: Features = self.detector.features(candidates)
         scores = torch.from_numpy(self.detector.score(features))
-        predicted = predict(self.model, candidates)
+        predicted = predict(self.model, candidates).to(candidates.device)
         traced = torch.from_numpy(features.classes[:, 0]).to(predicted.device)
         return (predicted != labels) & (traced != labels), scores, predicted
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
-from effpath.attacks.judge import check, correct_rows, count_classes, device_of, predict
 from effpath.attacks.spec import AttackSpec, Settings, require
 from effpath.attacks.table import ATTACKS
 from effpath.attacks.targets import draw_targets
-from effpath.errors import OptionError, StoreError
+from effpath.errors import InputError, OptionError, StoreError
 from effpath.files.cache import fingerprint, note_step, state_fingerprint
 from effpath.models.logits import LogitsModel
+from effpath.models.predict import correct_rows, count_classes, device_of, predict
 
 _REVISION = 2  # part of every cache key; raise it when an attack's result changes
 
@@ -60,7 +60,7 @@ def attack(
     merged = spec.merged(settings)
     if batch_size < 1:
         raise OptionError(f"batch_size wants a whole number of at least 1; got {batch_size}")
-    check(model, images, labels)
+    require_attackable(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
     version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
     key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
@@ -96,6 +96,34 @@ def attack(
     return result
 
 
+def require_attackable(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise InputError for a model, images or labels that cannot be attacked."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model must be a torch.nn.Module; got {type(model).__name__}")
+    if any(module.training for module in model.modules()):
+        raise InputError("the model is in training mode: its predictions change between calls; call model.eval()")
+    for what, given in (("images", images), ("labels", labels)):
+        if not isinstance(given, torch.Tensor):
+            raise InputError(
+                f"expected {what} as a tensor, got {type(given).__name__}; make it one: torch.as_tensor of an "
+                "array, torch.stack of a list, torch.cat of a loader's batches"
+            )
+    if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
+        raise InputError(
+            f"expected float32 images [N, C, H, W], N > 0; got shape {list(images.shape)} of {images.dtype}"
+        )
+    if labels.shape != (len(images),) or labels.dtype != torch.int64:
+        raise InputError(
+            f"expected int64 labels, one for each of {len(images)} images; got shape {list(labels.shape)} of "
+            f"{labels.dtype}"
+        )
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # NaN fails too
+        raise InputError(
+            f"images must lie in [0, 1]; got {low:g} to {high:g}. Move preprocessing into the model itself"
+        )
+
+
 def _attack_batch(
     model: nn.Module,
     spec: AttackSpec,
@@ -111,7 +139,7 @@ def _attack_batch(
     found = spec.run(LogitsModel(model), inputs, aim if spec.targeting else truth, settings)
     candidates = found.detach().clamp(0, 1)
     if not spec.from_clean:  # nothing to miss: any class is wrong
-        predicted = predict(model, candidates).cpu()
+        predicted = predict(model, candidates)
         fooled = torch.ones_like(source, dtype=torch.bool)
         distances = torch.full((len(source), 3), float("nan"))
         images = candidates.cpu()
@@ -119,7 +147,7 @@ def _attack_batch(
         return AdversarialSet(spec.name, settings, images, source, none, targets, predicted, fooled, distances)
     finite = candidates.flatten(1).isfinite().all(1)
     candidates = torch.where(finite[:, None, None, None], candidates, inputs)
-    predicted = predict(model, candidates)
+    predicted = predict(model, candidates).to(device)
     fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
     if spec.targeting:
         fooled &= predicted == aim

@@ -29,7 +29,7 @@ from effpath.files.progress import Track
 from effpath.graph import Graph, capture
 from effpath.images import format_of, pixel_range_of, resized
 from effpath.models import load_model
-from effpath.models.logits import find_logits, require_two_classes
+from effpath.models.predict import count_classes, predict
 from effpath.rules import LEVELS
 
 _PAPER = {
@@ -112,7 +112,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track, command: str = ""
     model, data = _model_and_data(options, folder, track)
     train, test = data.part("train"), data.part("test", "val")
     train = _limited(train, options, len(data.classes))
-    predicted = _predicted(model, test)
+    predicted = predict(model, test.images, 256)
     measured = float((predicted == test.labels).double().mean())
     graph = capture(model, train.images[:1])
     lap("training")
@@ -227,9 +227,7 @@ def _model_and_data(options: DemoOptions, folder: Path, track: Track) -> tuple[n
     model = load_model(options.model, options.weights, allow_pickle=options.allow_pickle, seed=options.seed)
     wanted = resized(format_of(model), options.input_size)
     data = load_data(options.data, seed=options.seed, picture_format=wanted, pixel_range=pixel_range_of(model))
-    with torch.no_grad():
-        outputs = find_logits(model(data.part("train").images[:1]))[0].shape[1]
-    require_two_classes(outputs, "an attack")
+    outputs = count_classes(model, data.part("train").images)
     if len(data.classes) != outputs:
         raise InputError(
             f"expected data with a class for each of the network's {outputs} outputs, so that every one has a "
@@ -250,14 +248,6 @@ def _limited(train: Part, options: DemoOptions, classes: int) -> Part:
     if options.train_images is None or options.model is None:
         return train.take(torch.arange(len(train))[: options.train_images])
     return train.first_of_each_class(max(1, options.train_images // classes))
-
-
-def _predicted(model: nn.Module, part: Part, batch_size: int = 256) -> torch.Tensor:
-    """Return the predicted class of each image, int64 [N]; images that are not in memory are read in batches."""
-    starts = range(0, len(part), batch_size)
-    with torch.no_grad():
-        batches = (part.images[start : start + batch_size] for start in starts)
-        return torch.cat([find_logits(model(batch))[0].argmax(1) for batch in batches])
 
 
 def _images_to_attack(correct_ones: torch.Tensor, options: DemoOptions) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from effpath.errors import InputError, OptionError
 from effpath.models.logits import find_logits
+from effpath.models.predict import device_of, predict
 
 
 def train_classifier(
@@ -43,7 +44,7 @@ def train_classifier(
             f"expected epochs and batch_size of at least 1 and shift of at least 0; got epochs={epochs}, "
             f"batch_size={batch_size}, shift={shift}"
         )
-    device = _device(model)
+    device = device_of(model)
     batches = -(-len(images) // batch_size)
     total = epochs * batches
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -77,13 +78,8 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, ba
     The model is measured, and left, in eval mode.
     """
     _check(images, labels)
-    device = _device(model)
     model.eval()
-    with torch.no_grad():
-        predicted = torch.cat(
-            [find_logits(model(batch.to(device)))[0].argmax(1).cpu() for batch in torch.split(images, batch_size)]
-        )
-    return float((predicted == labels.cpu()).double().mean())
+    return float((predict(model, images, batch_size) == labels.cpu()).double().mean())
 
 
 def _shifted(images: torch.Tensor, shift: int) -> torch.Tensor:
@@ -103,8 +99,3 @@ def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
             f"expected images [N, C, H, W] and as many int64 labels [N], N > 0; got images "
             f"{list(images.shape)} and labels {list(labels.shape)} of {labels.dtype}"
         )
-
-
-def _device(model: nn.Module) -> torch.device:
-    """Where the model's weights are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from effpath.attacks import attack
-from effpath.attacks.judge import device_of, predict
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.data import Part
 from effpath.detect.fitting.options import FitOptions
 from effpath.errors import InputError
 from effpath.files.progress import Track
 from effpath.models.logits import find_logits
+from effpath.models.predict import device_of, predict
 
 
 class _Chosen(nn.Module):
@@ -70,11 +70,7 @@ def attacked_images(
             )
         fooling = made.fooling
         if not whole:
-            predicted = [
-                predict(model, batch.to(device_of(model))).cpu()
-                for batch in torch.split(fooling, options.batch_size)
-            ]
-            fooling = fooling[torch.isin(torch.cat([*predicted, known[:0]]), known)]
+            fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
         pixels.append(fooling)
         about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
     if not sum(map(len, pixels)):

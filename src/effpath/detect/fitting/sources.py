@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.attacks.judge import device_of, predict
 from effpath.data import Dataset, Part
 from effpath.detect.fitting.options import FitOptions
 from effpath.detect.held_out import hold_out
@@ -17,6 +16,7 @@ from effpath.detect.metrics import check_enough
 from effpath.detect.splits import split_sources
 from effpath.errors import InputError, OptionError
 from effpath.images import refuse_known
+from effpath.models.predict import predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +86,7 @@ def draw(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tensor]
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(options.seed))
     drawn = order[: _wanted(part, options)].sort().values
     own = part.take(drawn)
-    right = torch.zeros(len(own), dtype=torch.bool)
-    for start in range(0, len(own), options.batch_size):
-        rows = slice(start, start + options.batch_size)
-        right[rows] = predict(model, own.images[rows].to(device_of(model))).cpu() == own.labels[rows]
+    right = predict(model, own.images, options.batch_size) == own.labels
     correct = drawn[right]
     try:
         if len(correct) < 4:
