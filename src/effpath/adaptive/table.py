@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from effpath.adaptive import methods
 from effpath.adaptive.search import Search
-from effpath.attacks.spec import Settings
-from effpath.errors import OptionError
-
-CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine")}
-FROM_ZERO = ("layers",)  # whole numbers of which 0 means all
+from effpath.attacks.spec import Settings, merged_settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class AdaptiveSpec:
 
     Attributes:
         name: of the attack.
-        settings: defaults; their types are the types wanted.
+        settings: defaults; their types are the expected types.
         run: proposes candidates to the search.
         gradients: whether it follows the surrogate's suspicion.
         guided: whether it needs clean images of other classes.
@@ -38,33 +33,7 @@ class AdaptiveSpec:
 
     def merged(self, settings: Settings | None) -> dict[str, Any]:
         """The defaults overridden by ``settings``; `OptionError` for an unknown name or a wrong value."""
-        merged = dict(self.settings)
-        for key, value in (settings or {}).items():
-            if key not in merged:
-                raise OptionError(f"{self.name} has no setting {key!r}; it has: {', '.join(merged)}")
-            merged[key] = self._checked(key, value)
-        return merged
-
-    def _checked(self, key: str, value: Any) -> Any:
-        default = self.settings[key]
-        if key in CHOICES:
-            if value not in CHOICES[key]:
-                raise OptionError(f"{self.name}: setting {key}: expected one of {CHOICES[key]}; got {value!r}")
-            return value
-        if isinstance(default, tuple):
-            if not isinstance(value, (tuple, list)) or not value:
-                raise OptionError(f"{self.name}: setting {key}: expected numbers, at least one; got {value!r}")
-            return tuple(self._number(key, one, type(default[0])) for one in value)
-        return self._number(key, value, type(default))
-
-    def _number(self, key: str, value: Any, kind: type) -> Any:
-        least = 0 if isinstance(self.settings[key], float) or key in FROM_ZERO else 1
-        if kind is int and type(value) is int and value >= least:
-            return value
-        if kind is float and type(value) in (int, float) and value >= 0 and math.isfinite(value):
-            return float(value)
-        wanted = f"a whole number of at least {least}" if kind is int else "a finite number of at least 0"
-        raise OptionError(f"{self.name}: setting {key}: expected {wanted}; got {value!r}")
+        return merged_settings(self.name, self.settings, settings)
 
 
 _DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}

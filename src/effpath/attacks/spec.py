@@ -25,6 +25,10 @@ Run = Callable[[nn.Module, torch.Tensor, torch.Tensor, Settings], torch.Tensor]
 The classes are the images' labels, to be left, or, for a targeted attack, the classes to be reached. A candidate
 that does not fool the model is no harm: it is found out and counted as failed.
 """
+CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine")}
+"""The settings that are one of a few words."""
+FROM_ZERO = ("layers",)
+"""The settings of whole numbers of which 0 means all."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class AttackSpec:
 
     name: str
     norm: str | None  # "L0", "L2" or "Linf", the norm kept small; None where none is
-    settings: Settings  # defaults; their types are the types wanted
+    settings: Settings  # defaults; their types are the expected types
     run: Run
     library: str | None = None  # the optional package it needs
     from_clean: bool = True  # whether it starts from correctly classified images
@@ -41,44 +45,60 @@ class AttackSpec:
     files: tuple[str, ...] = ()  # the settings that name files, whose content is part of the result
 
     def merged(self, settings: Settings | None) -> dict[str, Any]:
-        """The defaults overridden by ``settings``; `OptionError` for an unknown name or a wrong value."""
-        merged = dict(self.settings)
-        for key, value in (settings or {}).items():
-            if key not in merged:
-                raise OptionError(f"{self.name} has no setting {key!r}; it has: {', '.join(merged) or 'none'}")
-            merged[key] = self._checked(key, value)
-        return merged
+        """The defaults overridden by ``settings``; errors as of `merged_settings`."""
+        return merged_settings(self.name, self.settings, settings)
 
     def contents(self, settings: Settings) -> list[bytes]:
         """What is in the files that the settings name; `OptionError` or `StoreError` where one is not there."""
         found = []
         for key in self.files:
             if not settings[key]:
-                raise OptionError(f"{self.name} wants the path of a file in its setting {key!r}; got none")
+                raise OptionError(f"{self.name} expects the path of a file in its setting {key!r}; got none")
             try:
                 found.append(Path(settings[key]).read_bytes())
             except OSError as error:
                 raise StoreError(f"{self.name}: cannot read {settings[key]} (setting {key}): {error}") from error
         return found
 
-    def _checked(self, key: str, value: Any) -> Any:
-        """The value in the type of its default; whole numbers from 1, others from 0; strings are paths."""
-        kind = type(self.settings[key])
-        if kind is str and isinstance(value, (str, os.PathLike)):
+
+def merged_settings(attack: str, defaults: Settings, settings: Settings | None) -> dict[str, Any]:
+    """The defaults of an attack overridden by ``settings``; `OptionError` for an unknown name or a wrong value."""
+    merged = dict(defaults)
+    for key, value in (settings or {}).items():
+        if key not in merged:
+            raise OptionError(f"{attack} has no setting {key!r}; it has: {', '.join(merged) or 'none'}")
+        merged[key] = _checked(f"{attack}: setting {key}", key, defaults[key], value)
+    return merged
+
+
+def _checked(where: str, key: str, default: Any, value: Any) -> Any:
+    """The value in the type of its default; whole numbers from 1, others from 0; strings are paths or choices."""
+    least = 0 if key in FROM_ZERO else 1
+    if isinstance(default, tuple):
+        expected = "numbers, at least one"
+        if isinstance(value, (tuple, list)) and value:
+            return tuple(_checked(where, key, default[0], one) for one in value)
+    elif key in CHOICES:
+        expected = f"one of {CHOICES[key]}"
+        if value in CHOICES[key]:
+            return value
+    elif isinstance(default, str):
+        expected = "a path"
+        if isinstance(value, (str, os.PathLike)):
             return os.fspath(value)
-        if kind is bool and isinstance(value, bool):
+    elif isinstance(default, bool):
+        expected = "True or False"
+        if isinstance(value, bool):
             return value
-        if kind is int and type(value) is int and value >= 1:
+    elif isinstance(default, int):
+        expected = f"a whole number of at least {least}"
+        if type(value) is int and value >= least:
             return value
-        if kind is float and type(value) in (int, float) and value >= 0 and math.isfinite(value):
+    else:
+        expected = "a finite number of at least 0"
+        if type(value) in (int, float) and value >= 0 and math.isfinite(value):
             return float(value)
-        wanted = {
-            bool: "True or False",
-            int: "a whole number of at least 1",
-            float: "a finite number of at least 0",
-            str: "a path",
-        }
-        raise OptionError(f"{self.name}: setting {key}: expected {wanted[kind]}; got {value!r}")
+    raise OptionError(f"{where}: expected {expected}; got {value!r}")
 
 
 def require(library: str, attack: str) -> ModuleType:
