@@ -11,7 +11,7 @@ from PIL import Image
 
 from effpath.data import align_labels, load_data
 from effpath.errors import InputError, StoreError
-from effpath.images import PictureFormat
+from effpath.images import PictureFormat, read_picture
 
 SMALL = PictureFormat(3, 4, 4)
 
@@ -99,6 +99,23 @@ def test_damaged_pictures_are_named_and_can_be_left_out_with_their_labels(tmp_pa
     assert values(whole) == [0, 2]
     assert whole.labels.tolist() == [0, 1]
     assert list(whole.names) == ["a/1.png", "b/1.png"]
+
+
+@pytest.mark.parametrize(("room", "times"), [(2 * 3 * 4 * 4 * 4, 1), (2 * 3 * 4 * 4 * 4 - 1, 2)])
+def test_few_pictures_that_were_looked_through_are_not_read_again(tmp_path, monkeypatch, room, times):
+    for i in range(3):
+        put(tmp_path / f"a/{i}.png", i)
+    (tmp_path / "a/1.png").write_bytes(b"\x89PNG broken")
+    opened = []
+    monkeypatch.setattr(
+        "effpath.images.lazy.read_picture",
+        lambda file, wanted: opened.append(file.name) or read_picture(file, wanted),
+    )
+    monkeypatch.setattr("effpath.data.dataset.KEPT_BYTES", room)
+    whole, _ = load_data(f"imagefolder:{tmp_path}", picture_format=SMALL).part("all").readable()
+    assert opened == ["0.png", "1.png", "2.png"]
+    assert values(whole) == [0, 2]
+    assert opened.count("2.png") == times
 
 
 def test_some_images_of_each_class_can_be_taken_without_reading_any(tmp_path, monkeypatch):

@@ -119,10 +119,11 @@ def open_images(
     if first is not None:
         opened = opened.take(torch.arange(len(opened.names))[:first])
     if not skip_damaged:
-        damaged = Part(opened.images, opened.labels, opened.names).readable()[1]
+        whole, damaged = Part(opened.images, opened.labels, opened.names).readable()
         if damaged:
             others = f" ({len(damaged)} of {len(opened.names)} images; --skip-damaged leaves them out)"
             raise InputError(f"{next(iter(damaged.values()))}{others}")
+        return whole.images, opened.names
     return opened.images, opened.names
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from effpath.errors import InputError
 from effpath.images import Images, choose, labelled
 
+KEPT_BYTES = 256 << 20  # images that stay in memory once they have been read
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -45,18 +47,30 @@ class Part:
         return self.take(keep)
 
     def readable(self) -> tuple[Part, dict[str, str]]:
-        """Return the part without damaged images, and why, by the names of those; reads every image once."""
+        """Return the part without damaged images, and why, by the names of those; reads every image once.
+
+        Images of `KEPT_BYTES` at most stay in memory, so that they are not read again; more are read when indexed.
+        """
         if isinstance(self.images, Tensor):
             return self, {}
         whole = torch.ones(len(self), dtype=torch.bool)
         damaged = {}
+        kept: list[Tensor] = []
+        room = KEPT_BYTES
         for i in range(len(self)):
             try:
-                self.images[i : i + 1]
+                image = self.images[i : i + 1]
             except InputError as error:
                 whole[i] = False
                 damaged[self.names[i] if self.names else str(i)] = str(error)
-        return (self.take(whole) if damaged else self), damaged
+                continue
+            room -= image.nbytes
+            if room >= 0:
+                kept.append(image)
+            else:
+                kept.clear()
+        part = self.take(whole) if damaged else self
+        return (Part(torch.cat(kept), part.labels, part.names) if kept else part), damaged
 
 
 def from_torch(dataset: Any, labels: Any = None) -> Part:
