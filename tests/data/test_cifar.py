@@ -99,7 +99,7 @@ class Evil:
 def test_a_batch_with_code_in_it_is_refused_and_the_code_does_not_run(cifar10):
     folder, _ = cifar10
     (folder / "cifar-10-batches-py/test_batch").write_bytes(pickle.dumps({"data": Evil(), "labels": []}))
-    with pytest.raises(StoreError, match=r"test_batch: UnpicklingError: it wants builtins\.exec"):
+    with pytest.raises(StoreError, match=r"test_batch: UnpicklingError: it refers to builtins\.exec"):
         load_data(f"cifar10:{folder}")
     assert not Evil.ran
 

@@ -1,7 +1,7 @@
 """Attacks that fool a classifier, so that detection has something to detect.
 
-BIM, PGD, DeepFool and C&W are foolbox's (``pip install 'effpath[attacks]'``); importing this package does not
-need it.
+BIM, PGD, DeepFool and C&W are Foolbox's (``pip install 'effpath[attacks]'``); importing this package does not
+import it.
 """
 
 from __future__ import annotations

@@ -9,72 +9,83 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from effpath.errors import StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
 
 
 class Norms(NamedTuple):
-    """Median size of the successful perturbations; NaN where there is none."""
+    """Median sizes of the successful perturbations; NaN where there are none."""
 
-    l0: float  # values (pixel × channel) that changed by more than 1e-6
+    l0: float  # number of values (pixel × channel) that changed by more than 1e-6
     l2: float
     linf: float
 
 
 @dataclass(frozen=True, eq=False)
 class AdversarialSet:
-    """What one attack made of a model's correctly classified images, one row for each; all on the CPU.
+    """The result of one attack on a model's correctly classified images, one row per image; all on the CPU.
 
-    A row that failed holds its clean image, with ``predicted`` equal to ``labels``. Where there is a target, a row
-    succeeded only if ``predicted`` is that target, which is not its label.
+    The row of a failed attack holds the clean image, with ``predicted`` equal to ``labels``. A targeted attack
+    succeeds only if ``predicted`` is its target, which is not the label.
+
+    Attributes:
+        name, settings: of the attack, defaults included.
+        images: float32 [N, C, H, W] in [0, 1].
+        source: int64 [N], rows among the clean images given; −1 for random images.
+        labels: int64 [N], true classes of the sources; −1 for random images.
+        targets: int64 [N], the classes to reach; −1 where any class but the label counts.
+        predicted: int64 [N], the model's classes for ``images``.
+        succeeded: bool [N].
+        distances: float32 [N, 3], L0, L2 and L∞ from the source; NaN for random images.
     """
 
     name: str
-    settings: Mapping[str, Any]  # every setting, defaults included
-    images: torch.Tensor  # float32 [N, C, H, W] in [0, 1]
-    source: torch.Tensor  # int64 [N], row among the clean images given; −1 for random images
-    labels: torch.Tensor  # int64 [N], the source's true class; −1 for random images
-    targets: torch.Tensor  # int64 [N], the class that the attack had to reach; −1 where any but the label would do
-    predicted: torch.Tensor  # int64 [N], the model's class for ``images``
-    succeeded: torch.Tensor  # bool [N]
-    distances: torch.Tensor  # float32 [N, 3], L0, L2 and L∞ from the source; NaN for random images
+    settings: Mapping[str, Any]
+    images: Tensor
+    source: Tensor
+    labels: Tensor
+    targets: Tensor
+    predicted: Tensor
+    succeeded: Tensor
+    distances: Tensor
 
     @property
     def tried(self) -> int:
-        """How many images were attacked."""
+        """Number of images attacked."""
         return len(self.source)
 
     @property
     def successes(self) -> int:
-        """How many attacks succeeded."""
+        """Number of successful attacks."""
         return int(self.succeeded.sum())
 
     @property
-    def fooling(self) -> torch.Tensor:
+    def fooling(self) -> Tensor:
         """The images that fool the model, float32 [successes, C, H, W]."""
         return self.images[self.succeeded]
 
     @property
-    def fooling_labels(self) -> torch.Tensor:
+    def fooling_labels(self) -> Tensor:
         """The true classes of `fooling`, int64 [successes]."""
         return self.labels[self.succeeded]
 
     @property
-    def fooling_rows(self) -> torch.Tensor:
+    def fooling_rows(self) -> Tensor:
         """The rows of `fooling` among the clean images given, int64 [successes]."""
         return self.source[self.succeeded]
 
     def norms(self) -> Norms:
-        """Median L0, L2 and L∞ over the successes."""
+        """Return the median L0, L2 and L∞ of the successful perturbations."""
         sizes = self.distances[self.succeeded]
         if len(sizes) == 0:
             return Norms(float("nan"), float("nan"), float("nan"))
         return Norms(*torch.quantile(sizes, 0.5, dim=0).tolist())
 
 
-def measure(images: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """L0, L2 and L∞ [N, 3] of the differences of two batches [N, C, H, W].
+def measure(images: Tensor, clean: Tensor) -> Tensor:
+    """Return L0, L2 and L∞, float32 [N, 3], of the differences between two batches [N, C, H, W].
 
     L0 counts changes above 1e-6: C&W's change of variables moves every pixel by about 5e-7.
     """
@@ -83,13 +94,13 @@ def measure(images: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 
 def join(sets: Sequence[AdversarialSet]) -> AdversarialSet:
-    """The rows of all sets, which are of one attack, in order."""
+    """Return the rows of all sets, which are of one attack, concatenated."""
     columns = {field: torch.cat([getattr(part, field) for part in sets]) for field in _TENSORS}
     return AdversarialSet(name=sets[0].name, settings=sets[0].settings, **columns)
 
 
 def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
-    """Write the set, atomically, to a safetensors file whose header names the attack and ``key``."""
+    """Write a set, atomically, to a safetensors file whose header names the attack and ``key``."""
     about = {
         "kind": "AdversarialSet",
         "key": key,
@@ -101,7 +112,7 @@ def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
 
 
 def load(path: Path, key: str) -> AdversarialSet:
-    """Read what `save` wrote; `StoreError` where a bit of the file changed or it was saved under another key."""
+    """Read a file written by `save`; StoreError if a bit of it changed or it was saved under another key."""
     with SealedFile(path, "an adversarial set") as file:
         try:
             about = json.loads(file.about["effpath"])

@@ -1,7 +1,7 @@
-"""The gradient attacks and the random images: (model, images, classes, settings) → candidates, to be verified.
+"""Gradient attacks and random images: (model, images, classes, settings) → candidates, which are verified later.
 
 All work in pixel space [0, 1] on images [N, C, H, W] that the model classifies correctly; the classes [N] are
-their labels or, for a targeted attack, the classes to be reached.
+their labels or, for a targeted attack, the classes to reach.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from effpath.attacks.spec import Settings, require
 
 
-def fgsm(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Fast gradient sign (Goodfellow 2015): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
 
     The sign does not depend on ε, so one gradient serves all of them.
@@ -25,9 +25,7 @@ def fgsm(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings:
     return _along_sign(model, images, labels, settings, targeted=False)
 
 
-def fgsm_targeted(
-    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: Settings
-) -> torch.Tensor:
+def fgsm_targeted(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
     """Fast gradient sign towards a class: the smallest ε, as in `fgsm`, that reaches it.
 
     One step along one gradient often misses, at every ε.
@@ -35,21 +33,21 @@ def fgsm_targeted(
     return _along_sign(model, images, targets, settings, targeted=True)
 
 
-def bim(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+def bim(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Basic iterative method (Kurakin 2017): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
 
     Each ε starts afresh: ``steps`` steps of ``rel_stepsize``·ε, kept within ε of the image.
     """
     with _descent("BIM", model, images.device, settings) as run:
 
-        def attempt(rows: torch.Tensor, epsilons: list[float]) -> torch.Tensor:
+        def attempt(rows: Tensor, epsilons: list[float]) -> Tensor:
             return torch.stack([run(images[rows], labels[rows], epsilon) for epsilon in epsilons])
 
         return _climb(model, images, labels, settings, attempt, together=1)
 
 
-def pgd(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, however sure it is.
+def pgd(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """Projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, fooled early or not.
 
     The published ε are 4/255 and 8/255 for photographs, 0.1, 0.2 and 0.3 for digits.
     """
@@ -57,67 +55,65 @@ def pgd(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: 
         return run(images, labels, settings["epsilon"])
 
 
-def deepfool(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """DeepFool for L2 (Moosavi-Dezfooli 2016): steps to the nearest linearised border of ``candidates``."""
+def deepfool(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """DeepFool for L2 (Moosavi-Dezfooli 2016): to the nearest linearised boundary of ``candidates`` classes."""
     with _foolbox("DeepFool", model, images.device) as (library, wrapped):
         return library.attacks.L2DeepFoolAttack(**settings).run(wrapped, images, labels)  # type: ignore[no-any-return]
 
 
-def cwl2(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+def cwl2(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
 
     The paper's 10 000 ``steps`` are too many for a CPU. For LeNet-5 on MNIST the median L2 is 1.387 at 1000
-    steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the images are not fooled. A ``stepsize`` of
-    0.05 with 200 ``steps`` does as well as the default in less than half of the time.
+    steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the attacks fail. A ``stepsize`` of 0.05 with
+    200 ``steps`` equals the default in less than half the time.
 
-    ``confidence`` is how far the logit of another class must lie above the label's.
+    ``confidence`` is how far the logit of another class must exceed the label's.
     """
     with _foolbox("CWL2", model, images.device) as (library, wrapped):
         found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, labels)
     return _unless_black(found, images)
 
 
-def cwl2_targeted(
-    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: Settings
-) -> torch.Tensor:
-    """Carlini & Wagner's L2 attack towards a class, whose logit must lie ``confidence`` above all others."""
+def cwl2_targeted(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+    """Carlini & Wagner's L2 attack towards a class, whose logit must exceed all others by ``confidence``."""
     with _foolbox("CWL2_targeted", model, images.device) as (library, wrapped):
         goal = library.criteria.TargetedMisclassification(targets)
         found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, goal)
     return _unless_black(found, images)
 
 
-def uniform(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+def uniform(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Unrecognisable images: every value uniform in [0, 1]; only the shape of ``images`` matters."""
     return torch.rand(images.shape).to(images.device)  # drawn on the CPU: the same for every device
 
 
-def gaussian(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Unrecognisable images: every value normal with ``mean`` and ``std``, cut to [0, 1]."""
+def gaussian(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """Unrecognisable images: every value normal with ``mean`` and ``std``, clipped to [0, 1]."""
     drawn = torch.normal(settings["mean"], settings["std"], images.shape)
     return drawn.clamp(0, 1).to(images.device)
 
 
-def _doubt(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over a batch of log(1 − p) − log p, p the label's chance; logits [N, classes], labels [N].
+def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum over a batch of log(1 − p) − log p, p the label's probability, of logits [N, classes].
 
-    Its gradient is, image by image, a positive multiple of the cross-entropy's. That goes wrong in float32
-    where p rounds to 1: the label drops out of it.
+    Its gradient is, image by image, a positive multiple of the cross-entropy's, but does not vanish in float32
+    where p rounds to 1.
     """
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return (others.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)).sum()
 
 
 def _along_sign(
-    model: nn.Module, images: torch.Tensor, classes: torch.Tensor, settings: Settings, *, targeted: bool
-) -> torch.Tensor:
-    """Each image moved along its gradient's sign, away from its class or towards it, no further than needed."""
+    model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool
+) -> Tensor:
+    """Move each image along its gradient's sign, away from its class or towards it, no further than needed."""
     pixels = images.clone().requires_grad_()
     sign = torch.autograd.grad(_doubt(model(pixels), classes), pixels)[0].sign()
     if targeted:
         sign = -sign
 
-    def attempt(rows: torch.Tensor, epsilons: list[float]) -> torch.Tensor:
+    def attempt(rows: Tensor, epsilons: list[float]) -> Tensor:
         return torch.stack([(images[rows] + epsilon * sign[rows]).clamp(0, 1) for epsilon in epsilons])
 
     return _climb(model, images, classes, settings, attempt, together=len(images), targeted=targeted)
@@ -125,19 +121,19 @@ def _along_sign(
 
 def _climb(
     model: nn.Module,
-    images: torch.Tensor,
-    classes: torch.Tensor,
+    images: Tensor,
+    classes: Tensor,
     settings: Settings,
-    attempt: Callable[[torch.Tensor, list[float]], torch.Tensor],
+    attempt: Callable[[Tensor, list[float]], Tensor],
     *,
     together: int,
     targeted: bool = False,
-) -> torch.Tensor:
-    """Each image's candidate at the smallest ε that fools the model; the image itself where none does.
+) -> Tensor:
+    """Return each image's candidate at the smallest ε that fools the model; the image itself if none does.
 
-    It fools the model where the prediction leaves the class or, ``targeted``, where it arrives there.
+    A candidate fools the model if it is not predicted as the class or, ``targeted``, if it is.
 
-    ``attempt(rows, epsilons)`` gives candidates [len(epsilons), len(rows), C, H, W]. As images are fooled,
+    ``attempt(rows, epsilons)`` returns candidates [len(epsilons), len(rows), C, H, W]. As fewer images remain,
     several ε are tried at a time, up to ``together`` candidates.
     """
     count = settings["epsilons"]
@@ -159,8 +155,8 @@ def _climb(
     return found
 
 
-def _unless_black(found: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """What foolbox's C&W found, else the image: for a failure it leaves a black one, which may well fool."""
+def _unless_black(found: Tensor, images: Tensor) -> Tensor:
+    """Return the images that Foolbox's C&W found, or the clean ones: its failures are black, and may well fool."""
     failed = (found == 0).flatten(1).all(1)
     return torch.where(failed[:, None, None, None], images, found)
 
@@ -168,8 +164,8 @@ def _unless_black(found: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 @contextlib.contextmanager
 def _descent(
     attack: str, model: nn.Module, device: torch.device, settings: Settings
-) -> Iterator[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]]:
-    """Foolbox's iterated sign steps within ε, as a function of images [N, C, H, W], labels [N] and ε."""
+) -> Iterator[Callable[[Tensor, Tensor, float], Tensor]]:
+    """Give Foolbox's iterated sign steps within ε, as a function of images [N, C, H, W], labels [N] and ε."""
     with _foolbox(attack, model, device) as (library, wrapped):
         method = library.attacks.LinfBasicIterativeAttack(
             rel_stepsize=settings["rel_stepsize"], steps=settings["steps"], random_start=settings["random_start"]
@@ -179,13 +175,13 @@ def _descent(
         def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
             return lambda pixels: eagerpy.astensor(_doubt(network(pixels).raw, truth.raw))
 
-        method.get_loss_fn = loss_function  # foolbox offers it for overriding; its own can saturate
+        method.get_loss_fn = loss_function  # Foolbox lets it be overridden; its default can saturate
         yield lambda images, labels, epsilon: method.run(wrapped, images, labels, epsilon=epsilon)
 
 
 @contextlib.contextmanager
 def _foolbox(attack: str, model: nn.Module, device: torch.device) -> Iterator[tuple[Any, Any]]:
-    """Foolbox and the model wrapped for it; the user's logging stays as it is."""
+    """Give Foolbox and the model wrapped for it; the user's logging is left as it is."""
     silent = logging.NullHandler()  # or else DeepFool's logging.info() would configure the root logger
     logging.getLogger().addHandler(silent)
     try:

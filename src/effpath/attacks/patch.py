@@ -1,31 +1,32 @@
-"""An adversarial patch: one square picture that, wherever it lies, makes of any image the same class."""
+"""An adversarial patch: one square picture that makes the model predict one class wherever it lies."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from effpath.attacks.spec import Settings
 from effpath.errors import OptionError
 
 
-def patch(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: Settings) -> torch.Tensor:
+def patch(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
     """Adversarial patch (Brown 2017) on images [N, C, H, W], towards their targets [N], which are all one class.
 
     The patch, a square of ``scale`` times the shorter image side, is trained on the images themselves: ``steps``
-    steps of Adam, each on the cross-entropy of ``draws`` images with the patch at new places, turned by at most
-    ``rotation`` degrees. Each image then gets it at one more random place. The square always lies inside the
-    image. It is one for a batch of `attack`, which is therefore part of the result.
+    steps of Adam, each on the cross-entropy of ``draws`` images with the patch at new places, rotated by at most
+    ``rotation`` degrees. Then it is pasted into each image at one more random place, always inside the image.
+    Each batch of `attack` has one patch, so that the batch size is part of the result.
 
-    Errors: `OptionError` for a scale above 0.7, at which a turned square may not fit, or below a pixel.
+    Raises:
+        OptionError: a scale above 0.7, at which a rotated square may not fit, or below a pixel.
     """
     side = settings["scale"] * min(images.shape[2:])
     if side < 1 or settings["scale"] > 0.7:
         raise OptionError(
-            f"Patch: scale wants a share of the image side of at least a pixel and at most 0.7; got "
+            f"Patch: scale must be a share of the image side, at least a pixel and at most 0.7; got "
             f"{settings['scale']:g} on images of {images.shape[2]}×{images.shape[3]}"
         )
     rotation = math.radians(settings["rotation"])
@@ -42,24 +43,24 @@ def patch(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, setting
     return paste(square.detach(), images, *draw_places(images, side, rotation), side)
 
 
-def draw_places(images: torch.Tensor, side: float, rotation: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centres [N, 2] (x, y; in pixels from the upper left corner) and angles [N] of squares inside the images.
+def draw_places(images: Tensor, side: float, rotation: float) -> tuple[Tensor, Tensor]:
+    """Return centres [N, 2] (x, y, in pixels from the top left corner) and angles [N] of squares inside images.
 
-    Angles are uniform within ±``rotation`` radians, centres uniform among those whose square fits.
+    Angles are uniform within ±``rotation`` radians, centres uniform among those at which the square fits.
     """
     angles = (torch.rand(len(images)) * 2 - 1) * rotation
-    reach = side / 2 * (angles.cos().abs() + angles.sin().abs())  # half of what the turned square takes of an axis
+    reach = (
+        side / 2 * (angles.cos().abs() + angles.sin().abs())
+    )  # half the extent of the rotated square along an axis
     extent = torch.tensor([images.shape[3], images.shape[2]], dtype=torch.float32)
     centres = reach[:, None] + torch.rand(len(images), 2) * (extent - 2 * reach[:, None])
     return centres.to(images.device), angles.to(images.device)
 
 
-def paste(
-    square: torch.Tensor, images: torch.Tensor, centres: torch.Tensor, angles: torch.Tensor, side: float
-) -> torch.Tensor:
-    """The images [N, C, H, W] with the square [C, P, P], ``side`` pixels wide, at those centres and angles.
+def paste(square: Tensor, images: Tensor, centres: Tensor, angles: Tensor, side: float) -> Tensor:
+    """Return images [N, C, H, W] with the square [C, P, P], ``side`` pixels wide, at these centres and angles.
 
-    A pixel whose centre lies in the turned square is the square's, interpolated; every other stays as it is.
+    A pixel whose centre lies in the rotated square is interpolated from the square; all others are unchanged.
     """
     height, width = images.shape[2:]
     y, x = torch.meshgrid(

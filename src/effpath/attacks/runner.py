@@ -1,4 +1,4 @@
-"""Run an attack in batches, check every success again, and keep each batch on disk."""
+"""Runs an attack in batches, verifies every success, and keeps each batch on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
@@ -27,8 +27,8 @@ _REVISION = 2  # part of every cache key; raise it when an attack's result chang
 
 def attack(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    images: Tensor,
+    labels: Tensor,
     name: str,
     *,
     settings: Settings | None = None,
@@ -37,29 +37,42 @@ def attack(
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdversarialSet:
-    """Attack, with `ATTACKS` [name], every image that the model classifies correctly.
+    """Attack every image that the model classifies correctly.
 
-    model: in eval mode, from pixels in [0, 1] to logits (or a dict or tuple with them, as `effpath.capture` takes
-    it); its device is used. images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N]. Random
-    images are as many as ``images``, in their shape, whatever the labels.
-    A success is what our own forward pass, on values inside [0, 1], puts in a class that is not the label; for a
-    targeted attack only what it puts in the target class, which the seed draws (`draw_targets`).
+    An attack succeeds if the model, given values in [0, 1], predicts another class than the label; a targeted
+    attack, if it predicts the target, which the seed draws (`draw_targets`).
 
-    ``settings`` overrides defaults. Seed and batch size are part of the result: random numbers are drawn per
-    batch, and C&W stops a batch early as a whole.
+    Args:
+        model: in eval mode, from pixels in [0, 1] to logits (or a dict or tuple with them, as `effpath.capture`
+            takes it); its device is used.
+        images: float32 [N, C, H, W] in [0, 1]. Random images are as many, of the same shape.
+        labels: int64 [N].
+        name: of `ATTACKS`.
+        settings: that differ from the defaults.
+        seed: of targets and random numbers.
+        batch_size: images together. It is part of the result, as the seed is: random numbers are drawn per
+            batch, and C&W stops early for a batch as a whole.
+        cache: a folder (see `effpath.files.cache.default_cache_dir`): a finished result is read back, and an
+            interrupted run goes on after its last whole batch; a damaged file is made again, with a warning.
+        progress: called with images done and in total.
 
-    With ``cache``, a folder (see `effpath.files.cache.default_cache_dir`), a finished result is read back, and a
-    killed run goes on after its last whole batch; a damaged file is made again, with a warning.
-    ``progress(done, total)`` counts images.
+    Raises:
+        OptionError: an unknown attack or setting.
+        InputError: an unfit model, images or labels.
+        NumericalError: NaN or infinite logits.
+        MissingExtraError: the attack needs Foolbox, which is not installed.
+        StoreError: the cache cannot be written.
 
-    Errors: `OptionError` for an unknown attack or setting, `InputError` for an unfit model, images or labels,
-    `NumericalError` for NaN logits, `MissingExtraError` without foolbox, `StoreError` where the cache cannot be
-    written.
+    Example:
+        >>> from effpath.models import load_model
+        >>> model = load_model("effpath.demo.lenet:LeNet5")
+        >>> attack(model, torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2]), "Random").fooling.shape
+        torch.Size([3, 1, 28, 28])
     """
     spec = _spec(name)
     merged = spec.merged(settings)
     if batch_size < 1:
-        raise OptionError(f"batch_size wants a whole number of at least 1; got {batch_size}")
+        raise OptionError(f"batch_size: expected a whole number of at least 1; got {batch_size}")
     require_attackable(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
     version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
@@ -96,14 +109,14 @@ def attack(
     return result
 
 
-def require_attackable(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+def require_attackable(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     """Raise InputError for a model, images or labels that cannot be attacked."""
     if not isinstance(model, nn.Module):
         raise InputError(f"the model must be a torch.nn.Module; got {type(model).__name__}")
     if any(module.training for module in model.modules()):
         raise InputError("the model is in training mode: its predictions change between calls; call model.eval()")
     for what, given in (("images", images), ("labels", labels)):
-        if not isinstance(given, torch.Tensor):
+        if not isinstance(given, Tensor):
             raise InputError(
                 f"expected {what} as a tensor, got {type(given).__name__}; make it one: torch.as_tensor of an "
                 "array, torch.stack of a list, torch.cat of a loader's batches"
@@ -120,7 +133,7 @@ def require_attackable(model: nn.Module, images: torch.Tensor, labels: torch.Ten
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # NaN fails too
         raise InputError(
-            f"images must lie in [0, 1]; got {low:g} to {high:g}. Move preprocessing into the model itself"
+            f"images must lie in [0, 1]; got {low:g} to {high:g}. Move the preprocessing into the model"
         )
 
 
@@ -128,17 +141,17 @@ def _attack_batch(
     model: nn.Module,
     spec: AttackSpec,
     settings: Settings,
-    clean: torch.Tensor,
-    labels: torch.Tensor,
-    targets: torch.Tensor,
-    source: torch.Tensor,
+    clean: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    source: Tensor,
 ) -> AdversarialSet:
-    """Run the attack on one batch and keep what really fools the model."""
+    """Run the attack on one batch and keep the candidates that really fool the model."""
     device = device_of(model)
     inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
     found = spec.run(LogitsModel(model), inputs, aim if spec.targeting else truth, settings)
     candidates = found.detach().clamp(0, 1)
-    if not spec.from_clean:  # nothing to miss: any class is wrong
+    if not spec.from_clean:  # it cannot fail: any class is wrong
         predicted = predict(model, candidates)
         fooled = torch.ones_like(source, dtype=torch.bool)
         distances = torch.full((len(source), 3), float("nan"))
@@ -166,14 +179,14 @@ def _attack_batch(
     )
 
 
-def _empty(spec: AttackSpec, settings: Settings, images: torch.Tensor) -> AdversarialSet:
-    """No rows; the result where the model classifies no image correctly."""
+def _empty(spec: AttackSpec, settings: Settings, images: Tensor) -> AdversarialSet:
+    """Return no rows: the result if the model classifies no image correctly."""
     none = torch.zeros(0, dtype=torch.int64)
     return AdversarialSet(spec.name, settings, images[:0], none, none, none, none, none.bool(), torch.zeros(0, 3))
 
 
 def _recall(path: Path | None, key: str) -> AdversarialSet | None:
-    """The set in that file; None where there is none or, with a warning, where it is damaged."""
+    """Return the set in a file; None if there is none or, with a warning, if it is damaged."""
     if path is None or not path.exists():
         return None
     try:
@@ -184,14 +197,14 @@ def _recall(path: Path | None, key: str) -> AdversarialSet | None:
 
 
 def _spec(name: str) -> AttackSpec:
-    """The attack of that name."""
+    """Return the attack of that name."""
     if name not in ATTACKS:
         raise OptionError(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
     return ATTACKS[name]
 
 
 def _version(spec: AttackSpec) -> str | None:
-    """Version of the library that the attack needs; `MissingExtraError` where it is not installed."""
+    """Return the version of the library that the attack needs; MissingExtraError if it is not installed."""
     if spec.library is None:
         return None
     require(spec.library, spec.name)
@@ -200,7 +213,7 @@ def _version(spec: AttackSpec) -> str | None:
 
 @contextlib.contextmanager
 def _repeatable(model: nn.Module, seed: str) -> Iterator[None]:
-    """A seeded generator, gradients on, the model's own parameters spared; all put back afterwards."""
+    """Seed the generator, enable gradients and freeze the model's parameters; all is restored afterwards."""
     device = device_of(model)
     wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():

@@ -1,33 +1,33 @@
-"""The L0 attack: one value at a time, the one that speaks most for another class and against the rest."""
+"""The L0 attack: one value at a time, the one that most favours another class over the rest."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from effpath.attacks.methods import fgsm
 from effpath.attacks.spec import Settings
 from effpath.attacks.targets import draw_others
 
 
-def jsma(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
+def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
 
-    Each of at most ``iterations`` rounds moves one value (pixel × channel) of each image by ``theta``, towards a
-    guiding class: the value, and the direction, whose effect on the guide's logit times its effect on the sum of
-    the other logits is most negative. A value that has come to 0 or 1, or has been moved ``changes`` times, stays.
-    An image is done when it is in any class but its label.
+    Each of at most ``iterations`` rounds changes one value (pixel × channel) of each image by ``theta``, towards a
+    guiding class: the value and direction whose effect on the guide's logit times its effect on the sum of the
+    other logits is most negative. A value that has reached 0 or 1, or has been changed ``changes`` times, stays.
+    An image is finished when its prediction is not its label.
 
-    ``weighted`` weighs the other logits by their probabilities (Combey 2020) instead of summing them: fewer
+    ``weighted`` weights the other logits by their probabilities (Combey 2020) instead of summing them: fewer
     changes, and fewer failures.
 
-    The guide is the class to which the fast gradient sign brings the image; where that fails, a random one.
+    The guide is the class that the fast gradient sign reaches, or a random one if it reaches none.
     """
     guides = _choose_guides(model, images, labels)
     found = images.clone()
     moved = torch.zeros_like(images, dtype=torch.int64)
     free = torch.ones_like(images, dtype=torch.bool)
-    rows = torch.arange(len(images), device=images.device)  # those not yet done
+    rows = torch.arange(len(images), device=images.device)  # those not yet finished
     for _ in range(settings["iterations"]):
         place, direction, alive = _best_move(
             model, found[rows], labels[rows], guides[rows], free[rows], weighted=settings["weighted"]
@@ -43,15 +43,9 @@ def jsma(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings:
 
 
 def _best_move(
-    model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    guides: torch.Tensor,
-    free: torch.Tensor,
-    *,
-    weighted: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Where in C·H·W to move each image, which way (±1), and whether it still has to and can; each [N]."""
+    model: nn.Module, images: Tensor, labels: Tensor, guides: Tensor, free: Tensor, *, weighted: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the value in C·H·W to change, its direction (±1), and whether the image is still to change; [N]."""
     pixels = images.clone().requires_grad_()
     logits = model(pixels)
     guiding = logits.gather(1, guides[:, None]).sum()
@@ -68,8 +62,8 @@ def _best_move(
     return best, direction, alive
 
 
-def _choose_guides(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """A class other than its label for each image, int64 [N]."""
+def _choose_guides(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return a class other than the label for each image, int64 [N]."""
     brought = fgsm(model, images, labels, {"epsilons": 1000, "max_epsilon": 1.0})
     with torch.no_grad():
         logits = model(brought)

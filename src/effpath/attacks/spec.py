@@ -1,4 +1,4 @@
-"""What an attack is: a name, a norm, settings and a function."""
+"""What defines an attack: a name, a norm, settings and a function."""
 
 from __future__ import annotations
 
@@ -12,44 +12,54 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from effpath.attacks.targets import Targeting
 from effpath.errors import MissingExtraError, OptionError, StoreError
 
 Settings = Mapping[str, Any]
-Run = Callable[[nn.Module, torch.Tensor, torch.Tensor, Settings], torch.Tensor]
+Run = Callable[[nn.Module, Tensor, Tensor, Settings], Tensor]
 """(model in eval mode, images [N, C, H, W], classes [N], every setting) → candidates [N, C, H, W].
 
-The classes are the images' labels, to be left, or, for a targeted attack, the classes to be reached. A candidate
-that does not fool the model is no harm: it is found out and counted as failed.
+The classes are the images' labels or, for a targeted attack, the classes to reach. A candidate that does not fool
+the model does no harm: it is verified, and counted as failed.
 """
 CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine")}
-"""The settings that are one of a few words."""
+"""Settings that take one of a few words."""
 FROM_ZERO = ("layers",)
-"""The settings of whole numbers of which 0 means all."""
+"""Settings of whole numbers for which 0 means all."""
 
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """One line of `ATTACKS`."""
+    """One line of `ATTACKS`.
+
+    Attributes:
+        name: of the attack.
+        norm: ``L0``, ``L2`` or ``Linf``, which it keeps small; None if it keeps none small.
+        settings: defaults; their types are the expected types.
+        run: makes candidates.
+        library: the optional package it needs.
+        from_clean: whether it starts from correctly classified images.
+        targeting: how its targets are drawn; None if any class but the label counts.
+        files: settings that name files, whose content is part of the result.
+    """
 
     name: str
-    norm: str | None  # "L0", "L2" or "Linf", the norm kept small; None where none is
-    settings: Settings  # defaults; their types are the expected types
+    norm: str | None
+    settings: Settings
     run: Run
-    library: str | None = None  # the optional package it needs
-    from_clean: bool = True  # whether it starts from correctly classified images
-    targeting: Targeting | None = None  # whose class has to be reached; None where any but the label will do
-    files: tuple[str, ...] = ()  # the settings that name files, whose content is part of the result
+    library: str | None = None
+    from_clean: bool = True
+    targeting: Targeting | None = None
+    files: tuple[str, ...] = ()
 
     def merged(self, settings: Settings | None) -> dict[str, Any]:
-        """The defaults overridden by ``settings``; errors as of `merged_settings`."""
+        """Return all settings, as `merged_settings` does."""
         return merged_settings(self.name, self.settings, settings)
 
     def contents(self, settings: Settings) -> list[bytes]:
-        """What is in the files that the settings name; `OptionError` or `StoreError` where one is not there."""
+        """Return the content of the files that the settings name; OptionError or StoreError if one is missing."""
         found = []
         for key in self.files:
             if not settings[key]:
@@ -62,7 +72,7 @@ class AttackSpec:
 
 
 def merged_settings(attack: str, defaults: Settings, settings: Settings | None) -> dict[str, Any]:
-    """The defaults of an attack overridden by ``settings``; `OptionError` for an unknown name or a wrong value."""
+    """Return an attack's defaults overridden by settings; OptionError for an unknown name or a wrong value."""
     merged = dict(defaults)
     for key, value in (settings or {}).items():
         if key not in merged:
@@ -72,7 +82,7 @@ def merged_settings(attack: str, defaults: Settings, settings: Settings | None) 
 
 
 def _checked(where: str, key: str, default: Any, value: Any) -> Any:
-    """The value in the type of its default; whole numbers from 1, others from 0; strings are paths or choices."""
+    """Return a value in the type of its default: whole numbers from 1, others from 0, paths or choices."""
     least = 0 if key in FROM_ZERO else 1
     if isinstance(default, tuple):
         expected = "numbers, at least one"
@@ -102,7 +112,7 @@ def _checked(where: str, key: str, default: Any, value: Any) -> Any:
 
 
 def require(library: str, attack: str) -> ModuleType:
-    """The optional library that the attack needs; `MissingExtraError` where it is not installed."""
+    """Return the optional library that an attack needs; MissingExtraError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # foolbox 3.3.4 imports from an old part of SciPy

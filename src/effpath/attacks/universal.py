@@ -1,4 +1,4 @@
-"""A universal perturbation that somebody made, read from a file and added to every image."""
+"""A universal perturbation, read from a file and added to every image."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from effpath.attacks.spec import Settings
 from effpath.errors import InputError, StoreError
 
 
-def universal(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Images [N, C, H, W] plus the perturbation in ``file``, cut to [0, 1].
+def universal(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """Return images [N, C, H, W] plus the perturbation in ``file``, clipped to [0, 1].
 
-    Errors: `StoreError` for a file that is no array, `InputError` for one of another shape, type or range.
+    Raises:
+        StoreError: the file holds no array.
+        InputError: an array of another shape, type or range.
     """
     perturbation = read_perturbation(Path(settings["file"]), tuple(images.shape[1:]))
     return (images + perturbation.to(images.device)).clamp(0, 1)
 
 
-def read_perturbation(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
-    """The perturbation float32 [C, H, W] in an .npy, or an .npz of one array, of that shape or [1, C, H, W]."""
+def read_perturbation(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """Return the perturbation, float32 [C, H, W], in an .npy or an .npz of one array; it may be [1, C, H, W]."""
     try:
         found = np.load(path, allow_pickle=False)
         arrays = [found] if isinstance(found, np.ndarray) else [found[name] for name in found.files]

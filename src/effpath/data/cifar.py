@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the original Python batches, or one lossless sheet of tiles a class."""
+"""CIFAR-10 and CIFAR-100: the original Python batches, or one lossless sheet of tiles per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from effpath.errors import InputError, StoreError
 from effpath.images import PictureFormat
 
 SIDE = 32
-_NEEDED = {  # all that a batch of arrays is pickled with, in old and new NumPy
+_NEEDED = {  # all names in the pickle of a batch of arrays, in old and new NumPy
     (module, name)
     for module, names in {
         "numpy": ("ndarray", "dtype"),
@@ -33,11 +33,11 @@ _NEEDED = {  # all that a batch of arrays is pickled with, in old and new NumPy
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads containers, text, numbers and arrays, and refuses anything that could run code."""
+    """Reads containers, text, numbers and arrays; refuses anything that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NEEDED:
-            raise pickle.UnpicklingError(f"it wants {module}.{name}, which is no part of a batch of images")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not part of a batch of images")
         return super().find_class(module, name)
 
 
@@ -82,21 +82,21 @@ def _batches(files: Sequence[Path], key: str, classes: int) -> Part:
     pixels, labels = [], []
     for file in files:
         batch = _unpickled(file, ["data", key])
-        data, own = batch["data"], np.asarray(batch[key])
+        data, numbers = batch["data"], np.asarray(batch[key])
         if (
             not isinstance(data, np.ndarray)
             or data.dtype != np.uint8
-            or data.shape != (len(own), 3 * SIDE * SIDE)
-            or own.dtype.kind != "i"
-            or not 0 <= own.min(initial=0) <= own.max(initial=0) < classes
+            or data.shape != (len(numbers), 3 * SIDE * SIDE)
+            or numbers.dtype.kind != "i"
+            or not 0 <= numbers.min(initial=0) <= numbers.max(initial=0) < classes
         ):
             raise StoreError(
                 f"{file}: expected uint8 images [N, {3 * SIDE * SIDE}] with N labels 0 … {classes - 1}, got "
-                f"{getattr(data, 'dtype', type(data).__name__)} {getattr(data, 'shape', '')} with {len(own)} "
+                f"{getattr(data, 'dtype', type(data).__name__)} {getattr(data, 'shape', '')} with {len(numbers)} "
                 "labels; get the file again"
             )
         pixels.append(data.reshape(-1, 3, SIDE, SIDE))
-        labels.append(own.astype(np.int64))
+        labels.append(numbers.astype(np.int64))
     return _part(np.concatenate(pixels), np.concatenate(labels))
 
 
@@ -111,7 +111,7 @@ def _unpickled(file: Path, keys: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _sheets(name: str, folder: Path) -> Dataset:
-    """One picture a class and part, its images side by side in rows: train/00_airplane.webp, …"""
+    """Read one picture per class and part, its images side by side in rows: train/00_airplane.webp, …"""
     try:
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))["fine"]
     except (OSError, ValueError, KeyError, TypeError) as error:

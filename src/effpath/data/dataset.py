@@ -1,4 +1,4 @@
-"""What every reader gives: named parts of labelled images, in a fixed order, in memory or read when indexed."""
+"""The result of every reader: named parts of labelled images, in a fixed order, in memory or read when indexed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Part:
     """Images with their labels, in a fixed order.
 
     Attributes:
-        images: [N, C, H, W] in [0, 1]; ``images[rows]`` reads them where they are not in memory.
+        images: [N, C, H, W] in [0, 1]; ``images[rows]`` reads them if they are not in memory.
         labels: int64 [N].
-        names: of the images, such as their files; may be empty.
+        names: of the images, such as file names; may be empty.
     """
 
     images: Images
@@ -34,22 +34,22 @@ class Part:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Part:
-        """Return some of the images, by index or mask; files are not read."""
+        """Return some of the images, by index or mask; no file is read."""
         at = torch.arange(len(self))[rows]
         names = [self.names[row] for row in at.tolist()] if self.names else ()
         return Part(choose(self.images, at), self.labels[at], names)
 
     def first_of_each_class(self, count: int) -> Part:
-        """Return the first ``count`` images of each class, in the order that they have here."""
+        """Return the first ``count`` images of each class, in their order."""
         keep = torch.zeros(len(self), dtype=torch.bool)
         for label in set(self.labels.tolist()):
             keep[(self.labels == label).nonzero()[:count, 0]] = True
         return self.take(keep)
 
     def readable(self) -> tuple[Part, dict[str, str]]:
-        """Return the part without damaged images, and why, by the names of those; reads every image once.
+        """Return the part without its damaged images, and the reasons by their names; reads every image once.
 
-        Images of `KEPT_BYTES` at most stay in memory, so that they are not read again; more are read when indexed.
+        The images stay in memory if they take at most `KEPT_BYTES`; otherwise they are read again when indexed.
         """
         if isinstance(self.images, Tensor):
             return self, {}
@@ -89,9 +89,9 @@ class Dataset:
 
     Attributes:
         name: what it is, without the folder it lies in.
-        parts: by name, ``train``, ``val``, ``test`` as far as they exist; ``all`` where there is no division.
+        parts: by name: those of ``train``, ``val`` and ``test`` that exist; ``all`` if the data are not divided.
         classes: the name of label 0, of label 1, …
-        left_out: files of its folder that are in no part: no pictures, or pictures without a class.
+        left_out: files of its folder that are in no part: not pictures, or pictures without a class.
     """
 
     name: str
@@ -100,24 +100,24 @@ class Dataset:
     left_out: tuple[str, ...] = ()
 
     def part(self, *names: str) -> Part:
-        """Return the first of these parts that exists; InputError names those there are."""
+        """Return the first of these parts that exists; InputError lists those that exist."""
         for name in names:
             if name in self.parts:
                 return self.parts[name]
         raise InputError(
             f"expected the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}: "
-            f"give it images of its own as {names[0]} (a folder {names[0]} with one of each class in it, or "
-            f"arrays {names[0]}_images and {names[0]}_labels)"
+            f"add images as {names[0]} (a folder {names[0]} with a folder of each class in it, or arrays "
+            f"{names[0]}_images and {names[0]}_labels)"
         )
 
     def relabelled(self, outputs: Tensor, classes: tuple[str, ...]) -> Dataset:
-        """Return the same images labelled by a network: ``outputs`` [classes] says which output each class is."""
+        """Return the same images with a network's labels: ``outputs`` [classes] is the output of each class."""
         parts = {name: Part(part.images, outputs[part.labels], part.names) for name, part in self.parts.items()}
         return Dataset(self.name, parts, classes, self.left_out)
 
     @property
     def train_images(self) -> Tensor:
-        """All images of the training part, in memory; ``part("train").images`` reads only what is asked."""
+        """All images of the training part, in memory; ``part("train").images`` reads only what is indexed."""
         return self.part("train").images[:]
 
     @property
@@ -127,10 +127,10 @@ class Dataset:
 
     @property
     def test_images(self) -> Tensor:
-        """All images of the test part, or else of the validation part, in memory."""
+        """All images of the test part, otherwise of the validation part, in memory."""
         return self.part("test", "val").images[:]
 
     @property
     def test_labels(self) -> Tensor:
-        """Labels of the test part, or else of the validation part."""
+        """Labels of the test part, otherwise of the validation part."""
         return self.part("test", "val").labels

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which come with it."""
+"""The handwritten digits that come with scikit-learn."""
 
 from __future__ import annotations
 

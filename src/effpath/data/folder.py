@@ -1,4 +1,4 @@
-"""Folders of pictures: a folder for each class."""
+"""Folders of pictures, one folder per class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("t
 
 
 def image_folder(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """The pictures below the folder ``argument``, sorted by class and name; the classes sorted by name."""
+    """Return the pictures below the folder ``argument``, sorted by class and name; classes are sorted by name."""
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise InputError(
@@ -50,9 +50,9 @@ def image_folder(argument: str, seed: int, picture_format: PictureFormat | None)
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    """Return the folders of parts by name: those called so that have folders of classes in them.
+    """Return the folders named like parts that contain class folders, by part.
 
-    A folder ``train`` with pictures of its own is a class like those beside it.
+    A folder ``train`` that contains pictures is a class like the folders beside it.
     """
     found: dict[str, Path] = {}
     for path in _folders(folder):

@@ -1,4 +1,4 @@
-"""Which output of a network stands for which class of a data set."""
+"""Which output of a network belongs to which class of a data set."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def align_labels(
 ) -> Tensor:
     """Return the output of each class of a data set, int64 [classes].
 
-    By ``class_map`` where it is given; else by name, in the first naming of the outputs that knows every class
-    (case, and ``_`` for a blank, do not count; ``tench, Tinca tinca`` goes by ``tench`` and by ``Tinca tinca``);
-    else by number, where each class is the number of an output; else in order, where there are as many classes as
-    outputs, and neither a naming knows some of them nor all are numbers.
+    By ``class_map`` if it is given; otherwise by name, in the first naming of the outputs that has every class
+    (case, and ``_`` for a space, do not matter; ``tench, Tinca tinca`` is both ``tench`` and ``Tinca tinca``);
+    otherwise by number, if each class is the number of an output; otherwise in order, if there are as many
+    classes as outputs, no naming has any of them, and not all are numbers.
 
     Args:
         classes: of the data set, in the order of its labels.
         outputs: number of the network's outputs.
-        namings: names of the outputs, each in their order: the model's own, WordNet ids.
+        namings: names of the outputs, each in their order, such as the model's ``classes`` and WordNet ids.
         class_map: output by class.
 
     Raises:
@@ -43,7 +43,7 @@ def align_labels(
         if not all(0 <= output < outputs for output in found):
             raise InputError(f"the class map names outputs outside 0 … {outputs - 1} (the network's logits)")
         return torch.tensor(found)
-    unknown: list[str] = []  # to a naming that knows others
+    unknown: list[str] = []  # in a naming that has others
     for naming in namings:
         known = _known(naming) if len(naming) == outputs else {}
         missing = [name for name in classes if _plain(name) not in known]
@@ -65,7 +65,7 @@ def align_labels(
 
 
 def _one_each(found: list[int], classes: Sequence[str]) -> Tensor:
-    """Return the outputs as a tensor; InputError where two classes have the same one."""
+    """Return the outputs as a tensor; InputError if two classes have the same one."""
     first: dict[int, str] = {}
     for output, name in zip(found, classes, strict=True):
         if first.setdefault(output, name) != name:
@@ -77,10 +77,10 @@ def _one_each(found: list[int], classes: Sequence[str]) -> Tensor:
 
 
 def read_class_map(file: Path) -> dict[str, int]:
-    """Return the output by class of a JSON file, {class: output}.
+    """Return the output of each class in a JSON file, {class: output}.
 
     Raises:
-        StoreError: the file cannot be read or is no such table.
+        StoreError: the file cannot be read or holds no such table.
     """
     try:
         held = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -92,7 +92,7 @@ def read_class_map(file: Path) -> dict[str, int]:
 
 
 def _known(naming: Sequence[str]) -> dict[str, int]:
-    """Return the output of every name that stands for one output only."""
+    """Return the output of every name that belongs to one output only."""
     found: dict[str, int] = {}
     twice = set()
     for output, names in enumerate(naming):

@@ -25,24 +25,24 @@ def load_data(
     picture_format: PictureFormat | None = None,
     pixel_range: tuple[float, float] | None = (0.0, 1.0),
 ) -> Dataset:
-    """The data set that ``spec``, "scheme" or "scheme:argument", names.
+    """Return the data set that ``spec``, "scheme" or "scheme:argument", names.
 
     - ``digits``: scikit-learn's 1797 handwritten digits, 8×8, 60 % of each class for training, drawn by
       ``seed``; ``digits:28`` resizes them (bilinear) to 28×28.
     - ``mnist:DIR``: the four original IDX files, plain or .gz, in DIR, DIR/raw or DIR/MNIST/raw.
     - ``cifar10:DIR``, ``cifar100:DIR``: the original Python batches in DIR or in the folder of their archive,
-      read without running code; or one lossless sheet of tiles a class, DIR/train/00_airplane.webp.
-    - ``imagefolder:DIR``: DIR/train, DIR/val, DIR/test with a folder for each class; or these folders alone
+      read without running code; or one lossless sheet of tiles per class, DIR/train/00_airplane.webp.
+    - ``imagefolder:DIR``: DIR/train, DIR/val, DIR/test with one folder per class; or these class folders alone
       (``all``); or pictures with DIR/labels.csv (columns file, label). Needs ``picture_format``.
     - ``npz:FILE``: arrays train_images, train_labels, test_images, test_labels, or images, labels (``all``);
-      class names in ``classes``, where given.
+      class names in ``classes``, if given.
 
     Args:
         spec: as above.
         seed: of the division of ``digits``.
-        picture_format: what the images are brought to; None leaves arrays as they are.
-        pixel_range: an image of an array that holds other numbers, or NaN, is refused when it is read; None takes
-            all but NaN and infinity.
+        picture_format: that the images are resized to; None leaves arrays as they are.
+        pixel_range: an image in an array that holds other numbers, or NaN, is refused when it is read; None
+            accepts all but NaN and infinity.
 
     Raises:
         InputError: an unknown spec, a missing folder, or pictures without a format.
@@ -64,7 +64,7 @@ def load_data(
 
 
 def is_data(spec: str) -> bool:
-    """Tell whether a name is one of a data set, rather than of a file."""
+    """Return whether a name is that of a data set, not of a file."""
     return spec.partition(":")[0] in SCHEMES
 
 

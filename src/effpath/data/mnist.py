@@ -31,7 +31,7 @@ def mnist(argument: str, seed: int, picture_format: PictureFormat | None) -> Dat
 
 
 def _part(folder: Path, part: str) -> Part:
-    """Images float32 [N, 1, H, W] in [0, 1] and labels int64 [N] of one half of MNIST."""
+    """Return images, float32 [N, 1, H, W] in [0, 1], and labels, int64 [N], of one part of MNIST."""
     image_file = _find(folder, f"{part}-images-idx3-ubyte")
     label_file = _find(folder, f"{part}-labels-idx1-ubyte")
     images = read_idx(image_file, dimensions=3)
@@ -49,7 +49,7 @@ def _part(folder: Path, part: str) -> Part:
 
 
 def _find(folder: Path, name: str) -> Path:
-    """The file of that name, plain or .gz, in one of the usual places."""
+    """Return the file of that name, plain or .gz, in one of the usual places."""
     places = [folder, folder / "raw", folder / "MNIST" / "raw"]
     for place in places:
         for candidate in (place / name, place / f"{name}.gz"):
@@ -62,20 +62,21 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes, plain or .gz, with that many dimensions.
+    """Return the array in an IDX file of unsigned bytes, plain or .gz, with that many dimensions.
 
-    Errors: `StoreError` where the magic number, the sizes or the length are not those of such a file.
+    Raises:
+        StoreError: the magic number, the sizes or the length are not those of such a file.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise StoreError(f"cannot read {path}: {error}; get the file again") from error
     header = 4 + 4 * dimensions
-    wanted_magic = bytes([0, 0, 8, dimensions])
-    if content[:4] != wanted_magic:
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic:
         raise StoreError(
             f"{path} is not an IDX file of bytes with {dimensions} dimensions: expected the magic "
-            f"number {wanted_magic.hex()}, got {content[:4].hex() or 'an empty file'}; check that it is the "
+            f"number {magic.hex()}, got {content[:4].hex() or 'an empty file'}; check that it is the "
             f"right file"
         )
     if len(content) < header:

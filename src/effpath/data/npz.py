@@ -18,7 +18,7 @@ PREFIXES = {"train": "train_", "val": "val_", "test": "test_", "all": ""}
 
 
 def npz(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """The arrays in the file ``argument``."""
+    """Return the labelled images in the .npz file ``argument``."""
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
         raise InputError(

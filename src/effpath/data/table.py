@@ -15,13 +15,13 @@ _MOST_CLASSES = 1_000_000
 
 
 def labelled_by_table(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...], tuple[str, ...]]:
-    """Return the pictures that DIR/labels.csv names, their labels, the classes, and the pictures it leaves out.
+    """Return the pictures named in DIR/labels.csv, their labels, the classes, and the pictures it does not name.
 
     Its columns are ``file`` (absolute, or below DIR or DIR/images) and ``label``: the numbers of the classes, or
-    their names or ids, which are numbered in their sorted order.
+    their names or ids, which are numbered in sorted order.
 
     Raises:
-        StoreError: a line that is no such pair, a missing file, or text that is not UTF-8.
+        StoreError: a line without such a pair, a missing file, or text that is not UTF-8.
     """
     table = folder / TABLE
     files: list[Path] = []
@@ -51,14 +51,14 @@ def labelled_by_table(folder: Path) -> tuple[list[Path], list[int], tuple[str, .
 
 def _rows(table: Path) -> list[dict[str, str | None]]:
     try:
-        text = table.read_text(encoding="utf-8-sig")  # with or without the mark that spreadsheets put first
+        text = table.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
         raise StoreError(f"expected {table} as UTF-8 text, got {error}; save it again as UTF-8") from error
     return list(csv.DictReader(io.StringIO(text)))
 
 
 def _numbered(labels: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
-    """Return the labels as numbers, and the name of each number."""
+    """Return the labels as numbers, and the class name of each number."""
     if labels[0].isdecimal():
         numbers = [int(label) for label in labels]
         return numbers, tuple(map(str, range(max(numbers) + 1)))

@@ -1,4 +1,4 @@
-"""Images from files: arrays (.npy, .npz) and pictures, brought to the size that a network takes."""
+"""Images from files, data sets and loaders, read as they are needed and resized for the network."""
 
 from effpath.images.arrays import as_pixels, resize_to
 from effpath.images.files import PICTURES, is_hidden, pictures_below

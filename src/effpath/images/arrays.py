@@ -1,4 +1,4 @@
-"""Arrays of images: what they hold, brought to the size that a network takes."""
+"""Arrays of images, resized for the network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from effpath.images.format import PictureFormat, middle, scaled
 
 
 def resize_to(images: Tensor, picture_format: PictureFormat | None, source: str) -> Tensor:
-    """Bring images [N, C, H, W] to a format: grey is repeated to RGB, the centre scaled to height and width.
+    """Return images [N, C, H, W] in a format: grey is repeated to RGB, the centre scaled to height and width.
 
-    Images that have the format already, or for which there is none, come back as they are.
+    Images that have the format already, or for which there is none, are returned unchanged.
 
     Raises:
-        InputError: colours where the network takes grey, or another number of channels.
+        InputError: colours where the network expects grey, or another number of channels.
     """
     if picture_format is None or tuple(images.shape[1:]) == picture_format.shape:
         return images
@@ -31,7 +31,7 @@ def resize_to(images: Tensor, picture_format: PictureFormat | None, source: str)
     if images.shape[1] not in (1, channels):
         raise InputError(
             f"expected images of {channels} channels, as the network takes them, got {images.shape[1]} in "
-            f"{source}; convert them, or name another model"
+            f"{source}; convert them, or choose another model"
         )
     images = images.expand(-1, channels, -1, -1)
     if tuple(images.shape[2:]) == (height, width):
@@ -45,10 +45,10 @@ def resize_to(images: Tensor, picture_format: PictureFormat | None, source: str)
 
 
 def as_pixels(array: Any, source: str) -> Tensor:
-    """Return images float32 [N, C, H, W] of an array [N, C, H, W] or [N, H, W, C].
+    """Return the images, float32 [N, C, H, W], of an array [N, C, H, W] or [N, H, W, C].
 
-    Floats stay, uint8 is divided by 255. The last dimension is the channels where it is 1 or 3 and the second is
-    neither.
+    Floats are kept, uint8 is divided by 255. The channels are the last dimension if it is 1 or 3 and the second
+    is neither.
     """
     if array.ndim != 4 or not (array.dtype.kind == "f" or array.dtype == np.uint8):
         raise InputError(
@@ -57,7 +57,7 @@ def as_pixels(array: Any, source: str) -> Tensor:
         )
     if array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
         array = np.moveaxis(array, 3, 1)
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes an infinity, and is refused as one
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are refused as such
         pixels = array.astype(np.float32, order="C")
     if array.dtype == np.uint8:
         pixels /= 255
@@ -65,7 +65,7 @@ def as_pixels(array: Any, source: str) -> Tensor:
 
 
 def read_array(file: Path) -> tuple[Tensor, Any]:
-    """Return the images of a file, and the array of their labels, if any."""
+    """Return the images in a file, and the array of their labels, if any."""
     labels = None
     try:
         loaded = np.load(file, allow_pickle=False)
@@ -84,7 +84,7 @@ def read_array(file: Path) -> tuple[Tensor, Any]:
 
 
 def whole_labels(labels: Any, count: int, file: Path) -> list[int]:
-    """Return the labels of a file's images; InputError where they are not one integer each."""
+    """Return the labels of the images in a file, −1 if it has none; InputError unless one integer each."""
     if labels is None:
         return [-1] * count
     if labels.dtype.kind not in "iu" or labels.shape != (count,):

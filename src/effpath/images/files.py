@@ -15,19 +15,19 @@ PICTURES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
     ".pbm", ".pnm", ".jp2", ".tga",
 )  # fmt: skip
-"""Files with these endings are pictures, or damaged; others are recognised by their first bytes."""
+"""Files with these extensions are pictures, or damaged; others are recognised by their first bytes."""
 _MADE_BY_SYSTEMS = ("@eadir", "__macosx", "thumbs.db", "desktop.ini")
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is a system's own, and not the user's."""
+    """Return whether a file or folder of this name was made by a system, not by the user."""
     return name.startswith(".") or name.lower() in _MADE_BY_SYSTEMS
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the pictures in a folder and the folders in it, sorted, and the other files that are not hidden.
+    """Return the pictures in a folder and its subfolders, sorted, and the other files that are not hidden.
 
-    Links are followed; one that leads nowhere, and a folder that may not be opened, is among the others.
+    Links are followed; broken links and folders that may not be opened are among the others.
     """
     pictures: list[Path] = []
     others: list[Path] = []
@@ -37,9 +37,9 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
-    """Return what is not hidden below a folder, and whether it is a file that is there.
+    """Return what is not hidden below a folder, and whether it is a file that exists.
 
-    ``above`` are the folders around it, so that no link runs in a circle.
+    ``above`` are the folders around it, so that links cannot form a cycle.
     """
     here = os.path.realpath(folder)
     if here in above:
@@ -71,5 +71,5 @@ def _is_picture(file: Path) -> bool:
                 return True
     except Image.DecompressionBombError:
         return True
-    except Exception:  # whatever a reader makes of a text
+    except Exception:  # readers raise anything for other files
         return False

@@ -1,4 +1,4 @@
-"""What a network wants its images to be: their size, how pictures are cut to it, and the range of their values."""
+"""What images a network expects: their size, how pictures are cropped to it, and the range of their values."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from effpath.errors import InputError
 
 PixelRange = tuple[float, float]
 LONGEST = 64
-"""Of a picture longer than so many times its width, only the middle is read: no more of it can be seen."""
+"""Only the middle is used of a picture more than this many times as long as it is wide."""
 
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """How a network wants its images.
+    """The format of a network's images.
 
     Attributes:
         channels, height, width: of one image.
-        resize: the short side of a picture is scaled to this many pixels before the centre is cut out; None
-            scales it to what just covers height and width.
+        resize: the short side of a picture is scaled to this many pixels before the centre is cropped; None
+            scales it so that it just covers height and width.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
-        squash: scale both sides on their own, so that the picture loses its shape and not its border.
+        squash: scale both sides independently: the picture loses its aspect ratio, not its border.
     """
 
     channels: int
@@ -39,7 +39,7 @@ class PictureFormat:
 
 
 def format_of(model: Any) -> PictureFormat | None:
-    """Return the format that a model names by its ``picture_format`` or ``input_size`` (C, H, W), if any."""
+    """Return the format that a model states by its ``picture_format`` or ``input_size`` (C, H, W), if any."""
     named = getattr(model, "picture_format", None)
     if isinstance(named, PictureFormat):
         return named
@@ -52,10 +52,10 @@ def format_of(model: Any) -> PictureFormat | None:
 
 
 def pixel_range_of(model: Any) -> PixelRange | None:
-    """Return the range of the pixels that a model takes: (0, 1); None where its ``pixel_range`` is None.
+    """Return the range of the pixels that a model takes: (0, 1), or None if its ``pixel_range`` is None.
 
     Raises:
-        InputError: the model names another range, in which pictures are not read.
+        InputError: the model states another range, in which pictures are not read.
     """
     named = getattr(model, "pixel_range", (0, 1))
     if named is None:
@@ -68,46 +68,46 @@ def pixel_range_of(model: Any) -> PixelRange | None:
     return 0.0, 1.0
 
 
-def resized(own: PictureFormat | None, size: tuple[int, int, int] | None) -> PictureFormat | None:
-    """Return the format for another size; the share of a picture that is cut off stays."""
-    if size is None or own is None:
-        return own if size is None else PictureFormat(*size)
-    resize = None if own.resize is None else own.resize * min(size[1:]) // min(own.height, own.width)
-    return replace(own, channels=size[0], height=size[1], width=size[2], resize=resize)
+def resized(stated: PictureFormat | None, size: tuple[int, int, int] | None) -> PictureFormat | None:
+    """Return the format for another size (C, H, W), if given; the share of a picture that is cropped stays."""
+    if size is None or stated is None:
+        return stated if size is None else PictureFormat(*size)
+    resize = None if stated.resize is None else stated.resize * min(size[1:]) // min(stated.height, stated.width)
+    return replace(stated, channels=size[0], height=size[1], width=size[2], resize=resize)
 
 
 def unknown_size(source: object) -> str:
-    """Return the message for pictures without a format."""
+    """Return the error message for pictures whose format is not known."""
     return (
         f"the size of {source} for the network is not known; give --input-size C,H,W, or an "
         "input_size attribute to the model"
     )
 
 
-def middle(rows: int, columns: int, wanted: PictureFormat) -> tuple[int, int, int, int]:
-    """Return (top, left, bottom, right) of what is read of an image: all of it, or the middle of a strip.
+def middle(rows: int, columns: int, target: PictureFormat) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right) of the part of an image that is used: all, or the middle of a strip.
 
-    The centre that is cut out later lies in it, and the work no longer grows with the length of a strip.
+    It contains the centre that is cropped later, and the work does not grow with the length of a strip.
     """
-    if wanted.squash:
+    if target.squash:
         return 0, 0, rows, columns
-    ratio = -(-max(wanted.height, wanted.width) // min(wanted.height, wanted.width))
+    ratio = -(-max(target.height, target.width) // min(target.height, target.width))
     most = LONGEST * ratio * min(rows, columns)
     top, left = max(0, rows - most) // 2, max(0, columns - most) // 2
     return top, left, rows - top, columns - left
 
 
-def scaled(rows: int, columns: int, wanted: PictureFormat) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (rows, columns) to scale to, and the corner (top, left) of the centre to cut out of that."""
-    if wanted.squash:
-        side = min(wanted.height, wanted.width)
-        enlarged = wanted.resize or side
-        size = wanted.height * enlarged // side, wanted.width * enlarged // side
-    elif wanted.resize is None:
-        scale = max(wanted.height / rows, wanted.width / columns)
-        size = max(wanted.height, round(rows * scale)), max(wanted.width, round(columns * scale))
+def scaled(rows: int, columns: int, target: PictureFormat) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the size (rows, columns) to scale to, and the corner (top, left) of the centre to crop then."""
+    if target.squash:
+        side = min(target.height, target.width)
+        enlarged = target.resize or side
+        size = target.height * enlarged // side, target.width * enlarged // side
+    elif target.resize is None:
+        scale = max(target.height / rows, target.width / columns)
+        size = max(target.height, round(rows * scale)), max(target.width, round(columns * scale))
     else:
         short = min(rows, columns)
-        size = wanted.resize * rows // short, wanted.resize * columns // short
-        size = max(wanted.height, size[0]), max(wanted.width, size[1])
-    return size, (round((size[0] - wanted.height) / 2), round((size[1] - wanted.width) / 2))
+        size = target.resize * rows // short, target.resize * columns // short
+        size = max(target.height, size[0]), max(target.width, size[1])
+    return size, (round((size[0] - target.height) / 2), round((size[1] - target.width) / 2))

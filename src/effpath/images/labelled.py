@@ -8,14 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    Subset,
-    default_collate,
-    default_convert,
-)
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate, default_convert
 
 from effpath.errors import InputError
 from effpath.images.lazy import Images, LazyImages, choose

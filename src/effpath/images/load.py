@@ -1,4 +1,4 @@
-"""Images of files and folders, in the order in which they are named."""
+"""Images from files and folders, in the given order."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def load_images(
     labels: list[int] | None = None,
     left_out: list[Path] | None = None,
 ) -> tuple[Images, list[str]]:
-    """Return images float32 [N, C, H, W] and a name for each.
+    """Return images, float32 [N, C, H, W], and their names.
 
-    Arrays are read by `as_pixels`; in an .npz the array ``images``, else the only one. Pictures and folders of
-    pictures are read when they are indexed, as RGB (grey where the network takes one channel), in [0, 1]; an
-    image that is damaged or out of range is refused by name then. All are brought to the format, if it is given.
+    Arrays are read by `as_pixels`; of an .npz the array ``images``, else the only one. Pictures and folders of
+    pictures are read when they are indexed, as RGB (grey if the network takes one channel), in [0, 1]; an image
+    that is damaged or out of range is then refused by name. All are resized to the format, if one is given.
 
     Args:
         files: arrays, pictures, folders.
         picture_format: of the network; needed for pictures.
-        pixel_range: that floats must lie in; None takes all but NaN and infinity.
-        labels: takes the label of each image: from the array ``labels`` of an .npz, −1 where there is none.
-        left_out: takes the files in folders that are no pictures.
+        pixel_range: of floats; None accepts all but NaN and infinity.
+        labels: receives the label of each image: from the array ``labels`` of an .npz, otherwise −1.
+        left_out: receives the files in folders that are not pictures.
 
     Raises:
-        InputError: nothing found, an unreadable array, or images of different shapes.
+        InputError: no image, an unreadable array, or images of different shapes.
     """
     parts: list[Images] = []
     names: list[str] = []
@@ -72,7 +72,7 @@ def load_images(
 
 
 def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterator[list[Path]]:
-    """Return one array, or the pictures up to the next one, at a time."""
+    """Yield one array, or the pictures up to the next array, at a time."""
     group: list[Path] = []
     for name in files:
         path = Path(name)

@@ -1,4 +1,4 @@
-"""One picture, of whatever mode, depth and format, as pixels in [0, 1]."""
+"""One picture of any mode, depth and format, as pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FORMATS = (
     "PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "ICO", "PCX", "QOI", "SGI",
     "PSD", "DDS", "TGA", "MSP", "XBM",
 )  # fmt: skip
-"""Pillow's formats that are read: none of them calls another program, as PostScript does."""
+"""The formats of Pillow that are read: none of them runs another program, as PostScript does."""
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _SINGLE = "I", "F"
-_UPRIGHT = {  # what undoes each value of EXIF's orientation
+_UPRIGHT = {  # the transposition that undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -37,20 +37,20 @@ _UNSIGNED, _WHITE_IS_ZERO = 1, 0
 
 @cache
 def known_formats() -> tuple[str, ...]:
-    """Return those of `FORMATS` that this Pillow reads."""
+    """Return those of `FORMATS` that the installed Pillow reads."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def read_picture(file: Path, picture_format: PictureFormat) -> Tensor:
-    """Read one picture as the network wants it, float32 [C, H, W] in [0, 1].
+    """Return one picture in a network's format, float32 [C, H, W] in [0, 1].
 
-    It is turned upright, as its EXIF data say; transparency is left out, as torchvision's and timm's readers do;
-    of several frames the first is read. Size, crop and rounding are those of torchvision's and timm's own
-    evaluation transforms; numbers of more than 8 bits are not rounded.
+    It is turned upright according to its EXIF data; transparency is ignored, as by torchvision's and timm's
+    readers; of several frames the first is read. Size, crop and rounding are those of torchvision's and timm's
+    evaluation transforms; numbers with more than 8 bits are not rounded.
 
     Raises:
-        InputError: the file is damaged or no picture, or its numbers have no stated range.
+        InputError: the file is damaged or not a picture, or its numbers have no stated range.
     """
     channels, height, width = picture_format.shape
     try:
@@ -77,7 +77,7 @@ def read_picture(file: Path, picture_format: PictureFormat) -> Tensor:
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
-    """Return an opened picture, turned upright, in its own size: float32 [1 (grey) or 3, H, W] in [0, 1].
+    """Return an opened picture, turned upright, in its original size: float32 [1 (grey) or 3, H, W] in [0, 1].
 
     Raises:
         InputError: its numbers have no stated range.
@@ -88,23 +88,23 @@ def pixels_of(picture: Image.Image) -> Tensor:
 
 
 def _tensor(picture: Image.Image) -> Tensor:
-    """Return the pixels of a picture of mode L, RGB or F."""
+    """Return the pixels of a picture with mode L, RGB or F."""
     array = np.asarray(picture, dtype=np.float32)
     pixels = torch.from_numpy(array.reshape(picture.height, picture.width, -1).transpose(2, 0, 1).copy())
     return pixels.clamp(0, 1) if picture.mode == "F" else pixels / 255  # Lanczos scaling overshoots in floats
 
 
 def _levels(picture: Image.Image, *, grey: bool) -> Image.Image:
-    """Return a picture upright, as L or RGB, or as F in [0, 1] where it is grey of more than 8 bits."""
+    """Return a picture upright, as L or RGB, or as F in [0, 1] if it is grey with more than 8 bits."""
     _load(picture)
     try:
         orientation = picture.getexif().get(_ORIENTATION)
-    except Exception:  # damaged EXIF data say nothing, and the pixels are whole
+    except Exception:  # damaged EXIF data are ignored: the pixels are whole
         orientation = None
     if picture.mode.partition(";")[0] in _SINGLE:
         found = Image.fromarray(_finer(picture))
     else:
-        if picture.mode in ("La", "RGBa"):  # colours that were multiplied by their opacity
+        if picture.mode in ("La", "RGBa"):  # premultiplied alpha
             picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
         if picture.mode in ("LAB", "HSV"):
             picture = picture.convert("RGB")
@@ -113,7 +113,7 @@ def _levels(picture: Image.Image, *, grey: bool) -> Image.Image:
 
 
 def _load(picture: Image.Image) -> None:
-    """Read the pixels; some formats turn themselves then, or name their orientation behind the pixels."""
+    """Read the pixels; some formats rotate on loading, or state their orientation behind the pixels."""
     if isinstance(picture, ImageFile.ImageFile):
         name, picture.filename = picture.filename, ""  # by name, Pillow 13 maps turned TIFFs with swapped sides
         picture.load()
@@ -121,7 +121,7 @@ def _load(picture: Image.Image) -> None:
 
 
 def _finer(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the numbers of a picture of mode I, I;16 … or F, float32 [H, W] in [0, 1]."""
+    """Return the numbers of a picture with mode I, I;16 … or F, float32 [H, W] in [0, 1]."""
     tags = getattr(picture, "tag_v2", {})
     numbers = np.asarray(picture)
     if picture.mode == "F":

@@ -1,4 +1,4 @@
-"""Models that a function makes: ``path/to/file.py:factory`` and ``package.module:factory``."""
+"""Models made by a function: ``path/to/file.py:factory`` and ``package.module:factory``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from effpath.errors import InputError
 
 
 def from_factory(spec: str) -> nn.Module:
-    """Return what the factory makes, called without arguments.
+    """Return the model that a factory returns, called without arguments.
 
     Raises:
-        InputError: no such file, module or factory, or it fails or returns no module.
+        InputError: no such file, module or factory, or it fails or returns no torch.nn.Module.
     """
     source, _, factory = spec.rpartition(":")
     if not source or not factory:

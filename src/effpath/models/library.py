@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, with the preprocessing that the library states for its own weights."""
+"""Networks of torchvision and timm, with the preprocessing that the library states for its weights."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def from_torchvision(name: str, classes: int | None = None) -> PixelModel:
     if name.startswith("vit_"):
         settings["image_size"] = side
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of a random initialisation that may change
+        warnings.simplefilter("ignore", FutureWarning)  # about a random initialisation that may change
         network = get_model(name, weights=None, **settings)
-    if hasattr(network, "transform_input"):  # Inception, GoogLeNet: their published weights want a second scaling
+    if hasattr(network, "transform_input"):  # Inception, GoogLeNet: their published weights need a second scaling
         network.transform_input = True
     names = tuple(stated.meta["categories"])
     return PixelModel(
@@ -89,7 +89,7 @@ def from_timm(name: str, classes: int | None = None) -> PixelModel:
 
 
 def imagenet_ids() -> tuple[str, ...]:
-    """Return ImageNet's 1000 WordNet ids in the order of the outputs, from timm; none where it is missing."""
+    """Return ImageNet's 1000 WordNet ids in the order of the outputs, from timm; none without timm."""
     try:
         from timm.data import ImageNetInfo
     except ImportError:

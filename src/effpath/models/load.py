@@ -1,4 +1,4 @@
-"""From a name to a model in eval mode."""
+"""Models by name, in eval mode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARIES: dict[str, Callable[[str, int | None], nn.Module]] = {
 
 
 def from_library(spec: str) -> bool:
-    """Tell whether a model is a library's, with random weights unless a file of weights is given."""
+    """Return whether a model comes from a library, with random weights unless a file of weights is given."""
     return spec.partition(":")[0] in LIBRARIES
 
 
@@ -37,21 +37,21 @@ def load_model(
 
     - ``torchvision:resnet50``, or ``torchvision:resnet50.IMAGENET1K_V1`` for the preprocessing of other than
       the default weights; ``timm:inception_v4``, ``timm:resnetv2_50.a1h_in1k``: the library's network as a
-      `PixelModel`, with the library's own preprocessing as the first layer, so that it takes RGB in [0, 1].
-    - ``path/to/file.py:factory``, ``package.module:factory``: what the factory returns, called without
-      arguments. Give the model an attribute ``input_size`` (C, H, W), and ``classes`` (names), to have
-      pictures scaled and classes named.
+      `PixelModel`, with the library's preprocessing as the first layer, so that it takes RGB in [0, 1].
+    - ``path/to/file.py:factory``, ``package.module:factory``: the model that the factory returns, called without
+      arguments. With the attributes ``input_size`` (C, H, W) and ``classes`` (names), pictures are resized and
+      classes named.
 
     Args:
         spec: as above.
-        weights: a file of the state dict, .safetensors or a pickle of tensors, by the names that the library or
-            factory gives, see `load_weights`.
-        allow_pickle: read pickles that hold more than tensors too; they can run code.
-        seed: of the random weights, where no file is given; torch's global generator is left as it was.
-        classes: number of outputs, for a library's network that was trained on other classes than its own.
+        weights: a file with the state dict, .safetensors or a pickle of tensors, with the names of the library
+            or the factory, see `load_weights`.
+        allow_pickle: also read pickles that hold more than tensors; they can run code.
+        seed: of the random weights if no file is given; torch's global generator is left as it was.
+        classes: number of outputs, for a library's network trained on other classes.
 
     Raises:
-        InputError: no such model, file, module or factory, or the factory fails or returns no module.
+        InputError: no such model, file, module or factory, or the factory fails or returns no torch.nn.Module.
         MissingExtraError: the library is not installed.
         StoreError: the weights cannot be read or do not fit.
 

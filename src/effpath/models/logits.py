@@ -1,4 +1,4 @@
-"""From what a model returns to its logits: one way, wherever a model is called."""
+"""The logits in the result of a model: found the same way wherever a model is called."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from effpath.errors import CaptureError, InputError
 
 
 def find_logits(result: Any) -> tuple[Tensor, int]:
-    """Return the logits [N, classes] among what a model returns, and their place in it.
+    """Return the logits [N, classes] in the result of a model, and their index among its tensors.
 
-    Of a dict, tuple or the like it is what is called ``logits``, else the only tensor of two dimensions.
+    In a dict, tuple or the like they are what is called ``logits``, otherwise the only tensor of two dimensions.
 
     Raises:
         CaptureError: there are none, or several.
@@ -32,10 +32,10 @@ def find_logits(result: Any) -> tuple[Tensor, int]:
 
 
 class LogitsModel(nn.Module):
-    """A model that returns its logits alone, whatever it wraps them in."""
+    """A model that returns only its logits, whatever they are wrapped in."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Keep the network as it is, in its own mode."""
+        """Keep the network in its mode."""
         super().__init__()
         self.network = network
         self.training = network.training
@@ -46,7 +46,7 @@ class LogitsModel(nn.Module):
 
 
 def require_two_classes(classes: int, what: str) -> None:
-    """Refuse a network with one logit for what needs a second class."""
+    """Raise InputError for a network with one logit where a second class is needed."""
     if classes < 2:
         raise InputError(
             f"expected a network with a logit for each of at least 2 classes, got {classes}: {what} needs a "

@@ -1,4 +1,4 @@
-"""What the outputs of a network are called."""
+"""Names of the outputs of a network."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def output_names(model: Any, outputs: int, otherwise: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return a name for each output; "" where there is none.
+    """Return a name for each output; "" if it has none.
 
-    The model's own ``classes`` where it has as many; else ``otherwise``, with ImageNet's words for WordNet ids
-    (``n03028079`` is a church) where timm is installed.
+    The model's ``classes`` if there are as many; otherwise ``otherwise``. WordNet ids are replaced by ImageNet's
+    words (``n03028079`` is a church) if timm is installed.
 
     Args:
-        model: of the outputs.
-        outputs: how many there are.
+        model: that has the outputs.
+        outputs: their number.
         otherwise: names by output, such as those of a data set.
 
     Example:
         >>> output_names(object(), 3, ["cat", "dog"])
         ('cat', 'dog', '')
     """
-    own = tuple(map(str, getattr(model, "classes", ())))
-    if len(own) == outputs:
-        return _in_words(own)
-    own = tuple(map(str, otherwise))[:outputs]
-    return _in_words(own + ("",) * (outputs - len(own)))
+    names = tuple(map(str, getattr(model, "classes", ())))
+    if len(names) != outputs:
+        names = tuple(map(str, otherwise))[:outputs]
+    return _in_words(names + ("",) * (outputs - len(names)))
 
 
 def _in_words(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names with words for ImageNet's ids; for all 1000 outputs, where the ids stand at their places."""
+    """Return names with words for ImageNet's ids; for all 1000 outputs, if each id is at its index."""
     ids = {place: name for place, name in enumerate(names) if _WORDNET_ID.fullmatch(name)}
     if not ids:
         return names

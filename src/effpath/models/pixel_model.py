@@ -1,4 +1,4 @@
-"""A network with its preprocessing as the first layer."""
+"""A network behind its preprocessing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Normalise(nn.Module):
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Keep mean and std, one of each a channel, out of the state dict."""
+        """Keep mean and std, one of each per channel, out of the state dict."""
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -32,9 +32,9 @@ class PixelModel(nn.Module):
 
     Attributes:
         preprocess: the first layer.
-        network: the library's own module; its layers keep their names, behind ``network.``.
-        picture_format: how pictures are scaled and cut for it.
-        classes: names of the outputs; empty where they are not known.
+        network: the library's module; its layers keep their names, prefixed by ``network.``.
+        picture_format: how pictures are scaled and cropped for it.
+        classes: names of the outputs; empty if they are not known.
     """
 
     def __init__(

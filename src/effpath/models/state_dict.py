@@ -1,4 +1,4 @@
-"""A state dict as a training script left it: found in its wrapping, its names without the wrappers' prefixes."""
+"""State dicts as training scripts save them: unwrapped, and without the prefixes of wrappers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
-"""Keys under which training scripts keep a network in a checkpoint."""
+"""Keys under which training scripts store a network in a checkpoint."""
 _PREFIX = re.compile(
     r"(?:(?:module|model|network|net)\.)+"
 )  # of DataParallel, Lightning, `PixelModel` and the like
@@ -17,7 +17,7 @@ _COMPILED = "_orig_mod."  # torch.compile's, at the front or, where a part was c
 
 
 def unwrapped(held: Any) -> Any:
-    """Return what a checkpoint holds under the usual keys, or the checkpoint itself; a module gives its state."""
+    """Return what a checkpoint holds under the usual keys, or the checkpoint itself; of a module, its state."""
     for key in WRAPPINGS:
         if isinstance(held, Mapping) and isinstance(held.get(key), (Mapping, nn.Module)):
             return unwrapped(held[key])
@@ -25,12 +25,12 @@ def unwrapped(held: Any) -> Any:
 
 
 def renamed(state: Mapping[str, Tensor], names: set[str]) -> dict[str, Tensor]:
-    """Return a state dict by the network's own ``names``.
+    """Return a state dict under the ``names`` of the network.
 
-    The prefix that all of the network's names have in the file is taken off: ``module.`` of DataParallel,
-    ``model.`` of Lightning, ``_orig_mod.`` of torch.compile, and any number of them. What the file holds beside
-    the network, such as the weights of a loss, is left out then. Where the names do not fit with any prefix they
-    keep their own, less a prefix that all of them share.
+    The prefix that all of the network's names have in the file is removed: ``module.`` of DataParallel, ``model.``
+    of Lightning, ``_orig_mod.`` of torch.compile, and any number of them. Other content of the file, such as the
+    weights of a loss, is then left out. If the names fit with no prefix, only a prefix that all of them share is
+    removed.
 
     Example:
         >>> import torch
@@ -46,8 +46,8 @@ def renamed(state: Mapping[str, Tensor], names: set[str]) -> dict[str, Tensor]:
     }
     for prefix in sorted({"", *prefixes}, key=len):
         if all(prefix + name in state for name in needed):
-            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-            return own if prefix else dict(state)
+            held = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            return held if prefix else dict(state)
     shared = [prefix for prefix in prefixes if all(name.startswith(prefix) for name in state)]
     longest = max(shared, key=len, default="")
     return {name.removeprefix(longest): value for name, value in state.items()}
@@ -58,5 +58,5 @@ def _ends(prefix: str) -> list[int]:
 
 
 def _optional(name: str) -> bool:
-    """Whether a file may lack a name: counters of batch norm, and heads that are used in training only."""
+    """Return whether a file may lack a name: counters of batch norm, and heads used only in training."""
     return name.endswith("num_batches_tracked") or name.lower().startswith("aux")

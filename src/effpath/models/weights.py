@@ -1,4 +1,4 @@
-"""Weights from a file into a network: safetensors and pickled tensors; other pickles only on request."""
+"""Weights from a file: safetensors and pickled tensors; other pickles only on request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from effpath.models.state_dict import renamed, unwrapped
 
 
 def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) -> None:
-    """Put the state dict in a file into the network.
+    """Load the state dict in a file into the network.
 
-    Auxiliary classifiers (``aux…``), which are used in training only, may be missing from the file. Wrappings and
-    prefixes of training scripts are taken off, see `effpath.models.state_dict`.
+    Auxiliary classifiers (``aux…``), which are used only in training, may be missing from the file. Wrappings and
+    prefixes of training scripts are removed, see `effpath.models.state_dict`.
 
     Raises:
         InputError: a pickle of more than tensors, and ``allow_pickle`` is not set.
@@ -29,20 +29,19 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
     state = _read(file, allow_pickle)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise StoreError(f"expected a state dict in {file}, names with tensors, got {type(state).__name__}")
-    own = network.state_dict()
-    state = renamed(state, set(own))
+    state = renamed(state, set(network.state_dict()))
     _drop_unused_heads(network, state)
-    own = network.state_dict()
-    other = {name: state[name] for name in own if name in state and state[name].shape != own[name].shape}
+    expected = network.state_dict()
+    other = {name: state[name] for name in expected if name in state and state[name].shape != expected[name].shape}
     if other:
-        raise StoreError(f"the weights in {file} do not fit the model: {_other_shapes(own, other)}")
+        raise StoreError(f"the weights in {file} do not fit the model: {_other_shapes(expected, other)}")
     try:
         found = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise StoreError(f"the weights in {file} do not fit the model: {error}") from error
     if found.missing_keys or found.unexpected_keys:
         raise StoreError(
-            f"the weights in {file} do not fit the model: of its {len(own)} tensors the file lacks "
+            f"the weights in {file} do not fit the model: of its {len(expected)} tensors the file lacks "
             f"{_some(found.missing_keys)}; of the file's {len(state)} the model has no place for "
             f"{_some(found.unexpected_keys)}; give another architecture its own name, and a changed head a "
             "factory, path/to/file.py:make, that makes the network as it was trained"
@@ -50,15 +49,15 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
 
 
 def _read(file: Path, allow_pickle: bool) -> Any:
-    """Return what the file holds; the code in a pickle is run only where that is allowed and needed."""
+    """Return the content of the file; code in a pickle is run only if that is allowed and needed."""
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that a pickle is of an unusual protocol
+                warnings.simplefilter("ignore", UserWarning)  # about an unusual pickle protocol
                 return unwrapped(torch.load(file, map_location="cpu", weights_only=True))
-        except pickle.UnpicklingError as error:  # more than tensors in it, or damaged
+        except pickle.UnpicklingError as error:  # it holds more than tensors, or is damaged
             if not allow_pickle:
                 raise InputError(
                     f"expected weights as a .safetensors file, or a pickle of tensors alone, got {file}, which "
@@ -69,19 +68,19 @@ def _read(file: Path, allow_pickle: bool) -> Any:
         return unwrapped(torch.load(file, map_location="cpu", weights_only=False))
     except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever a pickle's own code raises
+    except Exception as error:  # code in a pickle raises anything
         raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
 
 
-def _other_shapes(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
-    """Say which tensors have another shape; where these are the last layer's alone, which option is needed."""
+def _other_shapes(expected: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """Return which tensors have other shapes; if only the last layer's, also which option is needed."""
     name, value = list(other.items())[-1]
     said = (
-        f"expected {name} of shape {list(own[name].shape)}, got {list(value.shape)}"
-        + f" ({len(other)} of {len(own)} tensors have other shapes)" * (len(other) > 1)
+        f"expected {name} of shape {list(expected[name].shape)}, got {list(value.shape)}"
+        + f" ({len(other)} of {len(expected)} tensors have other shapes)" * (len(other) > 1)
     )
-    outputs = {(own[name].shape[:1], other[name].shape[:1]) for name in other}
-    if len(outputs) == 1 and all(own[name].shape[1:] == other[name].shape[1:] for name in other):
+    outputs = {(expected[name].shape[:1], other[name].shape[:1]) for name in other}
+    if len(outputs) == 1 and all(expected[name].shape[1:] == other[name].shape[1:] for name in other):
         return (
             f"{said}; for weights of {value.shape[0]} outputs give --classes {value.shape[0]}, or, where a "
             "factory makes the network, make it with as many"
@@ -90,7 +89,7 @@ def _other_shapes(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str
 
 
 def _some(names: Sequence[str]) -> str:
-    """Name a few of many."""
+    """Return the first few of many names."""
     if not names:
         return "none"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
