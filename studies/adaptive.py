@@ -31,7 +31,7 @@ import effpath
 from detection.cases import named
 from detection.gather import open_case
 from effpath import Detector
-from effpath.adaptive import ADAPTIVE, AdaptiveResult, adaptive_curve, success_rates
+from effpath.adaptive import ADAPTIVE, AdaptiveResult, Target, adaptive_curve, success_rates
 from effpath.attacks import attack
 from effpath.data import Dataset
 from effpath.detect import threshold_at_fpr
@@ -161,6 +161,7 @@ def measure(
         clean_scores = detector.score(threshold_images)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
+        target = Target(detector, model, surrogate, (mimicked.images[:], mimicked.labels))
         curves: list[list[AdaptiveResult]] = []
         rows: Row = {}
         for name, settings in attacks.items():
@@ -172,8 +173,7 @@ def measure(
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
                     runs.append(adaptive_curve(
-                        detector, model, images[some], labels[some], name, epsilons=epsilons,
-                        guides=(mimicked.images[:], mimicked.labels), surrogate=surrogate,
+                        target, images[some], labels[some], name, epsilons=epsilons,
                         settings={**settings, "norm": norm}, seed=seed, batch_size=batch, progress=progress,
                     ))  # fmt: skip
             if len(runs[0][0]) == len(images):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from effpath.adaptive.result import AdaptiveResult, SuccessRate, success_rates, within
 from effpath.adaptive.runner import adaptive_attack, adaptive_curve
+from effpath.adaptive.search import Target
 from effpath.adaptive.table import ADAPTIVE
 
 __all__ = [
     "ADAPTIVE",
     "AdaptiveResult",
     "SuccessRate",
+    "Target",
     "adaptive_attack",
     "adaptive_curve",
     "success_rates",

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
-from effpath.adaptive.search import Guides, Search
+from effpath.adaptive.search import Guides, Search, Target
 from effpath.adaptive.suspicion import Suspicion
 from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
 from effpath.attacks.runner import require_attackable
@@ -25,15 +25,12 @@ Progress = Callable[[int, int], None]
 
 
 def adaptive_attack(
-    detector: Detector,
-    model: nn.Module,
+    target: Target,
     images: Tensor,
     labels: Tensor,
     name: str,
     *,
     epsilon: float,
-    guides: tuple[Tensor, Tensor] | None = None,
-    surrogate: Detector | None = None,
     start: AdaptiveResult | None = None,
     settings: Settings | None = None,
     seed: int = 0,
@@ -46,17 +43,11 @@ def adaptive_attack(
     the least suspicious one is kept, whatever the threshold.
 
     Args:
-        detector: fitted and calibrated.
-        model: the network that the detector's graph was captured from, in eval mode.
+        target: detector, model, and what some attacks need.
         images: float32 [N, C, H, W] in [0, 1].
         labels: int64 [N].
         name: of `ADAPTIVE`.
         epsilon: the bound, above 0, in the norm of the settings; 1 is none for L∞.
-        guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``; training
-            images, say.
-        surrogate: a linear, clean or surprise detector on the same class paths, whose suspicion is followed
-            instead of the detector's. Forests and boosting need it: they have no gradient, and are attacked by
-            transfer.
         start: result for the same images within a smaller bound; its images are candidates here too.
         settings: that differ from the defaults.
         seed: of random starts, and of HopSkipJump.
@@ -70,6 +61,7 @@ def adaptive_attack(
     """
     spec = _spec(name)
     merged = spec.merged(settings)
+    detector, model = target.detector, target.model
     if detector.threshold is None:
         raise OptionError(
             "the detector has no threshold: call calibrate(clean_images) with images held out from fit"
@@ -78,9 +70,8 @@ def adaptive_attack(
         raise OptionError(
             f"epsilon must be above 0 and finite, batch_size at least 1; got {epsilon!r}, {batch_size!r}"
         )
-    followed = detector if surrogate is None else surrogate
     if spec.gradients:
-        Suspicion(followed)  # says what it cannot follow, before any work
+        Suspicion(target.followed)  # says what it cannot follow, before any work
     require_attackable(model, images, labels)
     device = device_of(model)
     if not detector.graph.batched:
@@ -88,13 +79,10 @@ def adaptive_attack(
     rows = correct_rows(model, images, labels, batch_size)
     if not len(rows):
         raise InputError("the model classifies none of the images as labelled: there is nothing to attack")
-    chosen = _guides(detector, model, guides, spec, batch_size)
+    guides = _guides(target, spec, batch_size)
     found: list[Search] = []
     for part in torch.split(rows, batch_size):
-        search = Search(
-            detector, followed, model, images[part].to(device), labels[part].to(device), chosen,
-            merged["norm"], epsilon,
-        )  # fmt: skip
+        search = Search(target, images[part].to(device), labels[part].to(device), guides, merged["norm"], epsilon)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
             spec.run(search, merged)
@@ -105,15 +93,12 @@ def adaptive_attack(
 
 
 def adaptive_curve(
-    detector: Detector,
-    model: nn.Module,
+    target: Target,
     images: Tensor,
     labels: Tensor,
     name: str,
     *,
     epsilons: Sequence[float],
-    guides: tuple[Tensor, Tensor] | None = None,
-    surrogate: Detector | None = None,
     settings: Settings | None = None,
     seed: int = 0,
     batch_size: int = 64,
@@ -134,26 +119,14 @@ def adaptive_curve(
             if progress is not None:
                 progress(number * total + images, len(runs) * total)
 
-        results.append(
-            adaptive_attack(
-                detector,
-                model,
-                images,
-                labels,
-                name,
-                epsilon=epsilon,
-                guides=guides,
-                surrogate=surrogate,
-                start=results[-1] if results else None,
-                settings=settings,
-                seed=seed,
-                batch_size=batch_size,
-                progress=done,
-            )
-        )
+        result = adaptive_attack(
+            target, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
+            settings=settings, seed=seed, batch_size=batch_size, progress=done,
+        )  # fmt: skip
+        results.append(result)
     if spec.bounded:
         return results
-    clean_scores = detector.score(results[0].clean)
+    clean_scores = target.detector.score(results[0].clean)
     return [within(results[0], epsilon, clean_scores) for epsilon in ascending]
 
 
@@ -163,20 +136,18 @@ def _spec(name: str) -> AdaptiveSpec:
     return ADAPTIVE[name]
 
 
-def _guides(
-    detector: Detector, model: nn.Module, guides: tuple[Tensor, Tensor] | None, spec: AdaptiveSpec, batch_size: int
-) -> Guides:
-    """Return the guides that the network gets right, where the attack needs them."""
+def _guides(target: Target, spec: AdaptiveSpec, batch_size: int) -> Guides:
+    """Return the guides that the network gets right, if the attack needs them."""
     if not spec.guided:
-        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), detector)
-    if guides is None:
+        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), target.detector)
+    if target.guides is None:
         raise InputError(f"{spec.name} needs guides=(images, labels): clean images of the network's classes")
-    images, labels = guides
+    (images, labels), model = target.guides, target.model
     require_attackable(model, images, labels)
     right = correct_rows(model, images, labels, batch_size)
     if not len(right):
         raise InputError(f"{spec.name} needs guides that the network classifies as labelled; it does none of them")
-    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), detector)
+    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), target.detector)
 
 
 def _result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -17,6 +18,31 @@ def activations(graph: Graph, pixels: Tensor, names: list[str]) -> list[Tensor]:
     """Return what nodes compute from images, [N, size] each, with gradients to them."""
     values = graph.run(graph.check_images(pixels), names, change=lambda _, value: value)
     return [values[name].reshape(len(pixels), -1) for name in names]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A detector and the network that it guards, and what the attacker has to attack them with.
+
+    Attributes:
+        detector: fitted and calibrated.
+        model: the network that the detector's graph was captured from, in eval mode.
+        surrogate: a linear, clean or surprise detector on the same class paths, whose suspicion is followed
+            instead of the detector's. Forests and boosting need it: they have no gradient, and are attacked by
+            transfer.
+        guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``, such as
+            training images.
+    """
+
+    detector: Detector
+    model: nn.Module
+    surrogate: Detector | None = None
+    guides: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def followed(self) -> Detector:
+        """The detector whose suspicion has gradients."""
+        return self.detector if self.surrogate is None else self.surrogate
 
 
 class Guides:
@@ -81,18 +107,10 @@ class Search:
     """
 
     def __init__(
-        self,
-        detector: Detector,
-        surrogate: Detector,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        guides: Guides,
-        norm: Norm,
-        epsilon: float,
+        self, target: Target, images: Tensor, labels: Tensor, guides: Guides, norm: Norm, epsilon: float
     ) -> None:
         """Start with nothing found."""
-        self.detector, self.surrogate, self.model = detector, surrogate, model
+        self.detector, self.surrogate, self.model = target.detector, target.followed, target.model
         self.images, self.labels, self.guides = images, labels, guides
         self.norm: Norm = norm
         self.epsilon = epsilon
