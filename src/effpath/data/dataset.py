@@ -106,7 +106,7 @@ class Dataset:
                 return self.parts[name]
         raise InputError(
             f"expected the part {' or '.join(map(repr, names))} of {self.name}; it has {', '.join(self.parts)}: "
-            f"add images as {names[0]} (a folder {names[0]} with a folder of each class in it, or arrays "
+            f"give it images for {names[0]} (a folder {names[0]} with one of each class in it, or arrays "
             f"{names[0]}_images and {names[0]}_labels)"
         )
 

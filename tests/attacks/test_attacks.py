@@ -43,7 +43,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "Random": {},
     "RandomGaussian": {},
 }
-EVERY = [name for name, spec in ATTACKS.items() if not spec.files]  # the others: tests/attacks/test_universal.py
+EVERY = [name for name, spec in ATTACKS.items() if not spec.files]  # the others: test_universal.py
 FROM_CLEAN = [name for name in EVERY if ATTACKS[name].from_clean]
 UNTARGETED = {name for name in FROM_CLEAN if ATTACKS[name].targeting is None}
 FOOLBOX = [name for name, spec in ATTACKS.items() if spec.library == "foolbox"]
