@@ -382,7 +382,7 @@ def test_what_cannot_be_done_is_said() -> None:
         adaptive_attack(target, images, labels, "surrogate", epsilon=float("inf"))
     with pytest.raises(OptionError, match="has no setting 'stepz'"):
         adaptive_attack(target, images, labels, "surrogate", epsilon=0.1, settings={"stepz": 1})
-    with pytest.raises(OptionError, match="steps: expected a whole number of at least 1; got 0"):
+    with pytest.raises(OptionError, match="steps: expected an integer of at least 1; got 0"):
         adaptive_attack(target, images, labels, "surrogate", epsilon=0.1, settings={"steps": 0})
     with pytest.raises(OptionError, match="norm: expected one of"):
         adaptive_attack(target, images, labels, "surrogate", epsilon=0.1, settings={"norm": "L1"})

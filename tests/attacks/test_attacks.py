@@ -534,9 +534,9 @@ def test_an_unknown_attack_is_refused_with_the_known_ones(
     [
         ("FGSM", {"steps": 3}, "no setting 'steps'; it has: epsilons, max_epsilon"),
         ("Random", {"steps": 3}, "it has: none"),
-        ("FGSM", {"epsilons": 0}, "whole number of at least 1; got 0"),
-        ("FGSM", {"epsilons": 1.5}, "whole number"),
-        ("FGSM", {"epsilons": True}, "whole number"),
+        ("FGSM", {"epsilons": 0}, "an integer of at least 1; got 0"),
+        ("FGSM", {"epsilons": 1.5}, "an integer of at least"),
+        ("FGSM", {"epsilons": True}, "an integer of at least"),
         ("FGSM", {"max_epsilon": -1}, "finite number of at least 0; got -1"),
         ("FGSM", {"max_epsilon": float("nan")}, "finite number"),
         ("BIM", {"random_start": 1}, "True or False; got 1"),

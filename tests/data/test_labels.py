@@ -82,7 +82,7 @@ def test_numbers_that_are_no_outputs_ask_for_a_map(classes):
 
 
 def test_classes_of_which_only_some_are_names_of_outputs_are_not_taken_in_order():
-    with pytest.raises(InputError, match=r"no output is called fsh; give --class-map"):
+    with pytest.raises(InputError, match=r"no output is named fsh; give --class-map"):
         align_labels(["bird", "cat", "fsh"], 3, ["cat", "bird", "fish"])
     assert align_labels(["n02", "n01"], 2, ["n01", "x"], ["n01", "n02"]).tolist() == [
         1,

@@ -127,18 +127,18 @@ FLOATS = [1.7, 1.0, np.float32(1.7), torch.tensor(1.7), "cat", None, torch.tenso
 @pytest.mark.parametrize("label", FLOATS, ids=repr)
 def test_labels_that_are_no_whole_numbers_are_refused(label):
     image = torch.zeros(1, 2, 2)
-    with pytest.raises(InputError, match="expected a whole number as the label of item 1"):
+    with pytest.raises(InputError, match="expected an integer as the label of item 1"):
         from_torch([(image, 0), (image, label)])
-    with pytest.raises(InputError, match="expected a whole number as the label of item 1"):
+    with pytest.raises(InputError, match="expected an integer as the label of item 1"):
         from_torch([(image, 0), (image, 0)], [0, label])
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.7]), np.array([0.0, 1.7])], ids=["torch", "numpy"])
 def test_arrays_of_labels_that_are_no_whole_numbers_are_refused(labels):
     image = torch.zeros(1, 2, 2)
-    with pytest.raises(InputError, match="expected a whole number as the label of item 0"):
+    with pytest.raises(InputError, match="expected an integer as the label of item 0"):
         from_torch([(image, 0), (image, 0)], labels)
-    with pytest.raises(InputError, match="expected a whole number as the label of item 0"):
+    with pytest.raises(InputError, match="expected an integer as the label of item 0"):
         from_torch(TensorDataset(torch.zeros(2, 1, 2, 2), torch.as_tensor(labels)))
 
 

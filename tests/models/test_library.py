@@ -90,7 +90,7 @@ def test_the_number_of_classes_can_be_chosen_and_then_they_have_no_names():
         model = load_model(spec, classes=7)
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
         assert model.classes == ()
-    with pytest.raises(InputError, match="let the factory"):
+    with pytest.raises(InputError, match="have the factory"):
         load_model("effpath.demo.lenet:LeNet5", classes=7)
 
 

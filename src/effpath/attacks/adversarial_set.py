@@ -117,7 +117,7 @@ def load(path: Path, key: str) -> AdversarialSet:
         try:
             about = json.loads(file.about["effpath"])
             if about["kind"] != "AdversarialSet" or about["key"] != key or not file.sealed:
-                raise ValueError("it holds another set than the one looked for")
+                raise ValueError("it contains another set than the expected one")
             tensors = {field: torch.from_numpy(file.array(field)) for field in _TENSORS}
             return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
         except StoreError:

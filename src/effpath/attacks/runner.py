@@ -72,7 +72,7 @@ def attack(
     spec = _spec(name)
     merged = spec.merged(settings)
     if batch_size < 1:
-        raise OptionError(f"batch_size: expected a whole number of at least 1; got {batch_size}")
+        raise OptionError(f"batch_size: expected an integer of at least 1; got {batch_size}")
     require_attackable(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
     version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
@@ -118,7 +118,7 @@ def require_attackable(model: nn.Module, images: Tensor, labels: Tensor) -> None
     for what, given in (("images", images), ("labels", labels)):
         if not isinstance(given, Tensor):
             raise InputError(
-                f"expected {what} as a tensor, got {type(given).__name__}; make it one: torch.as_tensor of an "
+                f"expected {what} as a tensor, got {type(given).__name__}; convert it: torch.as_tensor of an "
                 "array, torch.stack of a list, torch.cat of a loader's batches"
             )
     if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
@@ -192,7 +192,7 @@ def _recall(path: Path | None, key: str) -> AdversarialSet | None:
     try:
         return adversarial_set.load(path, key)
     except StoreError as error:
-        warnings.warn(f"making a cached attack again: {error}", stacklevel=3)
+        warnings.warn(f"running a cached attack again: {error}", stacklevel=3)
         return None
 
 

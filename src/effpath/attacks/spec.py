@@ -101,7 +101,7 @@ def _checked(where: str, key: str, default: Any, value: Any) -> Any:
         if isinstance(value, bool):
             return value
     elif isinstance(default, int):
-        expected = f"a whole number of at least {least}"
+        expected = f"an integer of at least {least}"
         if type(value) is int and value >= least:
             return value
     else:

@@ -30,9 +30,9 @@ def read_perturbation(path: Path, shape: tuple[int, ...]) -> Tensor:
         found = np.load(path, allow_pickle=False)
         arrays = [found] if isinstance(found, np.ndarray) else [found[name] for name in found.files]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path} is no .npy or .npz file of numbers: {error}") from error
+        raise StoreError(f"{path} is not an .npy or .npz file of numbers: {error}") from error
     if len(arrays) != 1:
-        raise InputError(f"{path}: expected one array; got {len(arrays)}. Save the perturbation alone")
+        raise InputError(f"{path}: expected one array; got {len(arrays)}. Save only the perturbation")
     (array,) = arrays
     if array.dtype.kind != "f" or array.shape not in (shape, (1, *shape)):
         raise InputError(

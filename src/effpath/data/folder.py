@@ -62,7 +62,7 @@ def _parts(folder: Path) -> dict[str, Path]:
         if part in found:
             raise InputError(
                 f"expected one folder for the part {part!r} in {folder}, got {found[part].name} and {path.name}; "
-                "put them together, or move one elsewhere"
+                "merge them, or move one elsewhere"
             )
         found[part] = path
     return {part: found[part] for part in PARTS if part in found}

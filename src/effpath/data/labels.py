@@ -56,11 +56,11 @@ def align_labels(
         return _one_each([int(name) for name in classes], classes)
     if len(classes) == outputs and not numbers and not unknown:
         return torch.arange(len(classes))
-    why = f"; no output is called {', '.join(unknown[:5])}" if unknown else ""
+    why = f"; no output is named {', '.join(unknown[:5])}" if unknown else ""
     raise InputError(
         f"the {len(classes)} classes of the data ({', '.join(classes[:3])} …) cannot be matched with the "
         f"network's {outputs} outputs by name or number{why}; give --class-map FILE.json, {{class: output}}, or "
-        "--classes N for a network of as many outputs"
+        "--classes N for a network with that many outputs"
     )
 
 

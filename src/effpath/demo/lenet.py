@@ -21,7 +21,7 @@ class LeNet5(nn.Module):
         super().__init__()
         if image_size < 4 or classes < 1:
             raise OptionError(
-                f"LeNet5 wants image_size of at least 4 and at least 1 class; got image_size={image_size}, "
+                f"LeNet5 needs an image_size of at least 4 and at least 1 class; got image_size={image_size}, "
                 f"classes={classes}"
             )
         padding = 0 if image_size >= 28 else 2

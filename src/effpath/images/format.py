@@ -63,7 +63,7 @@ def pixel_range_of(model: Any) -> PixelRange | None:
     if not isinstance(named, Sequence) or tuple(named) != (0, 1):
         raise InputError(
             f"expected the model's pixel_range to be (0, 1), or None for a network that takes arrays of other "
-            f"numbers, got {named!r}; let the model itself bring [0, 1] to its range"
+            f"numbers, got {named!r}; let the model convert [0, 1] to its range"
         )
     return 0.0, 1.0
 

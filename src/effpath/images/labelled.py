@@ -86,7 +86,7 @@ def _labelled_items(dataset: Any, labels: Any) -> tuple[LazyImages, Tensor]:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise InputError(
             f"expected a map-style data set, with a length and an index, got {type(dataset).__name__}; "
-            "make a list of a stream of pairs"
+            "convert a stream of pairs to a list"
         )
     stated = _stated(dataset) if labels is None else None
     if stated is not None:
@@ -104,7 +104,7 @@ def _labelled_items(dataset: Any, labels: Any) -> tuple[LazyImages, Tensor]:
         if stated is not None and _is_whole(label) and int(label) != int(target[index]):
             raise InputError(
                 f"expected the label {int(target[index])} in item {index} of the data set, as its targets say, "
-                f"got {int(label)}; give the labels that are right beside it"
+                f"got {int(label)}; pass the correct labels with it"
             )
         return _pixels(image, index)
 
@@ -142,7 +142,7 @@ def _is_whole(label: Any) -> bool:
 def _whole(label: Any, index: int) -> int:
     if not _is_whole(label) or (isinstance(label, (Tensor, np.ndarray)) and label.ndim > 0):
         raise InputError(
-            f"expected a whole number as the label of item {index} of the data set, got {label!r}; give the "
+            f"expected an integer as the label of item {index} of the data set, got {label!r}; give the "
             "labels beside it"
         )
     return int(label)

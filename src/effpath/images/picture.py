@@ -64,7 +64,7 @@ def read_picture(file: Path, picture_format: PictureFormat) -> Tensor:
         raise InputError(f"cannot read the picture {file}: {error}; scale it down, or leave it out") from error
     except Exception as error:  # damaged pictures raise anything
         raise InputError(
-            f"cannot read the picture {file}: {error}; it is damaged or no picture: replace it, or leave it out"
+            f"cannot read the picture {file}: {error}; it is damaged or not a picture: replace it, or leave it out"
         ) from error
     top, left, bottom, right = middle(picture.height, picture.width, picture_format)
     if (right - left, bottom - top) != picture.size:
@@ -138,7 +138,7 @@ def _finer(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
             raise InputError(
                 "expected unsigned numbers of 8 or 16 bits, or floats in [0, 1], got "
                 f"numbers of 32 bits or with a sign, {numbers.min()} to {numbers.max()}, that do not say what "
-                "white is; write it again as floats, or with 16 unsigned bits"
+                "white is; write it again as floats, or as unsigned 16-bit numbers"
             )
         if bits == 32:
             numbers = numbers.view(np.uint32)

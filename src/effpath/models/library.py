@@ -32,7 +32,7 @@ def from_torchvision(name: str, classes: int | None = None) -> PixelModel:
     versions = get_model_weights(name)
     if version and version not in versions.__members__:
         raise InputError(
-            f"torchvision's {name} has no weights {version!r} to take the preprocessing from; there are "
+            f"torchvision's {name} has no weights {version!r} for the preprocessing; there are "
             f"{', '.join(versions.__members__)}"
         )
     stated: Any = versions[version] if version else versions.DEFAULT

@@ -68,7 +68,7 @@ def load_model(
             model = from_factory(spec)
         else:
             raise InputError(
-                f"the number of classes can be chosen for {' and '.join(LIBRARIES)} only; let the factory of "
+                f"the number of classes can be set for {' and '.join(LIBRARIES)} only; have the factory of "
                 f"{spec!r} make the network with {classes}"
             )
     if weights is not None:

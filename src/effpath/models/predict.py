@@ -29,11 +29,11 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
     except CaptureError as error:
         gave = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise InputError(
-            f"the model must give logits [N, classes]; for {len(images)} images it gave {gave}: {error}"
+            f"the model must return logits [N, classes]; for {len(images)} images it gave {gave}: {error}"
         ) from error
     if len(logits) != len(images):
         raise InputError(
-            f"the model must give logits [N, classes]; for {len(images)} images it gave {list(logits.shape)}"
+            f"the model must return logits [N, classes]; for {len(images)} images it gave {list(logits.shape)}"
         )
     require_two_classes(logits.shape[1], "a prediction")
     finite = logits.isfinite().all(1)

@@ -60,7 +60,7 @@ def _read(file: Path, allow_pickle: bool) -> Any:
         except pickle.UnpicklingError as error:  # it holds more than tensors, or is damaged
             if not allow_pickle:
                 raise InputError(
-                    f"expected weights as a .safetensors file, or a pickle of tensors alone, got {file}, which "
+                    f"expected weights as a .safetensors file, or a pickle of only tensors, got {file}, which "
                     "holds more or is damaged; pickles can run code. Write it once, from a source you trust, with "
                     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or give "
                     "--allow-pickle (allow_pickle=True)"
