@@ -458,7 +458,7 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning(
             "without targets": _without(path, "targets"),
         }[damage]
     )
-    with pytest.warns(UserWarning, match="making a cached attack again"):
+    with pytest.warns(UserWarning, match="running a cached attack again"):
         again = attack(net, images, labels, "FGSM", cache=tmp_path)
     _assert_equal(first, again)
     assert path.read_bytes() == content

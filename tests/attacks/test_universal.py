@@ -83,7 +83,7 @@ def test_an_npz_of_two_arrays_is_refused(noise: np.ndarray, tmp_path: Path) -> N
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(content)
-    with pytest.raises(StoreError, match=r"bad\.npy is no \.npy or \.npz file"):
+    with pytest.raises(StoreError, match=r"bad\.npy is not an \.npy or \.npz file"):
         _run(tmp_path / "bad.npy")
 
 

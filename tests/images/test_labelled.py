@@ -116,7 +116,7 @@ def test_an_item_that_says_another_label_than_the_targets_is_refused():
 
     images = from_torch(Relabelled()).images
     assert images[:1].shape == (1, 1, 2, 2)
-    with pytest.raises(InputError, match=r"expected the label 7 in item 1 .*got 2; give the labels"):
+    with pytest.raises(InputError, match=r"expected the label 7 in item 1 .*got 2; pass the correct labels"):
         images[:]
     assert from_torch(Relabelled(), [7, 2, 4]).images[:].shape == (3, 1, 2, 2)
 
@@ -198,7 +198,7 @@ def test_a_stream_is_refused_in_a_loader_too():
         def __len__(self):
             return 1
 
-    with pytest.raises(InputError, match=r"map-style data set, .*got Stream; make a list"):
+    with pytest.raises(InputError, match=r"map-style data set, .*got Stream; convert a stream"):
         labelled(DataLoader(Stream()))
 
 
