@@ -41,7 +41,7 @@ from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict
 from effpath.rules import plan_for
 from effpath.rules.kinds import Weighted
-from effpath.walk.recording import Recorded, record
+from effpath.walk.recording import Recorded, record, recordings
 from effpath.walk.visit import paths_of
 from sources import is_done, open_network, save_figure, write_result
 
@@ -104,8 +104,7 @@ def trouble(
 def path_sizes(graph: Graph, images: Tensor) -> dict[str, Row]:
     """Return by combination: synapses of an image, shares of its active neurons in trouble."""
     found: dict[str, list[Row]] = {name: [] for name in COMBINATIONS}
-    for start in range(len(images)):  # one by one: the sums of a deep network are large
-        recorded = record(graph, images[start : start + 1], options=COMBINATIONS[TODAY])
+    for _, _, recorded in recordings(graph, images, options=COMBINATIONS[TODAY], batch_size=1):  # sums are large
         plain = recorded.plainly()
         layers = {layer.name: plain.plan.kinds[layer.name] for layer in recorded.header.layers}
         sums = {name: signed_sums(plain, name, kind) for name, kind in layers.items()}
@@ -195,8 +194,9 @@ def class_paths_of(graph: Graph, part: Part, layers: int | None, batch: int) -> 
     for label in sorted(set(part.labels.tolist())):
         own = part.take(part.labels == label)
         unions, count = {name: Unions(header) for name, header in headers.items()}, 0
-        for start in range(0, len(own), batch):
-            recorded = record(graph, own.images[start : start + batch], options=first.options, layers=layers)
+        for _, _, recorded in recordings(
+            graph, own.images, options=first.options, layers=layers, batch_size=batch
+        ):
             recorded = recorded.select(recorded.ranked(1) == label)
             count += len(recorded)
             for name, options in COMBINATIONS.items() if len(recorded) else ():
@@ -214,8 +214,7 @@ def features_of(
     classes, logits = [], []
     header = class_paths[TODAY].header
     layers = [layer.name for layer in header.layers]
-    for start in range(0, len(images), batch):
-        recorded = record(graph, images[start : start + batch], options=header.options, layers=layers)
+    for _, _, recorded in recordings(graph, images, options=header.options, layers=layers, batch_size=batch):
         classes.append(np.stack([recorded.ranked(rank).numpy() for rank in (1, 2)], axis=1))
         logits.append(recorded.logits.numpy())
         for name, own in class_paths.items():

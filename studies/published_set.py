@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 import effpath
 from effpath.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
-from effpath.detect.features import Features
+from effpath.detect.features import Features, path_features
 from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
 from effpath.files.cache import atomic_write
@@ -99,7 +100,10 @@ def measure(
             known = guard.class_paths
             for name, group in groups.items():
                 with track(f"paths of {len(group)} images, {name}") as progress:
-                    features[name] = guard.features(group, batch_size=batch, progress=progress)
+                    features[name] = path_features(
+                        guard.graph, known, group, likelihood=PathLikelihood(known) if known.counts else None,
+                        allow_missing=True, batch_size=batch, progress=progress,
+                    )  # fmt: skip
         scores[guard_name] = {name: guard.score(found) for name, found in features.items()}
         thresholds[guard_name] = guard.threshold
     for name, score in BASELINES.items():

@@ -35,7 +35,7 @@ from effpath.files.progress import track
 from effpath.kernels.options import make_options
 from effpath.paths.header import Header
 from effpath.rules.plan import LEVELS, Level
-from effpath.walk.recording import Recorded, record
+from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 from sources import open_network, read_result, save_figure, write_result
 
@@ -77,9 +77,8 @@ def rounded(value: float) -> float:
 
 def correct_images(graph: Graph, part: Part, options: Options, batch: int) -> Iterator[Recorded]:
     """Record images batch by batch and keep those that the network predicts as they are labelled."""
-    for start in range(0, len(part), batch):
-        recorded = record(graph, part.images[start : start + batch], options=options)
-        correct = recorded.ranked(1) == part.labels[start : start + batch]
+    for rows, _, recorded in recordings(graph, part.images, options=options, batch_size=batch):
+        correct = recorded.ranked(1) == part.labels[rows]
         if bool(correct.any()):
             yield recorded if bool(correct.all()) else recorded.select(correct)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
@@ -14,7 +16,7 @@ from effpath.detect import path_features
 from effpath.errors import OptionError
 from effpath.kernels.options import make_options
 from effpath.walk import recording
-from effpath.walk.recording import images_together, record
+from effpath.walk.recording import images_together, record, recordings
 
 OPTIONS = make_options("default")
 
@@ -61,6 +63,29 @@ def test_an_image_of_a_large_network_counts_with_all_that_is_kept_of_it(monkeypa
         few = images_together(large, options=OPTIONS)
         assert 0 < few < images / 5  # 12 times the pixels
         assert few <= images_together(large, options=OPTIONS, layers=1)
+
+
+@pytest.mark.parametrize(("size", "ends"), [(None, [10]), (4, [4, 8, 10]), (10, [10])])
+def test_batches_say_which_images_they_are_and_report_when_they_are_done(size, ends):
+    images, done, rows = data().test_images[:10], [], []
+    batches = recordings(
+        graph(), images, options=OPTIONS, batch_size=size, progress=lambda *counts: done.append(counts)
+    )
+    for batch in batches:
+        rows.append(batch.rows)
+        assert len(done) == len(rows) - 1
+        torch.testing.assert_close(batch.pixels, images[batch.rows])
+        assert len(batch.recorded) == len(batch.pixels)
+    assert [(own.start, own.stop) for own in rows] == list(itertools.pairwise([0, *ends]))
+    assert done == [(end, 10) for end in ends]
+
+
+def test_batches_may_begin_late_and_no_images_give_none():
+    images = data().test_images[:10]
+    late = [batch.rows for batch in recordings(graph(), images, options=OPTIONS, batch_size=4, first=5)]
+    assert late == [slice(5, 9), slice(9, 10)]
+    assert not list(recordings(graph(), images, options=OPTIONS, first=10))
+    assert not list(recordings(graph(), images[:0], options=OPTIONS))
 
 
 @pytest.mark.parametrize("size", [0, -3])

@@ -9,6 +9,7 @@ import effpath
 from cli_run import run
 from digits_net import data, graph, model
 from effpath.files.cache import kept_steps
+from effpath.walk import recording
 
 
 @pytest.fixture
@@ -77,9 +78,7 @@ def test_shares_of_the_images_unite_to_the_whole(digits, tmp_path, monkeypatch, 
 
 
 def test_work_that_was_cut_off_goes_on_where_it_was(digits, tmp_path, monkeypatch, capsys):
-    import effpath.class_paths.build as profiling
-
-    real, calls = profiling.record, []
+    real, calls = recording.record, []
 
     def fail_late(graph, images, **options):
         calls.append(len(images))
@@ -87,8 +86,8 @@ def test_work_that_was_cut_off_goes_on_where_it_was(digits, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(graph, images, **options)
 
-    monkeypatch.setattr(profiling, "CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(profiling, "record", fail_late)
+    monkeypatch.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(recording, "record", fail_late)
     arguments = ["profile", *digits, "--batch-size", 40, "-o", "c.safetensors"]
     assert run(monkeypatch, capsys, *arguments)[0] == 130
     assert (tmp_path / "c.safetensors.partial").exists()
@@ -109,7 +108,7 @@ def test_a_class_without_a_correct_image_is_an_error_unless_it_may_be_missing(
     assert code == 1
     assert "no image of class 5" in err
     assert "--allow-missing" in err
-    monkeypatch.setattr("effpath.class_paths.build.record", None)  # the work is kept: nothing is extracted again
+    monkeypatch.setattr("effpath.walk.recording.record", None)  # the work is kept: nothing is extracted again
     assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0
     assert effpath.load_class_paths(tmp_path / "c.safetensors", graph()).classes == [0]
 
@@ -171,9 +170,7 @@ def test_bad_options_are_one_clear_message(digits, monkeypatch, capsys, options,
 
 def cut_off(monkeypatch, capsys, *arguments) -> None:
     """Leave a .partial file of the first 40 images."""
-    import effpath.class_paths.build as profiling
-
-    real, calls = profiling.record, []
+    real, calls = recording.record, []
 
     def fail_late(graph, images, **options):
         calls.append(len(images))
@@ -182,8 +179,8 @@ def cut_off(monkeypatch, capsys, *arguments) -> None:
         return real(graph, images, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(profiling, "CHECKPOINT_SECONDS", -1)
-        patched.setattr(profiling, "record", fail_late)
+        patched.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1)
+        patched.setattr(recording, "record", fail_late)
         assert run(monkeypatch, capsys, *arguments)[0] == 130
 
 
@@ -224,7 +221,7 @@ def test_the_same_share_is_not_merged_twice(digits, tmp_path, monkeypatch, capsy
 
 def test_an_output_that_cannot_be_written_is_an_error_before_the_work(digits, tmp_path, monkeypatch, capsys):
     (tmp_path / "folder").mkdir()
-    monkeypatch.setattr("effpath.class_paths.build.record", None)
+    monkeypatch.setattr("effpath.walk.recording.record", None)
     for output in ("folder", "net.py/c.safetensors"):
         code, _, err = run(monkeypatch, capsys, "profile", *digits, "-o", output)
         assert code == 1

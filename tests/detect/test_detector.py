@@ -5,9 +5,15 @@ from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.class_paths.likelihood import PathLikelihood
+from effpath.class_paths.similarity import similarity
 from effpath.detect import path_features
+from effpath.detect.explain import explain
 from effpath.detect.features import Features
 from effpath.errors import ClassPathError, FingerprintError, OptionError
+from effpath.walk import visit as visiting
+from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 
 def parts():
@@ -34,8 +40,11 @@ def test_verdicts_carry_scores_classes_and_named_features():
     np.testing.assert_array_equal(verdicts.runner_up, ranked[:, 1])
     np.testing.assert_array_equal(verdicts.flagged, verdicts.scores > detector.threshold)
     assert verdicts.features.names[0] == "rank1:synapses:conv1"
-    assert verdicts.features.names[-1] == "rank2:synapses:fc3"
-    assert verdicts.features.values.shape == (60, 10)
+    assert verdicts.features.names[-1] == "rank1:synapses:fc3"  # joint surprise reads no other
+    assert verdicts.features.values.shape == (60, 5)
+    linear = effpath.Detector(graph(), class_paths(), kind="linear").features(new_clean)
+    assert linear.names[-1] == "rank2:synapses:fc3"
+    assert linear.values.shape == (60, 10)
 
 
 def test_features_are_the_similarities_of_the_rank_one_and_rank_two_paths():
@@ -43,6 +52,60 @@ def test_features_are_the_similarities_of_the_rank_one_and_rank_two_paths():
     features = path_features(graph(), class_paths(), images, batch_size=7)
     both = [class_paths().similarity(effpath.extract(graph(), images, rank=rank)) for rank in (1, 2)]
     np.testing.assert_array_equal(features.values, np.concatenate(both, axis=1))
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """Number of images of every walk."""
+    sizes: list[int] = []
+    own = visiting.CompiledWalk
+
+    def note(plan, options, values, active, visited, **threads):
+        sizes.append(len(active))
+        return own(plan, options, values, active, visited, **threads)
+
+    monkeypatch.setattr(visiting, "CompiledWalk", note)
+    return sizes
+
+
+@pytest.mark.parametrize(("kind", "walks"), [("surprise", 1), ("linear", 2), ("clean", 2), ("forest", 2)])
+def test_a_detector_walks_only_the_paths_that_its_kind_reads(kind, walks, walked):
+    detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    features = detector.features(data().test_images[:12])
+    assert sum(walked) == 12 * walks
+    assert detector.read(features).shape[0] == 12
+    assert features.classes.shape == (12, 2)  # the runner-up is known without its path
+
+
+@pytest.mark.parametrize("level", ["synapses", "neurons"])
+def test_one_walk_gives_what_walks_for_similarities_and_for_the_likelihood_give(level):
+    images, likelihood = data().test_images[:40], PathLikelihood(class_paths())
+    recorded = record(graph(), images, options=class_paths().header.options)
+    one = path_features(graph(), class_paths(), images, ranks=(1,), level=level, likelihood=likelihood)
+    both = path_features(graph(), class_paths(), images, level=level, likelihood=likelihood)
+    alone = path_features(graph(), class_paths(), images, level=level)
+    np.testing.assert_array_equal(one.values, similarity(recorded, class_paths(), level=level))
+    np.testing.assert_array_equal(one.likelihood, likelihood(paths_of(recorded)))
+    np.testing.assert_array_equal(both.values, alone.values)
+    np.testing.assert_array_equal(both.values[:, :5], one.values)
+    np.testing.assert_array_equal(both.classes, one.classes)
+    np.testing.assert_array_equal(both.logits, one.logits)
+    np.testing.assert_array_equal(both.margins(), one.margins())
+
+
+def test_the_score_is_the_same_whatever_else_the_features_hold():
+    clean, adversarial, _, new_clean, _ = parts()
+    detector = effpath.Detector(graph(), class_paths()).fit(clean, adversarial)
+    more = path_features(graph(), class_paths(), new_clean, likelihood=PathLikelihood(class_paths()))
+    assert more.values.shape == (60, 10)
+    np.testing.assert_array_equal(detector.score(more), detector.score(new_clean))
+    assert explain(detector, more) == explain(detector, detector.features(new_clean))
+
+
+def test_features_of_rank_1_alone_are_refused_by_kinds_that_read_rank_2():
+    features = path_features(graph(), class_paths(), data().test_images[:12], ranks=(1,))
+    with pytest.raises(OptionError, match=r"ask path_features for ranks=\(1, 2\)"):
+        effpath.Detector(graph(), class_paths(), kind="linear").fit(features, features)
 
 
 def test_features_of_other_levels_have_their_own_names():
@@ -87,7 +150,7 @@ def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_and_costs_no_
     detector.calibrate(own[90:150], fpr=0.1)
     both = torch.cat([own[150:153], data().test_images[data().test_labels == 7][:2]])
     features = detector.features(both)
-    assert np.isnan(features.values[3:, : features.values.shape[1] // 2]).all()
+    assert np.isnan(features.values[3:]).all()
     assert np.isnan(features.margins()[3:]).all()
     found = detector.detect(both)
     assert found.scores[3:].tolist() == [np.inf, np.inf]

@@ -25,7 +25,7 @@ from effpath.models.logits import require_two_classes
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.rules.plan import LEVELS, Level, plan_for
-from effpath.walk.recording import Recorded, images_together, record
+from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 
 Progress = Callable[[int, int], None]
@@ -99,17 +99,15 @@ def build_class_paths(
         builder.resume(before, str(checkpoint))
         _check_images(before, str(checkpoint), graph, images, target)
         note_step(FilePath(checkpoint))
-    size = images_together(graph, options=options, layers=layers, batch_size=batch_size)
     written = time.monotonic()
-    while builder.seen < len(images):
-        batch = slice(builder.seen, builder.seen + size)
-        pixels = graph.check_images(images[batch])
-        recorded = record(graph, pixels, options=options, layers=layers)
+    for batch, pixels, recorded in recordings(
+        graph, images, options=options, layers=layers, batch_size=batch_size, first=builder.seen
+    ):
         correct = recorded.ranked(1).cpu() == target[batch]
         if bool(correct.any()):
             builder.add(recorded if bool(correct.all()) else recorded.select(correct), target[batch][correct])
         builder.look_at(digests_of(pixels, target[batch]))
-        if progress is not None:
+        if progress is not None:  # before the checkpoint: what breaks off here has not been kept
             progress(builder.seen, len(images))
         if checkpoint is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
             save_class_paths(builder.result(), checkpoint)

@@ -106,7 +106,9 @@ class ClassPaths(Mapping[int, Path]):
                 matrix[i, j] = matrix[j, i] = self.paths[first].jaccard(self.paths[labels[j]], level)
         return matrix
 
-    def similarity(self, paths: Paths, level: Level = "synapses", *, minimum: int = 1) -> NDArray[np.float64]:
+    def similarity(
+        self, paths: Paths, level: Level = "synapses", *, minimum: int = 1, allow_missing: bool = False
+    ) -> NDArray[np.float64]:
         """Image-class path similarity of each layer: J = |S ∩ S̃_p| ÷ |S|, p the class the path started from.
 
         Args:
@@ -114,19 +116,26 @@ class ClassPaths(Mapping[int, Path]):
             level: synapses, neurons or weights.
             minimum: count an element of the class path only if so many images used it; 2 is
                 leave-one-out for images that the class path was built from. More than 1 needs counts.
+            allow_missing: give NaN, instead of an error, where the class has no path.
 
         Returns:
             float64 [images, sets]; NaN where the image's own set is empty.
+
+        Raises:
+            ClassPathError: the class of an image has no path, unless ``allow_missing``.
+            OptionError, FingerprintError: paths of other options or of another network.
         """
         self.header.check_same(paths.header)
         ragged = paths.ragged(level)
         result = np.full((len(paths), len(ragged)), np.nan)
-        for label in np.unique(paths.classes):
+        for label in np.unique(paths.classes).tolist():
+            if allow_missing and label not in self:
+                continue
             rows = np.flatnonzero(paths.classes == label)
             for column, (key, sets) in enumerate(ragged.items()):
                 lengths = sets.lengths[rows]
-                inside = self.members(int(label), level, key, minimum).contains(sets.take(rows))
-                hits = np.bincount(np.repeat(np.arange(len(rows)), lengths), weights=inside, minlength=len(rows))
+                inside = self.members(label, level, key, minimum).contains(sets.take(rows))
+                hits = np.array([np.count_nonzero(each) for each in np.split(inside, np.cumsum(lengths)[:-1])])
                 some = lengths > 0
                 result[rows[some], column] = hits[some] / lengths[some]
         return result

@@ -148,6 +148,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             self.graph,
             self.class_paths,
             images,
+            ranks=reading_of(self.classifier).ranks,
             likelihood=self.path_likelihood,
             allow_missing=True,
             batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""Features of an image: how far its rank-1 and rank-2 paths lie inside their classes' paths (Sec. 4.2)."""
+"""Features of images: how far their paths lie inside class paths (Sec. 4.2), how likely they are in each class."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import require_images
 from effpath.images import Images
 from effpath.paths.header import differing
 from effpath.rules.plan import Level
-from effpath.walk.recording import Recorded, images_together, record
+from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Image-class path similarities of a batch.
+    """What the paths of a batch of images show: of the ranks, and with or without a likelihood, as was asked for.
 
     Attributes:
-        values: float64 [N, ranks · sets], rank 1's columns first; NaN where an image's set is empty.
-        names: of the columns, ``rank:level:layer``.
-        classes: int64 [N, ranks], the class that each rank's path started from.
+        values: float64 [N, ranks · sets], image-class path similarities of the ranks that were asked for, those of
+            rank 1 first; NaN where an image's set is empty.
+        names: of the columns, ``rank:level:layer``: they say which ranks these are.
+        classes: int64 [N, 2 or more], the predicted class, the runner-up …, whatever ranks the paths are of.
         logits: float32 [N, classes].
         likelihood: float64 [N, sets, classes], of the rank-1 path in each class that has a path, see
             `PathLikelihood`; None where it was not asked for.
@@ -52,6 +52,19 @@ class Features:
         likelihood = None if self.likelihood is None else self.likelihood[rows]
         plain = self.values[rows], self.names, self.classes[rows], self.logits[rows]
         return Features(*plain, likelihood, self.likelihood_classes)
+
+    def similarities(self) -> NDArray[np.float64]:
+        """Return the similarities of ranks 1 and 2, float64 [N, 2 · sets].
+
+        Raises:
+            OptionError: those of rank 2 were not asked for.
+        """
+        if all(name.startswith("rank1:") for name in self.names):
+            raise OptionError(
+                "expected similarities of ranks 1 and 2, got those of rank 1 alone: ask path_features for "
+                "ranks=(1, 2), or the detector itself for its features"
+            )
+        return self.values
 
     def margins(self) -> NDArray[np.float64]:
         """Return each set's likelihood in the predicted class less the greatest in another, float64 [N, sets].
@@ -114,16 +127,16 @@ def path_features(
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image, one forward pass for all ranks.
+    """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image: one forward pass, one walk a rank.
 
     Args:
         graph, class_paths: of one network.
         images: [N, C, H, W], which may be read when indexed.
-        ranks: of the paths; most detectors look at the first two.
+        ranks: of the paths, ascending; with a likelihood rank 1 is walked in any case, for both at once.
         level: synapses, neurons or weights.
         likelihood: of the same class paths: the likelihood of rank-1 paths in every class is kept too.
         allow_missing: give NaN, instead of an error, where the class that a path starts from has no class path.
-        batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
+        batch_size: images together, see `recordings`.
         progress: called with images done and in total.
 
     Raises:
@@ -133,25 +146,27 @@ def path_features(
         OptionError: a batch of less than one image.
     """
     check_network(graph, class_paths)
-    require_images(images)
     header = class_paths.header
     names = tuple(name for rank in ranks for name in class_paths.feature_names(level, rank))
     layers = [layer.name for layer in header.layers]
     values, classes, logits, likelihoods = [], [], [], []
-    size = images_together(graph, options=header.options, layers=layers, batch_size=batch_size)
-    for start in range(0, len(images), size):
-        recorded = record(graph, images[start : start + size], options=header.options, layers=layers)
-        values.append(
-            np.concatenate(
-                [_similarity(recorded, class_paths, rank, level, allow_missing) for rank in ranks], axis=1
-            )
-        )
-        classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in ranks], axis=1))
+    for _, _, recorded in recordings(
+        graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
+    ):
+        paths = None
+        if likelihood is not None:  # its paths are compared with the class paths too
+            paths = paths_of(recorded)
+            likelihoods.append(likelihood(paths))
+        similarities = [
+            _similarity(recorded, class_paths, rank, level, allow_missing)
+            if paths is None or rank > 1
+            else class_paths.similarity(paths, level, allow_missing=allow_missing)
+            for rank in ranks
+        ]
+        values.append(np.concatenate(similarities, axis=1))
+        ranked = [recorded.ranked(rank).cpu().numpy() for rank in range(1, max(2, *ranks) + 1)]
+        classes.append(np.stack(ranked, axis=1))
         logits.append(recorded.logits.float().cpu().numpy())
-        if likelihood is not None:
-            likelihoods.append(likelihood(paths_of(recorded)))
-        if progress is not None:
-            progress(min(start + size, len(images)), len(images))
     if not values:
         graph.check_images(images[:])  # says that there are none
     arrays = np.concatenate(values), names, np.concatenate(classes), np.concatenate(logits)

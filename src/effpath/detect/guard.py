@@ -62,6 +62,7 @@ class Guard:
             self.graph,
             self.class_paths,
             images,
+            ranks=READINGS[self.reads].ranks,
             likelihood=self.path_likelihood,
             allow_missing=True,
             batch_size=batch_size,

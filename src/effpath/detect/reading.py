@@ -17,10 +17,12 @@ class Reading:
 
     Attributes:
         columns: of features, float64 [N, columns].
+        ranks: of the paths whose similarities it looks at.
         wants_likelihood: whether the features must hold the likelihood of the paths in all classes.
     """
 
     columns: Callable[[Features], FloatArray]
+    ranks: tuple[int, ...] = (1, 2)
     wants_likelihood: bool = False
 
 
@@ -32,8 +34,8 @@ def _with_margins(features: Features) -> FloatArray:
 
 READINGS = {
     # [N, 2 · sets]: rank 1, then rank 2
-    "similarities": Reading(lambda features: features.values),
+    "similarities": Reading(Features.similarities),
     # [N, 2 · sets + 1]: rank 1, the margins of its likelihood, the log odds of the predicted class
-    "margins": Reading(_with_margins, wants_likelihood=True),
+    "margins": Reading(_with_margins, ranks=(1,), wants_likelihood=True),
 }
 """By the attribute ``reads`` of an estimator; those without it read similarities."""

@@ -85,6 +85,8 @@ class CompactSynapses:
 
     def __getitem__(self, index: int) -> Ids:
         """Sorted slots of one image, int64."""
+        if "values" in vars(self):  # sorted already
+            return self.values[self.offsets[index] : self.offsets[index + 1]]
         rows = slice(self.starts[index], self.starts[index + 1])
         ids = self.neuron_ids(index) * self.inputs
         slots = np.repeat(ids, self.counts[rows])

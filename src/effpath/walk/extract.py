@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from effpath.errors import OptionError
@@ -12,7 +11,7 @@ from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes
 from effpath.kernels.options import Options, make_options
 from effpath.paths.batch import Paths
-from effpath.walk.recording import Backend, images_within_bytes, record
+from effpath.walk.recording import Backend, images_within_bytes, recordings
 from effpath.walk.visit import paths_of
 
 
@@ -32,7 +31,7 @@ def extract(
 
     Args:
         graph: of the network, from `capture`.
-        images: float [N, C, H, W], as the network takes them; a NumPy array or a list of images too.
+        images: float [N, C, H, W], as the network takes them: a tensor, a NumPy array or a list of images.
         rank: start at the class with the rank-th highest logit.
         classes: start at these classes instead, [N].
         layers: the last k, the named, or all (None); a partial extraction does no work for the others.
@@ -59,21 +58,20 @@ def extract(
         Paths(5 images, 1 layers)
     """
     options = make_options(preset, theta=theta)
-    images = graph.check_images(images).detach()
-    found = []
-    parts = torch.split(images, images_within_bytes(graph, options, layers))
-    starts: list[Tensor | None] = [None] * len(parts)
-    if classes is not None:
-        given = as_classes(classes, len(images), graph.classes, "class", OptionError)
-        starts = [*torch.split(given, [len(part) for part in parts])]
-    for part, start in zip(parts, starts, strict=True):
-        recorded = record(
-            graph,
-            part,
-            options=options,
-            layers=layers,
-            include_auxiliary=include_auxiliary,
-            backend=backend,
-        )
-        found.append(paths_of(recorded, rank=rank, classes=start))
-    return Paths.join(found)
+    images = graph.check_images(images)
+    starts = None if classes is None else as_classes(classes, len(images), graph.classes, "class", OptionError)
+    batches = recordings(
+        graph,
+        images,
+        options=options,
+        layers=layers,
+        include_auxiliary=include_auxiliary,
+        backend=backend,
+        batch_size=images_within_bytes(graph, options, layers),
+    )
+    return Paths.join(
+        [
+            paths_of(batch.recorded, rank=rank, classes=None if starts is None else starts[batch.rows])
+            for batch in batches
+        ]
+    )

@@ -1,10 +1,13 @@
-"""The one forward pass: what walks need of it, for as many images as memory takes at a time."""
+"""The one forward pass: what walks need of it, for as many images as memory takes at a time.
+
+`recordings` is the one loop over batches: everything that looks at the paths of many images goes through it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +17,8 @@ from effpath.backends.layout import layouts_of
 from effpath.backends.operators import prepare
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import as_classes, as_whole
+from effpath.graph.inputs import as_classes, as_whole, require_images
+from effpath.images import Images
 from effpath.kernels.options import Options
 from effpath.models.logits import require_two_classes
 from effpath.paths.header import Header
@@ -104,6 +108,59 @@ class Recorded:
         return torch.nn.functional.one_hot(start, count).bool()
 
 
+class Batch(NamedTuple):
+    """A batch of many images.
+
+    Attributes:
+        rows: where it lies among all images.
+        pixels: [B, C, H, W], checked.
+        recorded: their activations.
+    """
+
+    rows: slice
+    pixels: Tensor
+    recorded: Recorded
+
+
+def recordings(
+    graph: Graph,
+    images: Images,
+    *,
+    options: Options,
+    layers: int | str | Sequence[str] | None = None,
+    include_auxiliary: bool = False,
+    backend: Backend = "auto",
+    batch_size: int | None = None,
+    first: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Batch]:
+    """Record images batch by batch, as many at a time as memory takes.
+
+    Args:
+        graph: of the network.
+        images: [N, C, H, W], which may be read when indexed.
+        options, layers, include_auxiliary, backend: as in `record`.
+        batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
+        first: the image to begin with.
+        progress: called with (images done, images in all) whenever the work on a batch is done.
+
+    Raises:
+        InputError, NumericalError: bad images; none give no batch.
+        OptionError: a batch of less than one image, or an option outside its range.
+    """
+    require_images(images)
+    size = images_together(graph, options=options, layers=layers, batch_size=batch_size)
+    for start in range(first, len(images), size):
+        rows = slice(start, min(start + size, len(images)))
+        pixels = graph.check_images(images[rows])
+        recorded = record(
+            graph, pixels, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
+        )
+        yield Batch(rows, pixels, recorded)
+        if progress is not None:
+            progress(rows.stop, len(images))
+
+
 def record(
     graph: Graph,
     images: Tensor,
@@ -113,18 +170,29 @@ def record(
     include_auxiliary: bool = False,
     backend: Backend = "auto",
 ) -> Recorded:
-    """Run the forward pass once and keep what walks over the wanted layers need."""
+    """Run the forward pass once and keep what walks over the chosen layers need.
+
+    Args:
+        graph: of the network.
+        images: float [B, C, H, W], all recorded together.
+        options: of the selection.
+        layers, include_auxiliary, backend: as in `extract`.
+
+    Raises:
+        InputError, NumericalError: bad images.
+        OptionError: an option outside its range.
+    """
     images = graph.check_images(images).detach()
     if backend not in ("auto", "compiled", "reference"):
         raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
     plan = plan_for(graph, gates=options.gates)
-    wanted = plan.choose_layers(layers)
-    visited = plan.leading_to(wanted)
+    kept = plan.choose_layers(layers)
+    visited = plan.leading_to(kept)
     if include_auxiliary:
         extra = {layer.name for layer in plan.auxiliary if layer.name in visited}
-        names = extra | {layer.name for layer in wanted}
-        wanted = tuple(layer for layer in plan.every if layer.name in names)
-    header = Header.of(graph, options, wanted)
+        names = extra | {layer.name for layer in kept}
+        kept = tuple(layer for layer in plan.every if layer.name in names)
+    header = Header.of(graph, options, kept)
     keep = plan.reads(visited)
     compiled = backend != "reference"
     layouts = prepare(plan).layouts if compiled else layouts_of(plan)
