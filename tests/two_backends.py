@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from effpath import Options
+from effpath import Options, Paths
 from effpath.graph.graph import Graph
 from effpath.walk.recording import Recorded, record
-from effpath.walk.visit import Walked, paths_of, walk
+from effpath.walk.visit import paths_of, walk
 
 BACKENDS = ("compiled", "reference")
 
@@ -26,7 +26,7 @@ def for_backend(recorded: Recorded, backend: str) -> Recorded:
     return recorded.plainly() if backend == "reference" else recorded
 
 
-def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Walked, int]:
+def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Paths, int]:
     """Walk by both backends; fail where anything differs. Returns the walk, and its number of synapses."""
     mine, theirs = (walk(for_backend(recorded, backend), active) for backend in BACKENDS)
     assert list(mine.synapses) == list(theirs.synapses)

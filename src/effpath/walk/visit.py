@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from effpath.errors import NumericalError, was_interrupted
 from effpath.kernels.reference import Chosen
 from effpath.paths.batch import Paths
 from effpath.paths.compact import CompactNeurons, CompactSynapses
-from effpath.paths.rows import IdRows, Ragged, join_rows
+from effpath.paths.rows import IdRows, Ragged
 from effpath.rules.kinds import Selection
 from effpath.walk.recording import Recorded
 
@@ -28,53 +27,22 @@ T = TypeVar("T")
 def paths_of(recorded: Recorded, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Paths:
     """Walk from the rank-th class, or from the given classes [B], back to the pixels."""
     start = recorded.start(recorded.ranked(rank) if classes is None else classes)
-    walked = walk(recorded, start)
-    return Paths(
-        recorded.header,
-        start.int().argmax(1).cpu().numpy(),
-        rank if classes is None else 0,
-        recorded.logits.float().cpu().numpy(),
-        walked.synapses,
-        walked.neurons,
-        walked.pixels,
-    )
+    return walk(recorded, start, rank=rank if classes is None else 0)
 
 
-@dataclass(frozen=True, eq=False)
-class Walked:
-    """What a walk found: synapses and neurons by layer, and pixels (None for a partial extraction)."""
-
-    synapses: dict[str, IdRows]
-    neurons: dict[str, IdRows]
-    pixels: Ragged | None
-
-    @classmethod
-    def join(cls, parts: Sequence[Walked]) -> Walked:
-        """Lay what walks over several batches found end to end."""
-        joined = {
-            name: join_rows([p.synapses[name] for p in parts], [p.neurons[name] for p in parts])
-            for name in parts[0].synapses
-        }
-        pixels = [part.pixels for part in parts if part.pixels is not None]
-        return cls(
-            {name: rows[0] for name, rows in joined.items()},
-            {name: rows[1] for name, rows in joined.items()},
-            Ragged.join(pixels) if pixels else None,
-        )
-
-
-def walk(recorded: Recorded, active: Tensor) -> Walked:
+def walk(recorded: Recorded, active: Tensor, *, rank: int = 0) -> Paths:
     """Return what the walk from some logits to the pixels chooses.
 
     Args:
         recorded: activations and rules.
         active: bool [B, classes], where to start.
+        rank: of the class that this is, 0 for any other start.
     """
-    walked = by_images(recorded, active, _walk)
-    return walked[0] if len(walked) == 1 else Walked.join(walked)
+    found = by_images(recorded, active, lambda part, start, threads: _walk(part, start, rank, threads))
+    return Paths.join(found)
 
 
-def _walk(recorded: Recorded, active: Tensor, threads: int) -> Walked:
+def _walk(recorded: Recorded, active: Tensor, rank: int, threads: int) -> Paths:
     synapses: dict[str, IdRows] = {}
     neurons: dict[str, IdRows] = {}
 
@@ -82,12 +50,17 @@ def _walk(recorded: Recorded, active: Tensor, threads: int) -> Walked:
         synapses[name], neurons[name] = _sets(masks, name, masks.decide(name, kind), len(recorded))
 
     masks = visit(recorded, active, collect, threads)
-    everywhere = len(recorded.visited) == len(
-        recorded.plan.kinds
-    )  # else a skip from the input gives a part of them
-    pixels = _of_mask(torch.as_tensor(masks.mask(recorded.plan.graph.input))) if everywhere else None
+    whole = len(recorded.visited) == len(recorded.plan.kinds)  # else a skip from the input gives a part of them
     names = [layer.name for layer in recorded.header.layers]  # forward order
-    return Walked({n: synapses[n] for n in names}, {n: neurons[n] for n in names}, pixels)
+    return Paths(
+        recorded.header,
+        active.int().argmax(1).cpu().numpy(),
+        rank,
+        recorded.logits.float().cpu().numpy(),
+        {name: synapses[name] for name in names},
+        {name: neurons[name] for name in names},
+        _of_mask(torch.as_tensor(masks.mask(recorded.plan.graph.input))) if whole else None,
+    )
 
 
 def by_images(recorded: Recorded, active: Tensor, work: Callable[[Recorded, Tensor, int], T]) -> list[T]:
