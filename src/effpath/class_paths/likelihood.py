@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
+from effpath.paths.forms import chunks_of
 from effpath.paths.header import Header
-from effpath.paths.idset import IdSet, chunks_of
+from effpath.paths.idset import IdSet
 from effpath.rules.plan import Level
 
 Floats = NDArray[np.float64]

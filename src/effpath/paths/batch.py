@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.errors import OptionError
+from effpath.paths.forms import Ids
 from effpath.paths.header import Header
-from effpath.paths.idset import Ids, IdSet
+from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
 from effpath.paths.rows import IdRows, Ragged, join_rows, select_rows
 from effpath.rules.plan import LEVELS, Level

@@ -9,14 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.errors import OptionError
+from effpath.paths.forms import (
+    CHUNK_BITS,
+    Bits,
+    Held,
+    Ids,
+    Lows,
+    Rows,
+    Words,
+    as_ids,
+    as_rows,
+    as_words,
+    check_range,
+    chunks_of,
+    flat,
+    length_of,
+    loops,
+    no_bits,
+    smallest_form,
+)  # fmt: skip
 
-Ids = NDArray[np.int64]
-Lows = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
-Bits = NDArray[np.uint8]
-Words = NDArray[np.uint64]
 
-CHUNK_BITS = 16
 SKEW = 16  # a set so many times smaller than the other is looked up in it, id by id
 PIECE = 1 << 16  # ids turned into Python's integers at a time
 
@@ -42,73 +56,29 @@ class IdSet:
         given: Any = ids if isinstance(ids, np.ndarray) else list(ids)
         array = flat(given)
         check_range(array, size)
-        form = _smallest(len(array), size)
+        form = smallest_form(len(array), size)
         if form == "ids":
-            self._keep_ids(np.unique(array), size)
+            self._keep(np.unique(array), size)
         elif form == "rows":
             starts, lows, _ = loops().group(array, np.empty(0, np.uint32), chunks_of(size))
-            self._keep_rows(loops().sort_rows(starts, lows), size)
+            self._keep(loops().sort_rows(starts, lows), size)
         else:
-            words = _no_bits(size)
+            words = no_bits(size)
             loops().set_bits(words, array)
-            self._keep_words(words, size)
+            self._keep(words, size)
 
-    def _keep_ids(self, ids: Ids, size: int) -> None:
-        """Hold sorted ids in the smallest form."""
-        self.size, self._length = size, len(ids)
-        self._ids: Ids | None = None
-        self._rows: tuple[Ids, Lows] | None = None
-        self._words: Words | None = None
-        form = _smallest(len(ids), size)
-        if form == "ids":
-            self._ids = ids
-        elif form == "rows":
-            self._rows = loops().rows_of_sorted(ids, chunks_of(size))
-        else:
-            self._words = _no_bits(size)
-            loops().set_bits(self._words, ids)
-
-    def _keep_rows(self, rows: tuple[Ids, Lows], size: int) -> None:
-        """Hold rows in the smallest form."""
-        self.size, self._length = size, len(rows[1])
-        self._ids, self._rows, self._words = None, None, None
-        form = _smallest(self._length, size)
-        if form == "ids":
-            self._ids = loops().ids_of_rows(*rows)
-        elif form == "rows":
-            self._rows = rows
-        else:
-            self._words = _no_bits(size)
-            loops().write_rows(self._words, *rows, True)
-
-    def _keep_words(self, words: Words, size: int) -> None:
-        """Hold bits in the smallest form."""
-        self.size, self._length = size, int(loops().count_bits(words, words))
-        self._ids, self._rows, self._words = None, None, None
-        form = _smallest(self._length, size)
-        if form == "ids":
-            self._ids = loops().ids_of_bits(words, self._length)
-        elif form == "rows":
-            self._rows = loops().rows_of_bits(words, self._length, chunks_of(size))
-        else:
-            self._words = words
+    def _keep(self, held: Held, size: int) -> None:
+        """Hold sorted ids, rows or bits in the smallest form."""
+        self.size, self._length = size, length_of(held)
+        form = smallest_form(self._length, size)
+        self._ids: Ids | None = as_ids(held, self._length) if form == "ids" else None
+        self._rows: Rows | None = as_rows(held, self._length, size) if form == "rows" else None
+        self._words: Words | None = as_words(held, size) if form == "bits" else None
 
     @classmethod
-    def _of_ids(cls, ids: Ids, size: int) -> IdSet:
+    def _of(cls, held: Held, size: int) -> IdSet:
         made = cls.__new__(cls)
-        made._keep_ids(ids, size)
-        return made
-
-    @classmethod
-    def _of_rows(cls, rows: tuple[Ids, Lows], size: int) -> IdSet:
-        made = cls.__new__(cls)
-        made._keep_rows(rows, size)
-        return made
-
-    @classmethod
-    def _of_words(cls, words: Words, size: int) -> IdSet:
-        made = cls.__new__(cls)
-        made._keep_words(words, size)
+        made._keep(held, size)
         return made
 
     @classmethod
@@ -119,9 +89,9 @@ class IdSet:
             raise OptionError("expected ids that are sorted and unique; give others to IdSet(ids, size=…)")
         if len(array) and (array[0] < 0 or array[-1] >= size):
             raise OptionError(f"ids must lie in [0, {size}), got {array[0]} … {array[-1]}")
-        if np.may_share_memory(array, ids) and _smallest(len(array), size) == "ids":
+        if np.may_share_memory(array, ids) and smallest_form(len(array), size) == "ids":
             array = array.copy()  # what is held must neither change nor keep a larger array alive
-        return cls._of_ids(array, size)
+        return cls._of(array, size)
 
     @classmethod
     def from_mask(cls, mask: Mask) -> IdSet:
@@ -133,9 +103,9 @@ class IdSet:
         """Make a set of packed bits, lowest bit first; OptionError where their number does not fit the size."""
         if len(bits) != (size + 7) // 8 or (size % 8 and len(bits) and bits[-1] >> (size % 8)):
             raise OptionError(f"expected {(size + 7) // 8} bytes of bits for {size} ids, got {len(bits)}")
-        words = _no_bits(size)
+        words = no_bits(size)
         words.view(np.uint8)[: len(bits)] = bits
-        return cls._of_words(words, size)
+        return cls._of(words, size)
 
     @classmethod
     def from_rows(cls, starts: Ids, lows: Lows, *, size: int) -> IdSet:
@@ -151,22 +121,21 @@ class IdSet:
         chunk = int(np.searchsorted(starts, len(lows))) - 1  # of the last id
         if not np.isin(falls, starts).all() or (len(lows) and (chunk << CHUNK_BITS) + int(lows[-1]) >= size):
             raise OptionError(f"expected rows that ascend within each chunk and stay below {size}")
-        return cls._of_rows((starts, lows), size)
+        return cls._of((starts, lows), size)
 
     @property
     def ids(self) -> Ids:
         """All ids, sorted, int64."""
-        if self._ids is not None:
-            return self._ids
-        found: Ids
-        if self._rows is not None:
-            found = loops().ids_of_rows(*self._rows)
-        else:
-            found = loops().ids_of_bits(self._words, self._length)
-        return found
+        return as_ids(self._held, self._length)
 
     @property
-    def rows(self) -> tuple[Ids, Lows] | None:
+    def _held(self) -> Held:
+        held = self._ids if self._ids is not None else self._rows if self._rows is not None else self._words
+        assert held is not None
+        return held
+
+    @property
+    def rows(self) -> Rows | None:
         """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], or None where the set is kept as bits.
 
         Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending. Made anew at each call where the
@@ -174,12 +143,8 @@ class IdSet:
         """
         return None if self._words is not None else self._as_rows()
 
-    def _as_rows(self) -> tuple[Ids, Lows]:
-        if self._ids is not None:
-            made: tuple[Ids, Lows] = loops().rows_of_sorted(self._ids, chunks_of(self.size))
-            return made
-        assert self._rows is not None
-        return self._rows
+    def _as_rows(self) -> Rows:
+        return as_rows(self._held, self._length, self.size)
 
     @property
     def bits(self) -> Bits | None:
@@ -255,19 +220,19 @@ class IdSet:
         """Union."""
         self._same_size(other)
         if self._words is not None and other._words is not None:
-            return IdSet._of_words(self._words | other._words, self.size)
+            return IdSet._of(self._words | other._words, self.size)
         few, many = sorted((self, other), key=len)
         if many._words is None:
-            return IdSet._of_rows(loops().unite_rows(*few._as_rows(), *many._as_rows()), self.size)
+            return IdSet._of(loops().unite_rows(*few._as_rows(), *many._as_rows()), self.size)
         words = many._words.copy()
         loops().write_rows(words, *few._as_rows(), True)
-        return IdSet._of_words(words, self.size)
+        return IdSet._of(words, self.size)
 
     def __and__(self, other: IdSet) -> IdSet:
         """Intersection."""
         self._same_size(other)
         if self._words is not None and other._words is not None:
-            return IdSet._of_words(self._words & other._words, self.size)
+            return IdSet._of(self._words & other._words, self.size)
         few, many = sorted((self, other), key=len)
         return few._chosen(few._inside(many))
 
@@ -277,16 +242,16 @@ class IdSet:
         if self._words is None:
             return self._chosen(~self._inside(other))
         if other._words is not None:
-            return IdSet._of_words(self._words & ~other._words, self.size)
+            return IdSet._of(self._words & ~other._words, self.size)
         words = self._words.copy()
         loops().write_rows(words, *other._as_rows(), False)
-        return IdSet._of_words(words, self.size)
+        return IdSet._of(words, self.size)
 
     def _chosen(self, chosen: Mask) -> IdSet:
         """Keep some of the members of this set, which is not kept as bits."""
         if self._ids is not None:
-            return IdSet._of_ids(self._ids[chosen], self.size)
-        return IdSet._of_rows(loops().choose_rows(*self._as_rows(), chosen), self.size)
+            return IdSet._of(self._ids[chosen], self.size)
+        return IdSet._of(loops().choose_rows(*self._as_rows(), chosen), self.size)
 
     def __len__(self) -> int:
         """Number of members."""
@@ -322,46 +287,4 @@ class IdSet:
 
     def __repr__(self) -> str:
         """Length, universe and form."""
-        return f"IdSet({len(self)} of {self.size}, {_smallest(len(self), self.size)})"
-
-
-def flat(ids: Any) -> Ids:
-    """Return ids as contiguous int64 [n]."""
-    return np.ascontiguousarray(ids, dtype=np.int64).reshape(-1)
-
-
-def check_range(ids: Ids, size: int) -> None:
-    """Raise OptionError where an id is outside [0, size)."""
-    if len(ids) and (ids.min() < 0 or ids.max() >= size):
-        raise OptionError(f"ids must lie in [0, {size}), got {ids.min()} … {ids.max()}")
-
-
-def chunks_of(size: int) -> int:
-    """Number of chunks of 2^16 ids that a universe takes."""
-    return -(-size >> CHUNK_BITS)
-
-
-def _smallest(length: int, size: int) -> str:
-    """Return the form that takes the fewest bytes: ids, rows, bits; in this order as sets grow."""
-    taken = _bytes_as(length, size)
-    return min(taken, key=lambda form: taken[form])
-
-
-def bytes_of(length: int, size: int) -> int:
-    """Return the bytes that a set of so many ids takes, in memory as in a file."""
-    return min(_bytes_as(length, size).values())
-
-
-def _bytes_as(length: int, size: int) -> dict[str, int]:
-    return {"ids": 8 * length, "rows": 2 * length + 8 * (chunks_of(size) + 1), "bits": -(-size // 8)}
-
-
-def _no_bits(size: int) -> Words:
-    return np.zeros(-(-size // 64), dtype=np.uint64)
-
-
-def loops() -> Any:
-    """Return the compiled loops; imported at first use because importing Numba takes a third of a second."""
-    from effpath.kernels import sets
-
-    return sets
+        return f"IdSet({len(self)} of {self.size}, {smallest_form(len(self), self.size)})"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.paths.compact import CompactNeurons, CompactSynapses
-from effpath.paths.idset import Ids
+from effpath.paths.forms import Ids
 
 
 class IdRows(Protocol):
