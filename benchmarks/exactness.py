@@ -56,16 +56,16 @@ def images_for(folder: Path, side: int, count: int) -> Tensor:
 
 def differences(recorded: Recorded) -> Iterator[tuple[str, int]]:
     """Compare the walks of both backends over one image; yield what differs, and the size of what does not."""
-    mine, theirs = paths_of(recorded), paths_of(recorded.plainly())
+    compiled, reference = paths_of(recorded), paths_of(recorded.plainly())
     for level in ("synapses", "neurons", "weights"):
-        ours, others = mine.ragged(level), theirs.ragged(level)
-        for key, rows in others.items():
-            same = np.array_equal(ours[key][0], rows[0])
+        found = compiled.ragged(level)
+        for key, rows in reference.ragged(level).items():
+            same = np.array_equal(found[key][0], rows[0])
             yield (level if same else f"{level} of {key}"), (len(rows[0]) if same else -1)
-    assert mine.pixels is not None
-    assert theirs.pixels is not None
-    same = np.array_equal(mine.pixels[0], theirs.pixels[0])
-    yield "pixels", len(theirs.pixels[0]) if same else -1
+    assert compiled.pixels is not None
+    assert reference.pixels is not None
+    same = np.array_equal(compiled.pixels[0], reference.pixels[0])
+    yield "pixels", len(reference.pixels[0]) if same else -1
 
 
 def compare(name: str, graph: effpath.Graph, images: Tensor, preset: str, theta: float) -> Row:

@@ -169,8 +169,8 @@ def detector_step(
     expected = []
     for rank in (1, 2):
         for key, rows in paths_of(recorded, rank=rank).synapses.items():
-            own = set(rows[0].tolist())
-            expected.append(len(own & set(union.synapses[key].ids.tolist())) / len(own) if own else np.nan)
+            used = set(rows[0].tolist())
+            expected.append(len(used & set(union.synapses[key].ids.tolist())) / len(used) if used else np.nan)
     if not np.allclose(features.values[0], expected, rtol=1e-12, atol=0, equal_nan=True):
         raise SystemExit(f"similarities {features.values[0]} are not the reference's {expected}")
     works: dict[str, Callable[[], Any]] = {

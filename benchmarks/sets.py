@@ -312,16 +312,16 @@ def check(
 ) -> None:
     """Stop unless every way gives the same sets and answers."""
     for key in keys:
-        ours, theirs = (side[key] for side in ways[SortedIds.name])
+        plain, plain_other = (side[key] for side in ways[SortedIds.name])
         for name, sides in ways.items():
             one, other = (side[key] for side in sides)
             same = (
-                np.array_equal(one.ids(), ours.ids())
-                and np.array_equal(other.ids(), theirs.ids())
-                and np.array_equal(one.union_ids(other), ours.union_ids(theirs))
-                and one.intersection_size(other) == ours.intersection_size(theirs)
-                and np.isclose(one.jaccard(other), ours.jaccard(theirs), rtol=1e-12)
-                and (not len(ours.ids()) or np.array_equal(one.contains(asked[key]), ours.contains(asked[key])))
+                np.array_equal(one.ids(), plain.ids())
+                and np.array_equal(other.ids(), plain_other.ids())
+                and np.array_equal(one.union_ids(other), plain.union_ids(plain_other))
+                and one.intersection_size(other) == plain.intersection_size(plain_other)
+                and np.isclose(one.jaccard(other), plain.jaccard(plain_other), rtol=1e-12)
+                and (not len(plain.ids()) or np.array_equal(one.contains(asked[key]), plain.contains(asked[key])))
             )
             if not same:
                 raise SystemExit(f"{name}: other sets than sorted ids in {key}; nothing is reported")

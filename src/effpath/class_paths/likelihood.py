@@ -107,14 +107,14 @@ class PathLikelihood:
 
         if key not in self._tables:
             raise OptionError(f"no {self.level} of {key!r}; there are those of: {', '.join(self._tables)}")
-        table, wanted = self._tables[key], np.ascontiguousarray(ids, np.int64)
-        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < table.size):
+        table, asked = self._tables[key], np.ascontiguousarray(ids, np.int64)
+        if len(asked) and not (asked.min() >= 0 and asked.max() < table.size):
             raise OptionError(
-                f"{self.level} of {key!r} are numbered 0 … {table.size - 1}; got {wanted.min()} … {wanted.max()}"
+                f"{self.level} of {key!r} are numbered 0 … {table.size - 1}; got {asked.min()} … {asked.max()}"
             )
         columns = self.columns(self.classes if labels is None else labels)
-        counts = np.empty((len(wanted), len(columns)), np.int64)
-        counts_of(table.starts, table.lows, table.counts, wanted, columns, counts)
+        counts = np.empty((len(asked), len(columns)), np.int64)
+        counts_of(table.starts, table.lows, table.counts, asked, columns, counts)
         found: Floats = self._logs(table)[columns, counts]
         return found
 
@@ -161,10 +161,10 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     known: IdSet = reduce(or_, sets.values())
     ids = known.ids
     used = {label: class_paths.counts[label][level][key] for label in sets}
-    highest = max((int(own.max(initial=0)) for own in used.values()), default=0)
+    highest = max((int(uses.max(initial=0)) for uses in used.values()), default=0)
     counts = np.zeros((len(ids), len(sets)), np.uint16 if highest < 1 << 16 else np.uint32)
-    for column, (label, own) in enumerate(sets.items()):
-        counts[np.searchsorted(ids, own.ids), column] = used[label]
+    for column, (label, members) in enumerate(sets.items()):
+        counts[np.searchsorted(ids, members.ids), column] = used[label]
     starts, lows = rows_of_sorted(ids, chunks_of(known.size))
     return _Table(known.size, starts, lows, counts, highest)
 

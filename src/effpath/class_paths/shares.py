@@ -42,14 +42,14 @@ class Share:
         In one data set an image is known by its row too, so that a picture that stands there twice is two images.
         """
         if self.origin and self.origin == other.origin:
-            _, mine, theirs = np.intersect1d(self.rows, other.rows, return_indices=True)
-            return int((self.digests[mine] == other.digests[theirs]).sum())
+            _, at, at_other = np.intersect1d(self.rows, other.rows, return_indices=True)
+            return int((self.digests[at] == other.digests[at_other]).sum())
         return int(np.isin(self.digests, other.digests).sum())
 
 
 def common(some: Sequence[Share], others: Sequence[Share]) -> int:
     """Return how many images are on both sides."""
-    return sum(own.common(other) for own in some for other in others)
+    return sum(share.common(other) for share in some for other in others)
 
 
 def digests_of(images: Tensor, labels: Tensor) -> Digests:

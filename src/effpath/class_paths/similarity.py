@@ -53,8 +53,8 @@ def similarity(
 
         def compare(masks: Masks, name: str, kind: Selection) -> None:
             assert isinstance(masks, CompiledWalk)
-            own = {label: class_paths.members(label, level, name, minimum) for label in set(labels)}
-            sets = sets_of([own[label] for label in labels])
+            members = {label: class_paths.members(label, level, name, minimum) for label in set(labels)}
+            sets = sets_of([members[label] for label in labels])
             if level == "synapses":
                 hits[:, keys.index(name)] = masks.decide(name, kind, sets=sets).hits
             else:
@@ -75,8 +75,8 @@ def sets_of(sets: Sequence[IdSet]) -> Sets:
     """Return the sets of a batch as the kernels read them."""
     table = np.zeros((len(sets), 3), np.int64)
     held: list[NDArray[np.generic]] = []
-    for row, own in enumerate(sets):
-        arrays = own.arrays
+    for row, members in enumerate(sets):
+        arrays = members.arrays
         if "bits" in arrays:
             table[row] = 1, arrays["bits"].ctypes.data, 0
         elif "lows" in arrays:

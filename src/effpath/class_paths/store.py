@@ -200,8 +200,8 @@ class _Stored:
             raise self._damaged(name, f"the file has no array {name}")
         array = self.opened.array(name)
         if array.ndim != 1 or array.dtype not in types:
-            wanted = " or ".join(t.__name__ for t in types)
-            raise self._damaged(name, f"expected {wanted} [n], got {array.dtype} {list(array.shape)}")
+            expected = " or ".join(t.__name__ for t in types)
+            raise self._damaged(name, f"expected {expected} [n], got {array.dtype} {list(array.shape)}")
         return array
 
     def _damaged(self, name: str, what: str) -> StoreError:

@@ -43,7 +43,7 @@ class Unions:
         if not recorded.compiled:
             paths = paths_of(recorded)
             for label in sorted(set(labels)):
-                self.put(label, paths.union([row for row, own in enumerate(labels) if own == label]))
+                self.put(label, paths.union([row for row, found in enumerate(labels) if found == label]))
             return
         for label in sorted(set(labels)):
             if label not in self._open:
@@ -54,7 +54,7 @@ class Unions:
         def unite(masks: Masks, name: str, kind: Selection) -> None:
             assert isinstance(masks, CompiledWalk)
             bits = tuple(self._open[label][0][name] for label in labels)
-            table = np.array([[1, own.ctypes.data, 0] for own in bits], np.int64)
+            table = np.array([[1, slots.ctypes.data, 0] for slots in bits], np.int64)
             masks.decide(name, kind, sets=Sets(table, True, bits))
             for label, mask in zip(labels, masks.mask(name), strict=True):
                 self._open[label][1][name] |= mask.view(np.uint8)
@@ -82,8 +82,8 @@ class Unions:
 
     def _close(self, label: int) -> None:
         bits, neurons = self._open.pop(label)
-        synapses = {name: IdSet.from_bits(own, size=self._slots[name]) for name, own in bits.items()}
-        active = {name: IdSet.from_mask(own.view(np.bool_)) for name, own in neurons.items()}
+        synapses = {name: IdSet.from_bits(slots, size=self._slots[name]) for name, slots in bits.items()}
+        active = {name: IdSet.from_mask(mask.view(np.bool_)) for name, mask in neurons.items()}
         self.put(label, Path(self.header, synapses, active))
 
 

@@ -49,7 +49,7 @@ class Paths(Sequence[Path]):
 
     @classmethod
     def join(cls, parts: Sequence[Paths]) -> Paths:
-        """Lay the paths of several batches of one network end to end."""
+        """Concatenate the paths of several batches of one network."""
         first = parts[0]
         for part in parts[1:]:
             first.header.check_same(part.header)

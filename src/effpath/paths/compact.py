@@ -18,7 +18,7 @@ class CompactSynapses:
     """Chosen synapses of one layer over a batch; read like `effpath.paths.rows.Ragged`.
 
     Attributes:
-        neurons: int32 [N], active outputs of the images laid end to end, in the order they are stored in.
+        neurons: int32 [N], active outputs of the images, concatenated, in the order they are stored in.
         counts: int32 [N], chosen candidates of each.
         candidates: uint16 or int32 [Σ counts].
         starts: int64 [B + 1], where the neurons of each image begin.
@@ -36,7 +36,7 @@ class CompactSynapses:
 
     @classmethod
     def join(cls, parts: Sequence[CompactSynapses]) -> CompactSynapses:
-        """Lay several batches of one layer end to end."""
+        """Concatenate several batches of one layer."""
         first = parts[0]
         ends = np.cumsum([0, *(len(part.neurons) for part in parts)])
         return cls(
@@ -54,9 +54,9 @@ class CompactSynapses:
         neurons = [slice(self.starts[row], self.starts[row + 1]) for row in rows]
         synapses = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
         return CompactSynapses(
-            np.concatenate([self.neurons[:0], *(self.neurons[own] for own in neurons)]),
-            np.concatenate([self.counts[:0], *(self.counts[own] for own in neurons)]),
-            np.concatenate([self.candidates[:0], *(self.candidates[own] for own in synapses)]),
+            np.concatenate([self.neurons[:0], *(self.neurons[each] for each in neurons)]),
+            np.concatenate([self.counts[:0], *(self.counts[each] for each in neurons)]),
+            np.concatenate([self.candidates[:0], *(self.candidates[each] for each in synapses)]),
             np.concatenate([[0], np.diff(self.starts)[rows].cumsum()]).astype(np.int64),
             self.inputs,
             self.channels,
@@ -80,7 +80,7 @@ class CompactSynapses:
 
     @cached_property
     def values(self) -> Ids:
-        """Sorted slots of all images, laid end to end."""
+        """Sorted slots of all images, concatenated."""
         return self.take(np.arange(len(self.starts) - 1))
 
     def __getitem__(self, index: int) -> Ids:
@@ -95,7 +95,7 @@ class CompactSynapses:
         return slots
 
     def take(self, rows: NDArray[np.int64]) -> Ids:
-        """Sorted slots of several images, laid end to end."""
+        """Sorted slots of several images, concatenated."""
         return np.concatenate([self[row] for row in rows]) if len(rows) else np.empty(0, np.int64)
 
     def neuron_ids(self, index: int) -> Ids:
@@ -124,7 +124,7 @@ class CompactNeurons:
 
     @cached_property
     def values(self) -> Ids:
-        """Sorted ids of all images, laid end to end."""
+        """Sorted ids of all images, concatenated."""
         return self.take(np.arange(len(self.of.starts) - 1))
 
     def __getitem__(self, index: int) -> Ids:
@@ -132,5 +132,5 @@ class CompactNeurons:
         return np.sort(self.of.neuron_ids(index))
 
     def take(self, rows: NDArray[np.int64]) -> Ids:
-        """Sorted ids of several images, laid end to end."""
+        """Sorted ids of several images, concatenated."""
         return np.concatenate([self[row] for row in rows]) if len(rows) else np.empty(0, np.int64)

@@ -106,25 +106,26 @@ class Path:
     def jaccard(self, other: Path, level: Level = "synapses") -> float:
         """Class-wise path similarity: |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
         self.header.check_same(other.header)
-        mine, theirs = self.sets(level), other.sets(level)
-        both = sum(mine[key].intersection_size(theirs[key]) for key in mine)
-        either = sum(len(mine[key]) + len(theirs[key]) for key in mine) - both
+        others = other.sets(level)
+        pairs = [(members, others[key]) for key, members in self.sets(level).items()]
+        both = sum(one.intersection_size(two) for one, two in pairs)
+        either = sum(len(one) + len(two) for one, two in pairs) - both
         return both / either if either else float("nan")
 
     def layer_jaccard(self, other: Path, level: Level = "synapses") -> dict[str, float]:
         """Jaccard of each layer."""
         self.header.check_same(other.header)
-        theirs = other.sets(level)
-        return {key: s.jaccard(theirs[key]) for key, s in self.sets(level).items()}
+        others = other.sets(level)
+        return {key: members.jaccard(others[key]) for key, members in self.sets(level).items()}
 
     def __or__(self, other: Path) -> Path:
         """Union of two paths of one network."""
         self.header.check_same(other.header)
 
-        def union(mine: Sets | None, theirs: Sets | None) -> Sets | None:
-            if mine is None or theirs is None:
+        def union(one: Sets | None, two: Sets | None) -> Sets | None:
+            if one is None or two is None:
                 return None
-            return {key: s | theirs[key] for key, s in mine.items()}
+            return {key: members | two[key] for key, members in one.items()}
 
         weights = None
         if self._synapses is None or other._synapses is None:
@@ -147,10 +148,9 @@ class Path:
         """Equal sets on all levels, same network, options and layers; the number of images does not count."""
         if not isinstance(other, Path):
             return NotImplemented
-        mine, theirs = self.header, other.header
         return (
-            mine.fingerprint == theirs.fingerprint
-            and mine.options == theirs.options
+            self.header.fingerprint == other.header.fingerprint
+            and self.header.options == other.header.options
             and self.levels == other.levels
             and all(dict(self.sets(level)) == dict(other.sets(level)) for level in self.levels)
         )
@@ -170,6 +170,6 @@ def weights_of(header: Header, slots: Mapping[str, Ids]) -> dict[str, IdSet]:
         if layer.parameter is None:
             continue
         ids = layer.window.weights_of(torch.from_numpy(slots[layer.name])).numpy()
-        own = IdSet(ids, size=layer.window.weights)
-        found[layer.parameter] = found[layer.parameter] | own if layer.parameter in found else own
+        used = IdSet(ids, size=layer.window.weights)
+        found[layer.parameter] = found[layer.parameter] | used if layer.parameter in found else used
     return found

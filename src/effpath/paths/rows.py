@@ -32,12 +32,12 @@ class IdRows(Protocol):
         """Ids of one image."""
 
     def take(self, rows: NDArray[np.int64]) -> Ids:
-        """Ids of several images, laid end to end."""
+        """Ids of several images, concatenated."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Sorted ids of each image of a batch, laid end to end: image i has values[offsets[i]:offsets[i+1]]."""
+    """Sorted ids of each image of a batch, concatenated: image i has values[offsets[i]:offsets[i+1]]."""
 
     values: Ids
     offsets: Ids
@@ -49,7 +49,7 @@ class Ragged:
 
     @classmethod
     def join(cls, parts: Sequence[IdRows]) -> Ragged:
-        """Lay several batches end to end."""
+        """Concatenate several batches."""
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(np.concatenate([part.values for part in parts]), np.concatenate([[0], lengths.cumsum()]))
 
@@ -58,7 +58,7 @@ class Ragged:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def take(self, rows: NDArray[np.int64]) -> Ids:
-        """Ids of several images, laid end to end."""
+        """Ids of several images, concatenated."""
         return np.concatenate([self[row] for row in rows]) if len(rows) else self.values[:0]
 
     def select(self, rows: NDArray[np.int64]) -> Ragged:
@@ -72,7 +72,7 @@ class Ragged:
 
 
 def join_rows(synapses: Sequence[IdRows], neurons: Sequence[IdRows]) -> tuple[IdRows, IdRows]:
-    """Lay the sets of one layer of several batches end to end."""
+    """Concatenate the sets of one layer of several batches."""
     compact = [rows for rows in synapses if isinstance(rows, CompactSynapses)]
     if len(compact) == len(synapses):
         joined = CompactSynapses.join(compact)

@@ -87,16 +87,16 @@ def visit(
     ``at_layer`` is called at each layer to keep, and lets the masks decide there.
     """
     plan, options = recorded.plan, recorded.header.options
-    wanted = {layer.name for layer in recorded.header.layers}
+    kept = {layer.name for layer in recorded.header.layers}
     start = (plan, options, recorded.values, active, recorded.visited)
     masks: Masks = CompiledWalk(*start, threads=threads) if recorded.compiled else PlainWalk(*start)
     for name in reversed(plan.kinds):
-        if name not in recorded.visited or not (masks.holds(name) or name in wanted):
+        if name not in recorded.visited or not (masks.holds(name) or name in kept):
             continue
         kind = plan.kinds[name]
         if kind.selects:
             try:
-                if name in wanted:
+                if name in kept:
                     at_layer(masks, name, kind)
                 else:
                     masks.decide(name, kind, keep=False)
