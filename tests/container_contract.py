@@ -95,6 +95,14 @@ class MappingContract(ContainerContract):
         assert len(container.values()) == len(container)
         assert dict(container) == dict(container.items())
 
+    def test_it_equals_the_dict_of_its_members_and_its_keys_are_a_set(self) -> None:
+        container = self.made()
+        first = next(iter(container))
+        assert container == dict(container)
+        assert container != {first: container[first]}
+        assert container.keys() & {first, -1} == {first}
+        assert list(container.values()) == [container[key] for key in container]
+
     def test_membership_and_get_ask_without_an_error(self) -> None:
         container = self.made()
         first = next(iter(container))

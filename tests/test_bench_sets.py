@@ -33,7 +33,9 @@ def test_every_way_is_measured_on_the_same_sets(bench, tmp_path, monkeypatch) ->
 
 
 def test_a_way_that_gives_another_set_is_not_reported(bench, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(bench.Roaring32, "union_ids", lambda self, other: self.ids())
+    from benchmarks.set_ways import Roaring32
+
+    monkeypatch.setattr(Roaring32, "union_ids", lambda self, other: self.ids())
     laid = ({"a": np.array([1, 2])}, {"a": np.array([2, 3])})
     with pytest.raises(SystemExit, match="BitMap: other sets than sorted ids in a"):
         bench.measure({}, laid, {"a": 9}, {"a": [np.array([1, 2])]}, repeats=1, file=tmp_path / "sets")
