@@ -1,4 +1,4 @@
-"""How likely a path is in each class: the mean log frequency of its elements among the class's images."""
+"""How likely a path is under each class: the mean log frequency of its elements among the class's images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Table:
 
 
 class PathLikelihood:
-    """Use counts of class paths, arranged so that a path's likelihood in all classes is one look at each element.
+    """Use counts of class paths, arranged so that the likelihood under all classes looks at each element once.
 
     Membership says whether *any* image of a class used an element; counts say how many did. An element that k of
     n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes an element of the overall path and class.
@@ -41,7 +41,7 @@ class PathLikelihood:
     Example::
 
         likelihood = PathLikelihood(class_paths)
-        likelihood(effpath.extract(graph, images)).mean(1).argmax(1)  # the class in which each path is most likely
+        likelihood(effpath.extract(graph, images)).mean(1).argmax(1)  # the class under which it is most likely
     """
 
     def __init__(self, class_paths: ClassPaths, level: Level = "synapses") -> None:
@@ -170,14 +170,14 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
 
 
 def margins(likelihood: Floats, places: NDArray[np.int64]) -> Floats:
-    """The likelihood of each layer's set in one class less the greatest in another.
+    """The likelihood of each layer's set under one class less the highest under another.
 
     Args:
         likelihood: [N, sets, classes], what `PathLikelihood` gives; two classes at least.
         places: int64 [N], the column of that class (of the predicted class, say).
 
     Returns:
-        float64 [N, sets]: below 0 where it is likelier in another class; NaN where the image's own set is empty.
+        float64 [N, sets]: below 0 where another class is likelier; NaN where the image's own set is empty.
     """
     if likelihood.shape[2] < 2:
         raise OptionError("a margin needs class paths of at least two classes")

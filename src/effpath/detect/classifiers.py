@@ -65,7 +65,7 @@ class Kind:
 
     @property
     def wants_likelihood(self) -> bool:
-        """Whether the features must hold the likelihood of the paths in all classes."""
+        """Whether the features must hold the likelihood of the paths under all classes."""
         return self._reading.wants_likelihood
 
     @cached_property

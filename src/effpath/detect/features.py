@@ -1,4 +1,4 @@
-"""Features of images: how far their paths lie inside class paths (Sec. 4.2), how likely they are in each class."""
+"""Features of images: how far paths lie inside class paths (Sec. 4.2), how likely they are under each class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Features:
         names: of the columns, ``rank:level:layer``: they say which ranks these are.
         classes: int64 [N, 2 or more], the predicted class, the runner-up …, whatever ranks the paths are of.
         logits: float32 [N, classes].
-        likelihood: float64 [N, sets, classes], of the rank-1 path in each class that has a path, see
+        likelihood: float64 [N, sets, classes], of the rank-1 path under each class that has a path, see
             `PathLikelihood`; None where it was not asked for.
         likelihood_classes: the classes of its columns.
     """
@@ -67,7 +67,7 @@ class Features:
         return self.values
 
     def margins(self) -> NDArray[np.float64]:
-        """Return each set's likelihood in the predicted class less the greatest in another, float64 [N, sets].
+        """Return each set's likelihood under the predicted class less the highest of another, float64 [N, sets].
 
         NaN where the predicted class has no class path.
 
@@ -81,7 +81,7 @@ class Features:
         return found
 
     def most_likely(self) -> NDArray[np.int64]:
-        """Return the class in which the rank-1 path is most likely, all sets weighing the same, int64 [N].
+        """Return the class under which the rank-1 path is most likely, all sets weighing the same, int64 [N].
 
         Raises:
             OptionError: the likelihood was not asked for.
@@ -134,7 +134,7 @@ def path_features(
         images: [N, C, H, W], which may be read when indexed.
         ranks: of the paths, ascending; with a likelihood rank 1 is walked in any case, for both at once.
         level: synapses, neurons or weights.
-        likelihood: of the same class paths: the likelihood of rank-1 paths in every class is kept too.
+        likelihood: of the same class paths: the likelihood of rank-1 paths under every class is kept too.
         allow_missing: give NaN, instead of an error, where the class that a path starts from has no class path.
         batch_size: images together, see `recordings`.
         progress: called with images done and in total.

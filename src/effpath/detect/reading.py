@@ -18,7 +18,7 @@ class Reading:
     Attributes:
         columns: of features, float64 [N, columns].
         ranks: of the paths whose similarities it looks at.
-        wants_likelihood: whether the features must hold the likelihood of the paths in all classes.
+        wants_likelihood: whether the features must hold the likelihood of the paths under all classes.
     """
 
     columns: Callable[[Features], FloatArray]
