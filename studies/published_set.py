@@ -98,11 +98,12 @@ def measure(
     for guard_name, guard in guards.items():
         if known is None or not same_paths(known, guard.class_paths):
             known = guard.class_paths
+            likelihood = PathLikelihood(known) if known.counts else None
             for name, group in groups.items():
                 with track(f"paths of {len(group)} images, {name}") as progress:
                     features[name] = path_features(
-                        guard.graph, known, group, likelihood=PathLikelihood(known) if known.counts else None,
-                        allow_missing=True, batch_size=batch, progress=progress,
+                        guard.graph, known, group, likelihood=likelihood, allow_missing=True, batch_size=batch,
+                        progress=progress,
                     )  # fmt: skip
         scores[guard_name] = {name: guard.score(found) for name, found in features.items()}
         thresholds[guard_name] = guard.threshold
