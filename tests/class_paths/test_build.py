@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, TensorDataset
 
 import effpath
 from digits_net import class_paths, data, graph
@@ -184,6 +185,34 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     whole = effpath.build_class_paths(graph(), images, labels)
     assert all(resumed[label] == whole[label] for label in whole.classes)
     np.testing.assert_array_equal(resumed.counts[2]["synapses"]["conv1"], whole.counts[2]["synapses"]["conv1"])
+
+
+def test_a_data_set_and_a_loader_bring_their_labels():
+    images, labels = data().train_images[:60], data().train_labels[:60]
+    whole = TensorDataset(images, labels)
+    built = effpath.build_class_paths(graph(), images, labels, allow_missing=True)
+    for given in (whole, DataLoader(whole, batch_size=7, shuffle=True), list(zip(images, labels, strict=True))):
+        other = effpath.build_class_paths(graph(), given, allow_missing=True)
+        assert dict(other) == dict(built)
+        assert (other.seen, other.images) == (60, built.images)
+        assert other.shares[0].common(built.shares[0]) == 60
+        np.testing.assert_array_equal(other.counts[2]["synapses"]["conv1"], built.counts[2]["synapses"]["conv1"])
+
+
+def test_of_a_loader_the_images_count_that_its_sampler_visits():
+    images, labels = data().train_images[:60], data().train_labels[:60]
+    whole = TensorDataset(images, labels)
+    half = effpath.build_class_paths(graph(), images[:30], labels[:30], allow_missing=True)
+    for given in (
+        DataLoader(whole, sampler=SubsetRandomSampler(range(30))),
+        DataLoader(Subset(whole, range(30)), shuffle=True),
+        Subset(whole, range(30)),
+    ):
+        other = effpath.build_class_paths(graph(), given, allow_missing=True)
+        assert dict(other) == dict(half)
+        assert other.seen == 30
+    with pytest.raises(InputError, match="expected labels beside the images"):
+        effpath.build_class_paths(graph(), images)
 
 
 def test_a_checkpoint_of_other_work_is_refused(tmp_path):

@@ -144,9 +144,11 @@ def test_images_are_taken_as(graph: effpath.Graph, kind: str) -> None:
 
 
 SET = TensorDataset(IMAGES, torch.zeros(3))
-REFUSED = {
+LABELLED = {
     "a data loader": (DataLoader(SET), r"DataLoader.*torch\.cat"),
     "a data set": (SET, r"data set \(TensorDataset\).*from_torch"),
+}
+REFUSED = {
     "an iterator": (iter(IMAGES), "iterator|generator"),
     "text": ("images.npy", "str"),
     "nothing": (None, "NoneType"),
@@ -165,6 +167,19 @@ def test_what_holds_no_rows_of_images_is_refused_with_what_to_do(graph: effpath.
     ):
         with pytest.raises(InputError, match=message):
             call()
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_a_data_set_where_no_labels_are_needed_is_refused_with_what_to_do(graph: effpath.Graph, kind: str) -> None:
+    given, message = LABELLED[kind]
+    predicted = effpath.extract(graph, IMAGES).classes
+    built = effpath.build_class_paths(graph, IMAGES, predicted)
+    for call in (lambda: effpath.extract(graph, given), lambda: effpath.Detector(graph, built).features(given)):
+        with pytest.raises(InputError, match=message):
+            call()
+    assert dict(effpath.build_class_paths(graph, given, predicted)) == dict(built)
+    with pytest.raises(InputError, match=r"whole number as the label of item 0"):
+        effpath.build_class_paths(graph, given)  # its labels are floats
 
 
 def test_images_of_several_shapes_are_refused_with_both(graph: effpath.Graph) -> None:

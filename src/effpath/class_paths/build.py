@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from effpath.class_paths.class_paths import ClassPaths, Counted
 from effpath.class_paths.shares import Digests, Share, digests_of
@@ -19,7 +21,7 @@ from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.files.cache import note_step
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_integers, require_images
-from effpath.images import Images
+from effpath.images import Images, labelled
 from effpath.kernels.options import Options, make_options
 from effpath.models.logits import require_two_classes
 from effpath.paths.header import Header
@@ -36,8 +38,8 @@ READ_TOGETHER = 64  # images of a checkpoint that are read again
 
 def build_class_paths(
     graph: Graph,
-    images: Images,
-    labels: Tensor | Sequence[int],
+    images: Images | Dataset[Any] | DataLoader[Any],
+    labels: Tensor | Sequence[int] | None = None,
     *,
     preset: str | Options = "default",
     theta: float | None = None,
@@ -57,12 +59,14 @@ def build_class_paths(
 
     Args:
         graph: of the network.
-        images: float [N, C, H, W]; read batch by batch where they are not in memory.
-        labels: int [N], the network's outputs; no floats and no names.
+        images: float [N, C, H, W]: a tensor, an array, a list of images, or what is read when it is indexed; or
+            (image, label) pairs in torch's map-style ``Dataset`` or ``DataLoader``, read by index, batch by batch
+            (see `effpath.images.labelled`).
+        labels: int [N], the network's outputs; no floats and no names. A data set brings its own.
         preset, theta, layers: as in `extract`.
         levels: the sets to keep: synapses, neurons, weights.
         counts: keep how many images used each element (for frequency thresholds and leave-one-out).
-        batch_size: images extracted together; None for 256, or as many as have `RECORDED_BYTES` of activations.
+        batch_size: images extracted together, see `recordings`.
         names: of the classes, stored with the result.
         data: a description of the images, stored with the result.
         origin, rows: a name of the data set, by its content, and where each image stands in it. Class paths that
@@ -79,6 +83,7 @@ def build_class_paths(
         FingerprintError: the checkpoint belongs to another network.
         StoreError: the checkpoint belongs to other work, or cannot be written.
     """
+    images, labels = labelled(images, labels)
     require_images(images)
     require_two_classes(graph.classes, "the class path of right predictions")
     target = as_classes(labels, len(images), graph.classes)
