@@ -219,7 +219,7 @@ def test_a_checkpoint_of_other_work_is_refused(tmp_path):
     images, labels = data().train_images[:60], data().train_labels[:60]
     file = tmp_path / "class_paths.safetensors"
     effpath.build_class_paths(graph(), images, labels, data="first", checkpoint=file)
-    with pytest.raises(effpath.errors.StoreError, match="belongs to other work"):
+    with pytest.raises(effpath.errors.StoreError, match="belongs to another run"):
         effpath.build_class_paths(graph(), images, labels, data="second", checkpoint=file)
     with pytest.raises(OptionError, match="different options"):
         effpath.build_class_paths(graph(), images, labels, data="first", theta=0.9, checkpoint=file)

@@ -52,9 +52,9 @@ def test_a_checkpoint_of_other_rows_is_refused_by_name(tmp_path, monkeypatch, wh
     else:
         cut(monkeypatch, file, slice(0, 80))
     before = file.read_bytes()
-    with pytest.raises(StoreError, match=rf"the checkpoint {file} belongs to other work: image 0 .*delete it"):
+    with pytest.raises(StoreError, match=rf"the checkpoint {file} belongs to another run: image 0 .*delete it"):
         build(slice(400, 500), checkpoint=file)
-    with pytest.raises(StoreError, match=rf"{file} belongs to other work: .* made from \d0 images, here are 20"):
+    with pytest.raises(StoreError, match=rf"{file} belongs to another run: .* made from \d0 images, here are 20"):
         build(slice(0, 20), checkpoint=file)
     assert file.read_bytes() == before
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_other_options_is_refused_by_name(tmp_path) -> None:
         (StoreError, {"data": "other"}),
         (StoreError, {"counts": False}),
     ):
-        with pytest.raises(error, match=rf"the checkpoint {file} belongs to other work.*delete it"):
+        with pytest.raises(error, match=rf"the checkpoint {file} belongs to another run.*delete it"):
             build(slice(0, 60), checkpoint=file, **other)
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_that_does_not_name_its_images_is_refused(tmp_path) -> None
 
 
 def test_the_same_share_does_not_merge_twice() -> None:
-    with pytest.raises(OptionError, match=r"60 of 60 images on both sides.*merge each share once"):
+    with pytest.raises(OptionError, match=r"60 of 60 images on both sides.*merge each shard once"):
         first() | first()
     other = build(slice(60, 90))
     both = first() | other

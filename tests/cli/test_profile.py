@@ -197,7 +197,7 @@ def test_work_that_was_cut_off_is_not_taken_for_that_of_other_labels_or_images(
         np.savez("d.npz", train_images=pixels, train_labels=own)
         code, _, err = run(monkeypatch, capsys, *arguments)
         assert code == 1, name
-        assert "the checkpoint c.safetensors.partial belongs to other work" in err
+        assert "the checkpoint c.safetensors.partial belongs to another run" in err
         assert "delete it" in err
     (tmp_path / "c.safetensors.partial").unlink()
     assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0

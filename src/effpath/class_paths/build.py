@@ -81,7 +81,7 @@ def build_class_paths(
         ClassPathError: a class has images but none is predicted correctly; the checkpoint keeps the work.
         InputError, NumericalError, OptionError: bad images, labels or options.
         FingerprintError: the checkpoint belongs to another network.
-        StoreError: the checkpoint belongs to other work, or cannot be written.
+        StoreError: the checkpoint belongs to another run, or cannot be written.
     """
     images, labels = labelled(images, labels)
     require_images(images)
@@ -135,8 +135,8 @@ def build_class_paths(
 
 def _check_images(before: ClassPaths, file: str, graph: Graph, images: Images, labels: Tensor) -> None:
     """Raise StoreError unless a checkpoint was made from the first of these images, with these labels."""
-    other = f"the checkpoint {file} belongs to other work"
-    instead = "delete it to begin anew, or name another file"
+    other = f"the checkpoint {file} belongs to another run"
+    instead = "delete it to start again, or name another file"
     known = np.concatenate([np.empty(0, np.uint64), *(share.digests for share in before.shares)])
     if len(known) != before.seen:
         raise StoreError(
@@ -197,15 +197,15 @@ class _Builder:
             self.header.check_same(before.header)
         except OptionError as error:
             raise OptionError(
-                f"the checkpoint {file} belongs to other work: {error}; delete it to begin anew, or name "
+                f"the checkpoint {file} belongs to another run: {error}; delete it to start again, or name "
                 "another file"
             ) from error
         counted = bool(before.counts) if before.paths else self.counts
         if (before.levels, before.data, counted) != (self.levels, self.data, self.counts):
             raise StoreError(
-                f"the checkpoint {file} belongs to other work: levels {before.levels}, data {before.data!r}, "
+                f"the checkpoint {file} belongs to another run: levels {before.levels}, data {before.data!r}, "
                 f"{'with' if counted else 'without'} counts; here levels {self.levels}, data {self.data!r}, "
-                f"{'with' if self.counts else 'without'}; delete it to begin anew, or name another file"
+                f"{'with' if self.counts else 'without'}; delete it to start again, or name another file"
             )
         self.digests, self.seen = [share.digests for share in before.shares], before.seen
         for label, path in before.paths.items():

@@ -169,7 +169,7 @@ class ClassPaths(Mapping[int, Path]):
         if both := common(self.shares, other.shares):
             raise OptionError(
                 f"expected class paths of disjoint images, got {both} of {other.seen} images on both sides (of "
-                f"{self.data!r} and {other.data!r}): merge each share once, or build them over other images"
+                f"{self.data!r} and {other.data!r}): merge each shard once, or build them over other images"
             )
         paths = dict(self.paths)
         for label, path in other.paths.items():
