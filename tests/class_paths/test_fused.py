@@ -79,9 +79,9 @@ def test_sets_of_every_form_are_compared_alike() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_union_made_in_the_walk_is_the_union_of_the_paths(name: str, threads: int, monkeypatch) -> None:
-    from effpath.backends import compiled
+    from effpath.backends import threads as shared
 
-    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(shared, "WORTH_A_THREAD", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
