@@ -70,9 +70,9 @@ def detect(
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
-    from effpath.detect.guard import load_guard
     from effpath.detect.header import read_detector_header
     from effpath.detect.held_out import unseen
+    from effpath.detect.saved import open_detector
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
     from effpath.files.progress import track
@@ -104,15 +104,15 @@ def detect(
             found = found.take(unseen(about, found.data.name, found.part, found.images))
         opened.append(found)
     graph = capture(network, example_of(opened[0].images, wanted), structure=header["structure"])
-    guard = load_guard(detector, graph)
+    saved = open_detector(detector, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images)
         own_labels = labels_of(found, network, graph.classes, class_map)
         with track(f"paths of {len(found.names)} images", quiet=quiet) as progress:
-            features = guard.features(readable, batch_size=batch_size, progress=progress)
+            features = saved.features(readable, batch_size=batch_size, progress=progress)
         read = np.setdiff1d(np.arange(len(found.names)), list(unreadable))
-        verdicts.append(guard.detect(features[read]))
+        verdicts.append(saved.detect(features[read]))
         labels.append(own_labels[read])
         damaged.append(unreadable)
     if clean is not None:
@@ -125,13 +125,13 @@ def detect(
         verdicts=verdicts[0],
         labels=labels[0],
         damaged=damaged[0],
-        reasons=explain(guard, verdicts[0].features),
-        signs=strongest_signs(guard, verdicts[0].features),
-        classes=output_names(network, graph.classes, guard.class_paths.names),
-        known=frozenset(guard.class_paths.classes),
+        reasons=explain(saved, verdicts[0].features),
+        signs=strongest_signs(saved, verdicts[0].features),
+        classes=output_names(network, graph.classes, saved.class_paths.names),
+        known=frozenset(saved.class_paths.classes),
     )
     if as_json:
-        made = {"kind": guard.name, "threshold": guard.threshold, "fpr": guard.fpr, "not_read": len(damaged[0])}
+        made = {"kind": saved.name, "threshold": saved.threshold, "fpr": saved.fpr, "not_read": len(damaged[0])}
         print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows_of(shown)})
         return
-    show(shown, summary, guard)
+    show(shown, summary, saved)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
-from effpath.detect.features import Features
 from effpath.detect.joint import JointSimilarity
 from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import FloatArray
@@ -30,11 +27,12 @@ DEFAULT_KIND = "surprise"
 """What a detector is where no kind is asked for: the best that there is, see docs/detection.md."""
 
 
-def reading_of(estimator: Any) -> Reading:
-    """Return what an estimator looks at, which the last step of a pipeline and what a search wraps say.
+def reading_of(kind: str | Any) -> Reading:
+    """Return what a kind, or an estimator, looks at; the last step of a pipeline and what a search wraps say it.
 
-    Raises OptionError where its ``reads`` is none of `READINGS`.
+    Raises OptionError where its ``reads`` is none of `READINGS`, or for an unknown kind.
     """
+    estimator = CLASSIFIERS[kind](0) if _is_name(kind) else kind
     if isinstance(estimator, Pipeline):
         return reading_of(estimator[-1])
     if not hasattr(estimator, "reads") and hasattr(estimator, "estimator"):
@@ -45,55 +43,30 @@ def reading_of(estimator: Any) -> Reading:
     return READINGS[reads]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One line of `CLASSIFIERS`: a name for an estimator, which says itself what it reads and learns from.
-
-    Attributes:
-        make: from a seed, a fresh estimator.
-    """
-
-    make: Callable[[int], Any]
-
-    @cached_property
-    def _reading(self) -> Reading:
-        return reading_of(self.make(0))
-
-    def read(self, features: Features) -> FloatArray:
-        """Return what it looks at of features, float64 [N, columns]."""
-        return self._reading.columns(features)
-
-    @property
-    def wants_likelihood(self) -> bool:
-        """Whether the features must hold the likelihood of the paths under all classes."""
-        return self._reading.wants_likelihood
-
-    @cached_property
-    def clean_only(self) -> bool:
-        """Whether it is fitted on clean images alone."""
-        return bool(is_outlier_detector(self.make(0)))
+def is_clean_only(kind: str | Any) -> bool:
+    """Tell whether a kind, or an estimator, is fitted on clean rows alone: outlier detectors are."""
+    return bool(is_outlier_detector(CLASSIFIERS[kind](0) if _is_name(kind) else kind))
 
 
-CLASSIFIERS: dict[str, Kind] = {
+CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     # the paper's four (Sec. 4.2)
-    "linear": Kind(lambda seed: JointSimilarity()),
-    "forest": Kind(lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed)),
-    "adaboost": Kind(lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed)),
-    "boosting": Kind(lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed)),
+    "linear": lambda seed: JointSimilarity(),
+    "forest": lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed),
+    "adaboost": lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed),
+    "boosting": lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed),
     # the one that needs no attack
-    "clean": Kind(lambda seed: CleanSimilarity()),
+    "clean": lambda seed: CleanSimilarity(),
     # similarity, fit with other classes, and how sure the network is
-    "surprise": Kind(lambda seed: JointSurprise()),
+    "surprise": lambda seed: JointSurprise(),
     # "linear" for features whose direction is not known, as the gates of CDRP
-    "gates": Kind(
-        lambda seed: make_pipeline(
-            StandardScaler(),
-            LogisticRegression(
-                solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
-            ),
-        )
+    "gates": lambda seed: make_pipeline(
+        StandardScaler(),
+        LogisticRegression(
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
+        ),
     ),
 }
+"""By name, from a seed a fresh estimator, which says itself what it reads and what it learns from."""
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
 """Those that need nothing but path similarities."""
 OURS = (*PATH_CLASSIFIERS, "surprise")
@@ -116,7 +89,7 @@ def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     >>> make_classifier("linear").fit([[0.9, 0.1], [0.2, 0.8]], [0, 1]).predict([[0.3, 0.6]])
     array([1])
     """
-    estimator = CLASSIFIERS[kind].make(seed) if _is_name(kind) else _copied(kind)
+    estimator = CLASSIFIERS[kind](seed) if _is_name(kind) else _copied(kind)
     if isinstance(estimator, Pipeline) and isinstance(estimator[0], SimpleImputer):
         return estimator
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), estimator)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone, is_outlier_detector
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -16,17 +14,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifier, reading_of, suspicion
-from effpath.detect.features import Features, check_network, path_features
+from effpath.detect.classifiers import (
+    DEFAULT_KIND,
+    check_fitted,
+    is_clean_only,
+    make_classifier,
+    reading_of,
+    suspicion,
+)
+from effpath.detect.features import Features, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
-from effpath.detect.scoring import Scoring
-from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
+from effpath.detect.mixin import DetectorMixin
+from effpath.detect.reading import Reading
+from effpath.detect.scoring import FloatArray, Scoring
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.images import Images
 
 
-class Detector(BaseEstimator):  # type: ignore[misc]
+class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     """Tells adversarial images from clean ones by their path similarities (Sec. 4).
 
     Parameters are read, set and copied as scikit-learn's are (`get_params`, `set_params`, `clone`); a copy shares
@@ -42,6 +48,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         classifier: the scikit-learn pipeline that `fit` trains, made from ``kind``.
         threshold: scores above it are flagged; None until `calibrate`.
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
+        calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
+        path_likelihood: of the class paths, for kinds that read margins; else None.
         about: what its makers want to keep with it in a file, such as the data: a JSON value by name.
     """
 
@@ -70,24 +78,33 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
         self.path_likelihood: PathLikelihood | None = None
-        if reading_of(self.classifier).wants_likelihood:
+        if self.reading.wants_likelihood:
             try:
                 self.path_likelihood = PathLikelihood(self.class_paths)
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
+        self._forget_threshold()
+
+    def _forget_threshold(self) -> None:
         self.threshold: float | None = None
         self.fpr: float | None = None
+        self.calibration: FloatArray | None = None
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The kind in a word: its name, or the class of the estimator that was given."""
         return self.kind if isinstance(self.kind, str) else type(self.kind).__name__
 
     @property
+    def reading(self) -> Reading:  # type: ignore[override]
+        """What the classifier reads of features."""
+        return reading_of(self.classifier)
+
+    @property
     def clean_only(self) -> bool:
         """Whether it is fitted on clean images alone."""
-        return bool(is_outlier_detector(self.classifier))
+        return is_clean_only(self.classifier)
 
     def set_params(self, **params: Any) -> Detector:
         """Change parameters, also those of an estimator (``kind__alpha``); the detector must be fitted again.
@@ -124,36 +141,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return f"<pre>{escape(repr(self))}</pre>"
 
     @property
-    def scoring(self) -> Scoring | None:
+    def scoring(self) -> Scoring | None:  # type: ignore[override]
         """What the fitted classifier computes, where it is one of ours behind an imputer; None for any other."""
         check_fitted(self.classifier)
         steps = [step for _, step in self.classifier.steps]
         if len(steps) != 2 or not isinstance(steps[0], SimpleImputer) or not hasattr(steps[1], "as_score"):
             return None
         return Scoring(steps[0].statistics_, steps[1].as_score())
-
-    def read(self, features: Features) -> NDArray[np.float64]:
-        """Return what the classifier looks at of features, float64 [N, columns]."""
-        return reading_of(self.classifier).columns(features)
-
-    def features(
-        self,
-        images: Images,
-        *,
-        batch_size: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
-        return path_features(
-            self.graph,
-            self.class_paths,
-            images,
-            ranks=reading_of(self.classifier).ranks,
-            likelihood=self.path_likelihood,
-            allow_missing=True,
-            batch_size=batch_size,
-            progress=progress,
-        )
 
     def fit(self, clean: Images | Features, adversarial: Images | Features | None = None) -> Detector:
         """Learn from clean and adversarial images (or their features); outlier detectors take no adversarial.
@@ -170,7 +164,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             )
         parts = [self._as_features(part) for part in (clean, adversarial) if part is not None]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self.threshold = self.fpr = None
+        self._forget_threshold()
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         return self
 
@@ -185,33 +179,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """
         check_fitted(self.classifier)
         check_enough(len(clean), fpr)
-        self.threshold, self.fpr = threshold_at_fpr(self.score(clean), fpr), float(fpr)
+        scores = np.sort(self.score(clean))
+        self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
         return self
 
-    def score(self, images: Images | Features) -> NDArray[np.float64]:
-        """Return the suspicion of each image, float64 [N]; infinite where its class has no class path.
-
-        Raises:
-            OptionError: it was not fitted yet.
-        """
-        check_fitted(self.classifier)
-        return self._suspicion(self._as_features(images))
-
-    def detect(self, images: Images | Features) -> Verdicts:
-        """Score images and flag those above the threshold.
-
-        Raises:
-            OptionError: it was not fitted, or the threshold was not fixed yet.
-        """
-        check_fitted(self.classifier)
-        if self.threshold is None:
-            raise OptionError("no threshold yet: call calibrate(clean_images) with images held out from fit")
-        features = self._as_features(images)
-        return verdicts(self._suspicion(features), self.threshold, features)
-
-    def _suspicion(self, features: Features) -> NDArray[np.float64]:
-        scores = suspicion(self.classifier, self.read(features))
-        return of_known_classes(scores, features, self.class_paths)
-
-    def _as_features(self, images: Images | Features) -> Features:
-        return images if isinstance(images, Features) else self.features(images)
+    def _suspicion(self, columns: FloatArray) -> FloatArray:
+        return suspicion(self.classifier, columns)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from sklearn.base import is_outlier_detector
 
-from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
+from effpath.detect.classifiers import PATH_CLASSIFIERS, is_clean_only, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import Fractions, split_sources
@@ -159,7 +158,7 @@ def evaluate(
         score: Callable[[NDArray[Any]], Scores] = np.asarray
         if entrant.make is not None:
             made = entrant.make(seed)
-            used = [clean] if is_outlier_detector(made) else [clean, *seen]
+            used = [clean] if is_clean_only(made) else [clean, *seen]
             values = np.concatenate([looks[group.name][train[group.name]] for group in used])
             labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
             classifiers[name] = made.fit(values, labels)
@@ -208,7 +207,5 @@ def _baseline(score: Callable[[Features], Scores]) -> Entrant:
 
 
 def _ours(kind: str) -> Entrant:
-    make_classifier(kind)  # refuses an unknown one
-    return Entrant(
-        lambda group: CLASSIFIERS[kind].read(group.features), lambda seed: make_classifier(kind, seed=seed)
-    )
+    reading = reading_of(kind)
+    return Entrant(lambda group: reading.columns(group.features), lambda seed: make_classifier(kind, seed=seed))

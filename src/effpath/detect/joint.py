@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from effpath.detect.scoring import FloatArray, JointScore, suspicion_signs
+from effpath.detect.scoring import FloatArray, JointScore, suspicion_directions
 from effpath.errors import InputError, OptionError
 
 
@@ -87,21 +87,21 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"got alpha={self.alpha!r}, l1_ratio={self.l1_ratio!r}"
             )
         features, labels = validate_data(self, X, y, dtype=np.float64)
-        signs = suspicion_signs(self.n_features_in_, self.rank_1)
+        directions = suspicion_directions(self.n_features_in_, self.rank_1)
         self.classes_, adversarial = two_classes(labels)
         weights = self._weigh(features, adversarial, sample_weight)
 
         with np.errstate(invalid="ignore"):  # the weighted variance of a constant column may be just below 0
             scaler = StandardScaler().fit(features, sample_weight=weights)
-        # Flipped by its sign, each feature grows with suspicion: ω, ω' ≥ 0 is then the library's own option.
+        # Flipped by its direction, each feature grows with suspicion: ω, ω' ≥ 0 is then the library's own option.
         model = ElasticNet(alpha=self.alpha, l1_ratio=self.l1_ratio, positive=True, max_iter=10_000, tol=1e-6).fit(
-            scaler.transform(features) * signs, np.where(adversarial, 1.0, -1.0), sample_weight=weights
+            scaler.transform(features) * directions, np.where(adversarial, 1.0, -1.0), sample_weight=weights
         )
 
         magnitude = model.coef_ / scaler.scale_
-        self.coef_: FloatArray = signs * magnitude
-        self.omega_: FloatArray = magnitude[signs < 0]
-        self.omega_rank2_: FloatArray = magnitude[signs > 0]
+        self.coef_: FloatArray = directions * magnitude
+        self.omega_: FloatArray = magnitude[directions < 0]
+        self.omega_rank2_: FloatArray = magnitude[directions > 0]
         self.intercept_ = float(model.intercept_ - scaler.mean_ @ self.coef_)
         return self
 

@@ -66,6 +66,17 @@ def check_enough(count: int, fpr: float) -> None:
     )
 
 
+def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArray:
+    """(1 + how many calibration scores are at least as high) ÷ (n + 1), [N], for scores [N].
+
+    A new clean image's is at most p with a probability of at most p. `threshold_at_fpr` flags exactly those with a
+    p-value of at most fpr. ``calibration`` [n] ascends.
+    """
+    count = len(calibration)
+    values: FloatArray = (1 + count - np.searchsorted(calibration, scores, side="left")) / (count + 1)
+    return values
+
+
 def tpr_at(scores: npt.ArrayLike, threshold: float) -> float:
     """The share of these scores (of adversarial rows) above the threshold."""
     return float(np.mean(_scores(scores) > threshold))

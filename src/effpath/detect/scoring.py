@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")  # of joint surprise
 
 
-def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
+def suspicion_directions(n_features: int, rank_1: int | None) -> FloatArray:
     """The direction, [n_features], in which each similarity is suspicious: -1 for rank 1, +1 for rank 2.
 
     `rank_1` is the number of leading rank-1 columns; None means the first half, rounded up.
@@ -55,15 +55,15 @@ class CleanScore:
 
     Attributes:
         reference: [clean rows, features], each column sorted, signed by suspicion.
-        signs: of suspicion, [features].
+        directions: [features], in which each is suspicious, see `suspicion_directions`.
     """
 
     reference: FloatArray
-    signs: FloatArray
+    directions: FloatArray
 
     def summands(self, X: FloatArray) -> FloatArray:
         """What each feature adds, [n, features]."""
-        signed = X * self.signs
+        signed = X * self.directions
         rows = len(self.reference)
         odds = np.empty_like(signed)
         for column, clean in enumerate(self.reference.T):

@@ -1,9 +1,11 @@
-"""What a detector says of a batch of images."""
+"""What a detector says of images."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +13,67 @@ from numpy.typing import NDArray
 from effpath.detect.features import Features
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Verdict:
+    """What a detector says of one image: a row of `Verdicts`."""
+
+    verdicts: Verdicts
+    row: int
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the score is above the threshold, or infinite."""
+        return bool(self.verdicts.flagged[self.row])
+
+    @property
+    def predicted(self) -> int:
+        """The class that the network predicts."""
+        return int(self.verdicts.predicted[self.row])
+
+    @property
+    def label(self) -> str:
+        """The name of that class; its number where the class paths have no names."""
+        names = self.verdicts.names
+        return (names[self.predicted] if self.predicted < len(names) else "") or str(self.predicted)
+
+    @property
+    def score(self) -> float:
+        """Suspicion; infinite where the predicted class has no class path."""
+        return float(self.verdicts.scores[self.row])
+
+    @property
+    def p_value(self) -> float | None:
+        """The conformal p-value, see `Verdicts`; None where the calibration scores were not kept."""
+        return None if self.verdicts.p_values is None else float(self.verdicts.p_values[self.row])
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What speaks for an attack, in sentences, strongest first; at least one where the image is flagged."""
+        return self.verdicts.reasons[self.row]
+
+    def __repr__(self) -> str:
+        """Class, score and p-value in a line."""
+        p_value = "" if self.p_value is None else f", p_value={self.p_value:.3g}"
+        return f"Verdict({self.label!r}, flagged={self.flagged}, score={self.score:.4g}{p_value})"
+
+
 @dataclass(frozen=True, eq=False)
-class Verdicts:
-    """What the detector says of a batch of images.
+class Verdicts(Sequence[Verdict]):
+    """What a detector says of N images; as a sequence, one `Verdict` per image.
 
     Attributes:
-        scores: float64 [N], growing with suspicion; infinite where the network's class has no class path, with
+        scores: float64 [N], growing with suspicion; infinite where the predicted class has no class path, with
             which no clean image could be compared.
         flagged: bool [N], score above the threshold, or infinite.
-        predicted: int64 [N], the network's class.
+        predicted: int64 [N], the class that the network predicts.
         runner_up: int64 [N], the class with the second highest logit.
-        features: the similarities that the scores were made of.
+        features: the similarities that the scores were computed from.
+        p_values: float64 [N], the conformal p-values (1 + calibration scores ≥ score) ÷ (calibration scores + 1):
+            a clean image's is at most p with a probability of at most p. An image is flagged where it is at most
+            the false positive rate that the threshold was fixed for. None for a detector whose calibration scores
+            were not kept, as in files of earlier versions.
+        names: of the classes; empty where the class paths have none.
+        explained: gives the reasons of all rows.
     """
 
     scores: NDArray[np.float64]
@@ -29,20 +81,26 @@ class Verdicts:
     predicted: NDArray[np.int64]
     runner_up: NDArray[np.int64]
     features: Features
+    p_values: NDArray[np.float64] | None
+    names: tuple[str, ...]
+    explained: Callable[[Verdicts], list[tuple[str, ...]]] = field(repr=False)
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.scores)
 
+    @overload
+    def __getitem__(self, row: int) -> Verdict: ...
 
-def of_known_classes(
-    scores: NDArray[np.float64], features: Features, classes: Collection[int]
-) -> NDArray[np.float64]:
-    """Return scores, infinite where the class that the network gives an image has no class path."""
-    return np.where(np.isin(features.classes[:, 0], list(classes)), scores, np.inf)
+    @overload
+    def __getitem__(self, row: slice) -> list[Verdict]: ...
 
+    def __getitem__(self, row: int | slice) -> Verdict | list[Verdict]:
+        """Return the verdict on an image, or a list of them."""
+        rows = range(len(self))[row]
+        return Verdict(self, rows) if isinstance(rows, int) else [Verdict(self, each) for each in rows]
 
-def verdicts(scores: NDArray[np.float64], threshold: float, features: Features) -> Verdicts:
-    """Return what scores say of images: those above the threshold, or infinite, are flagged."""
-    predicted, runner_up = features.classes[:, 0], features.classes[:, 1]
-    return Verdicts(scores, (scores > threshold) | np.isposinf(scores), predicted, runner_up, features)
+    @cached_property
+    def reasons(self) -> list[tuple[str, ...]]:
+        """What speaks for an attack, per image in sentences, strongest first; found when first asked for."""
+        return self.explained(self)

@@ -12,7 +12,7 @@ from torch import nn
 
 from effpath.class_paths.build import build_class_paths
 from effpath.data import Dataset, Part
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.detect.detector import Detector
 from effpath.detect.fitting.attacked import attacked_images
 from effpath.detect.fitting.options import FitOptions
@@ -72,7 +72,7 @@ def fit_detector(
             theta=options.theta,
             layers=options.layers,
             levels=("synapses",),
-            counts=CLASSIFIERS[options.kind].wants_likelihood,
+            counts=reading_of(options.kind).wants_likelihood,
             batch_size=options.batch_size,
             names=data.classes,
             data=f"{data.name} {source.train_name}, seed {options.seed}"

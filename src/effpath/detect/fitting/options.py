@@ -10,7 +10,7 @@ import torch
 
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import require
-from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only
 from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.detect.store import SAVED
@@ -71,7 +71,7 @@ class FitOptions:
             self.check_count(self.images)
         if self.held_out_share is not None:
             hold_out(torch.zeros(0, dtype=torch.int64), self.held_out_share, self.seed)
-        if CLASSIFIERS[self.kind].clean_only:
+        if is_clean_only(self.kind):
             return
         unknown = [name for name in self.attacks if name not in ATTACKS]
         if unknown:
