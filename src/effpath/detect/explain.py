@@ -209,7 +209,7 @@ def sentences(
             ]
     for verdict, told in zip(verdicts, found, strict=True):
         if np.isposinf(verdict.score):
-            told[:] = [f"no class path for class {verdict.label}: nothing that is taken for it can pass"]
+            told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
         elif verdict.flagged and not told:
             told.append(
                 f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}; a detector of kind "
