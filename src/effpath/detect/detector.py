@@ -6,6 +6,8 @@ from html import escape
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
@@ -149,12 +151,21 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             return None
         return Scoring(steps[0].statistics_, steps[1].as_score())
 
-    def fit(self, clean: Images | Features, adversarial: Images | Features | None = None) -> Detector:
+    def fit(
+        self, clean: Images | Features, adversarial: Images | Features | NDArray[np.int_] | None = None
+    ) -> Detector:
         """Learn from clean and adversarial images (or their features); outlier detectors take no adversarial.
+
+        Given images of both and labels [N], 1 = adversarial, as scikit-learn's searches do, it divides them; an
+        outlier detector then learns from the clean ones.
 
         Raises:
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
+        if isinstance(adversarial, np.ndarray) and adversarial.ndim == 1:
+            images, labels = clean, adversarial
+            clean = _taken(images, labels == 0)
+            adversarial = None if self.clean_only else _taken(images, labels != 0)
         if self.clean_only and adversarial is not None:
             raise OptionError(f"a detector of kind {self.name!r} takes clean images alone: call fit(clean)")
         if adversarial is None and not self.clean_only:
@@ -185,3 +196,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _suspicion(self, columns: FloatArray) -> FloatArray:
         return suspicion(self.classifier, columns)
+
+
+def _taken(images: Images | Features, mask: NDArray[np.bool_]) -> Images | Features:
+    rows = np.flatnonzero(mask)
+    return images[rows] if isinstance(images, Features) else images[torch.from_numpy(rows)]
