@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Sc
 from effpath.errors import OptionError
 
 if TYPE_CHECKING:
+    from effpath.detect.mixin import DetectorMixin
     from effpath.detect.verdicts import Verdicts
 
 SUMS = ("linear", "clean", "surprise")  # the kinds whose score can be told layer by layer
@@ -50,40 +51,7 @@ class Reason:
         )
 
 
-class Sign(NamedTuple):
-    """A sign of an attack that an image shows.
-
-    Attributes:
-        name: one of `SIGNS`, or that of a further sign.
-        suspicion: what it adds to the score, in nats.
-        share: of the clean images, those that show it at least as strongly.
-    """
-
-    name: str
-    suspicion: float
-    share: float
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        return f"{self.name}: {self.share:.2%} of clean images show this at least as strongly"
-
-
-class Scored(Protocol):
-    """What can be explained: a `Detector` that was fitted, or one that was read from a file."""
-
-    @property
-    def name(self) -> str:
-        """The kind in a word."""
-
-    @property
-    def scoring(self) -> Scoring | None:
-        """What it computes; None where that is none of ours. OptionError where it was not fitted."""
-
-    def read(self, features: Features) -> FloatArray:
-        """What it looks at of features, [N, columns]."""
-
-
-def feature_suspicion(detector: Scored, features: Features) -> FloatArray:
+def feature_suspicion(detector: DetectorMixin, features: Features) -> FloatArray:
     """Return what each similarity adds to the score, [N, features], beside its usual value.
 
     Linear: ω · (J − J's median over the images fitted on), with the sign of the score. Clean: the log odds.
@@ -95,7 +63,7 @@ def feature_suspicion(detector: Scored, features: Features) -> FloatArray:
     return _added(_summed(detector), detector.read(features), features)
 
 
-def _summed(detector: Scored) -> Scoring:
+def _summed(detector: DetectorMixin) -> Scoring:
     scoring = detector.scoring
     if scoring is None:
         raise OptionError(
@@ -117,29 +85,26 @@ def _added(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray
     return added
 
 
-def strongest_signs(detector: Scored, features: Features) -> list[str] | None:
+def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
     """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
     scoring = detector.scoring
     if scoring is None or not isinstance(scoring.score, SurpriseScore):
         return None
-    return [signs[0].name for signs in _signs(scoring.score, scoring.filled(detector.read(features)))]
+    return [signs[0][0] for signs in _signs(scoring.score, scoring.filled(detector.read(features)))]
 
 
-def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[Sign]]:
-    """Return the signs of each image, those that add most to the score first."""
-    surprises = score.surprises(columns)  # [N, signs]
-    added = surprises * score.weights
-    names = [*SIGNS, *(f"further sign {place + 1}" for place in range(added.shape[1] - len(SIGNS)))]
+def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
+    """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
+    surprises = score.surprises(columns)  # [N, signs], in nats
+    order = np.argsort(-surprises * score.weights, axis=1, kind="stable")
+    names = [*SIGNS, *(f"further sign {place + 1}" for place in range(surprises.shape[1] - len(SIGNS)))]
     return [
-        [
-            Sign(names[place], float(row[place]), float(np.exp(-nats[place])))
-            for place in (-row).argsort(kind="stable")
-        ]
-        for row, nats in zip(added, surprises, strict=True)
+        [(names[place], float(np.exp(-row[place]))) for place in places]
+        for places, row in zip(order, surprises, strict=True)
     ]
 
 
-def explain(detector: Scored, features: Features, *, count: int = 3) -> list[list[Reason]]:
+def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
     """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
 
     An image that has no such layer gets an empty list. Raises OptionError as `feature_suspicion` does.
@@ -183,7 +148,7 @@ def _layers(scoring: Scoring, read: FloatArray, features: Features, count: int =
 
 
 def sentences(
-    scoring: Scoring | None, kind: str, threshold: float, reading: Reading, verdicts: Verdicts
+    scoring: Scoring | None, threshold: float, reading: Reading, verdicts: Verdicts
 ) -> list[tuple[str, ...]]:
     """Return what speaks for an attack in each image, strongest first; at least one sentence where it is flagged.
 
@@ -201,9 +166,12 @@ def sentences(
             found = [
                 [
                     sentence
-                    for sign in signs
-                    if sign.share < 0.5
-                    for sentence in (str(sign), *(below if sign.name == SIGNS[0] else ()))
+                    for sign, share in signs
+                    if share < 0.5
+                    for sentence in (
+                        f"{sign}: {share:.2%} of clean images show this at least as strongly",
+                        *(below if sign == SIGNS[0] else ()),
+                    )
                 ]
                 for signs, below in zip(shown, layers, strict=True)
             ]
@@ -211,8 +179,5 @@ def sentences(
         if np.isposinf(verdict.score):
             told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
         elif verdict.flagged and not told:
-            told.append(
-                f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}; a detector of kind "
-                f"{kind!r} does not tell what it is made of"
-            )
+            told.append(f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}")
     return [tuple(told) for told in found]

@@ -101,7 +101,7 @@ class DetectorMixin:
             features,
             None if self.calibration is None else conformal_p_values(scores, self.calibration),
             self.class_paths.names,
-            partial(sentences, scoring, self.name, self.threshold, self.reading),
+            partial(sentences, scoring, self.threshold, self.reading),
         )
 
     def _as_features(self, images: Images | Features) -> Features:

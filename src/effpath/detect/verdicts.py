@@ -13,48 +13,30 @@ from numpy.typing import NDArray
 from effpath.detect.features import Features
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True)
 class Verdict:
-    """What a detector says of one image: a row of `Verdicts`."""
+    """What a detector says of one image.
 
-    verdicts: Verdicts
-    row: int
+    Attributes:
+        flagged: whether the score is above the threshold, or infinite.
+        label: the name of the predicted class; its number where the class paths have no name for it.
+        predicted, runner_up: the classes with the highest and the second highest logit.
+        score: suspicion; infinite where the predicted class has no class path.
+        p_value: conformal, see `Verdicts`; None where the calibration scores were not kept.
+    """
 
-    @property
-    def flagged(self) -> bool:
-        """Whether the score is above the threshold, or infinite."""
-        return bool(self.verdicts.flagged[self.row])
-
-    @property
-    def predicted(self) -> int:
-        """The class that the network predicts."""
-        return int(self.verdicts.predicted[self.row])
-
-    @property
-    def label(self) -> str:
-        """The name of that class; its number where the class paths have no names."""
-        names = self.verdicts.names
-        return (names[self.predicted] if self.predicted < len(names) else "") or str(self.predicted)
-
-    @property
-    def score(self) -> float:
-        """Suspicion; infinite where the predicted class has no class path."""
-        return float(self.verdicts.scores[self.row])
-
-    @property
-    def p_value(self) -> float | None:
-        """The conformal p-value, see `Verdicts`; None where the calibration scores were not kept."""
-        return None if self.verdicts.p_values is None else float(self.verdicts.p_values[self.row])
+    flagged: bool
+    label: str
+    predicted: int
+    runner_up: int
+    score: float
+    p_value: float | None
+    _explained: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What speaks for an attack, in sentences, strongest first; at least one where the image is flagged."""
-        return self.verdicts.reasons[self.row]
-
-    def __repr__(self) -> str:
-        """Class, score and p-value in a line."""
-        p_value = "" if self.p_value is None else f", p_value={self.p_value:.3g}"
-        return f"Verdict({self.label!r}, flagged={self.flagged}, score={self.score:.4g}{p_value})"
+        return self._explained()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +80,19 @@ class Verdicts(Sequence[Verdict]):
     def __getitem__(self, row: int | slice) -> Verdict | list[Verdict]:
         """Return the verdict on an image, or a list of them."""
         rows = range(len(self))[row]
-        return Verdict(self, rows) if isinstance(rows, int) else [Verdict(self, each) for each in rows]
+        return self._verdict(rows) if isinstance(rows, int) else [self._verdict(each) for each in rows]
+
+    def _verdict(self, row: int) -> Verdict:
+        label = int(self.predicted[row])
+        return Verdict(
+            bool(self.flagged[row]),
+            (self.names[label] if label < len(self.names) else "") or str(label),
+            label,
+            int(self.runner_up[row]),
+            float(self.scores[row]),
+            None if self.p_values is None else float(self.p_values[row]),
+            lambda: self.reasons[row],
+        )
 
     @cached_property
     def reasons(self) -> list[tuple[str, ...]]:
