@@ -110,7 +110,7 @@ def interrupted(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--kind", "forest"], "kind must be one of linear, clean, surprise"),
+        (["--kind", "forest"], "expected a kind of linear, clean, surprise"),
         (["--kind", "clean", "--attack", "FGSM"], "leave out --attack"),
         (["--kind", "linear", "--attack", "Magic"], "unknown attacks Magic"),
         (["--kind", "linear", "--attack", "FGSM", "--attack", "FGSM:epsilons=9"], "each attack once"),
@@ -121,9 +121,9 @@ def interrupted(*arguments):
         (["--images", 3], "at least 19 clean images"),
         (["--images", 36], "36 test images that are drawn"),
         (["--images", 120, "--fpr", 0.01], "at least 99 clean images"),
-        (["--fpr", 1], "fpr, a share of clean images, must lie in (0, 1)"),
-        (["--fpr", 0], "must lie in (0, 1)"),
-        (["--fpr", "nan"], "must lie in (0, 1)"),
+        (["--fpr", 1], "expected fpr, a share of clean images, in (0, 1)"),
+        (["--fpr", 0], "in (0, 1)"),
+        (["--fpr", "nan"], "in (0, 1)"),
         (["--theta", 0], "theta must lie in (0, 1]"),
         (["--preset", "best"], "unknown preset 'best'"),
         (["--layers", 9], "layers must be 1 … 5"),

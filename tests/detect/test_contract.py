@@ -278,7 +278,7 @@ def test_parameters_of_the_estimator_are_set_by_its_path_and_undo_the_fit():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("tree", "kind must be one of linear"),
+        ("tree", "expected a kind of linear, .* got 'tree'"),
         (JointSimilarity, r"got the class JointSimilarity; make one: JointSimilarity\(\)"),
         (LinearRegression(), "classifier or outlier detector, got LinearRegression"),
         (StandardScaler(), "got StandardScaler"),
@@ -321,7 +321,7 @@ def test_calibration_refuses_too_few_images_or_a_false_rate_before_it_reads_them
     with pytest.raises(InputError, match=r"at least 19 clean images to fix a threshold .* got 18"):
         own.calibrate(images[:18])
     for rate in (0, 1, 5, "5%"):
-        with pytest.raises(OptionError, match=r"must lie in \(0, 1\)"):
+        with pytest.raises(OptionError, match=r"expected fpr, .* in \(0, 1\)"):
             own.calibrate(images[:100], fpr=rate)
     assert own.threshold is None
 

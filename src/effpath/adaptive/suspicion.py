@@ -49,7 +49,7 @@ class Suspicion:
     @staticmethod
     def _refuse(detector: Detector) -> None:
         raise OptionError(
-            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise; got "
+            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise, got "
             f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
             "fitted on the same features"
         )

@@ -97,21 +97,25 @@ def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
 
 def _is_name(kind: str | Any) -> bool:
     if isinstance(kind, str) and kind not in CLASSIFIERS:
-        raise OptionError(f"kind must be one of {', '.join(CLASSIFIERS)}; got {kind!r}")
+        raise OptionError(f"{_expected()}, got {kind!r}")
     return isinstance(kind, str)
 
 
+def _expected() -> str:
+    return f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+
+
 def _copied(estimator: Any) -> Any:
-    wanted = f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+    expected = _expected()
     if isinstance(estimator, type):
-        raise OptionError(f"{wanted}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
+        raise OptionError(f"{expected}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
     if not hasattr(estimator, "__sklearn_tags__") or not (
         is_classifier(estimator) or is_outlier_detector(estimator)
     ):
-        raise OptionError(f"{wanted}, got {_type(estimator)}")
+        raise OptionError(f"{expected}, got {_type(estimator)}")
     if is_outlier_detector(estimator) and not hasattr(estimator, "score_samples"):
         raise OptionError(
-            f"{wanted} that scores new images with score_samples, which {_type(estimator)} does not have; "
+            f"{expected} that scores new images with score_samples, which {_type(estimator)} does not have; "
             "LocalOutlierFactor has it with novelty=True"
         )
     reading_of(estimator)

@@ -45,7 +45,7 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises OptionError for parameters outside their range.
         """
         if not 0 < self.contamination <= 0.5:
-            raise OptionError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
+            raise OptionError(f"expected contamination in (0, 0.5], got {self.contamination!r}")
         clean: FloatArray = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.reference_: FloatArray = np.sort(clean * suspicion_directions(clean.shape[1], self.rank_1), axis=0)
         self.offset_ = float(np.percentile(-self.as_score()(clean), 100 * self.contamination))

@@ -28,7 +28,7 @@ BASELINES: dict[str, Callable[[Features], Scores]] = {
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Images of one kind: clean ones, or those that one attack made.
+    """Clean images, or those that one attack made.
 
     Attributes:
         name: ``clean`` or the attack's.
@@ -43,12 +43,12 @@ class Group:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse an array that has not a row for each image."""
+        """Refuse an array that does not have a row per image."""
         lengths = {"features": len(self.features), **{name: len(array) for name, array in self.arrays.items()}}
         for name, length in lengths.items():
             if length != len(self.source):
-                wanted = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
-                raise InputError(f"expected {wanted}, got {length}")
+                rows = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
+                raise InputError(f"expected {rows}, got {length}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def evaluate(
         fractions: shares of the sources for training, calibration and test, or by the names of these parts.
         fpr: false positive rate in (0, 1) at which the threshold is fixed, see `threshold_at_fpr`.
         seed: of the split, the classifiers and the bootstrap.
-        resamples: of the bootstrap; 0 where intervals are not wanted.
+        resamples: of the bootstrap; 0 where no intervals are needed.
 
     Raises:
         InputError: too few images for a part.
@@ -166,19 +166,19 @@ def evaluate(
         held_out[name] = score(looks["clean"][calibrate["clean"]])
         enough = allowed_above(len(held_out[name]), fpr) > 0
         thresholds[name] = threshold_at_fpr(held_out[name], fpr) if enough else np.inf
-        own = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
-        rates[name] = float((own["clean"] > thresholds[name]).mean())
+        tested = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
+        rates[name] = float((tested["clean"] > thresholds[name]).mean())
         scores[name] = {
             group.name: Score(
                 auc_interval(
-                    np.repeat([0, 1], [len(own["clean"]), len(own[group.name])]),
-                    np.concatenate([own["clean"], own[group.name]]),
+                    np.repeat([0, 1], [len(tested["clean"]), len(tested[group.name])]),
+                    np.concatenate([tested["clean"], tested[group.name]]),
                     np.concatenate([clean.source[test["clean"]], group.source[test[group.name]]]),
                     seed=seed,
                     resamples=resamples,
                 ),
                 tpr_interval(
-                    own[group.name],
+                    tested[group.name],
                     group.source[test[group.name]],
                     thresholds[name],
                     seed=seed,
@@ -187,7 +187,7 @@ def evaluate(
             )
             for group in attacks
         }
-        suspicions[name] = own
+        suspicions[name] = tested
     sizes = {"train": len(train["clean"]), "calibrate": len(calibrate["clean"]), "test": len(test["clean"])}
     return Evaluation(scores, test, suspicions, held_out, thresholds, rates, classifiers, sizes)
 

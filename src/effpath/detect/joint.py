@@ -31,7 +31,7 @@ def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.b
             "label clean rows 0 and adversarial rows 1"
         )
     if len(classes) < 2:
-        raise InputError(f"two classes are needed, clean and adversarial; got one class, {classes[0]!r}")
+        raise InputError(f"expected two classes, clean and adversarial, got one class, {classes[0]!r}")
     return classes, y == classes[-1]
 
 
@@ -83,7 +83,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not self.alpha > 0 or not 0 <= self.l1_ratio <= 1:
             raise OptionError(
-                "alpha must be above 0 and l1_ratio in 0 … 1; "
+                "expected alpha above 0 and l1_ratio in [0, 1], "
                 f"got alpha={self.alpha!r}, l1_ratio={self.l1_ratio!r}"
             )
         features, labels = validate_data(self, X, y, dtype=np.float64)
@@ -141,7 +141,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             if weights.ndim != 1 or (weights < 0).any():
                 raise InputError(
-                    f"sample_weight must be one number ≥ 0 for each row; got shape {weights.shape}, "
+                    f"expected sample_weight of one number ≥ 0 per row, got shape {weights.shape}, "
                     f"lowest value {weights.min()}"
                 )
             check_consistent_length(features, weights)
@@ -149,8 +149,8 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         mass = [float(weights[row].sum()) for row in rows]
         if min(mass) == 0:
             raise InputError(
-                f"no class may have zero weight; the clean rows weigh {mass[0]:g} together, "
-                f"the adversarial rows {mass[1]:g}"
+                "expected weights above 0 in both classes, got clean rows that weigh "
+                f"{mass[0]:g} together and adversarial rows that weigh {mass[1]:g}"
             )
         if self.class_weight == "balanced":
             factors = [sum(mass) / (2 * each) for each in mass]
@@ -160,7 +160,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             factors = [self.class_weight.get(label, 1.0) for label in self.classes_]
         else:
             raise OptionError(
-                f'class_weight must be "balanced", None or {{label: weight}}; got {self.class_weight!r}'
+                f'expected class_weight "balanced", None or {{label: weight}}, got {self.class_weight!r}'
             )
         for row, factor in zip(rows, factors, strict=True):
             weights[row] *= factor

@@ -26,8 +26,8 @@ def suspicion_directions(n_features: int, rank_1: int | None) -> FloatArray:
     count = (n_features + 1) // 2 if rank_1 is None else rank_1
     if not 0 <= count <= n_features:
         raise OptionError(
-            f"rank_1, the number of leading rank-1 columns, must lie in 0 … {n_features} "
-            f"(the number of features); got {rank_1}"
+            f"expected rank_1, the number of leading rank-1 columns, in 0 … {n_features} "
+            f"(the number of features), got {rank_1}"
         )
     return np.where(np.arange(n_features) < count, -1.0, 1.0)
 

@@ -64,7 +64,7 @@ class FitOptions:
             StoreError: an attack's file cannot be read.
         """
         if self.kind not in SAVED:
-            raise OptionError(f"kind must be one of {', '.join(SAVED)}, that can be saved; got {self.kind!r}")
+            raise OptionError(f"expected a kind of {', '.join(SAVED)}, which can be saved, got {self.kind!r}")
         make_options(self.preset, theta=self.theta)
         allowed_above(1, self.fpr)  # refuses a rate outside (0, 1)
         if self.images is not None:
