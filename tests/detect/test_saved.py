@@ -30,9 +30,9 @@ def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(k
     assert (saved.name, saved.threshold, saved.fpr, saved.about) == (
         detector.name, detector.threshold, detector.fpr, detector.about,
     )  # fmt: skip
-    mine, full = saved.detect(features), detector.detect(features)
-    assert np.array_equal(mine.scores, full.scores)
-    assert np.array_equal(mine.flagged, full.flagged)
+    alone, full = saved.detect(features), detector.detect(features)
+    assert np.array_equal(alone.scores, full.scores)
+    assert np.array_equal(alone.flagged, full.flagged)
     assert explain(saved, features) == explain(detector, features)
     assert strongest_signs(saved, features) == strongest_signs(detector, features)
 
@@ -63,12 +63,12 @@ def test_an_image_of_a_class_without_a_path_is_flagged_by_both(kind, tmp_path):
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
     saved = open_detector(tmp_path / "guard.safetensors", graph())
     features = saved.features(images[200:260])
-    mine, full = saved.detect(features), detector.detect(images[200:260])
+    alone, full = saved.detect(features), detector.detect(images[200:260])
     unknown = features.classes[:, 0] == 3
     assert unknown.any()
-    assert mine.flagged[unknown].all()
-    assert np.isinf(mine.scores[unknown]).all()
-    assert np.array_equal(mine.scores, full.scores)
+    assert alone.flagged[unknown].all()
+    assert np.isinf(alone.scores[unknown]).all()
+    assert np.array_equal(alone.scores, full.scores)
 
 
 def test_what_is_no_detector_and_what_has_no_threshold_is_refused(tmp_path):

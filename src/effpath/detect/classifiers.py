@@ -1,4 +1,4 @@
-"""The detectors by name, what each looks at, and one score that grows with suspicion for all of them."""
+"""The kinds of detectors by name, what each reads, and one score for all that grows with suspicion."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
 
 DEFAULT_KIND = "surprise"
-"""What a detector is where no kind is asked for: the best that there is, see docs/detection.md."""
+"""The kind where none is given: the best available, see docs/detection.md."""
 
 
 def reading_of(kind: str | Any) -> Reading:
-    """Return what a kind, or an estimator, looks at; the last step of a pipeline and what a search wraps say it.
+    """Return what a kind, or an estimator, reads; of a pipeline the last step says it, of a search what it wraps.
 
     Raises OptionError where its ``reads`` is none of `READINGS`, or for an unknown kind.
     """
@@ -68,23 +68,24 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 }
 """By name, from a seed a fresh estimator, which says itself what it reads and what it learns from."""
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
-"""Those that need nothing but path similarities."""
+"""The kinds that need nothing but path similarities."""
 OURS = (*PATH_CLASSIFIERS, "surprise")
-"""All that look at paths."""
+"""All kinds that read paths."""
 
 
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
-    """A fresh: "linear", "forest", "adaboost", "boosting", "surprise", or "clean" (fit it on clean rows alone).
+    """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 
-    "gates" is what "linear" is, for features that are no similarities: a logistic regression under an elastic net
-    (l1 ratio 0.5) whose weights may have any sign. A scikit-learn classifier or outlier detector instead of a name
-    is copied, unfitted; the seed is for names.
+    Kinds are "linear", "forest", "adaboost", "boosting", "surprise", "clean" (fit it on clean rows alone) and
+    "gates": what "linear" is, for features that are no similarities, a logistic regression under an elastic net
+    (l1 ratio 0.5) whose weights may be positive or negative. The seed is for kinds.
 
     X [n, columns] is what `reading_of` the estimator gives of features, for most the similarities [n, 2L]; labels
-    1 = adversarial. A NaN similarity (nothing of that layer is in the path) takes
-    the median of the training rows, and 0 where the training rows have none: it speaks neither for nor
-    against an attack; a pipeline that begins with a `SimpleImputer` is left to it. Raises OptionError for an
-    unknown kind, or for what is no classifier or outlier detector.
+    1 = adversarial. A NaN similarity (the path has nothing of that layer) is replaced by the median of the
+    training rows, or by 0 where these have none, so that it speaks neither for nor against an attack; a pipeline
+    that begins with a `SimpleImputer` keeps its own.
+
+    Raises OptionError for an unknown kind, or for what is neither classifier nor outlier detector.
 
     >>> make_classifier("linear").fit([[0.9, 0.1], [0.2, 0.8]], [0, 1]).predict([[0.3, 0.6]])
     array([1])

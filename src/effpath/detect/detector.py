@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
         path_likelihood: of the class paths, for kinds that read margins; else None.
-        about: what its makers want to keep with it in a file, such as the data: a JSON value by name.
+        about: JSON values by name, stored in its file: the data that it was made from, for example.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Choose the classifier.
 
-        ``surprise`` (joint surprise) looks at path similarities, at how well paths fit other classes and at how
-        sure the network is, and needs class paths with counts; ``linear`` (joint similarity, the paper's),
-        ``forest``, ``adaboost`` and ``boosting`` look at similarities alone; ``clean`` is fitted on clean images
-        alone. Or any scikit-learn classifier or outlier detector over the similarities (over what `JointSurprise`
-        reads, where it has an attribute ``reads = "margins"``), which is copied; outlier detectors are fitted on
-        clean images alone. ``seed`` is that of kinds by name.
+        ``surprise`` (joint surprise) reads path similarities, how likely paths are under other classes, and how
+        confident the network is; it needs class paths with counts. ``linear`` (joint similarity, the paper's),
+        ``forest``, ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and is fitted
+        on clean images alone. Or any scikit-learn classifier or outlier detector, which is copied: it reads
+        similarities, or what `JointSurprise` reads where it has an attribute ``reads = "margins"``; outlier
+        detectors are fitted on clean images alone. ``seed`` is that of kinds given by name.
 
         Raises:
             OptionError: an unknown kind, no classifier, or class paths without what the kind reads.
@@ -76,7 +76,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.about: dict[str, Any] = {}
 
     def _prepare(self) -> None:
-        """Make what the parameters say, unfitted."""
+        """Create the unfitted classifier that the parameters describe."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
         self.path_likelihood: PathLikelihood | None = None
@@ -95,7 +95,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The kind in a word: its name, or the class of the estimator that was given."""
+        """The kind as one word: its name, or the class of the given estimator."""
         return self.kind if isinstance(self.kind, str) else type(self.kind).__name__
 
     @property
@@ -131,7 +131,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def __repr__(self) -> str:
-        """Kind, class paths, and how far it is."""
+        """Kind, class paths and state."""
         state = "not fitted"
         if self.__sklearn_is_fitted__():
             state = "no threshold yet"
@@ -162,18 +162,19 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
-        if isinstance(adversarial, np.ndarray) and adversarial.ndim == 1:
-            images, labels = clean, adversarial
-            clean = _taken(images, labels == 0)
-            adversarial = None if self.clean_only else _taken(images, labels != 0)
+        if getattr(adversarial, "ndim", 0) == 1:
+            adversarial_rows = np.asarray(adversarial) != 0
+            attacked = None if self.clean_only else _taken(clean, adversarial_rows)
+            return self.fit(_taken(clean, ~adversarial_rows), attacked)
         if self.clean_only and adversarial is not None:
             raise OptionError(f"a detector of kind {self.name!r} takes clean images alone: call fit(clean)")
         if adversarial is None and not self.clean_only:
             raise OptionError(
                 f"a detector of kind {self.name!r} needs adversarial images too: call fit(clean, adversarial), "
-                "with those that effpath.attacks.attack makes, say, or choose kind='clean', which needs none"
+                "for example with those of effpath.attack(…).fooling, or choose kind='clean', which needs none"
             )
-        parts = [self._as_features(part) for part in (clean, adversarial) if part is not None]
+        given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
+        parts = [self._as_features(images) for images in given]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._forget_threshold()
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)

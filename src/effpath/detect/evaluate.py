@@ -53,10 +53,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A detector to be judged: what it looks at, and what learns from that.
+    """A detector to be judged: what it reads, and what learns from that.
 
     Attributes:
-        read: gives of a group what the detector looks at, [N, …]; where nothing learns, the suspicion itself, [N].
+        read: gives what the detector reads of a group, [N, …]; where nothing learns, the suspicion itself, [N].
         make: from a seed, a fresh scikit-learn classifier, fitted on the training part's rows, those of the
             seen attacks too, or outlier detector, fitted on its clean rows alone. `suspicion` is taken.
 

@@ -30,9 +30,9 @@ class DetectorMixin:
         fpr: the false positive rate that the threshold was fixed for.
         calibration: float64 [n], ascending, the scores of the clean images that it was fixed on; None where it
             was not, or where a file of an earlier version does not hold them.
-        name: the kind in a word.
+        name: the kind as one word.
         reading: what it reads of features.
-        scoring: what it computes, where that is a formula of this package; OptionError where it was not fitted.
+        scoring: its formula, where that is one of this package, else None; OptionError where it was not fitted.
     """
 
     graph: Graph

@@ -33,8 +33,8 @@ class SavedDetector(DetectorMixin):
 
     Attributes:
         graph, class_paths, path_likelihood, threshold, fpr, calibration: as of any detector.
-        name: the kind in a word.
-        about: what the detector's makers kept with it.
+        name: the kind as one word.
+        about: what `Detector.about` held when it was saved.
         scoring: what it computes.
         reading: what it reads of features.
     """

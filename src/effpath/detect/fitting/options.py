@@ -29,9 +29,9 @@ class FitOptions:
         kind: one that can be saved.
         attacks: settings by name; for kinds that learn from adversarial images too.
         preset, theta, layers: of the extraction.
-        per_class: the first so many training images of each class for the class paths; None for all.
-        images: test images for fitting and calibration together, at most; None for half of them, 1000 at most.
-        fpr: where the threshold is fixed, in (0, 1).
+        per_class: only the first N training images per class for the class paths; None for all.
+        images: at most N test images for fitting and calibration together; None for half of them, at most 1000.
+        fpr: the false positive rate that the threshold is fixed for, in (0, 1).
         held_out_share: of data that are not divided, the share of each class that is taken from training for
             fitting and calibration; None for data with a test or validation part.
         allow_missing: leave out outputs that have no image which the network gets right.
