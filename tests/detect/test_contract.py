@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -185,7 +185,7 @@ def test_a_search_takes_the_parameters_of_the_kind_and_fits_the_detector_with_th
     search = GridSearchCV(
         detector(kind),
         {f"kind__{parameter}": values},
-        cv=2,
+        cv=StratifiedKFold(2),
         scoring=lambda found, X, y: roc_auc_score(y, found.score(X)),
     ).fit(torch.cat([clean, attacked]), labels)
     best = search.best_estimator_

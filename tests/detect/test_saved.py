@@ -10,15 +10,18 @@ import torch
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
+from effpath.detect.classifiers import reading_of
 from effpath.detect.explain import explain, strongest_signs
+from effpath.detect.reading import READINGS
 from effpath.detect.saved import SCORES, open_detector
 from effpath.detect.store import SAVED
 from effpath.errors import OptionError, StoreError
 from guard_files import NETWORK, write_guard, write_network
 
 
-def test_every_kind_that_can_be_saved_can_be_read_to_score():
+def test_every_kind_that_can_be_saved_can_be_read_to_score_what_it_reads():
     assert SCORES.keys() == SAVED.keys()
+    assert all(READINGS[score.reads] is reading_of(kind) for kind, score in SCORES.items())
 
 
 @pytest.mark.parametrize("kind", SAVED)
