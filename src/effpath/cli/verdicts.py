@@ -104,7 +104,7 @@ def show(shown: Shown, summary: Summary, detector: SavedDetector) -> None:
         mark = "FLAGGED" if verdicts.flagged[at] else "ok     "
         score = "-" if unknown else f"{verdicts.scores[at]:.3f}"
         first, second = shown.titled(int(verdicts.predicted[at])), shown.titled(int(verdicts.runner_up[at]))
-        p_value = "" if verdicts[at].p_value is None else f"p {verdicts[at].p_value:<7.2g}  "
+        p_value = "" if unknown or verdicts[at].p_value is None else f"p {verdicts[at].p_value:<7.2g}  "
         out(f"{mark}  {score:>8}  {p_value}{name}  class {first}, then {second}", INDENT)
         if unknown:
             out(f"{INDENT}{unknown}", INDENT)

@@ -10,7 +10,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import ElasticNet
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
@@ -90,7 +89,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features, labels = validate_data(self, X, y, dtype=np.float64)
         directions = suspicion_directions(self.n_features_in_, self.rank_1)
         self.classes_, adversarial = two_classes(labels)
-        weights = self._weigh(features, labels, adversarial, sample_weight)
+        weights = self._weigh(features, adversarial, sample_weight)
 
         with np.errstate(invalid="ignore"):  # the weighted variance of a constant column may be just below 0
             scaler = StandardScaler().fit(features, sample_weight=weights)
@@ -131,7 +130,6 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _weigh(
         self,
         features: FloatArray,
-        labels: npt.NDArray[Any],
         adversarial: npt.NDArray[np.bool_],
         sample_weight: npt.ArrayLike | None,
     ) -> FloatArray:
@@ -147,19 +145,26 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"lowest value {weights.min()}"
                 )
             check_consistent_length(features, weights)
-        mass = [float(weights[rows].sum()) for rows in (~adversarial, adversarial)]
+        rows = [~adversarial, adversarial]
+        mass = [float(weights[row].sum()) for row in rows]
         if min(mass) == 0:
             raise InputError(
                 "expected weights above 0 in both classes, got clean rows that weigh "
                 f"{mass[0]:g} together and adversarial rows that weigh {mass[1]:g}"
             )
-        if self.class_weight not in ("balanced", None) and not isinstance(self.class_weight, dict):
+        if self.class_weight == "balanced":
+            factors = [sum(mass) / (2 * each) for each in mass]
+        elif self.class_weight is None:
+            factors = [1.0, 1.0]
+        elif isinstance(self.class_weight, dict):
+            factors = [self.class_weight.get(label, 1.0) for label in self.classes_]
+        else:
             raise OptionError(
                 f'expected class_weight "balanced", None or {{label: weight}}, got {self.class_weight!r}'
             )
-        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels, sample_weight=weights)
-        weighed: FloatArray = weights * factors[adversarial.astype(int)]
-        return weighed
+        for row, factor in zip(rows, factors, strict=True):
+            weights[row] *= factor
+        return weights
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
