@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
 
 ROUNDING = 0.01  # of a node's largest value: kernels of another batch size add up in another order
 COARSE = 0.06  # the same of types of fewer than 24 bits

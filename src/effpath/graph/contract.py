@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from effpath.errors import CaptureError
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.origin import Origin, origin
 from effpath.graph.rewrite import sample, step
 from effpath.graph.subscripts import PRODUCTS, subscripts

@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
 
 from effpath.errors import CaptureError
-from effpath.graph.graph import Graph, Node, Ref, iter_refs
+from effpath.graph.graph import Graph
 from effpath.graph.names import OWNED, layer_name, unique
+from effpath.graph.node import Node, Ref, iter_refs
 from effpath.graph.structure import parameters_of
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.origin import MOVES
 from effpath.graph.rewrite import replace_by
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from effpath.graph.graph import Graph, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Ref
 from effpath.graph.origin import origin
 from effpath.graph.rewrite import rename
 from effpath.kernels.window import Scalars

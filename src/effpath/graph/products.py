@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from effpath.graph.graph import Graph, Node, Ref, substitute
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref, substitute
 
 
 def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:

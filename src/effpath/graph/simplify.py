@@ -13,8 +13,9 @@ from torch import Tensor
 from effpath.errors import CaptureError
 from effpath.graph.contract import lower_products
 from effpath.graph.folding import fold_affine
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
 from effpath.graph.names import name_layers
+from effpath.graph.node import Node, Ref
 from effpath.graph.products import orient_products, plain_attention, products_apart
 from effpath.graph.rewrite import replace_by
 from effpath.graph.spelled import spell_out

@@ -9,7 +9,8 @@ from math import prod
 
 import torch
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten

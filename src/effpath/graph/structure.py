@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 
 FORMAT = "effpath-structure-1"
 MOST_LITERALS = 1 << 20  # bytes of tensors that the code of the model holds, written out

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node, Ref, substitute
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref, substitute
 from effpath.graph.simplify import SPLITS
 from effpath.rules.kinds import Route
 

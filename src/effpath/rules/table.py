@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
 from effpath.rules import gate, product, resize, route, weighted
 from effpath.rules.kinds import Kind
 

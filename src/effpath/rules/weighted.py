@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.kernels.window import (
     Window,
     adaptive_axis_taps,
