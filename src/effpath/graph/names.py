@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from effpath.graph.graph import Graph
 from effpath.graph.node import Ref
-from effpath.graph.origin import origin
+from effpath.graph.origin import is_whole, origin
 from effpath.graph.rewrite import rename
 from effpath.kernels.window import Scalars
 
@@ -60,10 +58,10 @@ def name_layers(graph: Graph) -> Graph:
         if found is not None:
             parameters[weight] = found.name
             ids, size = found.ids.reshape(-1), graph.constants[found.name].numel()
-            if len(ids) != size or not torch.equal(ids, torch.arange(size)):
+            if not is_whole(ids, size):
                 scalars[weight] = Scalars(ids, size)
-        own = layer_name(node.op, parameters.get(weight, weight))
-        if (found or (node.unnamed and not made)) and own and own != node.name:
+        name = layer_name(node.op, parameters.get(weight, weight))
+        if (found or (node.unnamed and not made)) and name and name != node.name:
             used.discard(node.name)
-            names[node.name] = unique(own, used)
+            names[node.name] = unique(name, used)
     return rename(replace(graph, parameters=parameters, scalars=scalars), names)

@@ -29,11 +29,22 @@ class Origin:
 
     Attributes:
         name: of the parameter.
-        ids: int64 of the constant's shape at batch one: the flat id in the parameter of each element.
+        ids: int64, of the constant's shape at batch one: flat id in the parameter of each element.
     """
 
     name: str
     ids: Tensor
+
+
+def is_whole(ids: Tensor, size: int) -> bool:
+    """Whether flat ids are those of all scalars of a parameter of this size, in order."""
+    return len(ids) == size and torch.equal(ids, torch.arange(size))
+
+
+def is_trained(graph: Graph, name: str) -> bool:
+    """Whether a constant is a parameter of the model, moved or scaled at most, not a buffer."""
+    found = origin(graph, name)
+    return found is not None and found.name in graph.trained
 
 
 def origin(graph: Graph, name: str) -> Origin | None:

@@ -1,4 +1,4 @@
-"""Rewrites of matrix products into one form: attention in plain nodes, what weighs on the left."""
+"""Matrix products that are no layers, in one form: attention in plain nodes, what weighs on the left."""
 
 from __future__ import annotations
 
@@ -86,24 +86,6 @@ def orient_products(graph: Graph) -> Graph:
             if _weighs_from_the_right(graph, left, right):
                 nodes[-1:] = _turned(nodes[-1])
     return replace(graph, nodes=tuple(nodes))
-
-
-def products_apart(graph: Graph) -> Graph:
-    """Write ``addmm``, ``addmv`` and ``baddbmm`` as a product and, apart, what it is added to."""
-    return replace(graph, nodes=tuple(new for node in graph.nodes for new in _apart(node)))
-
-
-def _apart(node: Node) -> Iterator[Node]:
-    operands = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}.get(node.op)
-    if operands is None:
-        yield node
-        return
-    call, matmul, product = partial(step, node), _ATEN.matmul.default, [node[key] for key in operands]
-    yield (made := call("product", "matmul", matmul, self=product[0], other=product[1]))
-    if node["alpha"] != 1:
-        yield (made := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(made.name), other=node["alpha"]))
-    total: dict[str, Any] = {"self": Ref(made.name), "other": node["self"], "alpha": node["beta"]}
-    yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
 
 
 def _as_matmul(node: Node) -> Iterator[Node]:

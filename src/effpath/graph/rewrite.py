@@ -14,8 +14,8 @@ from effpath.graph.node import Node, Ref, substitute
 
 def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
     """Return one of the nodes that ``node`` is written out in; the last one, of no name, stands for it."""
-    own = f"{node.name}.{name}" if name else node.name
-    return Node(own, op, args, function, frozenset(keywords), node.module)
+    full_name = f"{node.name}.{name}" if name else node.name
+    return Node(full_name, op, args, function, frozenset(keywords), node.module)
 
 
 def sample(graph: Graph, names: Iterable[str], batch: int = 1) -> dict[str, Any]:

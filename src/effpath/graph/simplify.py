@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from effpath.errors import CaptureError
-from effpath.graph.contract import lower_products
+from effpath.graph.einsum import plain_einsum
 from effpath.graph.folding import fold_affine
 from effpath.graph.graph import Graph
+from effpath.graph.lowering import lower_products
 from effpath.graph.names import name_layers
 from effpath.graph.node import Node, Ref
-from effpath.graph.products import orient_products, plain_attention, products_apart
+from effpath.graph.products import orient_products, plain_attention
 from effpath.graph.rewrite import replace_by
 from effpath.graph.spelled import spell_out
-from effpath.graph.subscripts import plain_einsum
 
 _NO_OPS = (
     "alias",
@@ -47,7 +47,6 @@ def simplify(graph: Graph) -> Graph:
         fold_constants,
         spell_out,
         plain_attention,
-        products_apart,
         plain_einsum,
         fold_constants,
         lower_products,
@@ -170,15 +169,12 @@ def _first(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def drop_no_ops(graph: Graph) -> Graph:
     """Remove dropout in eval mode, copies, aliases and padding by nothing."""
     alias: dict[str, str] = {}
-    views = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
-    reshape = torch.ops.aten.reshape.default  # a view of what was a contiguous copy needs no copy of its own then
-    nodes = tuple(replace(n, function=reshape) if n.function in views else n for n in graph.nodes)
-    for node in nodes:
+    for node in graph.nodes:
         first = next(iter(node.refs), None)
         idle = node.op in _NO_OPS or (node.op in ("pad", "constant_pad_nd") and not any(node["pad"]))
         if idle and first is not None:
             alias[node.name] = first
-    return replace_by(replace(graph, nodes=nodes), alias)
+    return replace_by(graph, alias)
 
 
 def drop_idle_nodes(graph: Graph) -> Graph:
@@ -191,8 +187,7 @@ def drop_unused(graph: Graph) -> Graph:
     """Remove nodes and constants that the output does not need."""
     needed = graph.upstream([graph.logits])
     return replace(
-        graph,
-        nodes=tuple(node for node in graph.nodes if node.name in needed),
+        drop_idle_nodes(graph),
         made={},
         constants={name: value for name, value in graph.constants.items() if name in needed},
         parameters={name: value for name, value in graph.parameters.items() if name in needed},
