@@ -17,6 +17,7 @@ from effpath.graph.hooks import noted_hooks, without_hooks
 from effpath.graph.inputs import plain_memory
 from effpath.graph.names import OWNED
 from effpath.graph.refuse import failed_run, refuse_example, refuse_model
+from effpath.graph.rewrite import outlines
 from effpath.graph.simplify import simplify
 from effpath.graph.structure import read_structure, write_structure
 from effpath.models.logits import find_logits
@@ -117,25 +118,14 @@ def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
 
 def _with_shapes(graph: Graph) -> Graph:
     """Record every node's shape at batch one, and its type."""
-    values: dict[str, Any] = {
-        graph.input: torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-    }
-    nodes = []
-    last = {name: node.name for node in graph.nodes for name in node.refs}
-    with torch.no_grad():
-        for node in graph.nodes:
-            values[node.name] = value = node.call(
-                lambda name: graph.constants[name] if name in graph.constants else values[name]
-            )
-            if isinstance(value, Tensor):
-                node = replace(node, shape=tuple(value.shape), dtype=value.dtype)
-            else:
-                node = replace(node, shape=(), dtype=None)
-            nodes.append(node)
-            for name in node.refs:
-                if last.get(name) == node.name:
-                    values.pop(name, None)
-    return replace(graph, nodes=tuple(nodes))
+    found = outlines(graph)
+    shaped = (
+        replace(node, shape=tuple(found[node.name].shape), dtype=found[node.name].dtype)
+        if node.name in found
+        else replace(node, shape=(), dtype=None)
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=tuple(shaped))
 
 
 def _start_at_logits(graph: Graph) -> Graph:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from effpath.graph.graph import Graph
 from effpath.graph.node import Node, Ref, substitute
@@ -25,6 +26,21 @@ def sample(graph: Graph, names: Iterable[str], batch: int = 1) -> dict[str, Any]
     inner = [name for name in names if name not in found]
     image = torch.zeros(batch, *graph.input_shape, dtype=graph.dtype, device=graph.device)
     return found | (graph.run(image, inner) if inner else {})
+
+
+def outlines(graph: Graph) -> dict[str, Tensor]:
+    """Return for each name a tensor of its shape and type at batch one, without memory; none for other values."""
+    image = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
+    found = {graph.input: torch.empty_like(image, device="meta")}
+
+    def see(name: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            found[name] = torch.empty_like(value, device="meta")
+        return value
+
+    with torch.no_grad():
+        graph.run(image, change=see)
+    return found
 
 
 def replace_by(graph: Graph, alias: Mapping[str, str]) -> Graph:

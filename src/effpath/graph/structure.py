@@ -23,7 +23,7 @@ MOST_LITERALS = 1 << 20  # bytes of tensors that the code of the model holds, wr
 _SYMBOLS = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
 
 
-class Unwritable(Exception):
+class UnwritableError(Exception):
     """A structure that text cannot hold: a function that is no operator of aten, or large literal tensors."""
 
 
@@ -36,7 +36,7 @@ def write_structure(graph: Graph, model: nn.Module) -> str | None:
     try:
         nodes = [_write_node(node) for node in graph.nodes]
         written = {name: _write_tensor(value) for name, value in literals.items()}
-    except Unwritable:
+    except UnwritableError:
         return None
     about = {
         "format": FORMAT,
@@ -88,7 +88,7 @@ def _write_node(node: Node) -> list[Any]:
     elif isinstance(node.function, torch._ops.OpOverload) and node.function.namespace == "aten":
         function = str(node.function).removeprefix("aten.")
     else:
-        raise Unwritable
+        raise UnwritableError
     arguments = {key: _write(value) for key, value in node.args.items()}
     return [node.name, function, arguments, sorted(node.keywords), node.module]
 
@@ -136,7 +136,7 @@ def _read(value: Any) -> Any:
 def _symbol(value: Any) -> str:
     """Return the name in torch of a dtype, layout or memory format."""
     if not isinstance(value, tuple(_SYMBOLS.values())):
-        raise Unwritable
+        raise UnwritableError
     return str(value).removeprefix("torch.")
 
 
