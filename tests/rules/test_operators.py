@@ -18,7 +18,7 @@ from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import walk
 from two_backends import BACKENDS, equal_walks, for_backend, with_options
 
-WEIGHTED = ("effpath.rules.weighted", "effpath.rules.product", "effpath.rules.resize")
+WEIGHTED = tuple(f"effpath.rules.{family}" for family in ("weighted", "sliding", "product", "resize"))
 BY_NAME = {case.name: case for case in CASES}
 COMBINATIONS = [
     Options(theta=theta, target=target, bias=bias, fallback=fallback, ties=ties, lone=lone)

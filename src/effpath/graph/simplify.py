@@ -22,15 +22,9 @@ from effpath.graph.rewrite import replace_by
 from effpath.graph.spelled import spell_out
 
 _NO_OPS = (
-    "alias",
-    "detach",
-    "clone",
-    "contiguous",
-    "lift_fresh_copy",
-    "dropout",
-    "feature_dropout",
-    "alpha_dropout",
-)
+    "alias", "detach", "clone", "contiguous", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout",
+)  # fmt: skip
+_TRAINING_NORMS = ("_native_batch_norm_legit_functional", "_native_batch_norm_legit", "native_batch_norm")
 SPLITS = (  # every part of the result is data
     "split", "split_with_sizes", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "meshgrid",
     "broadcast_tensors",
@@ -113,27 +107,14 @@ def plain_batch_norm(graph: Graph) -> Graph:
     nodes: list[Node] = []
     renamed: set[str] = set()
     for node in graph.nodes:
-        if node.op in (
-            "_native_batch_norm_legit_functional",
-            "_native_batch_norm_legit",
-            "native_batch_norm",
-        ) or (node.op == "batch_norm" and node["training"]):
+        if node.op in _TRAINING_NORMS or (node.op == "batch_norm" and node["training"]):
             raise CaptureError(
                 f"batch norm in train mode ({node.place}): its output depends on the whole batch; "
                 "call model.eval(), and give it running statistics (track_running_stats=True)"
             )
         if node.op == "_native_batch_norm_legit_no_training":
-            args = {
-                "input": node["input"],
-                "weight": node["weight"],
-                "bias": node["bias"],
-                "running_mean": node["running_mean"],
-                "running_var": node["running_var"],
-                "training": False,
-                "momentum": 0.0,
-                "eps": node["eps"],
-                "cudnn_enabled": False,
-            }
+            args = {key: node[key] for key in ("input", "weight", "bias", "running_mean", "running_var")}
+            args |= {"training": False, "momentum": 0.0, "eps": node["eps"], "cudnn_enabled": False}
             function = torch.ops.aten.batch_norm.default
             nodes.append(replace(node, op="batch_norm", args=args, function=function, keywords=frozenset()))
             renamed.add(node.name)
