@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import effpath
 from cases import Call
 from effpath.rules import plan_for
-from nets import NETS, Residual, Shared, Twice, prepare
+from nets import NETS, Residual, Shared, Twice, captured, prepare
 
 
 class Block(nn.Module):
@@ -73,7 +73,7 @@ def test_a_module_used_again_gets_a_number() -> None:
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_every_name_is_used_once_and_no_operator_is_in_place(net) -> None:
-    graph = effpath.capture(prepare(net.make()), torch.zeros(1, *net.shape))
+    _, graph = captured(net)
     names = [node.name for node in graph.nodes] + list(graph.constants) + [graph.input]
     assert len(names) == len(set(names))
     assert not [node.op for node in graph.nodes if node.op.endswith("_")]

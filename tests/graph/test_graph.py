@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import effpath
 from effpath.rules import plan_for
-from nets import NETS, images_of, prepare
+from nets import NETS, captured, images_of
 
 COPIES: dict[str, Callable[[effpath.Graph], effpath.Graph]] = {
     "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
@@ -26,8 +26,7 @@ COPIES: dict[str, Callable[[effpath.Graph], effpath.Graph]] = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("net", NETS[::3], ids=lambda net: net.name)
 def test_a_copy_of_a_graph_has_the_same_paths(how: str, net) -> None:
-    images = images_of(net.shape)
-    graph = effpath.capture(prepare(net.make(), net.seed), images)
+    images, (_, graph) = images_of(net.shape), captured(net)
     want = effpath.extract(graph, images)
     other = COPIES[how](graph)
     assert other.fingerprint == graph.fingerprint

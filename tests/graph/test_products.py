@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -72,6 +72,7 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+@cache
 def captured(form: str) -> tuple[nn.Module, effpath.Graph, Tensor]:
     torch.manual_seed(3)
     model, images = FORMS[form]().eval(), torch.randn(3, TOKENS * 5)
