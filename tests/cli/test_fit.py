@@ -126,7 +126,7 @@ def interrupted(*arguments):
         (["--fpr", "nan"], "in (0, 1)"),
         (["--theta", 0], "theta must lie in (0, 1]"),
         (["--preset", "best"], "unknown preset 'best'"),
-        (["--layers", 9], "layers must be 1 … 5"),
+        (["--layers", 9], "layers as a whole number in 1 … 5"),
         (["--layers", "conv9"], "conv9"),
         (["--held-out-share", 1], "expected a share to hold out in (0, 1)"),
         (["--held-out-share", 0.2], "the part 'test' is held out"),

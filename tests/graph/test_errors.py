@@ -248,7 +248,7 @@ def test_an_unknown_layer_is_refused_and_the_layers_are_named(graph: effpath.Gra
 
 
 def test_an_empty_list_of_layers_is_refused(graph: effpath.Graph) -> None:
-    with pytest.raises(OptionError, match="empty"):
+    with pytest.raises(OptionError, match="names of some layers, got none"):
         effpath.extract(graph, EXAMPLE, layers=[])
 
 

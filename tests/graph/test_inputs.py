@@ -189,13 +189,13 @@ def test_images_of_several_shapes_are_refused_with_both(graph: effpath.Graph) ->
 
 @pytest.mark.parametrize("number", [1.5, 1.0, True, "1", None, 0, 5, float("nan")])
 def test_a_rank_that_is_no_whole_number_of_the_classes_is_refused(graph: effpath.Graph, number: Any) -> None:
-    with pytest.raises(OptionError, match="rank must be 1 … "):
+    with pytest.raises(OptionError, match="rank as a whole number in 1 … "):
         effpath.extract(graph, IMAGES, rank=number)
 
 
 @pytest.mark.parametrize("number", [1.5, True, 0, float("nan")])
 def test_a_number_of_layers_that_is_none_is_refused(graph: effpath.Graph, number: Any) -> None:
-    with pytest.raises(OptionError, match="layers must be 1 … "):
+    with pytest.raises(OptionError, match="layers as a whole number in 1 … "):
         effpath.extract(graph, IMAGES, layers=number)
 
 

@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_captured_and_a_wrong_size_or_layer_are_errors():
         check(Branch().eval(), (1, 2, 2))
     with pytest.raises(InputError, match="cannot run"):
         check(model(), (3, 8, 8))
-    with pytest.raises(OptionError, match="no layer 'conv9'"):
+    with pytest.raises(OptionError, match="expected the name of a layer, got 'conv9'"):
         check(model(), (1, 8, 8), layers="conv9")
 
 
