@@ -72,7 +72,7 @@ def _attend(node: Node, samples: dict[str, Tensor]) -> Iterator[Node]:
 
 
 def orient_products(graph: Graph) -> Graph:
-    """Turn every matrix product that is no layer into ``matmul`` with its attention on the left.
+    """Bring the attention of every matrix product that is no layer to the left.
 
     Of two data-dependent operands the attention is the one that comes from a softmax, else the one that comes
     straight from an activation function (linear attention), else the left one. A product with the attention on the
@@ -80,21 +80,9 @@ def orient_products(graph: Graph) -> Graph:
     """
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.extend(_as_matmul(node))
-        if node.name in graph.live and nodes[-1].op == "matmul":
-            left, right = nodes[-1]["self"].name, nodes[-1]["other"].name
-            if _weighs_from_the_right(graph, left, right):
-                nodes[-1:] = _turned(nodes[-1])
+        turned = node.op == "matmul" and node.name in graph.live and _weighs_from_the_right(graph, node)
+        nodes.extend(_turned(node) if turned else [node])
     return replace(graph, nodes=tuple(nodes))
-
-
-def _as_matmul(node: Node) -> Iterator[Node]:
-    """Yield a product of two matrices in the spelling ``matmul``."""
-    if node.op in ("mm", "bmm", "linalg_matmul"):
-        other = node["other"] if node.op == "linalg_matmul" else node["mat2"]
-        yield step(node, "", "matmul", _ATEN.matmul.default, self=node["self"], other=other)
-    else:
-        yield node
 
 
 def _turned(node: Node) -> Iterator[Node]:
@@ -107,7 +95,8 @@ def _turned(node: Node) -> Iterator[Node]:
     yield call("", "transpose", transpose, self=Ref(product.name), **swap)
 
 
-def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
+def _weighs_from_the_right(graph: Graph, node: Node) -> bool:
+    left, right = node["self"].name, node["other"].name
     if left not in graph.live:
         return False
     if right not in graph.live:  # a constant

@@ -51,19 +51,12 @@ def replace_by(graph: Graph, alias: Mapping[str, str]) -> Graph:
             name = alias[name]
         return name
 
-    def ref(name: str) -> Ref:
-        return Ref(final(name))
-
-    nodes = tuple(
-        replace(node, args={k: substitute(v, ref) for k, v in node.args.items()})
-        for node in graph.nodes
-        if node.name not in alias
-    )
-    return replace(graph, nodes=nodes, logits=final(graph.logits))
+    kept = replace(graph, nodes=tuple(node for node in graph.nodes if node.name not in alias))
+    return rename(kept, {name: final(name) for name in alias})
 
 
 def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Give nodes other names."""
+    """Give nodes other names, wherever they are read."""
 
     def ref(name: str) -> Ref:
         return Ref(names.get(name, name))
@@ -72,7 +65,7 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
         replace(
             node,
             name=names.get(node.name, node.name),
-            args={k: substitute(v, ref) for k, v in node.args.items()},
+            args={key: substitute(value, ref) for key, value in node.args.items()},
         )
         for node in graph.nodes
     )

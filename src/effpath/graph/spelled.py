@@ -1,4 +1,4 @@
-"""Rewrite operators into ones that have rules: norms, variances, fused sums and products."""
+"""Operators that are written out in plainer ones, which have rules: norms, variances, sums of products."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FACTORS = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("bat
 
 
 def spell_out(graph: Graph) -> Graph:
-    """Write vector norms, ``var``, ``std``, minima and fused sums of products in plainer operators.
+    """Write vector norms, variances, minima, matrix products and fused sums of products in plainer operators.
 
     A norm is a gate in most networks (cosine attention, response normalisation): its path is one of sums.
     """
@@ -83,6 +83,12 @@ def _sum_with_matrices(node: Node) -> Iterator[Node]:
     yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
 
 
+def _product(node: Node) -> Iterator[Node]:
+    """Write a product of two matrices as ``matmul``."""
+    other = node["other"] if node.op == "linalg_matmul" else node["mat2"]
+    yield step(node, "", "matmul", _ATEN.matmul.default, self=node["self"], other=other)
+
+
 def _smallest(node: Node) -> Iterator[Node]:
     call, negate = partial(step, node), _ATEN.neg.default
     args = dict(node.args)
@@ -99,6 +105,7 @@ _SPELLED: dict[str, Callable[[Node], Iterator[Node]]] = {
     "linalg_vector_norm": _norm,
     "addcmul": _sum_with_elements,
     **dict.fromkeys(_FACTORS, _sum_with_matrices),
+    **dict.fromkeys(("mm", "bmm", "linalg_matmul"), _product),
     "minimum": _smallest,
     "amin": _smallest,
 }

@@ -7,7 +7,7 @@ from string import ascii_lowercase, ascii_uppercase
 
 from effpath.graph.node import Node
 
-_MATRIX = ("matmul", "linalg_matmul", "mm", "bmm", "mv", "dot", "vdot")
+_MATRIX = ("matmul", "mv", "dot", "vdot")
 PRODUCTS = (*_MATRIX, "inner", "linalg_vecdot", "tensordot", "einsum")
 
 
