@@ -93,7 +93,7 @@ def test_a_composite_operator_is_written_out_with_the_same_outputs(function: Cal
         "amin",
     }
     for image in images:
-        torch.testing.assert_close(graph.run(image[None])[graph.logits], model(image[None]).detach())
+        torch.testing.assert_close(graph(image[None]), model(image[None]).detach())
     plain = effpath.extract(graph, images, preset="paper")
     gated = effpath.extract(graph, images, preset=effpath.Options(gates=True))
     assert all(set(a.tolist()) <= set(b.tolist()) for a, b in zip(plain.pixels, gated.pixels, strict=True))

@@ -65,7 +65,7 @@ def summands_for(name: str) -> list[list[tuple[list[float], float]]]:
     for index, (image, outputs) in enumerate(zip(images.flatten(1).numpy(), values, strict=True)):
         c = [oracle.contributions(row, image) for row in rows_for(name, index)]
         pooled = BY_NAME[name].kind == "pooled"
-        found.append([(own, sum(own) if pooled else v) for own, v in zip(c, outputs, strict=True)])
+        found.append([(summands, sum(summands) if pooled else v) for summands, v in zip(c, outputs, strict=True)])
     return found
 
 
@@ -105,19 +105,19 @@ def chooses_what_the_oracle_chooses(name: str, options: Options) -> None:
     active = some_outputs(recorded)
     pixel_of = case.pixels_of_sources()
     order = torch.from_numpy(case.logits_of_outputs(active.shape[1]))
-    wanted = [wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options) for i in range(len(images))]
+    expected = [wanted_synapses(name, i, active[i].nonzero()[:, 0].tolist(), options) for i in range(len(images))]
     for backend in BACKENDS:
         walked = walk(for_backend(recorded, backend), active)
-        for i, want in enumerate(wanted):
+        for i, chosen in enumerate(expected):
             at = (options, backend, i)
             slots = torch.from_numpy(walked.synapses[layer.name][i])
             outputs, sources = layer.window.ends(slots)
             weights = layer.window.weights_of(slots) if layer.parameter else torch.full_like(outputs, -1)
             pixels = pixel_of[sources.numpy()].tolist()
             got = list(zip(order[outputs].tolist(), pixels, weights.tolist(), strict=True))
-            assert len(got) == len(set(got)) == len(want), at
-            assert set(got) == want, at
-            assert walked.pixels[i].tolist() == sorted({pixel for _, pixel, _ in want}), at
+            assert len(got) == len(set(got)) == len(chosen), at
+            assert set(got) == chosen, at
+            assert walked.pixels[i].tolist() == sorted({pixel for _, pixel, _ in chosen}), at
             assert walked.neurons[layer.name][i].tolist() == active[i][order].nonzero()[:, 0].tolist(), at
 
 
@@ -155,14 +155,14 @@ def test_extract_from_a_given_class_gives_the_oracles_sets_of_that_output(name: 
     for output in range(recorded.logits.shape[1]):
         paths = effpath.extract(recorded.plan.graph, images, classes=[output] * len(images), preset="paper")
         for i, path in enumerate(paths):
-            want = wanted_synapses(name, i, [output], options_of("paper", 0.5))
+            chosen = wanted_synapses(name, i, [output], options_of("paper", 0.5))
             (layer,) = path.header.layers
             assert set(zip(*(ids.tolist() for ids in path.pairs(layer.name)), strict=True)) == {
-                (o, pixel) for o, pixel, _ in want
+                (o, pixel) for o, pixel, _ in chosen
             }
-            assert set(path.weights[layer.parameter]) == {weight for _, _, weight in want}
+            assert set(path.weights[layer.parameter]) == {weight for _, _, weight in chosen}
             assert set(path.neurons[layer.name]) == {output}
-            assert set(paths.pixels[i].tolist()) == {pixel for _, pixel, _ in want}
+            assert set(paths.pixels[i].tolist()) == {pixel for _, pixel, _ in chosen}
 
 
 def test_the_table_of_cases_has_every_weighted_operator_and_choice() -> None:
