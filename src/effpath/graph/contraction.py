@@ -1,4 +1,4 @@
-"""Which nodes sum products of an image's tensor and of a constant, however that is written."""
+"""Which nodes sum products of an image's tensor and a constant, however they are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Contraction:
         image, constant: names of the two.
         of_image, of_constant, of_result: their subscripts, and the result's.
         factor: on top of the sum (a mean).
-        kept: dimensions of size one that the result has besides.
+        kept: further dimensions of the result, of size one.
     """
 
     image: str

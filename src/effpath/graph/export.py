@@ -84,7 +84,7 @@ def _convert(
 
 
 def _shared_names(model: nn.Module) -> dict[str, list[str]]:
-    """For each name of a parameter or buffer all the names that it has in the model, the first one first."""
+    """Return, for each name of a parameter or buffer, all names that it has in the model, in order."""
     found: dict[int, list[str]] = {}
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     for name, tensor in named:

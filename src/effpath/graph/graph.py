@@ -1,4 +1,4 @@
-"""A small frozen graph of functional nodes: what `torch.export` saw, in our own words."""
+"""A small frozen graph of functional nodes: the network, independent of `torch.export`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Graph:
         logits: name of the node the walk starts from (a last softmax is left out).
         input_shape: (C, H, W) of one image.
         dtype: of the input.
-        batched: False where the network works on a batch of one only (static export, or a batch does not give
-            what its images give alone, one behind the other, throughout); images are then run one by one.
+        batched: False where images are run one by one: the network cannot be exported with a dynamic batch, or
+            some node does not treat each image of a batch as it would alone.
         parameters: for a constant that a rewrite made, the name of the parameter it stands for.
         fingerprint: sha256 over structure and parameters, as the user gave them.
         trained: names of the constants that are parameters of the model, not buffers.
@@ -46,7 +46,7 @@ class Graph:
         scalars: for a constant whose elements are a parameter's in another order, or some of them, which.
         structure: what `effpath.graph.structure` wrote of it, to capture the same network again at once; None
             where text cannot hold it.
-        plans: what the rules made of this very graph, kept by `effpath.rules.plan_for`.
+        plans: what the rules made of this graph, by whether gates are followed; see `effpath.rules.plan_for`.
 
     A graph can be pickled and copied.
     """
@@ -67,14 +67,14 @@ class Graph:
     plans: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
-        """Say in one line which network this is."""
+        """Describe the network in one line."""
         return (
             f"Graph({len(self.nodes)} nodes, input {self.input_shape} of {self.dtype}, {self.classes} classes, "
             f"fingerprint {self.fingerprint[:12]})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields for pickling, without what can be made again."""
+        """Return the fields for pickling, without the plans, which are made again."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -140,7 +140,7 @@ class Graph:
         """Return the logits of images, [N, classes], without gradients.
 
         Args:
-            images: [N, C, H, W]; checked by `check_images`, and run at once (one by one where the graph is not
+            images: [N, C, H, W]; checked by `check_images`, and run together (one by one where the graph is not
                 ``batched``). `predict` takes more images than fit in memory.
         """
         images = self.check_images(images)
@@ -224,14 +224,14 @@ class Graph:
     ) -> dict[str, Tensor]:
         """Run the forward pass and return the values of the names in ``keep`` (default: the logits).
 
-        Values that nothing needs any more are freed on the way.
+        Values that no later node reads are freed on the way.
 
         Args:
             images: [N, C, H, W], as `check_images` returns them.
             keep: names of nodes, or of the input.
-            given: values of nodes known from an earlier run; what only they are computed from is not computed.
-            change: called with the name and the value of every node, computed or given; the network goes on with
-                what it returns. Gradients flow through the nodes only with it.
+            given: values of nodes from an earlier run; nodes that only these depend on are not computed.
+            change: called with the name and the value of each node, computed or given; returns the value that the
+                network continues with. Gradients flow through the nodes only with it.
         """
         with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()):
             return self._run(images, set(keep) or {self.logits}, given or {}, change or (lambda _, value: value))
@@ -259,7 +259,7 @@ class Graph:
         return {name: values[name] for name in wanted}
 
     def upstream(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
-        """Return the names and every node that they are computed from, as far back as the given ones."""
+        """Return the names and all that they are computed from, as far back as the given ones."""
         found = set(names)
         for node in reversed(self.nodes):
             if node.name in found and node.name not in given:

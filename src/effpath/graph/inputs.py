@@ -20,7 +20,7 @@ def plain_memory(images: Tensor) -> Tensor:
     """Return images whose elements lie in memory in their order, without gaps, as in a new tensor.
 
     Sums are rounded in an order that depends on how their summands lie in memory, so that the same images in
-    another layout (channels last, a view, a slice, one row expanded) would have other last bits, and other sets.
+    another layout (channels last, a view, a slice, an expanded row) would give other last bits, and other sets.
     """
     images = images.contiguous()
     if images.data_ptr() % ALIGNED:
@@ -60,7 +60,7 @@ def as_images(images: Any, expected: str) -> Tensor:
 
 
 def require_images(images: Any, expected: str = "images as a tensor [N, C, H, W]") -> None:
-    """Refuse what cannot be indexed by rows of images, such as a data loader or a data set of torch."""
+    """Refuse what cannot be indexed by rows of images, such as a data loader or a torch data set."""
     if isinstance(images, torch.utils.data.DataLoader):
         raise InputError(
             f"expected {expected}, got a DataLoader; collect its batches: images, labels = "
@@ -111,7 +111,7 @@ def as_integers(
     expected: str = "",
     refuse: type[EffpathError] = InputError,
 ) -> Tensor:
-    """Return one integer for each of some images, int64 [count], on the CPU; errors as of `as_classes`."""
+    """Return one integer for each of some images, int64 [count], on the CPU; errors as in `as_classes`."""
     expected = expected or f"expected one {what} for each of {count} images"
     try:
         found = torch.as_tensor(values)

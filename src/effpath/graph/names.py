@@ -14,7 +14,7 @@ OWNED = ("conv", "linear")  # operators named after the owner of their weight
 
 
 def layer_name(op: str, parameter: str) -> str:
-    """Name of a node after the parameter that it multiplies with; empty where that has no name.
+    """Return the name of a node that multiplies with a parameter; empty where the parameter has no name.
 
     >>> layer_name("linear", "head.weight"), layer_name("linear", "mix.kernel"), layer_name("linear", "weight")
     ('head', 'mix.kernel.linear', 'linear')
@@ -30,7 +30,7 @@ def layer_name(op: str, parameter: str) -> str:
 
 
 def unique(name: str, used: set[str]) -> str:
-    """Return the name, or the name and the first number that nobody uses; it is used from then on."""
+    """Return the name, with a number if it is used already; from then on it is used."""
     candidate, count = name, 1
     while candidate in used:
         count += 1
@@ -40,7 +40,7 @@ def unique(name: str, used: set[str]) -> str:
 
 
 def name_layers(graph: Graph) -> Graph:
-    """Name the layers whose weight was moved out of a parameter, or that a rewrite made, after the parameter."""
+    """Name layers after their parameter: those that a rewrite made, and those whose weight is moved out of it."""
     parameters, scalars, names = {**graph.parameters}, {**graph.scalars}, {}
     used = {node.name for node in graph.nodes} | {*graph.constants, graph.input}
     for node in graph.nodes:

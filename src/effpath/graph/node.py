@@ -30,7 +30,7 @@ class Node:
         module: path of the module that called it.
         shape: shape of the result for a batch of one; () for numbers and tuples.
         dtype: of the result; None for numbers and tuples.
-        unnamed: a rewrite made it; it is named after its parameter at the end.
+        unnamed: a rewrite made it; `effpath.graph.names` names it after its parameter.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Node:
 
     @property
     def place(self) -> str:
-        """Where the node is, for messages."""
+        """Say where the node is, for messages."""
         return f"operator {self.op!r}, node {self.name!r}, module {self.module or '(top)'!r}"
 
     def call(self, lookup: Callable[[str], Any]) -> Any:

@@ -25,7 +25,7 @@ _SCALED = frozenset(("mul", "div"))
 
 @dataclass(frozen=True)
 class Origin:
-    """A constant's parameter, or buffer.
+    """The parameter or buffer that a constant's elements are taken from.
 
     Attributes:
         name: of the parameter.
@@ -48,9 +48,9 @@ def is_trained(graph: Graph, name: str) -> bool:
 
 
 def origin(graph: Graph, name: str) -> Origin | None:
-    """Return where a constant comes from; None if it was computed from several, or by more than moves and scales.
+    """Return where a constant comes from; None if from several tensors, or by more than moves, casts and scales.
 
-    What is moved by the size of the batch (``weight.expand(len(x), …)``) has an origin too.
+    A weight that is repeated per image (``weight.expand(len(x), …)``) has an origin too.
     """
     chain: list[tuple[str, Node]] = []
     while name not in graph.constants or name in graph.made:

@@ -1,4 +1,4 @@
-"""What the rewrites share: nodes that one is written out in, values for an image of zeros, new names."""
+"""What the rewrites share: steps that a node is written out in, values for an image of zeros, renaming."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effpath.graph.node import Node, Ref, substitute
 
 
 def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
-    """Return one of the nodes that ``node`` is written out in; the last one, of no name, stands for it."""
+    """Return one of the nodes that ``node`` is written out in; the last one has no name, and takes its place."""
     full_name = f"{node.name}.{name}" if name else node.name
     return Node(full_name, op, args, function, frozenset(keywords), node.module)
 

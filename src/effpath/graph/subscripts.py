@@ -43,7 +43,7 @@ def subscripts(node: Node, ranks: Sequence[int]) -> tuple[str, str, str] | None:
 
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """Return the letters of every operand of an einsum and of its result, the ellipsis as letters nobody uses."""
+    """Return the letters of every operand of an einsum and of its result, the ellipsis as unused letters."""
     given, arrow, result = equation.replace(" ", "").partition("->")
     operands = given.split(",")
     free = [a for a in reversed(ascii_uppercase + ascii_lowercase) if a not in equation]

@@ -1,4 +1,4 @@
-"""Gates: a tensor scaled by another one. One to one to the data operand."""
+"""Gates: a tensor scaled by another. The path goes to the data operand, element by element."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def movement(graph: Graph, node: Node) -> Route:
 
 
 def _numbered(graph: Graph, sources: Sequence[str], name: str) -> Tensor:
-    """Ids of one of the sources, which lie end to end, int64 in its shape."""
+    """Return the ids of one of the concatenated sources, int64 in its shape."""
     start = sum(map(graph.size, sources[: sources.index(name)]))
     return torch.arange(start, start + graph.size(name)).reshape(graph.shape(name))
 

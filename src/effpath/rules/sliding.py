@@ -126,7 +126,7 @@ def _pads_images(node: Node, axes: int, filled: float) -> bool:
 
 
 def _same(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...] | None:
-    """Padding in front of each axis for ``padding="same"`` or ``"valid"`` (torch puts the odd one behind)."""
+    """Padding in front of each axis for ``padding="same"`` or ``"valid"`` (torch puts the odd one at the end)."""
     if padding == "valid":
         return (0,) * len(kernel)
     if padding == "same":
