@@ -29,12 +29,12 @@ class Spelling:
         self.node, self.sizes = node, sizes
         self.steps: list[Node] = []
 
-    def call(self, op: str, function: Any, **args: Any) -> str:
-        """Add a step, and return its name."""
+    def call(self, op: str, function: Any, /, **args: Any) -> str:
+        """Add a step, and return its name; ``args`` are the operator's, ``self`` among them."""
         self.steps.append(step(self.node, f"{op}{len(self.steps)}", op, function, **args))
         return self.steps[-1].name
 
-    def move(self, source: str, op: str, function: Any, **args: Any) -> str:
+    def move(self, source: str, op: str, function: Any, /, **args: Any) -> str:
         """Add a step that takes ``source`` as its first argument, and return its name."""
         return self.call(op, function, self=Ref(source), **args)
 
