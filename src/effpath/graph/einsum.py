@@ -56,7 +56,7 @@ def _two_by_two(
     """Return the nodes that contract the operands from the left to the right."""
     spell = Spelling(node, sizes)
     first, *others = operands
-    held, live, trained = _diagonal(spell, first), first.name in graph.live, _is_parameter(graph, first.name)
+    held, live = _diagonal(spell, first), first.name in graph.live
     for i, other in enumerate(others):
         later = result + "".join(operand.letters for operand in others[i + 1 :])
         next_one = _diagonal(spell, other)
@@ -65,7 +65,8 @@ def _two_by_two(
         kept = "".join(dict.fromkeys(a for a in held.letters + next_one.letters if a in later))
         next_live = other.name in graph.live
         groups = any(a in next_one.letters and a in kept and sizes.get(a, 1) > 1 for a in held.letters)
-        fixed = groups and live != next_live and not (trained or _is_parameter(graph, other.name))
+        given = [first.name, other.name] if i == 0 else [other.name]
+        fixed = groups and live != next_live and not any(_is_parameter(graph, name) for name in given)
         if (live and next_live) or fixed:  # a fixed matrix for each of several groups is no layer, as in `matmul`
             held = _as_matrices(spell, held, next_one, kept)
         else:
@@ -73,7 +74,7 @@ def _two_by_two(
             equation = f"{held.letters},{next_one.letters}->{kept}"
             tensors = [Ref(held.name), Ref(next_one.name)]
             held = _Operand(spell.call("einsum", _ATEN.einsum.default, equation=equation, tensors=tensors), kept)
-        live, trained = live or next_live, False
+        live = live or next_live
     name, letters = _summed(spell, held, result)
     if letters != result or not spell.steps:
         spell.move(name, "permute", _ATEN.permute.default, dims=[letters.index(a) for a in result])
