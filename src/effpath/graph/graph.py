@@ -185,7 +185,7 @@ class Graph:
     @cached_property
     def _activation_bytes(self) -> int:
         """Bytes of the activations of one image, all nodes together."""
-        return self.dtype.itemsize * sum(map(self.size, (self.input, *self.live)))
+        return self.dtype.itemsize * sum(map(self.size, self.live))
 
     def check_images(self, images: Any) -> Tensor:
         """Return images on the graph's device, in its dtype and in plain memory, or say what is wrong with them.
