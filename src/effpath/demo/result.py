@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from effpath.detect.evaluate import Score
 
 SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
-"""Detectors that a sentence calls by another name; the best of ours first, then the paper's."""
+"""Detectors with another name in sentences; the best of this package first, then the paper's."""
 
 
 def headline_of(detectors: Iterable[str]) -> str:
-    """Return the detector that the demo speaks of first: joint surprise, else joint similarity, else the first."""
+    """Return the detector that the demo presents first: joint surprise, else joint similarity, else the first."""
     names = list(detectors)
     return next((name for name in SENTENCE_NAMES if name in names), names[0])
 
@@ -83,12 +83,12 @@ class DemoResult:
         network: its name; ``accuracy`` on ``test_images`` test images.
         density: by level, of the overall path; ``layer_density`` by level and layer.
         classes: names; ``class_images``: correctly predicted training images behind each class path.
-        class_similarity: Jaccard of each two class paths [classes, classes].
+        class_similarity: Jaccard similarity of every pair of class paths [classes, classes].
         layers: names, in forward order.
         similarity: by group (``clean``, then the attacks), the features of its test images
             [n, 2 · layers]: rank 1 first.
         roc: by detector, then group: suspicion of each test image.
-        threshold, fpr: by detector; an infinite threshold where too few clean images were held out to fix one.
+        threshold, fpr: by detector; an infinite threshold if too few clean images were held out to fix one.
         detectors: names, the trained ones first.
         attacks: one result each.
         examples: flagged images.
@@ -117,7 +117,7 @@ class DemoResult:
 
     @property
     def headline(self) -> str:
-        """The detector that is spoken of first: see `headline_of`."""
+        """The detector that is presented first: see `headline_of`."""
         return headline_of(self.detectors)
 
     @property
@@ -134,8 +134,8 @@ class DemoResult:
     @property
     def class_means(self) -> NDArray[np.float64]:
         """Mean Jaccard of each class with the others, [classes]; the lowest is the most special."""
-        own = np.diag(self.class_similarity)
-        return np.asarray((self.class_similarity.sum(1) - own) / (len(own) - 1))
+        diagonal = np.diag(self.class_similarity)
+        return np.asarray((self.class_similarity.sum(1) - diagonal) / (len(diagonal) - 1))
 
     @property
     def most_special(self) -> str:

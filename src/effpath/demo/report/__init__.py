@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effpath.demo.report.page import page
+from effpath.demo.report.page import page_of
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError
 from effpath.files.cache import atomic_write
@@ -21,7 +21,7 @@ def write_report(result: DemoResult, file: Path) -> None:
     """
     if not result.attacks:
         raise InputError("the result holds no attack, so there is nothing to report; run the demo with one")
-    content = page(result).encode()
+    content = page_of(result).encode()
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)

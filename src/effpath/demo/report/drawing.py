@@ -1,4 +1,4 @@
-"""A Matplotlib figure as part of the page: twice, for wide windows and for phones, in the page's own colours.
+"""A Matplotlib figure as part of the page: twice, for wide windows and for phones, in the colours of the page.
 
 Matplotlib is imported only when a figure is drawn, and its global state is left alone.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from effpath.demo.report.tones import EDGE, INK, LINE, as_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from effpath.demo.report.charts import Chart
 
 WIDE, NARROW = 11.0, 10.5  # size of text; a unit of a drawing is about a pixel of the window that it is for
 _RC = {
@@ -49,15 +50,23 @@ def figure(narrow: bool, wide_size: tuple[float, float], narrow_size: tuple[floa
     return Figure(figsize=(width / 72, height / 72), layout=ConstrainedLayoutEngine(w_pad=6 / 72, h_pad=4 / 72))
 
 
-def drawn(draw: Callable[[bool], Figure], key: str, alt: str) -> str:
-    """Return a figure as SVG inside the page, wide and narrow; the style sheet shows one of the two.
+class Drawing(NamedTuple):
+    """A figure as SVG.
 
-    Args:
-        draw: gives the figure; its argument says whether it is for a phone.
-        key: begins every id in it; no other figure's.
-        alt: what it shows, for who cannot see it.
+    Attributes:
+        kind: ``wide`` or ``narrow``; the style sheet shows one of the two.
+        box: its view box.
+        body: what is inside of the ``svg`` element, and the end of it.
     """
-    return "".join(_inline(draw, narrow, key, alt) for narrow in (False, True))
+
+    kind: str
+    box: str
+    body: str
+
+
+def drawn(chart: Chart) -> list[Drawing]:
+    """Return a chart's drawing for wide windows, and that for phones."""
+    return [_drawing(chart, narrow) for narrow in (False, True)]
 
 
 @contextmanager
@@ -74,12 +83,12 @@ def style(narrow: bool) -> Iterator[None]:
         yield
 
 
-def _inline(draw: Callable[[bool], Figure], narrow: bool, key: str, alt: str) -> str:
+def _drawing(chart: Chart, narrow: bool) -> Drawing:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
     with style(narrow):  # `savefig` would draw all twice
-        FigureCanvasSVG(draw(narrow)).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(chart.draw(narrow)).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<(metadata|style|clipPath)\b.*?</\1>", "", text, flags=re.S)
@@ -89,11 +98,8 @@ def _inline(draw: Callable[[bool], Figure], narrow: bool, key: str, alt: str) ->
     body = text[text.index(">") + 1 :].strip().replace("xlink:href", "href")
     used = set(re.findall(r'href="#([^"]*)"', body))
     kind = "narrow" if narrow else "wide"
-    start = f"{key}-{kind}-"
+    start = f"{chart.key}-{kind}-"
     body = re.sub(
         r' id="([^"]*)"', lambda found: f' id="{start}{found[1]}"' if found[1] in used else "", body
     ).replace('href="#', f'href="#{start}')
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    return (
-        f'<svg class="chart {kind}" viewBox="{box[1]}" role="img" aria-label="{escape(alt)}">{as_variables(body)}'
-    )
+    return Drawing(kind, box[1], as_variables(re.sub(r"\s*\n\s*", "\n", body)))

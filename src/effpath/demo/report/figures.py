@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
 from effpath.demo.report.drawing import figure as empty
 from effpath.demo.report.tones import CARD, EDGE, INK, MUTED, place, tone
@@ -24,7 +25,7 @@ CURVE_POINTS = 400
 
 
 def class_similarity(result: DemoResult, narrow: bool) -> Figure:
-    """Jaccard similarity of each two class paths; the diagonal, always 1, is left empty."""
+    """Jaccard similarity of every pair of class paths; the diagonal, always 1, is left empty."""
     values = np.array(result.class_similarity, dtype=np.float64)
     np.fill_diagonal(values, np.nan)
     classes = len(values)
@@ -191,16 +192,13 @@ def roc(clean: Floats, adversarial: Floats) -> tuple[Floats, Floats]:
     Straight lines between them are exact: one across scores that clean and adversarial images share counts
     ties as one half, as the AUC does.
     """
-    thresholds = np.append(np.inf, np.unique(np.concatenate([clean, adversarial]))[::-1])
-    above, caught = (
-        len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left") for scores in (clean, adversarial)
-    )
-    right, up = np.diff(above), np.diff(caught)
-    corner = np.append(True, np.append(right[1:] * up[:-1] != right[:-1] * up[1:], True))
-    chosen = np.flatnonzero(corner)
-    if len(chosen) > CURVE_POINTS:
-        chosen = chosen[np.unique(np.round(np.linspace(0, 1, CURVE_POINTS) ** 2 * (len(chosen) - 1)).astype(int))]
-    return above[chosen] / len(clean), caught[chosen] / len(adversarial)
+    truth = np.repeat([0, 1], [len(clean), len(adversarial)])
+    fpr, tpr, _ = roc_curve(truth, np.concatenate([clean, adversarial]))
+    if len(fpr) > CURVE_POINTS:
+        spread = np.linspace(0, 1, CURVE_POINTS) ** 2 * (len(fpr) - 1)
+        chosen = np.unique(np.round(spread).astype(int))
+        fpr, tpr = fpr[chosen], tpr[chosen]
+    return fpr, tpr
 
 
 def _until(limit: float, fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,31 @@ from numpy.typing import NDArray
 from effpath.demo.result import Example
 
 IMAGE_SIDE = 128
+
+
+class Picture(NamedTuple):
+    """An image of the report: its class of the style sheet, its PNG, its name, and what it shows."""
+
+    kind: str
+    data: str
+    name: str
+    text: str
+
+
+def pictures(example: Example) -> list[Picture]:
+    """Return the clean image, the adversarial one, and the difference."""
+    change, times = difference(example)
+    colour = len(example.clean) == 3
+    return [
+        Picture("pixels", picture(example.clean), "clean", f"read as {example.label}"),
+        Picture("pixels", picture(example.adversarial), example.attack, f"read as {example.predicted}"),
+        Picture(
+            "pixels" if colour else "pixels change",
+            picture(change),
+            f"difference × {times:.1f}",
+            "grey: unchanged" if colour else "orange: brighter, blue: darker",
+        ),
+    ]
 
 
 def picture(pixels: NDArray[np.float32]) -> str:

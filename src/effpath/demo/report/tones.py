@@ -7,7 +7,7 @@ import re
 from effpath.demo.result import DemoResult
 
 # A figure is drawn in these, and no colour scale has them; `as_variables` makes variables of them. Of the groups'
-# colours, which are Okabe and Ito's, the colour-blind tell all apart; line styles and markers say the same again.
+# colours, by Okabe and Ito, colour-blind readers can tell all apart; line styles and markers repeat them.
 INK, MUTED, LINE, EDGE, CARD, CLEAN = (f"#fe01{place:02x}" for place in range(6))
 GROUPS = tuple(f"#fe02{place:02x}" for place in range(6))
 _NAMES = {INK: "ink", MUTED: "muted", LINE: "line", EDGE: "edge", CARD: "card", CLEAN: "clean"}

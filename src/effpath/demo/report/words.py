@@ -14,9 +14,9 @@ from effpath.detect.metrics import Interval
 
 DASH = "–"
 PAPERS = "linear"
-"""The paper's own detector."""
+"""The detector of the paper."""
 
-# What each detector looks at, for a reader who knows none of them.
+# What each detector looks at, for readers who know none of them.
 DETECTORS = {
     "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
     "forest": "random forest on the path similarities",
@@ -32,6 +32,17 @@ DETECTORS = {
 def detector_name(name: str) -> str:
     """Name of a detector in a sentence."""
     return SENTENCE_NAMES.get(name, name)
+
+
+def looks_at(name: str) -> str:
+    """Return what a detector looks at."""
+    return DETECTORS.get(name, DASH)
+
+
+def shown_detectors(result: DemoResult) -> list[str]:
+    """Return the detectors that are shown at length: the headline's and the paper's."""
+    papers = PAPERS in result.detectors and result.headline != PAPERS
+    return [result.headline, *([PAPERS] if papers else [])]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -55,18 +66,28 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def count(value: int) -> str:
-    """Return a whole number with thousands set apart."""
+    """Return a whole number with its thousands separated."""
     return f"{value:,}".replace(",", "\u202f")
 
 
 def span(values: Sequence[float], write: Any = number) -> str:
-    """Return lowest to highest, or the one value where both read the same.
+    """Return lowest to highest, or one value if both read the same.
 
     >>> span([0.97, 0.92])
     '0.920 to 0.970'
     """
     low, high = write(min(values)), write(max(values))
     return low if low == high else f"{low} to {high}"
+
+
+def ends(interval: Interval, write: Any = number) -> str:
+    """Return the ends of an interval, with their unit once.
+
+    >>> ends(Interval(0.95, 0.94, 0.96), percent)
+    '94.0–96.0'
+    """
+    low, high = (write(end).removesuffix("\u202f%") for end in interval[1:])
+    return f"{low}–{high}"
 
 
 def listing(names: Sequence[str]) -> str:
@@ -113,7 +134,7 @@ def sizes(lengths: Mapping[str, int]) -> str:
 
 
 def summary(result: DemoResult) -> list[str]:
-    """Return what was found, sentence by sentence; where a baseline is better, it says so."""
+    """Return what was found, sentence by sentence; it says where a baseline is better."""
     main, attacks = result.headline, result.attacks
     unseen = [attack.name for attack in attacks if not attack.seen]
     flagged = [attack.scores[main].tpr.value for attack in attacks]
@@ -143,6 +164,37 @@ def summary(result: DemoResult) -> list[str]:
     ]
 
 
+def tiles(result: DemoResult) -> dict[str, str]:
+    """Return the numbers that a reader wants first, by what they are."""
+    main, attacks = result.headline, result.attacks
+    papers = [attack.scores[PAPERS].auc.value for attack in attacks if PAPERS in attack.scores]
+    flagged = span([100 * attack.scores[main].tpr.value for attack in attacks], lambda value: number(value, 0))
+    return {
+        "test images classified correctly": percent(result.accuracy),
+        "of the synapses in the overall path": percent(result.density["synapses"]),
+        "test images attacked": count(max(attack.tried for attack in attacks)),
+        f"AUC of {detector_name(main)}": span([attack.scores[main].auc.value for attack in attacks]),
+        **({f"AUC of {detector_name(PAPERS)}, the paper's": span(papers)} if papers and main != PAPERS else {}),
+        "adversarial images flagged, by attack": f"{flagged}\u202f%",
+        "clean images flagged": percent(result.fpr[main]),
+    }
+
+
+def source_images(result: DemoResult) -> str:
+    """Return how the clean images were divided, as a sentence; nothing where it is not known."""
+    sources = result.provenance.get("sources")
+    if not isinstance(sources, Mapping) or not sources:
+        return ""
+    parts = {"train": "to train the detectors", "calibrate": "to fix the thresholds", "test": "to test"}
+    divided = listing([f"{count(int(size))} {parts.get(part, part)}" for part, size in sources.items()])
+    return f"Source images: {divided}; an image and everything made of it are always in the same part."
+
+
+def flagged_clean(result: DemoResult, detectors: Sequence[str]) -> str:
+    """Return what share of the clean test images each detector flags."""
+    return listing([f"{detector_name(name)} flags {percent(result.fpr[name])}" for name in detectors])
+
+
 def _range(found: Mapping[str, Interval]) -> str:
     worst, best = (by(found, key=lambda name: found[name].value) for by in (min, max))
     if worst == best:
@@ -153,18 +205,18 @@ def _range(found: Mapping[str, Interval]) -> str:
 def against_baselines(result: DemoResult) -> list[str]:
     """Return who wins where: the detector of the headline, or a baseline that needs no paths."""
     main = result.headline
-    own = aucs(result, main)
+    ours = aucs(result, main)
     baselines = [name for name in result.detectors if name in BASELINES and name != main]
     if not baselines:
         return []
     sentences = []
     for name in baselines:
         other = aucs(result, name)
-        higher = [attack for attack in own if other[attack].value > own[attack].value]
-        apart = [attack for attack in higher if other[attack].low > own[attack].high]
+        higher = [attack for attack in ours if other[attack].value > ours[attack].value]
+        apart = [attack for attack in higher if other[attack].low > ours[attack].high]
         if not higher:
             continue
-        everywhere = len(higher) == len(own)
+        everywhere = len(higher) == len(ours)
         where = f"on every attack ({listing(higher)})" if everywhere else f"on {listing(higher)}"
         if apart:
             sure = f"; the 95\u202f% intervals do not overlap {_of(apart, higher)}"
@@ -172,11 +224,13 @@ def against_baselines(result: DemoResult) -> list[str]:
             sure = "; the 95\u202f% intervals overlap, so this may be chance"
         sentences.append(f"{name.capitalize()}, which needs no paths, has the higher AUC {where}{sure}.")
     won = [
-        attack for attack in own if all(aucs(result, name)[attack].value < own[attack].value for name in baselines)
+        attack
+        for attack in ours
+        if all(aucs(result, name)[attack].value < ours[attack].value for name in baselines)
     ]
     rivals = "the baseline" if len(baselines) == 1 else f"every baseline ({listing(baselines)})"
     if won:
-        where = "every attack" if len(won) == len(own) else listing(won)
+        where = "every attack" if len(won) == len(ours) else listing(won)
         sentences.append(f"The {detector_name(main)} has a higher AUC than {rivals} on {where}.")
     else:
         sentences.append(f"On no attack does the {detector_name(main)} have a higher AUC than {rivals}.")

@@ -1,0 +1,128 @@
+"""The figures of the report: what each draws, what it is called, and what there is to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from effpath.demo.report import figures
+from effpath.demo.report.words import PAPERS, count, detector_name, listing, number, percent, sizes
+from effpath.demo.result import DemoResult, Example
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLOSE = 0.2  # false positive rate up to which a curve is shown again
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its words.
+
+    Attributes:
+        draw: gives the drawing; its argument says whether it is for a phone.
+        key: of this chart alone, for ids.
+        title: what is drawn.
+        size: n.
+        alt: what it shows, for readers who cannot see it.
+        see: a sentence or two that say what to see.
+    """
+
+    draw: Callable[[bool], Figure]
+    key: str
+    title: str
+    size: str
+    alt: str
+    see: str
+
+
+def classes(result: DemoResult) -> Chart:
+    """How alike class paths are."""
+    mean, special = number(result.mean_class_similarity, 2), result.most_special
+    return Chart(
+        partial(figures.class_similarity, result),
+        "classes",
+        title="Similarity of the class paths",
+        size=f"n = {len(result.classes)} classes, {count(sum(result.class_images))} training images",
+        alt=f"Heatmap of the similarity of {len(result.classes)} class paths: mean {mean}, lowest for {special}.",
+        see="Each square compares two class paths. Dark: the classes use different synapses. Bright: they share "
+        f"many. The row of {special} is the darkest.",
+    )
+
+
+def layers(result: DemoResult) -> list[Chart]:
+    """Image-class path similarity by layer (Fig. 5), of rank 1 and of rank 2."""
+    see = {
+        1: "Share of an image's own path that lies in the class path of the predicted class. An adversarial image "
+        "that lies below the clean ones reached its class by unusual synapses.",
+        2: "The same for the class with the second highest score. An adversarial image that lies above the clean "
+        "ones often has its true class in second place, on the usual synapses.",
+    }
+    return [
+        Chart(
+            partial(figures.layer_similarity, result, rank),
+            f"layers-{rank}",
+            title=f"Rank-{rank} path similarity by layer: the {'predicted' if rank == 1 else 'second'} class",
+            size=sizes({group: len(values) for group, values in result.similarity.items()}),
+            alt=f"Rank-{rank} path similarity by layer ({listing(result.layers)}); medians of clean images: "
+            f"{listing([number(value, 2) for value in figures.medians(result, 'clean', rank)])}.",
+            see=see[rank],
+        )
+        for rank in (1, 2)
+    ]
+
+
+def roc(result: DemoResult, detector: str) -> list[Chart]:
+    """ROC curves of a detector, whole and close up."""
+    name = detector_name(detector)
+    found = ", ".join(f"{attack.name} {number(attack.scores[detector].auc.value)}" for attack in result.attacks)
+    size = sizes({group: len(values) for group, values in result.roc[detector].items()})
+    whole = Chart(
+        partial(figures.roc_curves, result, detector, 1.0),
+        f"roc-{detector}",
+        title=f"ROC of {name}" + (", the paper's detector" if detector == PAPERS else ""),
+        size=size,
+        alt=f"ROC curves of {name}; AUC: {found}.",
+        see="Further up and to the left is better; the grey diagonal is chance.",
+    )
+    close = Chart(
+        partial(figures.roc_curves, result, detector, CLOSE),
+        f"close-{detector}",
+        title=f"{name.capitalize()}, close-up: at most {percent(CLOSE, 0)} false positives",
+        size=size,
+        alt=f"The same ROC curves at false positive rates up to {CLOSE}; "
+        f"threshold at {percent(result.fpr[detector])}.",
+        see="The end that matters in use, where few clean images are flagged: the sooner a curve rises, the "
+        "better.",
+    )
+    return [whole, close]
+
+
+def scores(result: DemoResult) -> Chart:
+    """How suspicious each group is."""
+    main = result.headline
+    flagged = ", ".join(f"{attack.name} {percent(attack.scores[main].tpr.value)}" for attack in result.attacks)
+    return Chart(
+        partial(figures.suspicion_scores, result),
+        "scores",
+        title=f"Suspicion by {detector_name(main)}",
+        size=sizes({group: len(values) for group, values in result.roc[main].items()}),
+        alt=f"Distribution of suspicion scores; flagged: clean {percent(result.fpr[main])}, {flagged}.",
+        see=f"How suspicious {detector_name(main)} finds each test image, by group; each hill is scaled to its "
+        "own height. Everything right of the dashed threshold is flagged. The less a coloured hill overlaps the "
+        "clean one, the better.",
+    )
+
+
+def example(result: DemoResult, shown: Example, place: int) -> Chart:
+    """Path similarity of a flagged image and of its clean original."""
+    return Chart(
+        partial(figures.example_similarity, result, shown),
+        f"example-{place}",
+        title="Path similarity of the two images, by layer",
+        size="n = 2 images",
+        alt=f"Path similarity by layer of the clean and the {shown.attack} image, rank 1 above rank 2.",
+        see="Rank 1: lower bars than the clean image's speak for an attack. Rank 2: higher bars do.",
+    )
