@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -25,6 +26,17 @@ def test_a_supported_model_is_summed_up(monkeypatch, capsys):
     assert "supported; 5 layers, input 1×28×28, 10 classes" in out
     assert "48,000" in out
     assert "RANDOM" not in err
+
+
+def test_in_a_pipe_a_layer_is_one_line_and_its_numbers_are_aligned(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "check", "effpath.demo.lenet:LeNet5", "--input-size", "1,28,28")
+    assert not re.search("[│┃━]", out)
+    lines = out.splitlines()
+    assert lines[0].split() == ["layer", "operator", "output", "neurons", "synapses", "weights"]
+    assert lines[4].split() == ["fc2", "linear", "84", "84", "10,080", "10,080"]
+    assert len({len(line) for line in lines[:6]}) == 1
+    at = lines.index("one class path on disk:")
+    assert [line.split()[0] for line in lines[at + 1 : at + 5]] == ["level", "synapses", "neurons", "weights"]
 
 
 def test_the_numbers_come_as_json(monkeypatch, capsys):

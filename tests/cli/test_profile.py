@@ -158,7 +158,7 @@ def test_paths_of_a_data_set_can_be_extracted(digits, tmp_path, monkeypatch, cap
         (["--shard", "x"], 2, "i in 1 … n"),
         (["--part", "test"], 1, "expected the part 'test' of d; it has train"),
         (["--levels", "atoms"], 1, "levels must be some of"),
-        (["--layers", "conv9"], 1, "expected the name of a layer, got 'conv9'"),
+        (["--layers", "conv9"], 1, "no layer 'conv9'"),
         (["--input-size", "3,8,8"], 1, "the model cannot run"),
     ],
 )
@@ -231,4 +231,4 @@ def test_an_output_that_cannot_be_written_is_an_error_before_the_work(digits, tm
 def test_a_share_without_images_is_an_error_that_says_so(digits, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "profile", *digits, "--shard", "121/121", "-o", "c.safetensors")
     assert code == 1
-    assert "share 121/121 of 120 images has none" in err
+    assert "got 121/121 of 120 images, which is empty" in err

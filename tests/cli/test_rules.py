@@ -35,3 +35,13 @@ def test_operators_can_be_searched(monkeypatch, capsys):
     assert code == 0
     assert "max_pool2d" in out
     assert "conv2d" not in out
+
+
+def test_in_a_pipe_an_operator_is_one_line_that_can_be_searched(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "rules")
+    *lines, counted = out.splitlines()
+    assert counted == f"{len(RULES)} operators"
+    assert lines[0].split() == ["operator", "kind", "rule"]
+    assert [line.split()[0] for line in lines[1:]].count("max_pool2d") == 1
+    assert len(lines) == len(RULES) + 1
+    assert "│" not in out

@@ -1,13 +1,16 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import effpath
 from cli_run import run
 from digits_net import class_paths, data, graph, model
+from effpath.files import sealed
 
 
 @pytest.fixture
@@ -54,3 +57,19 @@ def test_another_network_or_a_level_that_was_not_kept_is_refused(files, monkeypa
     code, _, err = run(monkeypatch, capsys, "score", *files, "--level", "atoms")
     assert code == 1
     assert "expected --level to be one of synapses, neurons, weights" in err
+
+
+@pytest.mark.parametrize("command", ["score", "merge"])
+def test_a_file_of_class_paths_is_opened_once(files, monkeypatch, capsys, command):
+    opened = []
+    monkeypatch.setattr(
+        sealed, "safe_open", lambda file, **how: (opened.append(Path(file).name), safe_open(file, **how))[1]
+    )
+    model, class_paths, images, *weights = files
+    words = {
+        "score": [class_paths, images],
+        "merge": [class_paths, "-o", "whole.safetensors", "--input-size", "1,8,8"],
+    }[command]
+    code, _, err = run(monkeypatch, capsys, command, model, *words, *weights)
+    assert code == 0, err
+    assert [name for name in opened if name != "w.safetensors"] == [words[0]]

@@ -210,7 +210,7 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path: Pat
     (tmp_path / "file").write_text("file")
     check_output(tmp_path / "file")
     check_output(tmp_path / "new" / "folder" / "file")
-    with pytest.raises(StoreError, match="it is a folder"):
+    with pytest.raises(StoreError, match="got the folder"):
         check_output(tmp_path)
     with pytest.raises(StoreError, match=r"file is not a writable folder"):
         check_output(tmp_path / "file" / "below")

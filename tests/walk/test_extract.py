@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import effpath
-import nets
 import plain_walk
 from cases import PRESETS, options_of
 from effpath import Options
@@ -33,7 +32,8 @@ BY_NAME = {net.name: net for net in NETS}
 @cache
 def captured(name: str) -> tuple[torch.nn.Module, effpath.Graph, torch.Tensor]:
     net = BY_NAME[name]
-    return *nets.captured(net), images_of(net.shape)
+    model = prepare(net.make(), net.seed)
+    return model, effpath.capture(model, torch.zeros(1, *net.shape)), images_of(net.shape)
 
 
 @cache

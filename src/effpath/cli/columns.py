@@ -13,13 +13,13 @@ GAP = 2
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = None) -> str:
-    r"""Return a table as lines of text; where it is wider than ``width``, in parts that repeat the first column.
+    r"""Return a table as lines of text; one wider than ``width`` is split into parts that repeat the first column.
 
     Args:
         head: name of each column.
-        rows: cells, as many as names.
-        left: so many columns are aligned to the left, those after them to the right.
-        width: of the terminal, in characters; None where a line may be as long as it likes.
+        rows: one cell per column.
+        left: number of columns that are aligned to the left; the others are aligned to the right.
+        width: of the terminal, in characters; None for lines of any length.
 
     Example:
         >>> print(table(["attack", "AUC"], [["FGSM", "0.987"], ["BIM", "1.0"]]))
@@ -46,12 +46,12 @@ def filled(text: str, width: int | None) -> str:
 
 
 def terminal_width() -> int | None:
-    """Width of standard output in characters; None where it is no terminal."""
+    """Width of standard output in characters; None if it is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
-    """Columns that are shown together: all, or as many as fit beside the first."""
+    """Columns that are shown together: all, or as many as fit next to the first."""
     parts = [[0]]
     for column in range(1, len(widths)):
         used = sum(widths[other] + GAP for other in parts[-1]) + widths[column]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,32 +11,32 @@ import typer
 
 from effpath.cli.columns import filled, table, terminal_width
 from effpath.cli.options import (
+    NETWORK,
     AllowPickle,
-    AsJson,
     BatchSize,
+    Extraction,
     InputSize,
-    Layers,
-    Preset,
-    Quiet,
-    Theta,
+    Output,
+    Seed,
     Weights,
-    parse_layers,
     parse_size,
 )
 
 if TYPE_CHECKING:
-    from effpath.demo import DemoOptions
     from effpath.demo.result import DemoResult
 
 
 def demo(
+    extraction: Extraction,
+    to: Output,
     data: Annotated[
         str, typer.Option(help="digits, mnist:DIR; with --model also cifar10:DIR, imagefolder:DIR, npz:FILE …")
     ] = "digits",
     model: Annotated[
         str | None,
         typer.Option(
-            help="A trained network, torchvision:NAME, timm:NAME, file.py:factory; else LeNet-5 is trained."
+            help="torchvision:NAME, timm:NAME or file.py:factory; LeNet-5, which is then trained, if not given.",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     weights: Weights = None,
@@ -50,34 +49,29 @@ def demo(
     train_images: Annotated[
         int | None, typer.Option(help="Training images for network and class paths, at most.")
     ] = None,
-    preset: Preset = "default",
-    theta: Theta = None,
-    layers: Layers = None,
-    seed: Annotated[int, typer.Option(help="Of training, attacks, splits and classifiers.")] = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = 256,
-    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
-    as_json: AsJson = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
     attacks: Annotated[str, typer.Option(help="Names, separated by commas.")] = "FGSM,BIM,DeepFool,CWL2,Random",
-    quiet: Quiet = False,
 ) -> None:
-    """Train LeNet-5, build class paths, attack the network, detect the attacks, write a report.
+    r"""Train LeNet-5, build class paths, attack the network, detect the attacks, write a report.
 
     Examples:
 
       effpath demo
 
-      effpath demo --data mnist:path/to/mnist --output mnist-demo
+      effpath demo --data mnist:DIR --output mnist-demo
 
-      effpath demo --model net.py:make --weights net.safetensors --data imagefolder:DIR --layers 3 --batch-size 8
+      effpath demo --model net.py:make --weights net.safetensors \
+        --data imagefolder:DIR --layers 3 --batch-size 8
     """
+    from effpath.cli.network import note_random_weights
     from effpath.cli.output import finite
-    from effpath.cli.sources import warn_of_random_weights
     from effpath.demo import DemoOptions, run_demo
     from effpath.demo.report import write_report
-    from effpath.files.progress import track
 
     if model is not None:
-        warn_of_random_weights(model, weights, seed)
+        note_random_weights(model, weights, seed)
     options = DemoOptions(
         data=data,
         model=model,
@@ -85,51 +79,24 @@ def demo(
         allow_pickle=allow_pickle,
         input_size=parse_size(input_size),
         seed=seed,
-        preset=preset,
-        theta=theta,
-        layers=parse_layers(layers),
         batch_size=batch_size,
         images=images,
         train_images=train_images,
         attacks=tuple(name.strip() for name in attacks.split(",")),
         threads=threads,
+        **extraction.arguments,
     )
     output.mkdir(parents=True, exist_ok=True)
-    result = run_demo(options, output, partial(track, quiet=quiet), command_of(options))
+    result = run_demo(options, output, to.track)
     report = output / "report.html"
     write_report(result, report)
     numbers = json.dumps(finite(result.to_dict()), indent=1, allow_nan=False)
     (output / "results.json").write_text(numbers + "\n", encoding="utf-8")
-    if as_json:
+    if to.as_json:
         print(numbers)
         return
     print(show(result, terminal_width()))
     print(f"report: {report}\nnumbers: {output / 'results.json'}")
-
-
-def command_of(options: DemoOptions) -> str:
-    """Return the command line that gives these options, without the folders of this machine."""
-    scheme, colon, _ = options.data.partition(":")
-    place = {"digits": options.data.partition(":")[2], "npz": "FILE"}.get(scheme, "DIR") if colon else ""
-    shown = ["effpath demo", f"--data {scheme}{colon}{place}"]
-    if options.model is not None:
-        source, _, name = options.model.rpartition(":")
-        shown.append(f"--model {Path(source).name}:{name}")
-        if options.weights is not None:
-            shown.append(f"--weights {options.weights.name}")
-        if options.input_size is not None:
-            shown.append(f"--input-size {','.join(map(str, options.input_size))}")
-        shown.append(f"--batch-size {options.batch_size}")
-    shown += [f"--images {options.images}", f"--preset {options.preset}", f"--seed {options.seed}"]
-    shown += [f"--attacks {','.join(options.attacks)}", f"--threads {options.threads}"]
-    if options.theta is not None:
-        shown.append(f"--theta {options.theta}")
-    if options.layers is not None:
-        kept = options.layers
-        shown.append(f"--layers {kept if isinstance(kept, int) else ','.join(kept)}")
-    if options.train_images:
-        shown.append(f"--train-images {options.train_images}")
-    return " ".join(shown)
 
 
 def show(result: DemoResult, width: int | None) -> str:
@@ -179,10 +146,10 @@ def show(result: DemoResult, width: int | None) -> str:
         "intervals are over images; training the network again gives other numbers, which they leave out",
     ]
     paper = result.paper
-    for label, value, theirs in (
+    for label, value, published in (
         ("overall synapse density", f"{result.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),
         ("class-wise Jaccard, mean", f"{result.mean_class_similarity:.3f}", paper.get("class similarity")),
         ("most special class", result.most_special, paper.get("most special")),
     ):
-        sentences.append(f"{label}: {value}" + (f"  (paper: {theirs})" if paper else ""))
+        sentences.append(f"{label}: {value}" + (f"  (paper: {published})" if paper else ""))
     return "\n".join([*shown, *(filled(sentence, width) for sentence in sentences)])

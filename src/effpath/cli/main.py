@@ -1,4 +1,4 @@
-"""The commands, and what every one of them does with errors."""
+"""The commands, and how all of them report errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from effpath.cli.demo import demo
 from effpath.cli.detect import detect
 from effpath.cli.extract import extract
 from effpath.cli.fit import fit
+from effpath.cli.groups import with_options
 from effpath.cli.merge import merge
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (demo, check, rules, extract, profile, merge, score, fit, detect):
-    app.command()(command)
+    app.command()(with_options(command))
 
 
 def _version(value: bool) -> None:
@@ -50,9 +51,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line: what goes wrong is one line on standard error and an exit code, never a traceback.
+    """Run the command line; an error is one line on standard error and an exit code, never a traceback.
 
-    1 for errors, 2 for words of the command line, 130 for Ctrl-C, 141 where the reader of a pipe has gone.
+    1 for errors, 2 for errors of usage, 130 for Ctrl-C, 141 if the reader of a pipe is gone.
     EFFPATH_TRACEBACK=1 prints the traceback of an unexpected error too.
     """
     show_every_letter()
@@ -83,7 +84,7 @@ def main() -> None:
 
 
 def interrupted() -> str:
-    """Return what is printed after Ctrl-C: the files that the same command goes on from, where there are any."""
+    """Return what is printed after Ctrl-C: the files that the same command resumes from, if any."""
     cache = sys.modules.get("effpath.files.cache")
     kept = cache.kept_steps() if cache is not None else []
     if not kept:
@@ -92,7 +93,7 @@ def interrupted() -> str:
 
 
 def described(error: Exception) -> str:
-    """Return one error as the line that is printed of it."""
+    """Return the line that is printed for an error."""
     kind, text = type(error).__name__, " ".join(str(error).split("\n")) or "no message"
     if isinstance(error, EffpathError):
         return f"error: {kind}: {error}"

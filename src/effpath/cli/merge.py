@@ -1,4 +1,4 @@
-"""``effpath merge``: class paths that were built in shares, united."""
+"""``effpath merge``: class paths that were built in shards, united."""
 
 from __future__ import annotations
 
@@ -7,54 +7,40 @@ from typing import Annotated
 
 import typer
 
-from effpath.cli.options import AllowPickle, AsJson, Classes, ClassPathFile, InputSize, Model, Seed, Weights
+from effpath.cli.options import ClassPathFile, JsonOutput, NetworkSource
 
 
 def merge(
-    model: Model,
+    source: NetworkSource,
     files: Annotated[list[Path], typer.Argument(help="Class paths of disjoint images.", show_default=False)],
     output: ClassPathFile,
-    weights: Weights = None,
-    allow_pickle: AllowPickle = False,
-    seed: Seed = 0,
-    classes: Classes = None,
-    input_size: InputSize = None,
-    as_json: AsJson = False,
+    to: JsonOutput,
 ) -> None:
-    """Unite class paths of one network that were built over disjoint images; an image in two of them is an error.
+    r"""Unite class paths of one network that were built over disjoint images; an image in two of them is an error.
 
     Examples:
 
-      effpath merge torchvision:resnet50 part1.safetensors part2.safetensors
-      --weights resnet50.safetensors -o classes.safetensors
+      effpath merge torchvision:resnet50 part1.safetensors part2.safetensors \
+        --weights resnet50.safetensors -o classes.safetensors
     """
-    import torch
-
-    from effpath.class_paths.store import load_class_paths, read_header, save_class_paths
+    from effpath.class_paths.store import load_class_paths, save_class_paths
+    from effpath.cli.output import say
     from effpath.cli.profile import show
-    from effpath.cli.sources import open_model, say
-    from effpath.errors import InputError, OptionError
+    from effpath.errors import OptionError
     from effpath.files.cache import check_output
-    from effpath.graph import capture
-    from effpath.images import unknown_size
 
     check_output(output)
-    network, wanted = open_model(
-        model, weights, allow_pickle=allow_pickle, seed=seed, classes=classes, input_size=input_size
-    )
-    if wanted is None:
-        raise InputError(unknown_size(model))
-    graph = capture(network, torch.zeros(1, *wanted.shape), structure=read_header(files[0]).get("structure"))
-    found = load_class_paths(files[0], graph)
+    network = source.open()
+    graph, found = network.class_paths(files[0])
     unknown = [] if found.shares else [files[0]]
     for file in files[1:]:
-        share = load_class_paths(file, graph)
-        unknown += [] if share.shares else [file]
+        shard = load_class_paths(file, graph)
+        unknown += [] if shard.shares else [file]
         try:
-            found |= share
+            found |= shard
         except OptionError as error:
             raise OptionError(f"cannot merge {file} with the files before it: {error}") from error
     for file in unknown:
-        say(f"{file}, of an earlier version, does not say which images it was built from: overlaps cannot be seen")
+        say(f"{file}, of an earlier version, does not say which images it was built from: overlaps go unnoticed")
     save_class_paths(found, output)
-    show(found, output, as_json)
+    show(found, output, to)

@@ -1,20 +1,44 @@
-"""Options that several commands share, and what their texts mean."""
+"""Options that several commands share: declared once, in groups that a command takes as one parameter each."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.", show_default=False
+from effpath.cli.groups import Without
+
+if TYPE_CHECKING:
+    from effpath.cli.network import Network
+    from effpath.files.progress import Progress
+
+NETWORK, IMAGES, PATHS = "Network", "Images", "Paths"  # panels of the help
+
+Weights = Annotated[
+    Path | None, typer.Option(help="State dict or checkpoint: .safetensors, .pt, .pth.", rich_help_panel=NETWORK)
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Read --weights from a pickle of more than tensors, which can run code.",
+        rich_help_panel=NETWORK,
     ),
 ]
+InputSize = Annotated[
+    str | None, typer.Option(help="C,H,W; the model's own if not given.", rich_help_panel=NETWORK)
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random: splits, attacks, weights that are not given.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images processed together.", rich_help_panel=IMAGES)]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.", rich_help_panel=PATHS),
+]
+ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
 Data = Annotated[
     str,
     typer.Argument(
@@ -28,33 +52,90 @@ ImageSources = Annotated[
         show_default=False,
     ),
 ]
-ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
-Weights = Annotated[Path | None, typer.Option(help="State dict or checkpoint: .safetensors, .pt, .pth.")]
-AllowPickle = Annotated[
-    bool,
-    typer.Option("--allow-pickle", help="Read --weights from a pickle of more than tensors: it can run code."),
-]
-Seed = Annotated[int, typer.Option(help="Of random weights and splits.")]
-Classes = Annotated[
-    int | None, typer.Option(help="Outputs of a torchvision or timm network, if not the library's own number.")
-]
-InputSize = Annotated[str | None, typer.Option(help="C,H,W; the model's own if not given.")]
-Preset = Annotated[str, typer.Option(help="default, paper or authors.")]
-Theta = Annotated[float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.")]
-Layers = Annotated[
-    str | None, typer.Option(help="The last so many (3), or names (layer4.1.conv2,fc); all if not given.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images extracted together.")]
-Part = Annotated[str | None, typer.Option(help="Part of the data: train, val, test or all.")]
-SkipDamaged = Annotated[
-    bool, typer.Option("--skip-damaged", help="Leave out pictures that cannot be read; reads each one before.")
-]
 AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="Leave out outputs without an image that is predicted correctly.")
+    bool, typer.Option("--allow-missing", help="Leave out outputs for which no image is predicted correctly.")
 ]
-ClassMap = Annotated[Path | None, typer.Option(help="JSON file, {class of the data: output of the network}.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a command's network comes from, and how its images are read."""
+
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.",
+            show_default=False,
+        ),
+    ]
+    weights: Weights = None
+    allow_pickle: AllowPickle = False
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs of a torchvision or timm network, if not the library's number.", rich_help_panel=NETWORK
+        ),
+    ] = None
+    input_size: InputSize = None
+    seed: Seed = 0
+    part: Annotated[
+        str | None, typer.Option(help="Part of the data: train, val, test or all.", rich_help_panel=IMAGES)
+    ] = None
+    class_map: Annotated[
+        Path | None,
+        typer.Option(help="JSON file, {class of the data: output of the network}.", rich_help_panel=IMAGES),
+    ] = None
+    skip_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-damaged",
+            help="Leave out images that cannot be read; reads every image once more.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = False
+    batch_size: BatchSize = 8
+
+    def open(self) -> Network:
+        """Return the network, loaded."""
+        from effpath.cli.network import open_network
+
+        return open_network(self)
+
+
+NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "batch_size")]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Which paths a command extracts."""
+
+    preset: Annotated[str, typer.Option(help="default, paper or authors.", rich_help_panel=PATHS)] = "default"
+    theta: Annotated[
+        float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.", rich_help_panel=PATHS)
+    ] = None
+    layers: Layers = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `effpath.extract` that say the same."""
+        return {"preset": self.preset, "theta": self.theta, "layers": parse_layers(self.layers)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command prints."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False
+
+    def track(self, step: str) -> contextlib.AbstractContextManager[Progress]:
+        """Show the progress of a step, unless it is not to be shown."""
+        from effpath.files.progress import track
+
+        return track(step, quiet=self.quiet)
+
+
+JsonOutput = Annotated[Output, Without("quiet")]
 
 
 def parse_size(text: str | None) -> tuple[int, int, int] | None:

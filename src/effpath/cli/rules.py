@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from effpath.cli.options import AsJson
+from effpath.cli.options import JsonOutput
+
+KINDS = ("weighted", "choice", "route", "gate")
 
 
 def rules(
+    to: JsonOutput,
     operator: Annotated[str | None, typer.Argument(help="Only operators whose name contains this.")] = None,
-    as_json: AsJson = False,
 ) -> None:
     """Print the operators that have a rule, their kind, and what the rule does.
 
@@ -22,19 +23,13 @@ def rules(
 
       effpath rules pool --json
     """
-    from effpath.cli.output import plain_console, print_json
+    from effpath.cli.output import print_json, print_table
 
     rows = [row for row in operator_table() if operator is None or operator in row["operator"]]
-    if as_json:
+    if to.as_json:
         print_json(rows)
         return
-    by_rule: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        by_rule.setdefault((row["kind"], row["rule"]), []).append(row["operator"])
-    table = Table("kind", "rule", "operators", show_lines=True)
-    for (kind, rule), operators in by_rule.items():
-        table.add_row(kind, rule, ", ".join(operators))
-    plain_console(160).print(table)
+    print_table(["operator", "kind", "rule"], [[row["operator"], row["kind"], row["rule"]] for row in rows])
     print(f"{len(rows)} operators")
 
 
@@ -45,19 +40,11 @@ def operator_table() -> list[dict[str, str]]:
     """
     from effpath.rules import RULES
 
-    kinds = ("Weighted", "Choice", "Route", "Gate")
     rows = []
     for operator, rule in RULES.items():
-        gives = str(rule.__annotations__.get("return", ""))
-        kind = gives if gives in kinds else rule.__module__.rpartition(".")[2]
+        gives = str(rule.__annotations__.get("return", "")).lower()
+        kind = gives if gives in KINDS else rule.__module__.rpartition(".")[2].lower()
         text = " ".join((rule.__doc__ or rule.__name__).strip().partition("\n\n")[0].split())
-        rows.append({"operator": operator, "kind": kind.lower(), "rule": text})
-    order = [kind.lower() for kind in kinds]
-    return sorted(
-        rows,
-        key=lambda row: (
-            order.index(row["kind"]) if row["kind"] in order else len(order),
-            row["rule"],
-            row["operator"],
-        ),
-    )
+        rows.append({"operator": operator, "kind": kind, "rule": text})
+    order = dict(zip(KINDS, range(len(KINDS)), strict=True))
+    return sorted(rows, key=lambda row: (order.get(row["kind"], len(order)), row["rule"], row["operator"]))

@@ -1,4 +1,4 @@
-"""What a terminal can show: letters that its encoding has no code for are written in others, never an error."""
+"""What a terminal can show: letters that its encoding lacks are spelled in others, and are never an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = {
 
 
 def spelled(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for the letters that cannot be encoded, and where encoding goes on.
+    """Return a spelling of the letters that cannot be encoded, and where encoding continues.
 
     >>> "3×32 at θ".encode("ascii", "effpath").decode()
     '3x32 at theta'

@@ -17,5 +17,4 @@ from .splits import paper_split as paper_split
 from .splits import split_sources as split_sources
 from .surprise import SIGNS as SIGNS
 from .surprise import JointSurprise as JointSurprise
-from .verdicts import Verdict as Verdict
 from .verdicts import Verdicts as Verdicts

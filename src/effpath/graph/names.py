@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effpath.graph.graph import Graph
-from effpath.graph.node import Ref
-from effpath.graph.origin import is_whole, origin
+import torch
+
+from effpath.graph.graph import Graph, Ref
+from effpath.graph.origin import origin
 from effpath.graph.rewrite import rename
 from effpath.kernels.window import Scalars
 
@@ -14,7 +15,7 @@ OWNED = ("conv", "linear")  # operators named after the owner of their weight
 
 
 def layer_name(op: str, parameter: str) -> str:
-    """Return the name of a node that multiplies with a parameter; empty where the parameter has no name.
+    """Name of a node after the parameter that it multiplies with; empty where that has no name.
 
     >>> layer_name("linear", "head.weight"), layer_name("linear", "mix.kernel"), layer_name("linear", "weight")
     ('head', 'mix.kernel.linear', 'linear')
@@ -30,7 +31,7 @@ def layer_name(op: str, parameter: str) -> str:
 
 
 def unique(name: str, used: set[str]) -> str:
-    """Return the name, with a number if it is used already; from then on it is used."""
+    """Return the name, or the name and the first number that nobody uses; it is used from then on."""
     candidate, count = name, 1
     while candidate in used:
         count += 1
@@ -40,7 +41,7 @@ def unique(name: str, used: set[str]) -> str:
 
 
 def name_layers(graph: Graph) -> Graph:
-    """Name layers after their parameter: those that a rewrite made, and those whose weight is moved out of it."""
+    """Name the layers whose weight was moved out of a parameter, or that a rewrite made, after the parameter."""
     parameters, scalars, names = {**graph.parameters}, {**graph.scalars}, {}
     used = {node.name for node in graph.nodes} | {*graph.constants, graph.input}
     for node in graph.nodes:
@@ -58,10 +59,10 @@ def name_layers(graph: Graph) -> Graph:
         if found is not None:
             parameters[weight] = found.name
             ids, size = found.ids.reshape(-1), graph.constants[found.name].numel()
-            if not is_whole(ids, size):
+            if len(ids) != size or not torch.equal(ids, torch.arange(size)):
                 scalars[weight] = Scalars(ids, size)
-        name = layer_name(node.op, parameters.get(weight, weight))
-        if (found or (node.unnamed and not made)) and name and name != node.name:
+        own = layer_name(node.op, parameters.get(weight, weight))
+        if (found or (node.unnamed and not made)) and own and own != node.name:
             used.discard(node.name)
-            names[node.name] = unique(name, used)
+            names[node.name] = unique(own, used)
     return rename(replace(graph, parameters=parameters, scalars=scalars), names)

@@ -7,7 +7,6 @@ Each kind says itself what a walk does there: which routes it follows (`routes`)
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,25 +16,7 @@ from effpath.kernels.window import Window
 
 
 @dataclass(frozen=True, eq=False)
-class _Selecting:
-    """A kind at which a kernel selects among the candidates of every active output."""
-
-    sources: tuple[str, ...]
-    window: Window
-
-    selects: ClassVar[Literal[True]] = True
-
-    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
-        """Return the tensors that a walk may go on to."""
-        return self.sources
-
-    def reads(self, name: str) -> tuple[str, ...]:
-        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
-        return self.sources
-
-
-@dataclass(frozen=True, eq=False)
-class Weighted(_Selecting):
+class Weighted:
     """Outputs are weighted sums; `select` decides which summands matter.
 
     Attributes:
@@ -49,11 +30,15 @@ class Weighted(_Selecting):
             constants), flat [P, T] of the window per image; it is followed only with ``gates=True``.
     """
 
+    sources: tuple[str, ...]
+    window: Window
     weight: str | None = None
     bias: str | None = None
     parameter: str | None = None
     pooled: bool = False
     factors: str | None = None
+
+    selects: ClassVar[Literal[True]] = True
 
     def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
         """Return the tensors that a walk may go on to."""
@@ -61,38 +46,34 @@ class Weighted(_Selecting):
 
     def reads(self, name: str) -> tuple[str, ...]:
         """Return the tensors whose values the selection needs; ``name`` is that of the node."""
-        return (*self.sources, *([] if self.pooled else [name]), *([self.factors] if self.factors else []))
+        value = () if self.pooled else (name,)
+        return (*self.sources, *value, *([self.factors] if self.factors else []))
 
 
-class Choice(_Selecting):
+@dataclass(frozen=True, eq=False)
+class Choice:
     """Each output is the largest of its candidates (max pooling): a selection without weights."""
 
+    sources: tuple[str, ...]
+    window: Window
+
+    selects: ClassVar[Literal[True]] = True
     weight: ClassVar[None] = None
     bias: ClassVar[None] = None
     parameter: ClassVar[None] = None
     factors: ClassVar[None] = None
 
-
-class _Routing(ABC):
-    """A kind whose outputs stand for elements, whatever the values are."""
-
-    selects: ClassVar[Literal[False]] = False
-
-    @abstractmethod
-    def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
-        """Return the routes that a walk follows, that to the data first."""
-
     def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
         """Return the tensors that a walk may go on to."""
-        return tuple(source for route in self.routes(follow_gates=follow_gates) for source in route.sources)
+        return self.sources
 
     def reads(self, name: str) -> tuple[str, ...]:
-        """Return nothing: values do not matter."""
-        return ()
+        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
+        return self.sources
 
 
 @dataclass(frozen=True, eq=False)
-class Route(_Routing):
+class Route:
     """Each output stands for one input element.
 
     ``ids`` is int32 or int64 [outputs] into the concatenated sources, -1 where an output stands for none
@@ -102,6 +83,7 @@ class Route(_Routing):
     sources: tuple[str, ...]
     ids: Tensor | None = None
 
+    selects: ClassVar[Literal[False]] = False
     gates: ClassVar[tuple[Route, ...]] = ()
 
     @property
@@ -110,12 +92,20 @@ class Route(_Routing):
         return self
 
     def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
-        """Return the route itself."""
+        """Return the routes that a walk follows, that to the data first."""
         return (self,)
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return self.sources
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return nothing: a route does not look at values."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
-class Gate(_Routing):
+class Gate:
     """A route to the data operand; the gates' own routes are followed only with ``gates=True``.
 
     ``equal`` says that the operands cannot be told apart, so that all are followed in any case.
@@ -125,9 +115,19 @@ class Gate(_Routing):
     gates: tuple[Route, ...] = ()
     equal: bool = False
 
+    selects: ClassVar[Literal[False]] = False
+
     def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
         """Return the routes that a walk follows, that to the data first."""
         return (self.data, *self.gates) if follow_gates or self.equal else (self.data,)
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return tuple(source for route in self.routes(follow_gates=follow_gates) for source in route.sources)
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return nothing: a gate does not look at values."""
+        return ()
 
 
 Selection = Weighted | Choice

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import nn
 
 from cli_run import run
-from effpath.cli.sources import open_dataset, open_images, open_labelled
+from effpath.cli.network import Network
+from effpath.cli.options import Source
 from effpath.errors import InputError
 from effpath.images import PictureFormat
 
@@ -16,7 +17,12 @@ NET = (
     "from effpath.demo.lenet import LeNet5\ndef make():\n    net = LeNet5(8)\n    net.input_size = (1, 8, 8)\n"
     "    {more}\n    return net\n"
 )
-HOW = {"model": nn.Identity(), "seed": 0, "part": None, "skip_damaged": False}
+GREY = PictureFormat(1, 4, 4)
+
+
+def network(picture_format=None, model=None, **options):
+    """A network that shows how images are read."""
+    return Network(Source("net.py:make", **options), model or nn.Identity(), picture_format)
 
 
 @pytest.fixture
@@ -61,16 +67,16 @@ def test_a_network_may_say_that_it_takes_other_numbers(folder):
     free = nn.Identity()
     free.pixel_range = None
     for source in ("wide.npz", "npz:wide.npz"):
-        images, _ = open_images([source], None, **{**HOW, "model": free})
+        images, _ = network(model=free).images([source])
         assert images[:].max() == 255
 
 
 def test_only_the_images_that_are_asked_for_are_read(folder):
     for source in ("wide.npz", "npz:wide.npz"):
-        images, names = open_images([source], None, **HOW, first=35)
+        images, names = network().images([source], first=35)
         assert len(images) == len(names) == 35
         with pytest.raises(InputError, match=r"\[35\]"):
-            open_images([source], None, **HOW, first=36)
+            network().images([source], first=36)
 
 
 def test_files_that_are_left_out_are_said_and_counted(tmp_path, capsys):
@@ -78,7 +84,7 @@ def test_files_that_are_left_out_are_said_and_counted(tmp_path, capsys):
     for i in range(7):
         (tmp_path / f"{i}.txt").write_text("no picture")
     (tmp_path / ".DS_Store").touch()
-    open_labelled([str(tmp_path)], PictureFormat(1, 4, 4), **HOW)
+    network(GREY).opened([str(tmp_path)])
     said = capsys.readouterr().err
     names = ", ".join(f"{tmp_path}/{i}.txt" for i in range(5))
     assert said == f"note: left out, not pictures: {names}, … (7)\n"
@@ -88,7 +94,7 @@ def test_files_of_a_data_set_that_are_left_out_are_said(tmp_path, capsys):
     for name in ("a/1.png", "b/1.png", "loose.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / name)
-    open_dataset(f"imagefolder:{tmp_path}", nn.Identity(), PictureFormat(1, 4, 4), seed=0)
+    network(GREY).dataset(f"imagefolder:{tmp_path}")
     assert capsys.readouterr().err == "note: left out, not pictures of a class: loose.png (1)\n"
 
 
@@ -98,9 +104,9 @@ def test_damaged_pictures_are_counted_before_the_work_or_left_out(tmp_path, caps
     for i in (1, 2):
         (tmp_path / f"{i}.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(InputError, match=r"1\.png.*\(2 of 4 images; --skip-damaged leaves them out\)"):
-        open_images([str(tmp_path)], PictureFormat(1, 4, 4), **HOW)
-    _, names = open_images([str(tmp_path)], PictureFormat(1, 4, 4), **{**HOW, "skip_damaged": True})
+        network(GREY).images([str(tmp_path)])
+    _, names = network(GREY, skip_damaged=True).images([str(tmp_path)])
     assert names == [f"{tmp_path}/0.png", f"{tmp_path}/3.png"]
     assert capsys.readouterr().err.count("left out, cannot be read") == 2
     with pytest.raises(InputError, match="none of 1 images can be read"):
-        open_images([str(tmp_path / "1.png")], PictureFormat(1, 4, 4), **{**HOW, "skip_damaged": True})
+        network(GREY, skip_damaged=True).images([str(tmp_path / "1.png")])
