@@ -99,7 +99,7 @@ class TestEveryKind:
     def test_it_says_itself_whether_it_learns_from_clean_images_alone(self, kind):
         own = detector(kind)
         if own.clean_only:
-            with pytest.raises(OptionError, match="takes clean images alone"):
+            with pytest.raises(OptionError, match="takes only clean images"):
                 own.fit(CLEAN, ATTACKED)
             own.fit(CLEAN)
         else:

@@ -130,7 +130,7 @@ def test_a_detector_without_a_threshold_or_with_the_wrong_images_says_so():
         OptionError, match=r"'surprise' needs adversarial images too.*kind='clean', which needs none"
     ):
         effpath.Detector(graph(), class_paths()).fit(clean)
-    with pytest.raises(OptionError, match="'clean' takes clean images alone"):
+    with pytest.raises(OptionError, match="'clean' takes only clean images"):
         effpath.Detector(graph(), class_paths(), kind="clean").fit(clean, adversarial)
 
 

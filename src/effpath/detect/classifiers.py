@@ -154,9 +154,7 @@ def check_fitted(estimator: Any) -> None:
     try:
         check_is_fitted(estimator)
     except NotFittedError as error:
-        raise OptionError(
-            "expected a fitted detector, got one that has learned nothing yet: call fit first"
-        ) from error
+        raise OptionError("expected a fitted detector, got one that is not fitted: call fit first") from error
 
 
 def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:

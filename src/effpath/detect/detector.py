@@ -162,7 +162,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
         if self.clean_only and adversarial is not None:
-            raise OptionError(f"a detector of kind {self.name!r} takes clean images alone: call fit(clean)")
+            raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:
             raise OptionError(
                 f"a detector of kind {self.name!r} needs adversarial images too: call fit(clean, adversarial), "

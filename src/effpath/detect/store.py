@@ -131,7 +131,7 @@ def _is_like(classifier: Any, fresh: Pipeline) -> bool:
 def _describe(estimator: Any, learned: Learned, at: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return parameters and numbers of an estimator and its parts; its arrays go to ``arrays``, below ``at``."""
     if not all(hasattr(estimator, name) for name in learned.names):
-        raise OptionError("expected a fitted detector, got one that has learned nothing yet: call fit first")
+        raise OptionError("expected a fitted detector, got one that is not fitted: call fit first")
     parameters = estimator.get_params(deep=False)
     if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
         raise OptionError(f"expected parameters that are plain numbers and words, got {parameters}")

@@ -49,7 +49,7 @@ def as_images(images: Any, expected: str) -> Tensor:
             if len(shapes) > 1:
                 raise InputError(
                     f"expected {expected}, got a {type(images).__name__} of shapes {shapes[0]} and {shapes[1]}; "
-                    "bring them to one size first"
+                    "resize them to one size first"
                 )
             return torch.stack(each)
     require_images(images, expected)

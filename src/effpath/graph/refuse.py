@@ -37,7 +37,7 @@ def refuse_model(model: Any) -> None:
         if module.training and ("BatchNorm" in kind or "Dropout" in kind or "DropPath" in kind):
             raise CaptureError(
                 f"expected a model in eval mode, but {place} ({kind}) is in train mode: "
-                "its output depends on the batch or on chance; call model.eval() first"
+                "its output depends on the batch or is random; call model.eval() first"
             )
 
 

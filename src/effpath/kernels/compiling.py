@@ -24,8 +24,8 @@ def compiled_with(**flags: Any) -> Callable[[Loop], Loop]:
     def compiled(loop: Loop) -> Loop:
         if numba.config.DISABLE_JIT:
             raise OptionError(
-                "expected that Numba may compile, got NUMBA_DISABLE_JIT=1: sets of ids and the compiled backend "
-                "consist of machine instructions that Python has no words for; unset NUMBA_DISABLE_JIT"
+                "expected Numba to be able to compile, got NUMBA_DISABLE_JIT=1: sets of ids and the compiled walk "
+                "consist of machine instructions without an equivalent in Python; unset NUMBA_DISABLE_JIT"
             )
         made: Loop
         try:
@@ -42,10 +42,10 @@ def compiled_with(**flags: Any) -> Callable[[Loop], Loop]:
 
 @cache
 def _warn_of_no_cache() -> None:
-    """Say once a process that kernels are compiled anew."""
+    """Warn, once per process, that kernels are compiled again."""
     warnings.warn(
-        "neither the folder of effpath nor a cache folder of the user can be written, so that kernels are "
-        "compiled anew by every process, which takes some seconds; set NUMBA_CACHE_DIR to a folder that "
-        "can be written",
+        "neither the folder of effpath nor a cache folder of the user is writable, so every process compiles the "
+        "kernels again, which takes some seconds; set NUMBA_CACHE_DIR to a folder that "
+        "is writable",
         stacklevel=4,
     )
