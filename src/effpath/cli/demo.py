@@ -45,9 +45,9 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for weights, class paths, tables, report.")] = Path(
         "effpath-demo"
     ),
-    images: Annotated[int, typer.Option(help="Test images to attack, at most.")] = 1000,
+    images: Annotated[int, typer.Option(help="Maximum number of test images to attack.")] = 1000,
     train_images: Annotated[
-        int | None, typer.Option(help="Training images for network and class paths, at most.")
+        int | None, typer.Option(help="Maximum number of training images for network and class paths.")
     ] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 256,

@@ -28,7 +28,7 @@ def detect(
         int | None, typer.Option(help="Seed of splits and random weights; the detector's if not given.")
     ] = None,
 ) -> None:
-    r"""Score images: class, runner-up, suspicion, flagged or not, and the layers that speak most for an attack.
+    r"""Score images: class, runner-up, suspicion, flagged or not, and the layers that point most to an attack.
 
     Arrays are [N, C, H, W] or [N, H, W, C], floats in [0, 1] or uint8. Where labels are known (an .npz with images
     and labels, numbered as the network's outputs; or a data set) it says how many images fool the network and how

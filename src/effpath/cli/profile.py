@@ -24,8 +24,8 @@ def profile(
     shard: Annotated[
         str | None, typer.Option(help="i/n: the i-th of n shards of the images; `effpath merge` unites them.")
     ] = None,
-    levels: Annotated[str, typer.Option(help="Sets to keep.")] = "synapses,neurons,weights",
-    counts: Annotated[bool, typer.Option("--counts", help="Keep how many images used each element.")] = False,
+    levels: Annotated[str, typer.Option(help="Sets to store.")] = "synapses,neurons,weights",
+    counts: Annotated[bool, typer.Option("--counts", help="Store how many images used each element.")] = False,
     allow_missing: AllowMissing = False,
 ) -> None:
     r"""Build class paths: for each class, the union over its correctly predicted images.
