@@ -75,7 +75,7 @@ def make_files(folder: Path) -> tuple[effpath.Graph, dict[str, tuple[Path, Read]
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 20), torch.nn.ReLU(), torch.nn.Linear(20, 3))
     graph = effpath.capture(net.eval(), torch.zeros(1, 1, 3, 3))
     images = torch.rand(60, 1, 3, 3)
-    class_paths = effpath.build_class_paths(graph, images, graph.run(images)[graph.logits].argmax(1))
+    class_paths = effpath.build_class_paths(graph, images, graph.predict(images))
     paths_file, guard_file = folder / "class_paths.safetensors", folder / "guard.safetensors"
     effpath.save_class_paths(class_paths, paths_file)
     built = set(class_paths.classes)

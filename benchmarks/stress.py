@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from effpath.backends.operators import prepare
+from effpath.backends.prepared import prepare
 from effpath.graph.graph import Graph
 from effpath.rules.kinds import Weighted
 from effpath.walk.recording import Recorded

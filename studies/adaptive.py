@@ -35,7 +35,7 @@ from effpath.adaptive import ADAPTIVE, AdaptiveResult, Target, adaptive_curve, s
 from effpath.attacks import attack
 from effpath.data import Dataset
 from effpath.detect import threshold_at_fpr
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
@@ -133,7 +133,7 @@ def measure(
     attacked = order[order >= spared][:sources]
     others = order[~torch.isin(order, attacked)]
     learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
-    counts = any(CLASSIFIERS[kind].wants_likelihood for kind in detectors)
+    counts = any(reading_of(kind).wants_likelihood for kind in detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
             graph, chosen.images, chosen.labels, layers=layers, counts=counts, batch_size=batch, progress=progress

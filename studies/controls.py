@@ -25,7 +25,7 @@ from detection.resampling import CleanScores, interval, row_draws, share
 from detection.seen import Seen
 from effpath import Features
 from effpath.detect import suspicion
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import BASELINES, Evaluation
 from sources import save_figure
 
@@ -70,7 +70,7 @@ def suspicion_of(evaluation: Evaluation, detector: str, features: Features) -> n
     """Return what a detector of an evaluation says of other images."""
     if detector in BASELINES:
         return BASELINES[detector](features)
-    return suspicion(evaluation.classifiers[detector], CLASSIFIERS[detector].read(features))
+    return suspicion(evaluation.classifiers[detector], reading_of(detector).columns(features))
 
 
 def plot(tables: Mapping[str, Row], file: Path) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import effpath
 import plain_walk as pw
 from cases import quantised
 
@@ -515,3 +517,10 @@ NETS = (
     Net("tokens", Tokens, (2, 4, 4), tokens_steps, seed=9),
     Net("in place, twice, softmax", Twice, (1, 4, 4), twice_steps, seed=1),
 )
+
+
+@cache
+def captured(net: Net) -> tuple[nn.Module, effpath.Graph]:
+    """A network and its graph, both made once per test process; neither may be changed."""
+    model = prepare(net.make(), net.seed)
+    return model, effpath.capture(model, torch.zeros(1, *net.shape))

@@ -395,7 +395,7 @@ def test_what_cannot_be_done_is_said() -> None:
     wrong = Target(detector(), model, guides=(images, (labels + 1) % 10))
     with pytest.raises(InputError, match="guides that the network classifies as labelled"):
         adaptive_attack(wrong, images, labels, "mimic", epsilon=0.1)
-    with pytest.raises(OptionError, match="temperature must be above 0"):
+    with pytest.raises(OptionError, match="expected a temperature above 0"):
         SoftFeatures(digits_net.graph(), digits_net.class_paths(), temperature=0)
     with pytest.raises(OptionError, match="at least one epsilon"):
         adaptive_curve(target, images, labels, "surrogate", epsilons=())

@@ -36,7 +36,7 @@ from detection.resampling import CleanScores, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
 from effpath.detect import SIGNS, make_classifier, split_sources, suspicion
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Group
 from effpath.detect.metrics import weighted_auc
 from effpath.errors import OptionError
@@ -112,10 +112,10 @@ def conformal(held: np.ndarray, rate: float) -> float:
 
 def fitted(seen, kind: str, train: dict[str, np.ndarray], learnt: list[str], seed: int):
     """A detector that is fitted here, and its suspicion of features."""
-    values = [CLASSIFIERS[kind].read(seen.groups[name].features)[train[name]] for name in ("clean", *learnt)]
+    values = [reading_of(kind).columns(seen.groups[name].features)[train[name]] for name in ("clean", *learnt)]
     labels = np.repeat([0, 1], [len(values[0]), sum(map(len, values[1:]))])
     model = make_classifier(kind, seed=seed).fit(np.concatenate(values), labels)
-    return lambda features: suspicion(model, CLASSIFIERS[kind].read(features))
+    return lambda features: suspicion(model, reading_of(kind).columns(features))
 
 
 # ---------------------------------------------------------------- cases

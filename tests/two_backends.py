@@ -28,32 +28,32 @@ def for_backend(recorded: Recorded, backend: str) -> Recorded:
 
 def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Paths, int]:
     """Walk by both backends; fail where anything differs. Returns the walk, and its number of synapses."""
-    mine, theirs = (walk(for_backend(recorded, backend), active) for backend in BACKENDS)
-    assert list(mine.synapses) == list(theirs.synapses)
-    assert list(mine.neurons) == list(theirs.neurons)
-    rows = [(name, mine.neurons[name], theirs.neurons[name]) for name in mine.neurons]
-    rows += [(name, mine.synapses[name], theirs.synapses[name]) for name in mine.synapses]
-    assert (mine.pixels is None) == (theirs.pixels is None)
-    if mine.pixels is not None:
-        rows.append(("pixels", mine.pixels, theirs.pixels))
+    compiled, plain = (walk(for_backend(recorded, backend), active) for backend in BACKENDS)
+    assert list(compiled.synapses) == list(plain.synapses)
+    assert list(compiled.neurons) == list(plain.neurons)
+    rows = [(name, compiled.neurons[name], plain.neurons[name]) for name in compiled.neurons]
+    rows += [(name, compiled.synapses[name], plain.synapses[name]) for name in compiled.synapses]
+    assert (compiled.pixels is None) == (plain.pixels is None)
+    if compiled.pixels is not None:
+        rows.append(("pixels", compiled.pixels, plain.pixels))
     for name, one, other in rows:
         assert np.array_equal(one.offsets, other.offsets), (name, recorded.header.options)
         assert np.array_equal(one.values, other.values), (name, recorded.header.options)
-    return mine, sum(len(rows.values) for rows in mine.synapses.values())
+    return compiled, sum(len(rows.values) for rows in compiled.synapses.values())
 
 
 def equal_paths(recorded: Recorded, **start: object) -> int:
     """Like `equal_walks`, from the logits of a rank or of given classes; weights too."""
-    mine, theirs = (paths_of(for_backend(recorded, backend), **start) for backend in BACKENDS)
-    for key, rows in mine.weights.items():
-        assert np.array_equal(rows.offsets, theirs.weights[key].offsets), key
-        assert np.array_equal(rows.values, theirs.weights[key].values), key
-    return equal_walks(recorded, recorded.start(mine.classes))[1]
+    compiled, plain = (paths_of(for_backend(recorded, backend), **start) for backend in BACKENDS)
+    for key, rows in compiled.weights.items():
+        assert np.array_equal(rows.offsets, plain.weights[key].offsets), key
+        assert np.array_equal(rows.values, plain.weights[key].values), key
+    return equal_walks(recorded, recorded.start(compiled.classes))[1]
 
 
-def equal_for(graph: Graph, images: torch.Tensor, options: Options, **wanted: object) -> int:
+def equal_for(graph: Graph, images: torch.Tensor, options: Options, **parts: object) -> int:
     """Record, and compare the walks from each of the first three classes, and from random outputs."""
-    recorded = record(graph, images, options=options, include_auxiliary="layers" not in wanted, **wanted)
+    recorded = record(graph, images, options=options, include_auxiliary="layers" not in parts, **parts)
     found = sum(equal_paths(recorded, rank=rank) for rank in range(1, 1 + min(3, recorded.logits.shape[1])))
     active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(7)) < 0.6
     return found + equal_walks(recorded, active)[1]

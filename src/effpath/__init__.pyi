@@ -9,7 +9,9 @@ from .class_paths.store import save_class_paths as save_class_paths
 from .data.load import load_data as load_data
 from .detect import Detector as Detector
 from .detect import Features as Features
+from .detect import Verdict as Verdict
 from .detect import Verdicts as Verdicts
+from .detect.explain import explain as explain
 from .detect.store import load_detector as load_detector
 from .detect.store import save_detector as save_detector
 from .graph import Graph as Graph

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.pipeline import make_pipeline
 
 from effpath.detect import JointSurprise, make_classifier
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.scoring import FloatArray, SurpriseScore
 from rivals.table import RIVALS, entrants
@@ -45,7 +45,7 @@ def with_signs(
     """Return joint surprise that reads the signs as its last columns; what is missing is filled in as without."""
 
     def read(group: Group) -> np.ndarray:
-        return np.column_stack([CLASSIFIERS[KIND].read(group.features), *(rival.read(group) for rival in signs)])
+        return np.column_stack([reading_of(KIND).columns(group.features), *(rival.read(group) for rival in signs)])
 
     return Entrant(
         read,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from effpath.detect.features import Features
 from effpath.errors import NumericalError, OptionError
-from effpath.graph.graph import Graph, Node
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
 from effpath.images import Images
 
 LIMIT = 10.0  # a gate lies in 0 … LIMIT

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import effpath
 from cases import PRESETS, options_of
-from effpath.backends import compiled
+from effpath.backends import threads as shared
 from effpath.kernels.options import make_options
 from effpath.rules import plan_for
 from effpath.walk.recording import Recorded, record
@@ -302,7 +302,7 @@ def test_the_path_of_five_images_together_is_that_of_each_alone(name: str) -> No
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("name", NETS)
 def test_two_threads_choose_what_one_chooses(name: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(shared, "WORTH_A_THREAD", 0)
     recorded = recorded_for(name, batch=5).select(slice(0, batch))
     active = torch.ones_like(recorded.logits, dtype=torch.bool)
     threads = torch.get_num_threads()
@@ -319,12 +319,12 @@ def test_two_threads_choose_what_one_chooses(name: str, batch: int, monkeypatch:
 def test_a_recording_can_be_read_by_the_other_backend(preset: str) -> None:
     graph, images = captured("image and tokens")
     plain = record(graph, images, options=options_of(preset, 0.5), backend="reference")
-    mine = record(graph, images, options=options_of(preset, 0.5)).plainly()
+    turned = record(graph, images, options=options_of(preset, 0.5)).plainly()
     assert plain.plainly() is plain
-    assert mine.values.keys() == plain.values.keys()
+    assert turned.values.keys() == plain.values.keys()
     for name, value in plain.values.items():
-        assert mine.values[name].shape == value.shape
-        torch.testing.assert_close(mine.values[name], value)
+        assert turned.values[name].shape == value.shape
+        torch.testing.assert_close(turned.values[name], value)
 
 
 def test_the_logits_of_both_backends_stand_in_the_order_of_the_classes() -> None:

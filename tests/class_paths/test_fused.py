@@ -17,7 +17,7 @@ from effpath.rules import LEVELS
 from effpath.walk import recording
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
-from nets import NETS, images_of, prepare
+from nets import NETS, captured, images_of
 from two_backends import BACKENDS
 
 NAMES = [net.name for net in NETS]
@@ -25,9 +25,7 @@ NAMES = [net.name for net in NETS]
 
 def small(name: str) -> tuple[effpath.Graph, torch.Tensor]:
     net = next(net for net in NETS if net.name == name)
-    return effpath.capture(prepare(net.make(), net.seed), torch.zeros(1, *net.shape)), images_of(
-        net.shape, count=12
-    )
+    return captured(net)[1], images_of(net.shape, count=12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -79,9 +77,9 @@ def test_sets_of_every_form_are_compared_alike() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_union_made_in_the_walk_is_the_union_of_the_paths(name: str, threads: int, monkeypatch) -> None:
-    from effpath.backends import compiled
+    from effpath.backends import threads as shared
 
-    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(shared, "WORTH_A_THREAD", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -36,6 +36,7 @@ def test_what_is_said_of_each_image_is_what_the_api_says(kind, folder, monkeypat
     batches = 0 if kind != "surprise" else 1e-6  # log odds round differently in batches of another size
     assert [row["score"] for row in found["rows"]] == pytest.approx(verdicts.scores.tolist(), rel=batches, abs=0)
     assert [row["flagged"] for row in found["rows"]] == verdicts.flagged.tolist()
+    assert [row["p_value"] for row in found["rows"]] == verdicts.p_values.tolist()
     assert [row["class"] for row in found["rows"]] == verdicts.predicted.tolist()
     assert [row["runner_up"] for row in found["rows"]] == verdicts.runner_up.tolist()
     assert [row["label"] for row in found["rows"]] == [None] * 30
@@ -60,7 +61,8 @@ def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypa
     (line,) = [line for line in lines if f"images.npy[{row}]" in line]
     first, second = verdicts.predicted[row], verdicts.runner_up[row]
     assert line.split() == [
-        "FLAGGED", f"{verdicts.scores[row]:.3f}", f"images.npy[{row}]", "class", f"{first},", "then", str(second)
+        "FLAGGED", f"{verdicts.scores[row]:.3f}", "p", f"{verdicts.p_values[row]:.2g}", f"images.npy[{row}]",
+        "class", f"{first},", "then", str(second),
     ]  # fmt: skip
     assert lines[lines.index(line) + 1].strip() == str(explain(detector, verdicts.features)[row][0])
     assert lines[-1] == (

@@ -110,7 +110,7 @@ def interrupted(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--kind", "forest"], "kind must be one of linear, clean, surprise"),
+        (["--kind", "forest"], "expected a kind of linear, clean, surprise"),
         (["--kind", "clean", "--attack", "FGSM"], "leave out --attack"),
         (["--kind", "linear", "--attack", "Magic"], "unknown attacks Magic"),
         (["--kind", "linear", "--attack", "FGSM", "--attack", "FGSM:epsilons=9"], "each attack once"),
@@ -121,12 +121,12 @@ def interrupted(*arguments):
         (["--images", 3], "at least 19 clean images"),
         (["--images", 36], "36 test images that are drawn"),
         (["--images", 120, "--fpr", 0.01], "at least 99 clean images"),
-        (["--fpr", 1], "fpr, a share of clean images, must lie in (0, 1)"),
-        (["--fpr", 0], "must lie in (0, 1)"),
-        (["--fpr", "nan"], "must lie in (0, 1)"),
+        (["--fpr", 1], "expected fpr, a share of clean images, in (0, 1)"),
+        (["--fpr", 0], "in (0, 1)"),
+        (["--fpr", "nan"], "in (0, 1)"),
         (["--theta", 0], "theta must lie in (0, 1]"),
         (["--preset", "best"], "unknown preset 'best'"),
-        (["--layers", 9], "layers must be 1 … 5"),
+        (["--layers", 9], "layers as a whole number in 1 … 5"),
         (["--layers", "conv9"], "conv9"),
         (["--held-out-share", 1], "expected a share to hold out in (0, 1)"),
         (["--held-out-share", 0.2], "the part 'test' is held out"),
@@ -140,7 +140,7 @@ def test_what_cannot_be_fitted_says_why_before_the_first_image_is_read(
     arguments, message, monkeypatch, capsys, folder
 ):
     (folder / "folder.safetensors").mkdir()
-    monkeypatch.setattr("effpath.detect.fitting.make.build_class_paths", None)
+    monkeypatch.setattr("effpath.detect.fitting.steps.build_class_paths", None)
     monkeypatch.setattr("effpath.detect.fitting.sources.predict", None)
     code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code != 0

@@ -158,7 +158,7 @@ def test_paths_of_a_data_set_can_be_extracted(digits, tmp_path, monkeypatch, cap
         (["--shard", "x"], 2, "i in 1 … n"),
         (["--part", "test"], 1, "expected the part 'test' of d; it has train"),
         (["--levels", "atoms"], 1, "levels must be some of"),
-        (["--layers", "conv9"], 1, "no layer 'conv9'"),
+        (["--layers", "conv9"], 1, "expected the name of a layer, got 'conv9'"),
         (["--input-size", "3,8,8"], 1, "the model cannot run"),
     ],
 )

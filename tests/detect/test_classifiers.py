@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from effpath.detect import make_classifier, suspicion
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import CLASSIFIERS, reading_of
 from effpath.errors import InputError, OptionError
 
 
@@ -25,7 +25,7 @@ def similarities():
 
 def seen_by(kind, X):
     """The columns that a kind looks at; margins and log odds fall with suspicion, as rank-1 similarities do."""
-    return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if CLASSIFIERS[kind].wants_likelihood else X
+    return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if reading_of(kind).wants_likelihood else X
 
 
 def fitted(kind, X, y, seed=0):
@@ -95,7 +95,8 @@ def test_other_outlier_detectors_grow_with_suspicion_too(model):
 
 def test_an_unknown_kind_is_answered_with_the_known_ones():
     with pytest.raises(
-        OptionError, match="linear, forest, adaboost, boosting, clean, surprise, gates; got 'tree'"
+        OptionError,
+        match=r"a kind of linear, forest, adaboost, boosting, clean, surprise, gates, or .* got 'tree'",
     ):
         make_classifier("tree")
 

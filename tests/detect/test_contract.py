@@ -15,7 +15,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, Vo
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,12 +24,13 @@ from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import effpath
-from digits_net import class_paths, data, graph
+from digits_net import class_paths, data, graph, noisy
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import CleanSimilarity, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
 from effpath.detect.store import SAVED
 from effpath.errors import FingerprintError, InputError, OptionError
+from own_kinds import Distance, LowestMargin
 
 SETS = 3
 OBJECTS = {
@@ -43,6 +45,8 @@ OBJECTS = {
     "pipeline": make_pipeline(StandardScaler(), LogisticRegression()),
     "pipeline of outliers": make_pipeline(StandardScaler(), IsolationForest(n_estimators=10, random_state=0)),
     "pipeline of surprise": make_pipeline(SimpleImputer(keep_empty_features=True), JointSurprise()),
+    "one's own": LowestMargin(power=2.0),
+    "one's own, from clean images alone": Distance(),
     "search": GridSearchCV(JointSurprise(), {"tail": [0.2, 0.3]}, cv=2, scoring="roc_auc"),
 }
 KINDS = {**{kind: kind for kind in CLASSIFIERS}, **OBJECTS}
@@ -165,6 +169,45 @@ class TestEveryKind:
         assert "<pre>Detector(" in own._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameter", "values"),
+    [
+        (JointSurprise(), "tail", [0.2, 0.4]),
+        (LowestMargin(), "power", [1.0, 3.0]),
+        (Distance(), "least", [0.01, 0.1]),
+    ],
+    ids=["ours", "one's own", "clean images alone"],
+)
+def test_a_search_takes_the_parameters_of_the_kind_and_fits_the_detector_with_the_best(kind, parameter, values):
+    images = data().test_images
+    clean, attacked = images[:30], noisy(images[30:60])
+    labels = np.repeat([0, 1], 30)
+    search = GridSearchCV(
+        detector(kind),
+        {f"kind__{parameter}": values},
+        cv=StratifiedKFold(2),
+        scoring=lambda found, X, y: roc_auc_score(y, found.score(X)),
+    ).fit(torch.cat([clean, attacked]), labels)
+    best = search.best_estimator_
+    assert isinstance(best, Detector)
+    assert getattr(best.kind, parameter) == search.best_params_[f"kind__{parameter}"] in values
+    again = detector(clone(best.kind)).fit(clean, None if best.clean_only else attacked)
+    np.testing.assert_array_equal(again.score(images[60:80]), best.score(images[60:80]))
+    assert getattr(kind, parameter) == type(kind)().get_params()[parameter]
+
+
+def test_labels_tell_clean_from_adversarial_images_as_scikit_learn_gives_them():
+    whole = rows(60, 0.1, 7)
+    labels = np.arange(60) % 2
+    given = detector("linear").fit(whole, labels)
+    apart = detector("linear").fit(whole[np.arange(0, 60, 2)], whole[np.arange(1, 60, 2)])
+    np.testing.assert_array_equal(given.score(CLEAN), apart.score(CLEAN))
+    alone = detector("clean").fit(whole, labels)
+    np.testing.assert_array_equal(
+        alone.score(CLEAN), detector("clean").fit(whole[np.arange(0, 60, 2)]).score(CLEAN)
+    )
+
+
 class Table(np.ndarray):
     """An array that scikit-learn takes for a data frame: its columns have names."""
 
@@ -235,7 +278,7 @@ def test_parameters_of_the_estimator_are_set_by_its_path_and_undo_the_fit():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("tree", "kind must be one of linear"),
+        ("tree", "expected a kind of linear, .* got 'tree'"),
         (JointSimilarity, r"got the class JointSimilarity; make one: JointSimilarity\(\)"),
         (LinearRegression(), "classifier or outlier detector, got LinearRegression"),
         (StandardScaler(), "got StandardScaler"),
@@ -278,7 +321,7 @@ def test_calibration_refuses_too_few_images_or_a_false_rate_before_it_reads_them
     with pytest.raises(InputError, match=r"at least 19 clean images to fix a threshold .* got 18"):
         own.calibrate(images[:18])
     for rate in (0, 1, 5, "5%"):
-        with pytest.raises(OptionError, match=r"must lie in \(0, 1\)"):
+        with pytest.raises(OptionError, match=r"expected fpr, .* in \(0, 1\)"):
             own.calibrate(images[:100], fpr=rate)
     assert own.threshold is None
 

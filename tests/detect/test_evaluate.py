@@ -150,13 +150,13 @@ def test_too_few_clean_images_for_the_rate_flag_nothing_and_a_false_rate_is_refu
     assert judged.scores["linear"]["A"].auc.value > 0.5
     enough = evaluate(clean, attacks, kinds=("linear",), fractions=(0.5, 0.095, 0.405), seed=0, resamples=0)
     assert enough.threshold["linear"] == enough.calibration["linear"].max()
-    with pytest.raises(OptionError, match=r"must lie in \(0, 1\)"):
+    with pytest.raises(OptionError, match=r"expected fpr, .* in \(0, 1\)"):
         evaluate(clean, attacks, kinds=("linear",), fpr=1)
 
 
 def test_a_name_that_is_taken_or_an_array_of_another_length_is_an_error():
     clean, attacks = groups()
-    with pytest.raises(OptionError, match=r"kind must be one of linear, .* got 'tree'"):
+    with pytest.raises(OptionError, match=r"expected a kind of linear, .* got 'tree'"):
         evaluate(clean, attacks, kinds=("tree",))
     with pytest.raises(OptionError, match="a detector is called energy already"):
         evaluate(clean, attacks, others={"energy": Entrant(lambda g: g.features.logits[:, 0])})

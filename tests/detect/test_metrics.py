@@ -155,7 +155,7 @@ def test_scores_that_are_empty_or_not_numbers_are_refused(scores):
 
 @pytest.mark.parametrize("fpr", [-0.1, 0, 1, 1.1, 5, np.nan, np.inf, "0.05", None, True])
 def test_a_rate_that_does_not_lie_between_0_and_1_is_refused(fpr):
-    with pytest.raises(OptionError, match=r"fpr, a share of clean images, must lie in \(0, 1\)"):
+    with pytest.raises(OptionError, match=r"expected fpr, a share of clean images, in \(0, 1\)"):
         threshold_at_fpr([1.0], fpr)
 
 

@@ -86,11 +86,11 @@ def test_columns_of_another_number_and_a_tail_outside_its_range_are_refused() ->
         JointSurprise().fit(CLEAN[:, 1:], np.arange(200) % 2)
     with pytest.raises(InputError, match=r"2 · sets \+ 1 \+ 1 columns; got 5"):
         JointSurprise(further=1).fit(CLEAN, np.arange(200) % 2)
-    with pytest.raises(OptionError, match="further must be at least 0; got -1"):
+    with pytest.raises(OptionError, match="expected further of at least 0, got -1"):
         JointSurprise(further=-1).fit(CLEAN, np.arange(200) % 2)
-    with pytest.raises(OptionError, match="tail must lie"):
+    with pytest.raises(OptionError, match="expected tail in"):
         JointSurprise(tail=1.0).fit(CLEAN, np.arange(200) % 2)
-    with pytest.raises(OptionError, match=r"floor must lie in \[0, 1\]; got 1.5"):
+    with pytest.raises(OptionError, match=r"expected floor in \[0, 1\], got 1.5"):
         JointSurprise(floor=1.5).fit(CLEAN, np.arange(200) % 2)
 
 

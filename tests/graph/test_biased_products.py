@@ -1,8 +1,13 @@
-"""Every way to write a product with a bias or a norm behind it gives the layer that torch's own module gives."""
+"""Every way to write a product with a bias or a norm behind it gives the layer that torch's own module gives.
+
+All spellings of one shape are branches of one network, which is captured once, beside torch's own module; a walk
+from a class of a branch meets that branch alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -21,14 +26,15 @@ from nets import images_of, prepare
 from two_backends import BACKENDS
 
 Function = Callable[[nn.Module, Tensor], Tensor]
+CLASSES = 3  # of each branch
 
 
-class Net(nn.Module):
-    """A layer, whatever its product is written as, and a head; with a norm behind the layer or before it."""
+class Branch(nn.Module):
+    """A layer, whatever its product is written as, and a head; with a norm behind the layer or without."""
 
     def __init__(self, layer: nn.Module, outputs: int, norm: nn.Module | None, spelled: Function | None) -> None:
         super().__init__()
-        self.layer, self.norm, self.head, self.spelled = layer, norm, nn.Linear(outputs, 3), spelled
+        self.layer, self.norm, self.head, self.spelled = layer, norm, nn.Linear(outputs, CLASSES), spelled
 
     def forward(self, x: Tensor) -> Tensor:
         if self.spelled is None:
@@ -192,56 +198,93 @@ def spellings() -> dict[str, tuple[str, bool, Function]]:
 SPELLINGS = spellings()
 
 
-def graph_of(name: str, norm: bool, spelled: Function | None) -> effpath.Graph:
-    shape = SHAPES[name]
-    net = Net(shape.make(), shape.outputs, shape.norm() if norm and shape.norm else None, spelled)
-    return effpath.capture(prepare(net, 1), torch.zeros(1, *shape.image))
+class Branches(nn.Module):
+    """Torch's own module without a norm and, where there is one, with it; then every spelling of a shape."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        shape = SHAPES[name]
+        norms = [None, shape.norm] if shape.norm else [None]
+        modules = [
+            prepare(Branch(shape.make(), shape.outputs, norm() if norm else None, None), 1) for norm in norms
+        ]
+        for _, norm, function in (found for found in SPELLINGS.values() if found[0] == name):
+            modules.append(deepcopy(modules[norm]))
+            modules[-1].spelled = function
+        self.branches = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+@cache
+def graph_of(name: str) -> effpath.Graph:
+    return effpath.capture(Branches(name).eval(), torch.zeros(1, *SHAPES[name].image))
+
+
+def place_of(spelling: str) -> int:
+    """Which branch of its shape's network a spelling is."""
+    name = SPELLINGS[spelling][0]
+    before = [other for other in SPELLINGS if SPELLINGS[other][0] == name].index(spelling)
+    return before + (2 if SHAPES[name].norm else 1)
 
 
 Found = list[dict[str, Any]]
 
 
-def sets_of(graph: effpath.Graph, name: str) -> dict[tuple[str, str], Found]:
-    """Names and sets of every image, for every preset and backend."""
-    images = images_of(SHAPES[name].image)
-    found: dict[tuple[str, str], Found] = {}
+@cache
+def sets_of(name: str) -> dict[tuple[str, str], list[Found]]:
+    """Names and sets of every image in every branch, walked from its strongest class, by preset and backend."""
+    graph, images = graph_of(name), images_of(SHAPES[name].image)
+    strongest = graph(images).unflatten(1, (-1, CLASSES)).argmax(2)  # [images, branches]
+    branches = strongest.shape[1]
+    classes = strongest.T.reshape(-1) + CLASSES * torch.arange(branches).repeat_interleave(len(images))
+    found: dict[tuple[str, str], list[Found]] = {}
     for preset in PRESETS:
         for backend in BACKENDS:
-            paths = effpath.extract(graph, images, preset=preset, backend=backend)
-            found[preset, backend] = [
-                {
-                    "synapses": {
-                        key: sorted(zip(*(ids.tolist() for ids in path.pairs(key)), strict=True))
-                        for key in path.synapses
-                    },
-                    "neurons": {key: list(ids) for key, ids in path.neurons.items()},
-                    "weights": {key: list(ids) for key, ids in path.weights.items()},
-                    "sizes": {key: path.header.total("weights", key) for key in path.weights},
-                }
-                for path in paths
-            ]
+            paths = effpath.extract(
+                graph,
+                images.repeat(branches, *[1] * (images.dim() - 1)),
+                classes=classes,
+                preset=preset,
+                backend=backend,
+            )
+            rows = [_sets_of_branch(path, row // len(images)) for row, path in enumerate(paths)]
+            found[preset, backend] = [rows[i : i + len(images)] for i in range(0, len(rows), len(images))]
     return found
 
 
-@cache
-def wanted(name: str, norm: bool) -> dict[tuple[str, str], Found]:
-    return sets_of(graph_of(name, norm, None), name)
+def _sets_of_branch(path: Any, place: int) -> dict[str, Any]:
+    """The sets of a path, which lies in one branch, by names without the branch."""
+    prefix = f"branches.{place}."
+    assert not any(ids for key, ids in path.synapses.items() if not key.startswith(prefix))
+    inside = [key for key in path.synapses if key.startswith(prefix)]
+    of_weights = [key for key in path.weights if key.startswith(prefix)]
+    return {
+        "synapses": {
+            key.removeprefix(prefix): sorted(zip(*(ids.tolist() for ids in path.pairs(key)), strict=True))
+            for key in inside
+        },
+        "neurons": {key.removeprefix(prefix): list(path.neurons[key]) for key in inside},
+        "weights": {key.removeprefix(prefix): list(path.weights[key]) for key in of_weights},
+        "sizes": {key.removeprefix(prefix): path.header.total("weights", key) for key in of_weights},
+    }
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_product_however_it_is_written_is_the_layer_of_torchs_module(spelling: str) -> None:
-    name, norm, function = SPELLINGS[spelling]
-    graph = graph_of(name, norm, function)
-    layers = plan_for(graph).layers
+    name, norm, _ = SPELLINGS[spelling]
+    graph, place, found = graph_of(name), place_of(spelling), sets_of(name)
+    prefix = f"branches.{place}."
+    layers = [layer for layer in plan_for(graph).layers if layer.name.startswith(prefix)]
     assert [(layer.name, layer.parameter) for layer in layers] == [
-        ("layer", "layer.weight"),
-        ("head", "head.weight"),
+        (f"{prefix}layer", f"{prefix}layer.weight"),
+        (f"{prefix}head", f"{prefix}head.weight"),
     ]
     assert graph.batched
-    got, want = sets_of(graph, name), wanted(name, norm)
-    for key in want:
-        assert got[key] == want[key], key
-    assert any(image["synapses"]["layer"] for image in want["paper", "reference"])
+    for key, branches in found.items():
+        assert branches[place] == branches[norm], key
+    assert any(image["synapses"]["layer"] for image in found["paper", "reference"][norm])
 
 
 def parts(net: nn.Module, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import effpath
 from cases import Call
 from effpath.rules import plan_for
-from nets import NETS, Residual, Shared, Twice, prepare
+from nets import NETS, Residual, Shared, Twice, captured, prepare
 
 
 class Block(nn.Module):
@@ -73,7 +73,7 @@ def test_a_module_used_again_gets_a_number() -> None:
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_every_name_is_used_once_and_no_operator_is_in_place(net) -> None:
-    graph = effpath.capture(prepare(net.make()), torch.zeros(1, *net.shape))
+    _, graph = captured(net)
     names = [node.name for node in graph.nodes] + list(graph.constants) + [graph.input]
     assert len(names) == len(set(names))
     assert not [node.op for node in graph.nodes if node.op.endswith("_")]
@@ -91,8 +91,8 @@ def test_the_walk_starts_before_a_last_softmax(last) -> None:
     paths = effpath.extract(graph, images)
     torch.testing.assert_close(torch.from_numpy(paths.logits), bare(images).detach())
     plain = effpath.extract(effpath.capture(bare, torch.zeros(1, 1, 2, 2)), images)
-    for mine, theirs in zip(paths, plain, strict=True):
-        assert dict(mine.synapses) == dict(theirs.synapses)
+    for path, other in zip(paths, plain, strict=True):
+        assert dict(path.synapses) == dict(other.synapses)
 
 
 def test_two_captures_of_one_model_have_one_fingerprint_whatever_the_example() -> None:
@@ -152,11 +152,11 @@ def test_later_changes_of_the_model_do_not_reach_the_graph() -> None:
     model = prepare(Residual(), 3)
     graph = effpath.capture(model, torch.zeros(1, 2, 4, 4))
     images = torch.ones(1, 2, 4, 4)
-    before = graph.run(images)[graph.logits].clone()
+    before = graph(images).clone()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    assert torch.equal(graph.run(images)[graph.logits], before)
+    assert torch.equal(graph(images), before)
 
 
 def same_paths(one: effpath.Paths, other: effpath.Paths) -> bool:

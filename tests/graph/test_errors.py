@@ -248,7 +248,7 @@ def test_an_unknown_layer_is_refused_and_the_layers_are_named(graph: effpath.Gra
 
 
 def test_an_empty_list_of_layers_is_refused(graph: effpath.Graph) -> None:
-    with pytest.raises(OptionError, match="empty"):
+    with pytest.raises(OptionError, match="names of some layers, got none"):
         effpath.extract(graph, EXAMPLE, layers=[])
 
 
@@ -295,9 +295,7 @@ def test_the_logits_are_found_in_what_a_model_returns(pack) -> None:
     plain = effpath.capture(Several(lambda features, logits, aux: logits).eval(), EXAMPLE)
     assert [node.name for node in graph.nodes] == [node.name for node in plain.nodes]
     images = torch.randn(2, *EXAMPLE.shape[1:])
-    torch.testing.assert_close(
-        graph.run(images)[graph.logits], model.head(model.body(images).mean((2, 3))).detach()
-    )
+    torch.testing.assert_close(graph(images), model.head(model.body(images).mean((2, 3))).detach())
 
 
 @pytest.mark.parametrize("pack", [lambda f, logits, aux: (logits, aux), lambda f, logits, aux: {"features": f}])
@@ -354,9 +352,9 @@ def test_images_with_channels_last_are_refused_with_the_permutation_and_a_model_
     with pytest.raises(InputError, match=r"\(2, 3, 8, 8\).*permute\(0, 2, 3, 1\)"):
         effpath.capture(last, torch.zeros(1, 3, 8, 8))
     image = torch.rand(1, 8, 8, 3)
-    (mine,) = effpath.extract(effpath.capture(last, image), image)
+    (path,) = effpath.extract(effpath.capture(last, image), image)
     (plain,) = effpath.extract(effpath.capture(model, image.permute(0, 3, 1, 2)), image.permute(0, 3, 1, 2))
-    assert mine.synapses["model.0"] == plain.synapses["0"]
+    assert path.synapses["model.0"] == plain.synapses["0"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import effpath
 from effpath.rules import plan_for
-from nets import NETS, images_of, prepare
+from nets import NETS, captured, images_of
 
 COPIES: dict[str, Callable[[effpath.Graph], effpath.Graph]] = {
     "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
@@ -26,15 +26,14 @@ COPIES: dict[str, Callable[[effpath.Graph], effpath.Graph]] = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("net", NETS[::3], ids=lambda net: net.name)
 def test_a_copy_of_a_graph_has_the_same_paths(how: str, net) -> None:
-    images = images_of(net.shape)
-    graph = effpath.capture(prepare(net.make(), net.seed), images)
-    want = effpath.extract(graph, images)
+    images, (_, graph) = images_of(net.shape), captured(net)
+    expected = effpath.extract(graph, images)
     other = COPIES[how](graph)
     assert other.fingerprint == graph.fingerprint
     assert other.plans is not graph.plans
     got = effpath.extract(other, images)
-    assert [path.synapses for path in got] == [path.synapses for path in want]
-    assert [path.neurons for path in got] == [path.neurons for path in want]
+    assert [path.synapses for path in got] == [path.synapses for path in expected]
+    assert [path.neurons for path in got] == [path.neurons for path in expected]
 
 
 def test_operators_that_were_rewritten_are_sent_too() -> None:
@@ -77,9 +76,9 @@ def test_a_graph_with_something_replaced_follows_its_own_plan() -> None:
     assert plan_for(graph).graph is graph
     fresh = pickle.loads(pickle.dumps(other))
     for backend in ("compiled", "reference"):
-        got, want = (effpath.extract(own, torch.ones(1, 2), backend=backend) for own in (other, fresh))
-        assert got[0].synapses == want[0].synapses
-        assert got.logits.tolist() == want.logits.tolist()
+        got, expected = (effpath.extract(each, torch.ones(1, 2), backend=backend) for each in (other, fresh))
+        assert got[0].synapses == expected[0].synapses
+        assert got.logits.tolist() == expected.logits.tolist()
 
 
 def test_a_plan_with_something_replaced_prepares_itself_anew() -> None:

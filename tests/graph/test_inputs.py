@@ -88,18 +88,18 @@ class TestOnePixel(ContractOfLayouts):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_layout_of_images_changes_no_activation_and_no_set(graph: effpath.Graph, layout: str) -> None:
     options = make_options("default")
-    want = record(graph, IMAGES, options=options)
+    expected = record(graph, IMAGES, options=options)
     got = record(graph, LAYOUTS[layout](IMAGES), options=options)
-    assert all(torch.equal(got.values[name], own) for name, own in want.values.items())
-    for mine, theirs in zip(paths_of(got), paths_of(want), strict=True):
-        assert mine.synapses == theirs.synapses
+    assert all(torch.equal(got.values[name], value) for name, value in expected.values.items())
+    for found, path in zip(paths_of(got), paths_of(expected), strict=True):
+        assert found.synapses == path.synapses
 
 
 def test_both_backends_record_the_same_activations(graph: effpath.Graph) -> None:
     options = make_options("default")
     compiled = record(graph, IMAGES, options=options, backend="compiled").plainly()
     reference = record(graph, IMAGES, options=options, backend="reference")
-    assert all(torch.equal(compiled.values[name], own) for name, own in reference.values.items())
+    assert all(torch.equal(compiled.values[name], value) for name, value in reference.values.items())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -133,11 +133,11 @@ TAKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", TAKEN)
 def test_images_are_taken_as(graph: effpath.Graph, kind: str) -> None:
-    want = effpath.extract(graph, IMAGES)
+    expected = effpath.extract(graph, IMAGES)
     for backend in ("compiled", "reference"):
         got = effpath.extract(graph, TAKEN[kind], backend=backend)
-        assert [path.synapses for path in got] == [path.synapses for path in want]
-    labels = want.classes
+        assert [path.synapses for path in got] == [path.synapses for path in expected]
+    labels = expected.classes
     built = effpath.build_class_paths(graph, TAKEN[kind], labels)
     assert built.images == 3
     assert effpath.Detector(graph, built).graph is graph
@@ -189,13 +189,13 @@ def test_images_of_several_shapes_are_refused_with_both(graph: effpath.Graph) ->
 
 @pytest.mark.parametrize("number", [1.5, 1.0, True, "1", None, 0, 5, float("nan")])
 def test_a_rank_that_is_no_whole_number_of_the_classes_is_refused(graph: effpath.Graph, number: Any) -> None:
-    with pytest.raises(OptionError, match="rank must be 1 … "):
+    with pytest.raises(OptionError, match="rank as a whole number in 1 … "):
         effpath.extract(graph, IMAGES, rank=number)
 
 
 @pytest.mark.parametrize("number", [1.5, True, 0, float("nan")])
 def test_a_number_of_layers_that_is_none_is_refused(graph: effpath.Graph, number: Any) -> None:
-    with pytest.raises(OptionError, match="layers must be 1 … "):
+    with pytest.raises(OptionError, match="layers as a whole number in 1 … "):
         effpath.extract(graph, IMAGES, layers=number)
 
 
@@ -206,11 +206,11 @@ def test_a_theta_that_is_no_share_is_refused(graph: effpath.Graph, number: Any) 
 
 
 def test_the_numbers_of_numpy_are_numbers(graph: effpath.Graph) -> None:
-    want = effpath.extract(graph, IMAGES, rank=2, theta=0.25, layers=2)
+    expected = effpath.extract(graph, IMAGES, rank=2, theta=0.25, layers=2)
     for real, whole in ((np.float32, np.int64), (np.float64, np.uint8), (np.float16, np.int32)):
         got = effpath.extract(graph, IMAGES, rank=whole(2), theta=real(0.25), layers=whole(2))
-        assert [path.synapses for path in got] == [path.synapses for path in want]
-        assert got.header.options == want.header.options
+        assert [path.synapses for path in got] == [path.synapses for path in expected]
+        assert got.header.options == expected.header.options
         assert type(got.header.options.theta) is float
 
 

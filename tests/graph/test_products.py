@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -72,6 +72,7 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+@cache
 def captured(form: str) -> tuple[nn.Module, effpath.Graph, Tensor]:
     torch.manual_seed(3)
     model, images = FORMS[form]().eval(), torch.randn(3, TOKENS * 5)
@@ -82,7 +83,7 @@ def captured(form: str) -> tuple[nn.Module, effpath.Graph, Tensor]:
 def test_attention_in_plain_nodes_gives_the_outputs_that_it_gave_before(form: str) -> None:
     model, graph, images = captured(form)
     assert not {node.op for node in graph.nodes} & {"scaled_dot_product_attention", "einsum", "bmm", "baddbmm"}
-    torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(graph(images), model(images).detach(), rtol=1e-5, atol=1e-6)
 
 
 def last_product(graph: effpath.Graph) -> str:
@@ -123,18 +124,18 @@ def test_the_chosen_values_are_those_of_a_plain_loop_over_the_tokens(form: str, 
     product = plain.values[name].reshape(3, HEADS, TOKENS, FEATURES)
     values = plain.values[kind.sources[0]].reshape(3, HEADS, TOKENS, FEATURES)
     weights = plain.values[kind.factors].reshape(3, HEADS, TOKENS, TOKENS)
-    want = set()
+    expected = set()
     for image, output in active.nonzero().tolist():
         head, token, feature = (int(i) for i in torch.unravel_index(torch.tensor(output), product.shape[1:]))
         c = [float(weights[image, head, token, m] * values[image, head, m, feature]) for m in range(TOKENS)]
         for m in select_plain(c, float(product[image, head, token, feature]), None, options):
-            want.add((image, output, (head * TOKENS + m) * FEATURES + feature))
+            expected.add((image, output, (head * TOKENS + m) * FEATURES + feature))
     for backend in BACKENDS:
         rows = walk(for_backend(recorded, backend), active).synapses[name]
         outputs, inputs = kind.window.ends(torch.from_numpy(rows.values))
         images_of = np.repeat(np.arange(3), rows.lengths).tolist()
-        assert set(zip(images_of, outputs.tolist(), inputs.tolist(), strict=True)) == want, backend
-    assert len(want) > 20
+        assert set(zip(images_of, outputs.tolist(), inputs.tolist(), strict=True)) == expected, backend
+    assert len(expected) > 20
 
 
 def test_with_gates_the_walk_goes_on_into_the_attention_weights_that_were_used() -> None:
@@ -184,9 +185,7 @@ def test_a_transformer_extracts_from_its_logits_to_its_pixels(make: Callable[[],
     model = make().eval()
     images = torch.randn(2, 3, 8, 8) if isinstance(model, nn.Sequential) else torch.randn(2, 3, 32, 32)
     graph = effpath.capture(model, images)
-    torch.testing.assert_close(
-        graph.run(images[:1])[graph.logits], model(images[:1]).detach(), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(graph(images[:1]), model(images[:1]).detach(), rtol=1e-4, atol=1e-5)
     paths = effpath.extract(graph, images, preset=Options(gates=gates))
     assert all(len(pixels) for pixels in (paths.pixels[0], paths.pixels[1]))
     alone = effpath.extract(graph, images[1:], preset=Options(gates=gates))

@@ -30,10 +30,10 @@ def images(count: int = 3) -> torch.Tensor:
 
 def test_what_is_given_is_not_computed_again_nor_what_leads_to_it_alone() -> None:
     graph, called = watched(digits_net.graph())
-    own = graph.run(images(), ["conv2", "fc3"])
+    found = graph.run(images(), ["conv2", "fc3"])
     called.clear()
-    again = graph.run(torch.zeros_like(images()), given={"conv2": own["conv2"]})
-    assert torch.equal(again["fc3"], own["fc3"])
+    again = graph.run(torch.zeros_like(images()), given={"conv2": found["conv2"]})
+    assert torch.equal(again["fc3"], found["fc3"])
     behind = ["relu2", "pool2", "flatten", "fc1", "relu3", "fc2", "relu4", "fc3"]
     assert [name for name in called if "sym_size" not in name] == behind
 

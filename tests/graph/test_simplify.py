@@ -161,7 +161,7 @@ def test_a_folded_batch_norm_is_gone_and_the_outputs_are_the_same(name: str) -> 
     graph = effpath.capture(model, torch.zeros(1, *shape))
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     assert [node.op for node in graph.nodes if node.op not in ("view", "sym_size")] == left
-    torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(graph(images), model(images).detach(), rtol=1e-5, atol=1e-5)
     assert {la.parameter for la in plan_for(graph).layers} <= set(dict(model.named_parameters()))
 
 
@@ -173,7 +173,7 @@ def test_a_batch_norm_that_nothing_can_take_stays_and_is_a_route(name: str) -> N
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
     (norm,) = [node for node in graph.nodes if node.op == "batch_norm"]
     assert isinstance(plan_for(graph).kinds[norm.name], Route)
-    torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(graph(images), model(images).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_folding_with_exact_numbers_gives_the_weights_by_hand() -> None:
@@ -203,7 +203,7 @@ def test_one_layer_used_before_two_batch_norms_gets_two_folded_weights_and_keeps
     model = random_state(Twice())
     graph = effpath.capture(model, torch.zeros(1, 2, 2, 2))
     images = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(graph.run(images)[graph.logits], model(images).detach())
+    torch.testing.assert_close(graph(images), model(images).detach())
     assert [layer.name for layer in plan_for(graph).layers] == ["conv", "conv#2"]
     assert [layer.parameter for layer in plan_for(graph).layers] == ["conv.weight"] * 2
 
@@ -280,4 +280,4 @@ def test_of_a_pooling_with_indices_only_the_values_are_kept() -> None:
     graph = effpath.capture(model, torch.zeros(1, 1, 4, 4))
     assert [node.op for node in graph.nodes if node.op not in ("view", "sym_size")] == ["adaptive_max_pool2d"]
     images = torch.randn(2, 1, 4, 4)
-    assert torch.equal(graph.run(images)[graph.logits], model(images))
+    assert torch.equal(graph(images), model(images))

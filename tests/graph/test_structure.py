@@ -8,7 +8,7 @@ from torch import nn
 
 import effpath
 from effpath.graph import structure as structures
-from nets import NETS, images_of, prepare
+from nets import NETS, captured, images_of
 
 
 class Forward(nn.Module):
@@ -40,9 +40,7 @@ IMAGE = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_a_network_is_the_same_from_its_structure_and_without_torch_export(net, monkeypatch):
-    model = prepare(net.make())
-    image = images_of(net.shape, 1)
-    graph = effpath.capture(model, image)
+    image, (model, graph) = images_of(net.shape, 1), captured(net)
     assert graph.structure is not None
     calls = exported(monkeypatch)
     again = effpath.capture(model, image, structure=graph.structure)

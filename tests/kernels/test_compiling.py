@@ -36,7 +36,7 @@ def test_without_a_place_for_a_cache_loops_are_compiled_all_the_same_and_one_war
     with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR") as said:
         made = [compiling.compiled_with(error_model="numpy")(double) for _ in range(3)]
     assert len(said) == 1
-    assert [own(3) for own in made] == [6, 6, 6]
+    assert [loop(3) for loop in made] == [6, 6, 6]
 
 
 def test_other_failures_to_decorate_are_not_taken_for_a_missing_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +52,23 @@ def test_where_compilation_is_forbidden_an_error_names_the_variable(monkeypatch:
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     with pytest.raises(OptionError, match=r"NUMBA_DISABLE_JIT=1.*unset"):
         compiling.compiled_with()(double)
-    for name in ("effpath.kernels.cpu", "effpath.kernels.cpu_select"):
+    for name in ("effpath.kernels.cpu", "effpath.kernels.active"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(OptionError, match="NUMBA_DISABLE_JIT"):
         __import__("effpath.kernels.cpu")
+
+
+def test_a_change_in_any_file_of_kernels_makes_what_was_compiled_before_stale(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def compiled_again() -> bool:
+        made = compiling.compiled_with()(double)
+        assert made(3) == 6
+        return bool(made.stats.cache_misses)
+
+    assert [compiled_again(), compiled_again()] == [True, False]
+    monkeypatch.setattr(compiling, "_sources", lambda: (("another.py", 1, 1),))
+    assert [compiled_again(), compiled_again()] == [True, False]
 
 
 def interrupted(*_, **__):

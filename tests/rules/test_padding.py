@@ -62,7 +62,7 @@ def test_a_reflection_before_a_pooling_is_looked_through(pool: nn.Module) -> Non
     image = torch.rand(1, 2, 3, 3, generator=torch.Generator().manual_seed(0)) + 0.5
     outputs = graph.classes
     images = image.repeat(outputs, 1, 1, 1)
-    mine, theirs = (
+    plain, compiled = (
         effpath.extract(
             graph,
             images,
@@ -75,7 +75,7 @@ def test_a_reflection_before_a_pooling_is_looked_through(pool: nn.Module) -> Non
         for backend in ("reference", "compiled")
     )
     padded = F.pad(image, (1, 0, 0, 1), mode="reflect")
-    for output, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+    for output, (one, other) in enumerate(zip(plain, compiled, strict=True)):
         assert one == other
         found = image.flatten()[one.pairs(layer.name)[1]]
         value = pool(padded).flatten()[output]

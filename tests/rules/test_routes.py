@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import effpath
@@ -54,16 +58,36 @@ MOVES = {
 }
 
 
+def together(functions: Iterable[Callable[[Tensor], Tensor]], example: Tensor) -> effpath.Graph:
+    """Several functions in one network, which is captured once: the outputs of the first, of the second …"""
+    chosen = list(functions)
+    return effpath.capture(
+        Call(lambda x: torch.cat([function(x).flatten(1) for function in chosen], 1)).eval(), example
+    )
+
+
+@cache
+def moved() -> dict[str, tuple[list[float], list[list[int]]]]:
+    """Of each move the outputs, and the pixels that a walk from each of them meets."""
+    image = torch.arange(1.0, 97.0).reshape(1, *SHAPE)  # every pixel another value, none of them 0 or -5
+    graph = together(MOVES.values(), torch.zeros(1, *SHAPE))
+    assert not plan_for(graph).every
+    values = {name: move(image).flatten().tolist() for name, move in MOVES.items()}
+    pixels: list[list[int]] = []
+    for classes in torch.arange(graph.classes).split(512):
+        paths = effpath.extract(graph, image.repeat(len(classes), 1, 1, 1), classes=classes)
+        pixels += [paths.pixels[i].tolist() for i in range(len(classes))]
+    ends = list(itertools.accumulate(map(len, values.values()), initial=0))
+    rows = [pixels[start:end] for start, end in itertools.pairwise(ends)]
+    return {name: (values[name], found) for name, found in zip(values, rows, strict=True)}
+
+
 @pytest.mark.parametrize("name", MOVES)
 def test_a_moved_element_stands_for_the_element_whose_value_it_has(name: str) -> None:
-    move = MOVES[name]
-    graph = effpath.capture(Call(lambda x: move(x).flatten(1)).eval(), torch.zeros(1, *SHAPE))
-    image = torch.arange(1.0, 97.0).reshape(1, *SHAPE)  # every pixel another value, none of them 0 or -5
-    moved = move(image).flatten().tolist()
-    assert not plan_for(graph).every
-    paths = effpath.extract(graph, image.repeat(len(moved), 1, 1, 1), classes=list(range(len(moved))))
-    for output, value in enumerate(moved):
-        assert paths.pixels[output].tolist() == ([] if value in (0.0, -5.0) else [int(value) - 1])
+    values, pixels = moved()[name]
+    assert values
+    for value, found in zip(values, pixels, strict=True):
+        assert found == ([] if value in (0.0, -5.0) else [int(value) - 1])
 
 
 ELEMENTWISE = {
@@ -91,13 +115,18 @@ ELEMENTWISE = {
 }
 
 
+@cache
+def pixels_of_elementwise() -> list[list[int]]:
+    graph = together(ELEMENTWISE.values(), torch.zeros(1, 6) + 0.5)
+    images = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+    paths = effpath.extract(graph, images.repeat(len(ELEMENTWISE), 1), classes=range(graph.classes))
+    return [ids.tolist() for ids in (paths.pixels[i] for i in range(graph.classes))]
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_an_elementwise_operator_is_one_to_one_to_its_data(name: str) -> None:
-    function = ELEMENTWISE[name]
-    graph = effpath.capture(nn.Sequential(Call(function), nn.Identity()).eval(), torch.zeros(1, 6) + 0.5)
-    images = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
-    paths = effpath.extract(graph, images, classes=list(range(6)))
-    assert [paths.pixels[i].tolist() for i in range(6)] == [[i] for i in range(6)]
+    start = 6 * list(ELEMENTWISE).index(name)
+    assert pixels_of_elementwise()[start : start + 6] == [[i] for i in range(6)]
 
 
 def test_a_constant_that_is_broadcast_over_the_data_and_data_over_a_constant_are_one_to_one() -> None:
@@ -111,18 +140,26 @@ def test_a_constant_that_is_broadcast_over_the_data_and_data_over_a_constant_are
     assert [paths.pixels[i].tolist() for i in range(6)] == [[0]] * 3 + [[1]] * 3
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("squash", [torch.sigmoid, F.softmax, torch.tanh, F.hardsigmoid, F.gelu])
-def test_a_product_with_a_squashed_tensor_leads_to_the_other_one(squash, swapped: bool) -> None:
-    def gated(x):
-        data, gate = x.chunk(2, 1)
-        gate = squash(gate, 1) if squash is F.softmax else squash(gate)
-        return gate * data if swapped else data * gate
+SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: F.softmax(x, 1),
+    "tanh": torch.tanh,
+    "hardsigmoid": F.hardsigmoid,
+    "gelu": F.gelu,
+}
 
-    graph = effpath.capture(Call(gated).eval(), torch.zeros(1, 6))
-    for gates, wanted in ((False, [[0], [1], [2]]), (True, [[0, 3], [1, 4], [2, 5]])):
-        paths = effpath.extract(graph, torch.ones(3, 6), classes=range(3), preset=effpath.Options(gates=gates))
-        assert [paths.pixels[i].tolist() for i in range(3)] == wanted
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_product_with_a_squashed_tensor_leads_to_the_other_one(swapped: bool) -> None:
+    def gated(squash: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        data, gate = x.chunk(2, 1)
+        return squash(gate) * data if swapped else data * squash(gate)
+
+    graph = together([partial(gated, squash) for squash in SQUASHES.values()], torch.zeros(1, 6))
+    for gates, expected in ((False, [[0], [1], [2]]), (True, [[0, 3], [1, 4], [2, 5]])):
+        paths = effpath.extract(graph, torch.ones(15, 6), classes=range(15), preset=effpath.Options(gates=gates))
+        for place, name in enumerate(SQUASHES):
+            assert [paths.pixels[3 * place + i].tolist() for i in range(3)] == expected, name
 
 
 def test_a_product_of_equals_leads_to_both_whatever_gates_says() -> None:

@@ -18,7 +18,7 @@ from effpath.files.sealed import CHECKSUMS
 from effpath.paths import IdSet, Path
 from effpath.rules import LEVELS
 from effpath.walk.cost import check
-from nets import NETS, prepare
+from nets import NETS, captured
 
 
 def test_the_sizes_of_lenet_are_those_of_its_textbook_layers():
@@ -131,7 +131,7 @@ def test_what_extract_refuses_check_finds_and_the_other_way_round(name: str):
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_check_supports_a_network_just_where_extract_takes_it_and_it_is_run_in_batches(net):
-    network = effpath.capture(prepare(net.make(), net.seed), torch.zeros(1, *net.shape))
+    _, network = captured(net)
     assert network.batched
     for gates in (False, True):
         agrees_with_extract(network, gates=gates)
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_captured_and_a_wrong_size_or_layer_are_errors():
         check(Branch().eval(), (1, 2, 2))
     with pytest.raises(InputError, match="cannot run"):
         check(model(), (3, 8, 8))
-    with pytest.raises(OptionError, match="no layer 'conv9'"):
+    with pytest.raises(OptionError, match="expected the name of a layer, got 'conv9'"):
         check(model(), (1, 8, 8), layers="conv9")
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import effpath
+import nets
 import plain_walk
 from cases import PRESETS, options_of
 from effpath import Options
@@ -32,8 +33,7 @@ BY_NAME = {net.name: net for net in NETS}
 @cache
 def captured(name: str) -> tuple[torch.nn.Module, effpath.Graph, torch.Tensor]:
     net = BY_NAME[name]
-    model = prepare(net.make(), net.seed)
-    return model, effpath.capture(model, torch.zeros(1, *net.shape)), images_of(net.shape)
+    return *nets.captured(net), images_of(net.shape)
 
 
 @cache

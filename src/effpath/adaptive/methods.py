@@ -25,23 +25,24 @@ def mimic(search: Search, settings: Settings) -> None:
     names = [layer.name for layer in plan_for(graph).layers][-max(settings["layers"]) :]
     cosine = settings["distance"] == "cosine"
 
-    def distance(own: list[Tensor], wanted: list[Tensor]) -> Tensor:
-        pairs = list(zip(own, wanted, strict=True))
+    def distance(values: list[Tensor], aim: list[Tensor]) -> Tensor:
+        pairs = list(zip(values, aim, strict=True))
         if cosine:
             return torch.stack([1 - torch.cosine_similarity(a, b, dim=-1) for a, b in pairs]).sum(0)
         squares = [(a - b).square().sum(-1) / b.square().sum(-1).clamp(min=1e-12) for a, b in pairs]
         return torch.stack(squares).sum(0)
 
     with torch.no_grad():
-        all_own = activations(graph, search.images, names)
+        of_images = activations(graph, search.images, names)
     for count in settings["layers"]:
         kept = names[-count:]
-        own, theirs = all_own[-count:], guides.activations(names)[-count:]
-        apart = torch.stack([distance([a[row] for a in own], theirs) for row in range(len(search.images))])
+        of_guides = guides.activations(names)[-count:]
+        rows = range(len(search.images))
+        apart = torch.stack([distance([values[row] for values in of_images[-count:]], of_guides) for row in rows])
         nearest, _ = guides.nearest(apart, search.labels, settings["mimics"])
         for chosen in nearest.T:
             search.judge(guides.images[chosen])
-            aim = [their[chosen] for their in theirs]
+            aim = [values[chosen] for values in of_guides]
 
             def downhill(pixels: Tensor, step: int, kept: list[str] = kept, aim: list[Tensor] = aim) -> Tensor:
                 pixels = pixels.detach().requires_grad_()
@@ -101,8 +102,8 @@ def black_box(search: Search, settings: Settings) -> None:
     library = require("foolbox", "black_box")
     guides = search.guides
     apart = torch.cdist(search.images.flatten(1), guides.images.flatten(1))
-    nearest, wanted = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, 1)
-    rows = wanted[:, 0].nonzero()[:, 0]
+    nearest, is_guide = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, 1)
+    rows = is_guide[:, 0].nonzero()[:, 0]
     if not len(rows):
         return
     starts = guides.images[nearest[rows, 0]]

@@ -69,15 +69,15 @@ def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: Id
     parts = []
     step = max(1, CHUNK // window.candidates)
     for start in range(0, len(neurons), step):
-        own = neurons[start : start + step]
-        b, o = own // window.outputs, own % window.outputs
+        part = neurons[start : start + step]
+        b, o = part // window.outputs, part % window.outputs
         ids, weights = window.input_ids(o), window.weight_ids(o)
         inside = ids >= 0
         sign = torch.where(value[b, o] < 0, -1.0, 1.0).to(x.dtype)[:, None]
         c = torch.where(inside, x[b[:, None], ids.clamp(min=0)] * weight[weights] * sign, 0)
-        mine = slice(int(ends[start]), int(ends[start + len(own)]))
+        taken = slice(int(ends[start]), int(ends[start + len(part)]))
         chosen = torch.zeros_like(inside)
-        chosen[row[mine] - start, slots[mine] % window.candidates] = True
+        chosen[row[taken] - start, slots[taken] % window.candidates] = True
         bound = _halfway(c, chosen, inside)
         at, k = (chosen | (inside & (c > 0))).nonzero(as_tuple=True)
         parts.append(

@@ -112,7 +112,7 @@ def within(result: AdaptiveResult, epsilon: float, clean_scores: npt.NDArray[np.
     ``clean_scores`` [N] are those of the result's clean images.
     """
     if epsilon > result.epsilon:
-        raise OptionError(f"expected a bound of at most {result.epsilon}, that of the result; got {epsilon}")
+        raise OptionError(f"expected a bound of at most {result.epsilon}, that of the result, got {epsilon}")
     kept = result.misclassified & (result.distances <= epsilon * (1 + ROUNDING))
     return replace(
         result,

@@ -75,15 +75,15 @@ class Guides:
         return self._activations[1]
 
     def nearest(self, apart: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Return the guides that are nearest, none of an image's own class among them as long as there are others.
+        """Return the guides that are nearest, those of an image's class after all others.
 
         Args:
-            apart: distance to each guide [N, G], infinite where it is not wanted.
+            apart: distance to each guide [N, G], infinite where it may not be taken.
             labels: of the images, [N].
             count: so many, or all where there are fewer.
 
         Returns:
-            Guides [N, count], nearest first, and whether each is of another class and wanted, bool [N, count].
+            Guides [N, count], nearest first, and whether each may be taken, bool [N, count].
         """
         apart = apart.masked_fill(labels[:, None] == self.labels, torch.inf)
         ranked = apart.sort(dim=1, stable=True)

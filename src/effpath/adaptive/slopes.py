@@ -17,9 +17,9 @@ class Gradients(NamedTuple):
 
     Attributes:
         margin: of how far the strongest other logit lies above the label's, [N, C, H, W]; it grows towards
-            misclassification, and is 0 where that is reached with the wanted confidence.
+            misclassification, and is 0 where that is reached with the required confidence.
         suspicion: of the surrogate's suspicion, [N, C, H, W].
-        fooled: whether the image is misclassified with the wanted confidence, bool [N].
+        fooled: whether the image is misclassified with the required confidence, bool [N].
     """
 
     margin: Tensor
@@ -58,9 +58,9 @@ class Slopes:
         with torch.enable_grad():
             values = self.soft.run(pixels)
             logits = values[graph.logits]
-            own = logits.gather(1, labels[:, None])[:, 0]
+            logit = logits.gather(1, labels[:, None])[:, 0]
             others = logits.scatter(1, labels[:, None], -torch.inf)
-            lead = others.amax(1) - own
+            lead = others.amax(1) - logit
             if step % self.refresh == 0 or self._look is None:
                 first = others.argmax(1)
                 second = logits.scatter(1, first[:, None], -torch.inf).argmax(1)

@@ -63,9 +63,9 @@ class SoftFeatures:
     ) -> None:
         """Make the last ``layers`` layers soft, None for all, at a temperature above 0; others stay constant."""
         if not temperature > 0:
-            raise OptionError(f"temperature must be above 0, got {temperature!r}")
+            raise OptionError(f"expected a temperature above 0, got {temperature!r}")
         if layers is not None and layers < 1:
-            raise OptionError(f"layers must be at least 1, or None for all; got {layers!r}")
+            raise OptionError(f"expected layers of at least 1, or None for all, got {layers!r}")
         self.graph, self.class_paths = graph, class_paths
         self.likelihood, self.temperature = likelihood, temperature
         self.ranks = 1 if likelihood else 2
@@ -108,9 +108,9 @@ class SoftFeatures:
                 exact.append(self.class_paths.similarity(paths))
                 best = np.empty((len(paths), len(names)), np.int64)
                 if self.likelihood:
-                    likelihoods, own = self.likelihood(paths), self.likelihood.columns(paths.classes)
-                    exact.append(margins(likelihoods, own))
-                    likelihoods[np.arange(len(likelihoods)), :, own] = -np.inf
+                    likelihoods, column = self.likelihood(paths), self.likelihood.columns(paths.classes)
+                    exact.append(margins(likelihoods, column))
+                    likelihoods[np.arange(len(likelihoods)), :, column] = -np.inf
                     best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
                 for layer in self.layers:
                     at = names.index(layer.name)
@@ -127,7 +127,7 @@ class SoftFeatures:
         found = {}
         for layer, near, worth in look.parts:
             taken = near.taken(self._inputs(layer, values), self._weight(layer), self.temperature)
-            found.update({column: near.mean(taken, own) for column, own in worth.items()})
+            found.update({column: near.mean(taken, each) for column, each in worth.items()})
         return torch.stack([found[column] for column in self.soft_columns], 1)
 
     def columns(self, values: Mapping[str, Tensor], look: Look) -> Tensor:
@@ -166,8 +166,8 @@ class SoftFeatures:
         assert self.likelihood
         slots, gain = near.slot.cpu().numpy(), np.zeros(len(near.slot))
         ends = np.searchsorted(near.image.cpu().numpy(), np.arange(near.images + 1))
-        for image, (own, other) in enumerate(zip(classes, others, strict=True)):
-            mine = slice(ends[image], ends[image + 1])
-            logs = self.likelihood.log_frequencies(layer.name, slots[mine], [own, other])
-            gain[mine] = logs[:, 0] - logs[:, 1]
+        for image, pair in enumerate(zip(classes, others, strict=True)):
+            rows = slice(ends[image], ends[image + 1])
+            logs = self.likelihood.log_frequencies(layer.name, slots[rows], pair)
+            gain[rows] = logs[:, 0] - logs[:, 1]
         return torch.from_numpy(gain).to(near.bound)

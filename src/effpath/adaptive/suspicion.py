@@ -15,7 +15,7 @@ from torch import Tensor
 from effpath.detect import Detector
 from effpath.detect.classifiers import check_fitted
 from effpath.detect.clean import CleanSimilarity
-from effpath.detect.scoring import suspicion_signs
+from effpath.detect.scoring import suspicion_directions
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import OptionError
 
@@ -49,7 +49,7 @@ class Suspicion:
     @staticmethod
     def _refuse(detector: Detector) -> None:
         raise OptionError(
-            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise; got "
+            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise, got "
             f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
             "fitted on the same features"
         )
@@ -84,7 +84,7 @@ def _below(values: Tensor, clean: Tensor) -> Tensor:
 def _unusual(fitted: CleanSimilarity, columns: Tensor) -> Tensor:
     """Σ log((1 − p) ÷ p) over columns, p the share of clean rows that are as suspicious."""
     clean = _like(fitted.reference_, columns)
-    less = _below(columns * _like(suspicion_signs(fitted.n_features_in_, fitted.rank_1), columns), clean)
+    less = _below(columns * _like(suspicion_directions(fitted.n_features_in_, fitted.rank_1), columns), clean)
     return ((less + 0.5) / (len(clean) - less + 0.5)).log().sum(1)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from effpath.rules.kinds import Choice, Gate, Kind, Weighted
+from effpath.rules.kinds import Kind, Selection
 from effpath.rules.plan import Plan
 
 
@@ -71,37 +71,36 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
     for name, kind in plan.kinds.items():
         for source in one_to_one(kind, name, plan):
             parent[find(source)] = find(name)
-        if isinstance(kind, (Weighted, Choice)):
+        if kind.selects:
             asked += _wishes(name, kind)
     for name, channels, weight in [*asked, (graph.logits, 1, 1 << 40)]:
         votes[find(name)][channels] += weight * graph.size(name)
     chosen = {}
     for name in (graph.input, *plan.kinds):
-        own = votes[find(name)]
-        channels = max(own, key=lambda c: (own[c], c)) if own else 1
+        shares = votes[find(name)]
+        channels = max(shares, key=lambda c: (shares[c], c)) if shares else 1
         size = graph.size(name)
         chosen[name] = Layout(size, channels if size % channels == 0 else 1)
-    factors = {kind.factors for kind in plan.kinds.values() if isinstance(kind, Weighted) and kind.factors}
+    factors = {kind.factors for kind in plan.kinds.values() if kind.selects and kind.factors}
     return chosen | {name: Layout(graph.size(name)) for name in factors - chosen.keys()}
 
 
 def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:
     """Sources that a node's result is element by element: of an elementwise operator, or a sum of equal shapes."""
     size = plan.graph.size(name)
-    if isinstance(kind, (Weighted, Choice)):
+    if kind.selects:
         return [source for source in kind.sources if plan.graph.size(source) == size] if by_element(kind) else []
-    route = kind.data if isinstance(kind, Gate) else kind
-    return [*route.sources] if route.ids is None else []
+    return [*kind.data.sources] if kind.data.ids is None else []
 
 
-def by_element(kind: Weighted | Choice) -> bool:
+def by_element(kind: Selection) -> bool:
     """Whether taps are elements of the operands (a sum of tensors, a mean), not positions that have channels."""
     window = kind.window
     plain = window.channels == window.group_channels == window.groups == 1
-    return len(kind.sources) > 1 or (plain and getattr(kind, "weight", None) is None)
+    return len(kind.sources) > 1 or (plain and kind.weight is None)
 
 
-def _wishes(name: str, kind: Weighted | Choice) -> list[tuple[str, int, int]]:
+def _wishes(name: str, kind: Selection) -> list[tuple[str, int, int]]:
     """(tensor, channels, weight) that an operator asks for."""
     window = kind.window
     if by_element(kind):
@@ -111,3 +110,8 @@ def _wishes(name: str, kind: Weighted | Choice) -> list[tuple[str, int, int]]:
     if not window.channels_first:
         return [(kind.sources[0], 1, weight), (name, 1, weight)]
     return [(kind.sources[0], total, weight), (name, window.channels, weight)]
+
+
+def same_order(one: Layout, other: Layout) -> bool:
+    """Whether two layouts of a tensor store its elements in the same order."""
+    return one.channels == other.channels or (one.plain and other.plain)

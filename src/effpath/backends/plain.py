@@ -11,7 +11,7 @@ from effpath.kernels import reference
 from effpath.kernels.options import Options
 from effpath.kernels.reference import Chosen
 from effpath.kernels.window import Window
-from effpath.rules.kinds import Choice, Route, Weighted
+from effpath.rules.kinds import Choice, Route, Selection
 from effpath.rules.plan import Plan
 
 
@@ -35,7 +35,7 @@ class PlainWalk:
             return self.masks[name]
         return self.active.new_zeros(len(self.active), self.plan.graph.size(name))
 
-    def decide(self, name: str, kind: Weighted | Choice, *, keep: bool = True) -> Chosen:
+    def decide(self, name: str, kind: Selection, *, keep: bool = True) -> Chosen:
         """Let the kernel choose among the candidates of the active outputs; ``keep`` changes nothing here."""
         constants, values, mask = self.plan.graph.constants, self.values, self.mask(name)
         x = torch.cat([values[source] for source in kind.sources], dim=1)

@@ -52,9 +52,9 @@ def detect(
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
-    from effpath.detect.guard import load_guard
     from effpath.detect.header import read_detector_header
     from effpath.detect.held_out import unseen
+    from effpath.detect.saved import open_detector
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
     from effpath.images import tolerant
@@ -84,15 +84,15 @@ def detect(
             found = found.take(unseen(about, found.data.name, found.part, found.images.images))
         opened.append(found)
     graph = network.capture(opened[0].images.images, header["structure"])
-    guard = load_guard(detector, graph)
+    saved = open_detector(detector, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)
         known = network.labels(found, graph.classes)
         with to.track(f"paths of {len(readable)} images") as progress:
-            features = guard.features(readable, batch_size=source.batch_size, progress=progress)
+            features = saved.features(readable, batch_size=source.batch_size, progress=progress)
         read = np.setdiff1d(np.arange(len(readable)), list(unreadable))
-        verdicts.append(guard.detect(features[read]))
+        verdicts.append(saved.detect(features[read]))
         labels.append(known[read])
         damaged.append(unreadable)
     if clean is not None:
@@ -105,13 +105,13 @@ def detect(
         verdicts=verdicts[0],
         labels=labels[0],
         damaged=damaged[0],
-        reasons=explain(guard, verdicts[0].features),
-        signs=strongest_signs(guard, verdicts[0].features),
-        classes=output_names(network.model, graph.classes, guard.class_paths.names),
-        known=frozenset(guard.class_paths.classes),
+        reasons=explain(saved, verdicts[0].features),
+        signs=strongest_signs(saved, verdicts[0].features),
+        classes=output_names(network.model, graph.classes, saved.class_paths.names),
+        known=frozenset(saved.class_paths.classes),
     )
     if to.as_json:
-        made = {"kind": guard.name, "threshold": guard.threshold, "fpr": guard.fpr, "not_read": len(damaged[0])}
+        made = {"kind": saved.name, "threshold": saved.threshold, "fpr": saved.fpr, "not_read": len(damaged[0])}
         print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows_of(shown)})
         return
-    show(shown, summary, guard)
+    show(shown, summary, saved)

@@ -69,14 +69,14 @@ def fit(
     """
     from effpath.cli.output import print_json, say
     from effpath.data.outputs import by_outputs
-    from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+    from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, is_clean_only
     from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
     from effpath.files.cache import check_output, default_cache_dir
 
     kind = kind or DEFAULT_KIND
-    if attack and kind in CLASSIFIERS and CLASSIFIERS[kind].clean_only:
+    if attack and kind in CLASSIFIERS and is_clean_only(kind):
         raise OptionError(f"a detector of kind {kind!r} learns from clean images alone: leave out --attack")
     named = [parse_attack(text) for text in attack or []]
     if len(dict(named)) < len(named):

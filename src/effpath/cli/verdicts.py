@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.explain import Reason
-from effpath.detect.guard import Guard
+from effpath.detect.saved import SavedDetector
 from effpath.detect.summary import Summary
 from effpath.detect.verdicts import Verdicts
 
@@ -85,6 +85,7 @@ def _row(shown: Shown, at: int) -> dict[str, Any]:
         "runner_up": second,
         **({"runner_up_name": shown.classes[second]} if shown.classes[second] else {}),
         "score": float(verdicts.scores[at]),
+        "p_value": verdicts[at].p_value,
         "flagged": bool(verdicts.flagged[at]),
         **({"note": unknown} if unknown else {}),
         **({"sign": shown.signs[at]} if shown.signs and not unknown else {}),
@@ -92,7 +93,7 @@ def _row(shown: Shown, at: int) -> dict[str, Any]:
     }
 
 
-def show(shown: Shown, summary: Summary, guard: Guard) -> None:
+def show(shown: Shown, summary: Summary, detector: SavedDetector) -> None:
     """Print a line an image, below it what speaks most for an attack, and what came out over all."""
     for row, (name, at) in enumerate(zip(shown.names, shown.places, strict=True)):
         if at is None:
@@ -103,7 +104,8 @@ def show(shown: Shown, summary: Summary, guard: Guard) -> None:
         mark = "FLAGGED" if verdicts.flagged[at] else "ok     "
         score = "-" if unknown else f"{verdicts.scores[at]:.3f}"
         first, second = shown.titled(int(verdicts.predicted[at])), shown.titled(int(verdicts.runner_up[at]))
-        out(f"{mark}  {score:>8}  {name}  class {first}, then {second}", INDENT)
+        p_value = "" if unknown or verdicts[at].p_value is None else f"p {verdicts[at].p_value:<7.2g}  "
+        out(f"{mark}  {score:>8}  {p_value}{name}  class {first}, then {second}", INDENT)
         if unknown:
             out(f"{INDENT}{unknown}", INDENT)
             continue
@@ -121,11 +123,11 @@ def show(shown: Shown, summary: Summary, guard: Guard) -> None:
         )
     if summary.clean is not None:
         out(f"clean images: {summary.clean_flagged} of {summary.clean} flagged")
-    for detector, (value, low, high) in (summary.auc or {}).items():
-        out(f"AUC against the clean images, {detector}: {value:.3f} ({low:.3f} to {high:.3f})")
+    for score, (value, low, high) in (summary.auc or {}).items():
+        out(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
     out(
-        f"{summary.flagged} of {summary.images} images flagged: score above {guard.threshold:.4g}, fixed for "
-        f"{guard.fpr:.1%} of clean images"
+        f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}, fixed for "
+        f"{detector.fpr:.1%} of clean images"
     )
 
 

@@ -17,4 +17,5 @@ from .splits import paper_split as paper_split
 from .splits import split_sources as split_sources
 from .surprise import SIGNS as SIGNS
 from .surprise import JointSurprise as JointSurprise
+from .verdicts import Verdict as Verdict
 from .verdicts import Verdicts as Verdicts

@@ -1,10 +1,8 @@
-"""The detectors by name, what each looks at, and one score that grows with suspicion for all of them."""
+"""The kinds of detectors by name, what each reads, and one score for all that grows with suspicion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
-from effpath.detect.features import Features
 from effpath.detect.joint import JointSimilarity
 from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import FloatArray
@@ -27,14 +24,15 @@ from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
 
 DEFAULT_KIND = "surprise"
-"""What a detector is where no kind is asked for: the best that there is, see docs/detection.md."""
+"""The kind where none is given: the best available, see docs/detection.md."""
 
 
-def reading_of(estimator: Any) -> Reading:
-    """Return what an estimator looks at, which the last step of a pipeline and what a search wraps say.
+def reading_of(kind: str | Any) -> Reading:
+    """Return what a kind, or an estimator, reads; of a pipeline the last step says it, of a search what it wraps.
 
-    Raises OptionError where its ``reads`` is none of `READINGS`.
+    Raises OptionError where its ``reads`` is none of `READINGS`, or for an unknown kind.
     """
+    estimator = CLASSIFIERS[kind](0) if _is_name(kind) else kind
     if isinstance(estimator, Pipeline):
         return reading_of(estimator[-1])
     if not hasattr(estimator, "reads") and hasattr(estimator, "estimator"):
@@ -45,78 +43,54 @@ def reading_of(estimator: Any) -> Reading:
     return READINGS[reads]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One line of `CLASSIFIERS`: a name for an estimator, which says itself what it reads and learns from.
-
-    Attributes:
-        make: from a seed, a fresh estimator.
-    """
-
-    make: Callable[[int], Any]
-
-    @cached_property
-    def _reading(self) -> Reading:
-        return reading_of(self.make(0))
-
-    def read(self, features: Features) -> FloatArray:
-        """Return what it looks at of features, float64 [N, columns]."""
-        return self._reading.columns(features)
-
-    @property
-    def wants_likelihood(self) -> bool:
-        """Whether the features must hold the likelihood of the paths under all classes."""
-        return self._reading.wants_likelihood
-
-    @cached_property
-    def clean_only(self) -> bool:
-        """Whether it is fitted on clean images alone."""
-        return bool(is_outlier_detector(self.make(0)))
+def is_clean_only(kind: str | Any) -> bool:
+    """Tell whether a kind, or an estimator, is fitted on clean rows alone: outlier detectors are."""
+    return bool(is_outlier_detector(CLASSIFIERS[kind](0) if _is_name(kind) else kind))
 
 
-CLASSIFIERS: dict[str, Kind] = {
+CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     # the paper's four (Sec. 4.2)
-    "linear": Kind(lambda seed: JointSimilarity()),
-    "forest": Kind(lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed)),
-    "adaboost": Kind(lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed)),
-    "boosting": Kind(lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed)),
+    "linear": lambda seed: JointSimilarity(),
+    "forest": lambda seed: RandomForestClassifier(n_estimators=100, random_state=seed),
+    "adaboost": lambda seed: AdaBoostClassifier(n_estimators=50, random_state=seed),
+    "boosting": lambda seed: GradientBoostingClassifier(n_estimators=100, random_state=seed),
     # the one that needs no attack
-    "clean": Kind(lambda seed: CleanSimilarity()),
+    "clean": lambda seed: CleanSimilarity(),
     # similarity, fit with other classes, and how sure the network is
-    "surprise": Kind(lambda seed: JointSurprise()),
+    "surprise": lambda seed: JointSurprise(),
     # "linear" for features whose direction is not known, as the gates of CDRP
-    "gates": Kind(
-        lambda seed: make_pipeline(
-            StandardScaler(),
-            LogisticRegression(
-                solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
-            ),
-        )
+    "gates": lambda seed: make_pipeline(
+        StandardScaler(),
+        LogisticRegression(
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
+        ),
     ),
 }
+"""By name, from a seed a fresh estimator, which says itself what it reads and what it learns from."""
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
-"""Those that need nothing but path similarities."""
+"""The kinds that need nothing but path similarities."""
 OURS = (*PATH_CLASSIFIERS, "surprise")
-"""All that look at paths."""
+"""All kinds that read paths."""
 
 
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
-    """A fresh: "linear", "forest", "adaboost", "boosting", "surprise", or "clean" (fit it on clean rows alone).
+    """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 
-    "gates" is what "linear" is, for features that are no similarities: a logistic regression under an elastic net
-    (l1 ratio 0.5) whose weights may have any sign. A scikit-learn classifier or outlier detector instead of a name
-    is copied, unfitted; the seed is for names.
+    Kinds are "linear", "forest", "adaboost", "boosting", "surprise", "clean" (fit it on clean rows alone) and
+    "gates": what "linear" is, for features that are no similarities, a logistic regression under an elastic net
+    (l1 ratio 0.5) whose weights may be positive or negative. The seed is for kinds.
 
     X [n, columns] is what `reading_of` the estimator gives of features, for most the similarities [n, 2L]; labels
-    1 = adversarial. A NaN similarity (nothing of that layer is in the path) takes
-    the median of the training rows, and 0 where the training rows have none: it speaks neither for nor
-    against an attack; a pipeline that begins with a `SimpleImputer` is left to it. Raises OptionError for an
-    unknown kind, or for what is no classifier or outlier detector.
+    1 = adversarial. A NaN similarity (the path has nothing of that layer) is replaced by the median of the
+    training rows, or by 0 where these have none, so that it speaks neither for nor against an attack; a pipeline
+    that begins with a `SimpleImputer` keeps its own.
+
+    Raises OptionError for an unknown kind, or for what is neither classifier nor outlier detector.
 
     >>> make_classifier("linear").fit([[0.9, 0.1], [0.2, 0.8]], [0, 1]).predict([[0.3, 0.6]])
     array([1])
     """
-    estimator = CLASSIFIERS[kind].make(seed) if _is_name(kind) else _copied(kind)
+    estimator = CLASSIFIERS[kind](seed) if _is_name(kind) else _copied(kind)
     if isinstance(estimator, Pipeline) and isinstance(estimator[0], SimpleImputer):
         return estimator
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), estimator)
@@ -124,21 +98,25 @@ def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
 
 def _is_name(kind: str | Any) -> bool:
     if isinstance(kind, str) and kind not in CLASSIFIERS:
-        raise OptionError(f"kind must be one of {', '.join(CLASSIFIERS)}; got {kind!r}")
+        raise OptionError(f"{_expected()}, got {kind!r}")
     return isinstance(kind, str)
 
 
+def _expected() -> str:
+    return f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+
+
 def _copied(estimator: Any) -> Any:
-    wanted = f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+    expected = _expected()
     if isinstance(estimator, type):
-        raise OptionError(f"{wanted}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
+        raise OptionError(f"{expected}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
     if not hasattr(estimator, "__sklearn_tags__") or not (
         is_classifier(estimator) or is_outlier_detector(estimator)
     ):
-        raise OptionError(f"{wanted}, got {_type(estimator)}")
+        raise OptionError(f"{expected}, got {_type(estimator)}")
     if is_outlier_detector(estimator) and not hasattr(estimator, "score_samples"):
         raise OptionError(
-            f"{wanted} that scores new images with score_samples, which {_type(estimator)} does not have; "
+            f"{expected} that scores new images with score_samples, which {_type(estimator)} does not have; "
             "LocalOutlierFactor has it with novelty=True"
         )
     reading_of(estimator)

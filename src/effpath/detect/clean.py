@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from effpath.detect.scoring import CleanScore, FloatArray, suspicion_signs
+from effpath.detect.scoring import CleanScore, FloatArray, suspicion_directions
 from effpath.errors import OptionError
 
 
@@ -45,16 +45,16 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises OptionError for parameters outside their range.
         """
         if not 0 < self.contamination <= 0.5:
-            raise OptionError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
+            raise OptionError(f"expected contamination in (0, 0.5], got {self.contamination!r}")
         clean: FloatArray = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        self.reference_: FloatArray = np.sort(clean * suspicion_signs(clean.shape[1], self.rank_1), axis=0)
+        self.reference_: FloatArray = np.sort(clean * suspicion_directions(clean.shape[1], self.rank_1), axis=0)
         self.offset_ = float(np.percentile(-self.as_score()(clean), 100 * self.contamination))
         return self
 
     def as_score(self) -> CleanScore:
         """What it computes, without the estimator."""
         check_is_fitted(self, "reference_")
-        return CleanScore(self.reference_, suspicion_signs(self.n_features_in_, self.rank_1))
+        return CleanScore(self.reference_, suspicion_directions(self.n_features_in_, self.rank_1))
 
     def feature_suspicion(self, X: npt.ArrayLike) -> FloatArray:
         """The summands [n, features] of the suspicion: which layers speak for an attack, which against."""

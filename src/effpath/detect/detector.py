@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone, is_outlier_detector
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -16,17 +16,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect.classifiers import DEFAULT_KIND, check_fitted, make_classifier, reading_of, suspicion
-from effpath.detect.features import Features, check_network, path_features
+from effpath.detect.classifiers import (
+    DEFAULT_KIND,
+    check_fitted,
+    is_clean_only,
+    make_classifier,
+    reading_of,
+    suspicion,
+)
+from effpath.detect.features import Features, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
-from effpath.detect.scoring import Scoring
-from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
+from effpath.detect.mixin import DetectorMixin
+from effpath.detect.reading import Reading
+from effpath.detect.scoring import FloatArray, Scoring
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.images import Images
 
 
-class Detector(BaseEstimator):  # type: ignore[misc]
+class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     """Tells adversarial images from clean ones by their path similarities (Sec. 4).
 
     Parameters are read, set and copied as scikit-learn's are (`get_params`, `set_params`, `clone`); a copy shares
@@ -42,7 +50,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         classifier: the scikit-learn pipeline that `fit` trains, made from ``kind``.
         threshold: scores above it are flagged; None until `calibrate`.
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
-        about: what its makers want to keep with it in a file, such as the data: a JSON value by name.
+        calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
+        path_likelihood: of the class paths, for kinds that read margins; else None.
+        about: JSON values by name, stored in its file: the data that it was made from, for example.
     """
 
     def __init__(
@@ -50,12 +60,12 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Choose the classifier.
 
-        ``surprise`` (joint surprise) looks at path similarities, at how well paths fit other classes and at how
-        sure the network is, and needs class paths with counts; ``linear`` (joint similarity, the paper's),
-        ``forest``, ``adaboost`` and ``boosting`` look at similarities alone; ``clean`` is fitted on clean images
-        alone. Or any scikit-learn classifier or outlier detector over the similarities (over what `JointSurprise`
-        reads, where it has an attribute ``reads = "margins"``), which is copied; outlier detectors are fitted on
-        clean images alone. ``seed`` is that of kinds by name.
+        ``surprise`` (joint surprise) reads path similarities, how likely paths are under other classes, and how
+        confident the network is; it needs class paths with counts. ``linear`` (joint similarity, the paper's),
+        ``forest``, ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and is fitted
+        on clean images alone. Or any scikit-learn classifier or outlier detector, which is copied: it reads
+        similarities, or what `JointSurprise` reads where it has an attribute ``reads = "margins"``; outlier
+        detectors are fitted on clean images alone. ``seed`` is that of kinds given by name.
 
         Raises:
             OptionError: an unknown kind, no classifier, or class paths without what the kind reads.
@@ -66,28 +76,37 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.about: dict[str, Any] = {}
 
     def _prepare(self) -> None:
-        """Make what the parameters say, unfitted."""
+        """Create the unfitted classifier that the parameters describe."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
         self.path_likelihood: PathLikelihood | None = None
-        if reading_of(self.classifier).wants_likelihood:
+        if self.reading.wants_likelihood:
             try:
                 self.path_likelihood = PathLikelihood(self.class_paths)
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
+        self._forget_threshold()
+
+    def _forget_threshold(self) -> None:
         self.threshold: float | None = None
         self.fpr: float | None = None
+        self.calibration: FloatArray | None = None
 
     @property
-    def name(self) -> str:
-        """The kind in a word: its name, or the class of the estimator that was given."""
+    def name(self) -> str:  # type: ignore[override]
+        """The kind as one word: its name, or the class of the given estimator."""
         return self.kind if isinstance(self.kind, str) else type(self.kind).__name__
+
+    @property
+    def reading(self) -> Reading:  # type: ignore[override]
+        """What the classifier reads of features."""
+        return reading_of(self.classifier)
 
     @property
     def clean_only(self) -> bool:
         """Whether it is fitted on clean images alone."""
-        return bool(is_outlier_detector(self.classifier))
+        return is_clean_only(self.classifier)
 
     def set_params(self, **params: Any) -> Detector:
         """Change parameters, also those of an estimator (``kind__alpha``); the detector must be fitted again.
@@ -112,7 +131,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return True
 
     def __repr__(self) -> str:
-        """Kind, class paths, and how far it is."""
+        """Kind, class paths and state."""
         state = "not fitted"
         if self.__sklearn_is_fitted__():
             state = "no threshold yet"
@@ -124,7 +143,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return f"<pre>{escape(repr(self))}</pre>"
 
     @property
-    def scoring(self) -> Scoring | None:
+    def scoring(self) -> Scoring | None:  # type: ignore[override]
         """What the fitted classifier computes, where it is one of ours behind an imputer; None for any other."""
         check_fitted(self.classifier)
         steps = [step for _, step in self.classifier.steps]
@@ -132,45 +151,32 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             return None
         return Scoring(steps[0].statistics_, steps[1].as_score())
 
-    def read(self, features: Features) -> NDArray[np.float64]:
-        """Return what the classifier looks at of features, float64 [N, columns]."""
-        return reading_of(self.classifier).columns(features)
-
-    def features(
-        self,
-        images: Images,
-        *,
-        batch_size: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
-        return path_features(
-            self.graph,
-            self.class_paths,
-            images,
-            ranks=reading_of(self.classifier).ranks,
-            likelihood=self.path_likelihood,
-            allow_missing=True,
-            batch_size=batch_size,
-            progress=progress,
-        )
-
-    def fit(self, clean: Images | Features, adversarial: Images | Features | None = None) -> Detector:
+    def fit(
+        self, clean: Images | Features, adversarial: Images | Features | NDArray[np.int_] | None = None
+    ) -> Detector:
         """Learn from clean and adversarial images (or their features); outlier detectors take no adversarial.
+
+        Given images of both and labels [N], 1 = adversarial, as scikit-learn's searches do, it divides them; an
+        outlier detector then learns from the clean ones.
 
         Raises:
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
+        if getattr(adversarial, "ndim", 0) == 1:
+            adversarial_rows = np.asarray(adversarial) != 0
+            attacked = None if self.clean_only else _taken(clean, adversarial_rows)
+            return self.fit(_taken(clean, ~adversarial_rows), attacked)
         if self.clean_only and adversarial is not None:
             raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:
             raise OptionError(
                 f"a detector of kind {self.name!r} needs adversarial images too: call fit(clean, adversarial), "
-                "with those that effpath.attacks.attack makes, say, or choose kind='clean', which needs none"
+                "for example with those of effpath.attack(…).fooling, or choose kind='clean', which needs none"
             )
-        parts = [self._as_features(part) for part in (clean, adversarial) if part is not None]
+        given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
+        parts = [self._as_features(images) for images in given]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self.threshold = self.fpr = None
+        self._forget_threshold()
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         return self
 
@@ -185,33 +191,14 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """
         check_fitted(self.classifier)
         check_enough(len(clean), fpr)
-        self.threshold, self.fpr = threshold_at_fpr(self.score(clean), fpr), float(fpr)
+        scores = np.sort(self.score(clean))
+        self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
         return self
 
-    def score(self, images: Images | Features) -> NDArray[np.float64]:
-        """Return the suspicion of each image, float64 [N]; infinite where its class has no class path.
+    def _suspicion(self, columns: FloatArray) -> FloatArray:
+        return suspicion(self.classifier, columns)
 
-        Raises:
-            OptionError: it was not fitted yet.
-        """
-        check_fitted(self.classifier)
-        return self._suspicion(self._as_features(images))
 
-    def detect(self, images: Images | Features) -> Verdicts:
-        """Score images and flag those above the threshold.
-
-        Raises:
-            OptionError: it was not fitted, or the threshold was not fixed yet.
-        """
-        check_fitted(self.classifier)
-        if self.threshold is None:
-            raise OptionError("no threshold yet: call calibrate(clean_images) with images held out from fit")
-        features = self._as_features(images)
-        return verdicts(self._suspicion(features), self.threshold, features)
-
-    def _suspicion(self, features: Features) -> NDArray[np.float64]:
-        scores = suspicion(self.classifier, self.read(features))
-        return of_known_classes(scores, features, self.class_paths)
-
-    def _as_features(self, images: Images | Features) -> Features:
-        return images if isinstance(images, Features) else self.features(images)
+def _taken(images: Images | Features, mask: NDArray[np.bool_]) -> Images | Features:
+    rows = np.flatnonzero(mask)
+    return images[rows] if isinstance(images, Features) else images[torch.from_numpy(rows)]

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from sklearn.base import is_outlier_detector
 
-from effpath.detect.classifiers import CLASSIFIERS, PATH_CLASSIFIERS, make_classifier, suspicion
+from effpath.detect.classifiers import PATH_CLASSIFIERS, is_clean_only, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.splits import Fractions, split_sources
@@ -29,7 +28,7 @@ BASELINES: dict[str, Callable[[Features], Scores]] = {
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Images of one kind: clean ones, or those that one attack made.
+    """Clean images, or those that one attack made.
 
     Attributes:
         name: ``clean`` or the attack's.
@@ -44,20 +43,20 @@ class Group:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse an array that has not a row for each image."""
+        """Refuse an array that does not have a row per image."""
         lengths = {"features": len(self.features), **{name: len(array) for name, array in self.arrays.items()}}
         for name, length in lengths.items():
             if length != len(self.source):
-                wanted = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
-                raise InputError(f"expected {wanted}, got {length}")
+                rows = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
+                raise InputError(f"expected {rows}, got {length}")
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A detector to be judged: what it looks at, and what learns from that.
+    """A detector to be judged: what it reads, and what learns from that.
 
     Attributes:
-        read: gives of a group what the detector looks at, [N, …]; where nothing learns, the suspicion itself, [N].
+        read: gives what the detector reads of a group, [N, …]; where nothing learns, the suspicion itself, [N].
         make: from a seed, a fresh scikit-learn classifier, fitted on the training part's rows, those of the
             seen attacks too, or outlier detector, fitted on its clean rows alone. `suspicion` is taken.
 
@@ -127,7 +126,7 @@ def evaluate(
         fractions: shares of the sources for training, calibration and test, or by the names of these parts.
         fpr: false positive rate in (0, 1) at which the threshold is fixed, see `threshold_at_fpr`.
         seed: of the split, the classifiers and the bootstrap.
-        resamples: of the bootstrap; 0 where intervals are not wanted.
+        resamples: of the bootstrap; 0 where no intervals are needed.
 
     Raises:
         InputError: too few images for a part.
@@ -159,7 +158,7 @@ def evaluate(
         score: Callable[[NDArray[Any]], Scores] = np.asarray
         if entrant.make is not None:
             made = entrant.make(seed)
-            used = [clean] if is_outlier_detector(made) else [clean, *seen]
+            used = [clean] if is_clean_only(made) else [clean, *seen]
             values = np.concatenate([looks[group.name][train[group.name]] for group in used])
             labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
             classifiers[name] = made.fit(values, labels)
@@ -167,19 +166,19 @@ def evaluate(
         held_out[name] = score(looks["clean"][calibrate["clean"]])
         enough = allowed_above(len(held_out[name]), fpr) > 0
         thresholds[name] = threshold_at_fpr(held_out[name], fpr) if enough else np.inf
-        own = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
-        rates[name] = float((own["clean"] > thresholds[name]).mean())
+        tested = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
+        rates[name] = float((tested["clean"] > thresholds[name]).mean())
         scores[name] = {
             group.name: Score(
                 auc_interval(
-                    np.repeat([0, 1], [len(own["clean"]), len(own[group.name])]),
-                    np.concatenate([own["clean"], own[group.name]]),
+                    np.repeat([0, 1], [len(tested["clean"]), len(tested[group.name])]),
+                    np.concatenate([tested["clean"], tested[group.name]]),
                     np.concatenate([clean.source[test["clean"]], group.source[test[group.name]]]),
                     seed=seed,
                     resamples=resamples,
                 ),
                 tpr_interval(
-                    own[group.name],
+                    tested[group.name],
                     group.source[test[group.name]],
                     thresholds[name],
                     seed=seed,
@@ -188,7 +187,7 @@ def evaluate(
             )
             for group in attacks
         }
-        suspicions[name] = own
+        suspicions[name] = tested
     sizes = {"train": len(train["clean"]), "calibrate": len(calibrate["clean"]), "test": len(test["clean"])}
     return Evaluation(scores, test, suspicions, held_out, thresholds, rates, classifiers, sizes)
 
@@ -208,7 +207,5 @@ def _baseline(score: Callable[[Features], Scores]) -> Entrant:
 
 
 def _ours(kind: str) -> Entrant:
-    make_classifier(kind)  # refuses an unknown one
-    return Entrant(
-        lambda group: CLASSIFIERS[kind].read(group.features), lambda seed: make_classifier(kind, seed=seed)
-    )
+    reading = reading_of(kind)
+    return Entrant(lambda group: reading.columns(group.features), lambda seed: make_classifier(kind, seed=seed))

@@ -1,22 +1,27 @@
-"""Why an image is suspicious: what each layer's path similarity adds to the score."""
+"""Why an image is suspicious: what each layer's path similarity, and each sign, adds to the score."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effpath.detect.features import Features
+from effpath.detect.reading import Reading
 from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
 from effpath.errors import OptionError
+
+if TYPE_CHECKING:
+    from effpath.detect.mixin import DetectorMixin
+    from effpath.detect.verdicts import Verdicts
 
 SUMS = ("linear", "clean", "surprise")  # the kinds whose score can be told layer by layer
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A layer that speaks for an attack, by the similarity in it that speaks loudest.
+    """A layer that speaks for an attack, by the similarity in it that speaks most for one.
 
     Attributes:
         layer: its name.
@@ -46,22 +51,7 @@ class Reason:
         )
 
 
-class Scored(Protocol):
-    """What can be explained: a fitted `Detector`, or a `Guard` read from a file."""
-
-    @property
-    def name(self) -> str:
-        """The kind in a word."""
-
-    @property
-    def scoring(self) -> Scoring | None:
-        """What it computes; None where that is none of ours. OptionError where it was not fitted."""
-
-    def read(self, features: Features) -> FloatArray:
-        """What it looks at of features, [N, columns]."""
-
-
-def feature_suspicion(detector: Scored, features: Features) -> FloatArray:
+def feature_suspicion(detector: DetectorMixin, features: Features) -> FloatArray:
     """Return what each similarity adds to the score, [N, features], beside its usual value.
 
     Linear: ω · (J − J's median over the images fitted on), with the sign of the score. Clean: the log odds.
@@ -70,10 +60,10 @@ def feature_suspicion(detector: Scored, features: Features) -> FloatArray:
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting), or not fitted.
     """
-    return _added(detector, _summed(detector), features)
+    return _added(_summed(detector), detector.read(features), features)
 
 
-def _summed(detector: Scored) -> Scoring:
+def _summed(detector: DetectorMixin) -> Scoring:
     scoring = detector.scoring
     if scoring is None:
         raise OptionError(
@@ -82,8 +72,8 @@ def _summed(detector: Scored) -> Scoring:
     return scoring
 
 
-def _added(detector: Scored, scoring: Scoring, features: Features) -> FloatArray:
-    columns, score = scoring.filled(detector.read(features)), scoring.score
+def _added(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
+    columns, score = scoring.filled(read), scoring.score
     if isinstance(score, CleanScore):
         return score.summands(columns)
     beside = columns - scoring.usual
@@ -95,39 +85,52 @@ def _added(detector: Scored, scoring: Scoring, features: Features) -> FloatArray
     return added
 
 
-def strongest_signs(detector: Scored, features: Features) -> list[str] | None:
+def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
     """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
     scoring = detector.scoring
     if scoring is None or not isinstance(scoring.score, SurpriseScore):
         return None
-    surprises = scoring.score.surprises(scoring.filled(detector.read(features)))
-    return [SIGNS[place] for place in (surprises * scoring.score.weights).argmax(1)]
+    return [signs[0][0] for signs in _signs(scoring.score, scoring.filled(detector.read(features)))]
 
 
-def explain(detector: Scored, features: Features, *, count: int = 3) -> list[list[Reason]]:
-    """Return for each image the layers, at most ``count``, that speak most for an attack; the loudest first.
+def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
+    """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
+    surprises = score.surprises(columns)  # [N, signs], in nats
+    order = np.argsort(-surprises * score.weights, axis=1, kind="stable")
+    names = [*SIGNS, *(f"further sign {place + 1}" for place in range(surprises.shape[1] - len(SIGNS)))]
+    return [
+        [(names[place], float(np.exp(-row[place]))) for place in places]
+        for places, row in zip(order, surprises, strict=True)
+    ]
+
+
+def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
+    """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
 
     An image that has no such layer gets an empty list. Raises OptionError as `feature_suspicion` does.
     """
-    scoring = _summed(detector)
-    added, usual = _added(detector, scoring, features), scoring.usual
+    return _layers(_summed(detector), detector.read(features), features, count)
+
+
+def _layers(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
+    added, usual = _added(scoring, read, features), scoring.usual
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
     for column, (_, _, layer) in enumerate(names):
         columns.setdefault(layer, []).append(column)
     layers = list(columns.items())
-    totals = np.stack([added[:, own].sum(axis=1) for _, own in layers], axis=1)  # [N, layers]
+    totals = np.stack([added[:, places].sum(axis=1) for _, places in layers], axis=1)  # [N, layers]
     found = []
     for row, sums in enumerate(totals):
         reasons: list[Reason] = []
         for place in np.argsort(-sums, kind="stable"):
-            layer, own = layers[place]
-            own = [column for column in own if not np.isnan(features.values[row, column])]
+            layer, places = layers[place]
+            places = [column for column in places if not np.isnan(features.values[row, column])]
             if not sums[place] > 0 or len(reasons) == count:
                 break
-            if not own:
+            if not places:
                 continue
-            at = max(own, key=added[row].__getitem__)
+            at = max(places, key=added[row].__getitem__)
             rank, level = int(names[at][0].removeprefix("rank")), names[at][1]
             reasons.append(
                 Reason(
@@ -142,3 +145,39 @@ def explain(detector: Scored, features: Features, *, count: int = 3) -> list[lis
             )
         found.append(reasons)
     return found
+
+
+def sentences(
+    scoring: Scoring | None, threshold: float, reading: Reading, verdicts: Verdicts
+) -> list[tuple[str, ...]]:
+    """Return what speaks for an attack in each image, strongest first; at least one sentence where it is flagged.
+
+    Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind the
+    first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
+    """
+    features = verdicts.features
+    found: list[list[str]] = [[] for _ in verdicts.scores]
+    if scoring is not None:
+        read = reading.columns(features)
+        layers = [[str(reason) for reason in reasons] for reasons in _layers(scoring, read, features)]
+        found = layers
+        if isinstance(scoring.score, SurpriseScore):
+            shown = _signs(scoring.score, scoring.filled(read))
+            found = [
+                [
+                    sentence
+                    for sign, share in signs
+                    if share < 0.5
+                    for sentence in (
+                        f"{sign}: {share:.2%} of clean images show this at least as strongly",
+                        *(below if sign == SIGNS[0] else ()),
+                    )
+                ]
+                for signs, below in zip(shown, layers, strict=True)
+            ]
+    for verdict, told in zip(verdicts, found, strict=True):
+        if np.isposinf(verdict.score):
+            told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
+        elif verdict.flagged and not told:
+            told.append(f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}")
+    return [tuple(told) for told in found]

@@ -61,3 +61,8 @@ def array_of(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:
     if array.ndim != dimensions:
         raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
     return array
+
+
+def calibration_of(opened: SealedFile) -> NDArray[Any] | None:
+    """Return the calibration scores of a detector's file; None where it has none."""
+    return array_of(opened, "detector/calibration", 1) if "detector/calibration" in opened.names else None

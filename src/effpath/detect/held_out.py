@@ -33,8 +33,8 @@ def hold_out(labels: Tensor, share: float, seed: int) -> Tensor:
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     drawn = [order[:0]]
     for label in sorted(set(labels.tolist())):
-        own = order[labels[order] == label]
-        drawn.append(own[: min(round(share * len(own)), len(own) - 1)])
+        rows = order[labels[order] == label]
+        drawn.append(rows[: min(round(share * len(rows)), len(rows) - 1)])
     return torch.cat(drawn).sort().values
 
 

@@ -48,7 +48,7 @@ def allowed_above(count: int, fpr: float) -> int:
     0 where `count` is too few to keep the rate. Raises OptionError for an fpr outside (0, 1).
     """
     if isinstance(fpr, bool) or not isinstance(fpr, Real) or not 0 < fpr < 1:
-        raise OptionError(f"fpr, a share of clean images, must lie in (0, 1), such as 0.05 for 5 %; got {fpr!r}")
+        raise OptionError(f"expected fpr, a share of clean images, in (0, 1), such as 0.05 for 5 %, got {fpr!r}")
     above = int((count + 1) * fpr)
     return above + ((above + 1) / (count + 1) <= fpr)  # the product is one too few for 0.29 of 100
 
@@ -64,6 +64,17 @@ def check_enough(count: int, fpr: float) -> None:
         f"expected at least {enough} clean images to fix a threshold at a false positive rate of {fpr:.3g}, got "
         f"{count}; give more images, or an fpr of at least {math.ceil(10_000 / (count + 1)) / 10_000:g}"
     )
+
+
+def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArray:
+    """(1 + how many calibration scores are at least as high) ÷ (n + 1), [N], for scores [N].
+
+    A new clean image's is at most p with a probability of at most p. `threshold_at_fpr` flags exactly those with a
+    p-value of at most fpr. ``calibration`` [n] ascends.
+    """
+    count = len(calibration)
+    values: FloatArray = (1 + count - np.searchsorted(calibration, scores, side="left")) / (count + 1)
+    return values
 
 
 def tpr_at(scores: npt.ArrayLike, threshold: float) -> float:
@@ -128,7 +139,7 @@ def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike
     y = np.asarray(y)
     if y.shape != scores.shape or not np.isin(y, (0, 1)).all() or len(np.unique(y)) != 2:
         raise InputError(
-            f"y must hold 0 (clean) and 1 (adversarial), both, one for each of the {len(scores)} scores; "
+            f"expected y of 0 (clean) and 1 (adversarial), both, one for each of the {len(scores)} scores, "
             f"got shape {y.shape}, values {np.unique(y)[:5]}"
         )
     order = np.argsort(scores, kind="stable")
@@ -154,10 +165,10 @@ def _interval(
 ) -> Interval:
     """The statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
     if not 0 < level < 1 or resamples < 0:
-        raise OptionError(f"level must lie in (0, 1), resamples be ≥ 0; got {level!r} and {resamples!r}")
+        raise OptionError(f"expected a level in (0, 1) and resamples ≥ 0, got {level!r} and {resamples!r}")
     count = int(groups.max()) + 1
     if count < 2:
-        raise InputError("an interval over source images needs at least two of them; got one")
+        raise InputError("expected at least two source images for an interval over them, got one")
     value = float(statistic(np.ones((1, len(groups))))[0])
     if not resamples:
         return Interval(value, np.nan, np.nan)
@@ -179,7 +190,7 @@ def _scores(scores: npt.ArrayLike) -> FloatArray:
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1 or not len(array) or np.isnan(array).any():
         raise InputError(
-            f"scores must be a vector with at least one number and no NaN; got shape {array.shape}, "
+            f"expected scores as a vector of at least one number and no NaN, got shape {array.shape}, "
             f"{int(np.isnan(array).sum())} NaN"
         )
     return array
@@ -188,5 +199,5 @@ def _scores(scores: npt.ArrayLike) -> FloatArray:
 def _groups(groups: npt.ArrayLike, rows: int) -> IndexArray:
     indices = source_groups(groups)
     if len(indices) != rows:
-        raise InputError(f"groups must name the source image of each of the {rows} scores; got {len(indices)}")
+        raise InputError(f"expected groups to name the source image of each of {rows} scores, got {len(indices)}")
     return indices

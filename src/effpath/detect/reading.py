@@ -1,4 +1,4 @@
-"""What detectors look at of features: the columns that their scores are made of."""
+"""What detectors read of features: the columns that their scores are computed from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from effpath.detect.scoring import FloatArray
 
 @dataclass(frozen=True)
 class Reading:
-    """What an estimator looks at of features.
+    """What an estimator reads of features.
 
     Attributes:
         columns: of features, float64 [N, columns].

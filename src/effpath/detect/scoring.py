@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")  # of joint surprise
 
 
-def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
+def suspicion_directions(n_features: int, rank_1: int | None) -> FloatArray:
     """The direction, [n_features], in which each similarity is suspicious: -1 for rank 1, +1 for rank 2.
 
     `rank_1` is the number of leading rank-1 columns; None means the first half, rounded up.
@@ -26,8 +26,8 @@ def suspicion_signs(n_features: int, rank_1: int | None) -> FloatArray:
     count = (n_features + 1) // 2 if rank_1 is None else rank_1
     if not 0 <= count <= n_features:
         raise OptionError(
-            f"rank_1, the number of leading rank-1 columns, must lie in 0 … {n_features} "
-            f"(the number of features); got {rank_1}"
+            f"expected rank_1, the number of leading rank-1 columns, in 0 … {n_features} "
+            f"(the number of features), got {rank_1}"
         )
     return np.where(np.arange(n_features) < count, -1.0, 1.0)
 
@@ -55,15 +55,15 @@ class CleanScore:
 
     Attributes:
         reference: [clean rows, features], each column sorted, signed by suspicion.
-        signs: of suspicion, [features].
+        directions: [features], in which each is suspicious, see `suspicion_directions`.
     """
 
     reference: FloatArray
-    signs: FloatArray
+    directions: FloatArray
 
     def summands(self, X: FloatArray) -> FloatArray:
         """What each feature adds, [n, features]."""
-        signed = X * self.signs
+        signed = X * self.directions
         rows = len(self.reference)
         odds = np.empty_like(signed)
         for column, clean in enumerate(self.reference.T):

@@ -67,14 +67,14 @@ def source_groups(source: npt.ArrayLike) -> IndexArray:
 def _sources(source: npt.ArrayLike) -> IndexArray:
     array = _vector(source, "source")
     if array.dtype.kind not in "iu" or array.min() < -1:
-        raise InputError(f"source must hold integers ≥ -1; got {array.dtype}, lowest {array.min()}")
+        raise InputError(f"expected source of integers ≥ -1, got {array.dtype}, lowest {array.min()}")
     return array.astype(np.intp)
 
 
 def _vector(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != 1 or not len(array):
-        raise InputError(f"{name} must be a vector with one entry per row; got shape {array.shape}")
+        raise InputError(f"expected {name} as a vector with one entry per row, got shape {array.shape}")
     return array
 
 
@@ -82,14 +82,14 @@ def _shares(fractions: Fractions) -> dict[str, float]:
     if not isinstance(fractions, Mapping):
         if len(fractions) != len(PARTS):
             raise OptionError(
-                f"fractions must be {len(PARTS)} numbers, for {', '.join(PARTS)}, or a mapping from names "
-                f"to numbers; got {len(fractions)} numbers"
+                f"expected fractions as {len(PARTS)} numbers, for {', '.join(PARTS)}, or a mapping from names "
+                f"to numbers, got {len(fractions)} numbers"
             )
         fractions = dict(zip(PARTS, fractions, strict=True))
     shares = dict(fractions)
     total = math.fsum(shares.values())
     if not shares or not all(share >= 0 for share in shares.values()) or not 0 < total <= 1 + 1e-9:
-        raise OptionError(f"fractions must be ≥ 0 and sum to at most 1, and more than 0; got {shares}")
+        raise OptionError(f"expected fractions ≥ 0 whose sum is above 0 and at most 1, got {shares}")
     return shares
 
 

@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.store import class_paths_in, write_class_paths
-from effpath.detect.classifiers import make_classifier
+from effpath.detect.classifiers import make_classifier, reading_of
 from effpath.detect.detector import Detector
-from effpath.detect.header import FORMAT, WHAT, array_of, detector_about, known_kind
+from effpath.detect.header import FORMAT, WHAT, array_of, calibration_of, detector_about, known_kind
 from effpath.detect.joint import JointSimilarity
 from effpath.errors import OptionError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile
@@ -86,6 +86,8 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         "versions": _versions(),
     }
     arrays["detector/usual"] = np.asarray(imputer.statistics_)
+    if detector.calibration is not None:
+        arrays["detector/calibration"] = detector.calibration
     write_class_paths(detector.class_paths, file, arrays, {"detector": about})
 
 
@@ -112,6 +114,7 @@ def _give(detector: Detector, about: Mapping[str, Any], opened: SealedFile) -> N
     _restore(estimator, SAVED[detector.kind], "detector", about, opened)
     usual = array_of(opened, "detector/usual", 1)
     detector.threshold, detector.fpr, detector.about = about["threshold"], about["fpr"], about["about"]
+    detector.calibration = calibration_of(opened)
     if not estimator.n_features_in_ == len(usual) > 0:
         raise ValueError(f"{estimator.n_features_in_} features in one place, {len(usual)} in another")
     if repr(estimator) != repr(make_classifier(detector.kind)[-1]):
@@ -125,6 +128,7 @@ def _is_like(classifier: Any, fresh: Pipeline) -> bool:
         isinstance(classifier, Pipeline)
         and [type(step) for _, step in classifier.steps] == [type(step) for _, step in fresh.steps]
         and repr(classifier[0]) == repr(fresh[0])  # an imputer with other parameters is not kept
+        and reading_of(classifier) is reading_of(fresh)
     )
 
 

@@ -40,7 +40,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     tail : share of the clean training rows, in (0, 1), that the exponential tail is fitted on.
-    further : how many signs of another kind the last columns are, each high where it is suspicious, such as by how
+    further : how many signs from elsewhere the last columns are, each high where it is suspicious, such as by how
         much the answer changes when the image is made smaller; they are summed with the four.
     floor : in [0, 1], the least that a sign counts beside the one that counts most. 1: all count the same. Below,
         what they count is learned from attacked rows (`effpath.detect.weights`): worth it with many further signs,
@@ -70,20 +70,20 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError where the columns are not 2 · sets + 1 + further, or y has not just two classes.
         """
         if not 0 < self.tail < 1:
-            raise OptionError(f"tail must lie in (0, 1); got {self.tail!r}")
+            raise OptionError(f"expected tail in (0, 1), got {self.tail!r}")
         if self.further < 0:
-            raise OptionError(f"further must be at least 0; got {self.further!r}")
+            raise OptionError(f"expected further of at least 0, got {self.further!r}")
         if not 0 <= self.floor <= 1:
-            raise OptionError(f"floor must lie in [0, 1]; got {self.floor!r}")
+            raise OptionError(f"expected floor in [0, 1], got {self.floor!r}")
         features, labels = validate_data(self, X, y, dtype=np.float64)
         self.classes_, adversarial = two_classes(labels)
-        own = self.n_features_in_ - self.further
-        if own % 2 != 1 or own < 3:
+        columns = self.n_features_in_ - self.further
+        if columns % 2 != 1 or columns < 3:
             raise InputError(
                 "expected rank-1 similarities and margins of as many sets, the log odds and the further signs: "
                 f"2 · sets + 1 + {self.further} columns; got {self.n_features_in_} feature(s)"
             )
-        sets = own // 2
+        sets = columns // 2
         self.similarity_ = JointSimilarity(sets).fit(features[:, :sets], labels)
         self.margin_ = JointSimilarity(sets).fit(features[:, sets : 2 * sets], labels)
         clean = features[~adversarial]

@@ -1,9 +1,11 @@
-"""What a detector says of a batch of images."""
+"""What a detector says of images."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +13,49 @@ from numpy.typing import NDArray
 from effpath.detect.features import Features
 
 
-@dataclass(frozen=True, eq=False)
-class Verdicts:
-    """What the detector says of a batch of images.
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector says of one image.
 
     Attributes:
-        scores: float64 [N], growing with suspicion; infinite where the network's class has no class path, with
+        flagged: whether the score is above the threshold, or infinite.
+        label: the name of the predicted class; its number where the class paths have no name for it.
+        predicted, runner_up: the classes with the highest and the second highest logit.
+        score: suspicion; infinite where the predicted class has no class path.
+        p_value: conformal, see `Verdicts`; None where the calibration scores were not kept.
+    """
+
+    flagged: bool
+    label: str
+    predicted: int
+    runner_up: int
+    score: float
+    p_value: float | None
+    _explained: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What speaks for an attack, in sentences, strongest first; at least one where the image is flagged."""
+        return self._explained()
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts(Sequence[Verdict]):
+    """What a detector says of N images; as a sequence, one `Verdict` per image.
+
+    Attributes:
+        scores: float64 [N], growing with suspicion; infinite where the predicted class has no class path, with
             which no clean image could be compared.
         flagged: bool [N], score above the threshold, or infinite.
-        predicted: int64 [N], the network's class.
+        predicted: int64 [N], the class that the network predicts.
         runner_up: int64 [N], the class with the second highest logit.
-        features: the similarities that the scores were made of.
+        features: the similarities that the scores were computed from.
+        p_values: float64 [N], the conformal p-values (1 + calibration scores ≥ score) ÷ (calibration scores + 1):
+            a clean image's is at most p with a probability of at most p. An image is flagged where it is at most
+            the false positive rate that the threshold was fixed for. None for a detector whose calibration scores
+            were not kept, as in files of earlier versions.
+        names: of the classes; empty where the class paths have none.
+        explained: gives the reasons of all rows.
     """
 
     scores: NDArray[np.float64]
@@ -29,20 +63,38 @@ class Verdicts:
     predicted: NDArray[np.int64]
     runner_up: NDArray[np.int64]
     features: Features
+    p_values: NDArray[np.float64] | None
+    names: tuple[str, ...]
+    explained: Callable[[Verdicts], list[tuple[str, ...]]] = field(repr=False)
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.scores)
 
+    @overload
+    def __getitem__(self, row: int) -> Verdict: ...
 
-def of_known_classes(
-    scores: NDArray[np.float64], features: Features, classes: Collection[int]
-) -> NDArray[np.float64]:
-    """Return scores, infinite where the class that the network gives an image has no class path."""
-    return np.where(np.isin(features.classes[:, 0], list(classes)), scores, np.inf)
+    @overload
+    def __getitem__(self, row: slice) -> list[Verdict]: ...
 
+    def __getitem__(self, row: int | slice) -> Verdict | list[Verdict]:
+        """Return the verdict on an image, or a list of them."""
+        rows = range(len(self))[row]
+        return self._verdict(rows) if isinstance(rows, int) else [self._verdict(each) for each in rows]
 
-def verdicts(scores: NDArray[np.float64], threshold: float, features: Features) -> Verdicts:
-    """Return what scores say of images: those above the threshold, or infinite, are flagged."""
-    predicted, runner_up = features.classes[:, 0], features.classes[:, 1]
-    return Verdicts(scores, (scores > threshold) | np.isposinf(scores), predicted, runner_up, features)
+    def _verdict(self, row: int) -> Verdict:
+        label = int(self.predicted[row])
+        return Verdict(
+            bool(self.flagged[row]),
+            (self.names[label] if label < len(self.names) else "") or str(label),
+            label,
+            int(self.runner_up[row]),
+            float(self.scores[row]),
+            None if self.p_values is None else float(self.p_values[row]),
+            lambda: self.reasons[row],
+        )
+
+    @cached_property
+    def reasons(self) -> list[tuple[str, ...]]:
+        """What speaks for an attack, per image in sentences, strongest first; found when first asked for."""
+        return self.explained(self)

@@ -1,4 +1,4 @@
-"""Whether a network treats each image of a batch as it would alone, found out by running two different ones."""
+"""Whether a network treats each image of a batch as it would alone: two different images are run to find out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
 
-ROUNDING = 0.01  # of a node's largest value: kernels of another batch size add up in another order
-COARSE = 0.06  # the same of types of fewer than 24 bits
+ROUNDING = 0.01  # of a node's largest value: another batch size may add up in another order
+COARSE = 0.06  # the same, for types with fewer than 24 significant bits
 
 
 def keeps_images_apart(graph: Graph) -> bool:
-    """Tell whether every node gives, for a batch of two images, what it gives for each, one behind the other.
+    """Tell whether every node gives for two images the concatenation of what it gives for each alone.
 
-    Each node is compared by itself: alone it gets the images' own parts of what it gets in the batch, so that
-    rounding does not grow from node to node. A number that stands for the whole batch is no image's own.
+    Nodes are compared one by one: alone, each reads the image's part of what it reads in the batch, so that
+    rounding does not accumulate from node to node. A number that stands for the whole batch belongs to no image.
     """
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, *graph.input_shape, generator=generator, dtype=torch.float64)
@@ -44,7 +45,7 @@ def _call(graph: Graph, node: Node, values: dict[str, Any]) -> Any:
 
 
 def _same(both: Any, alone: list[Any]) -> bool:
-    """Tell whether a result for two images is those for each, one behind the other."""
+    """Tell whether a result for two images is the concatenation of those for each."""
     if isinstance(both, (list, tuple)):
         if any(len(one) != len(both) for one in alone):
             return False

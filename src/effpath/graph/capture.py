@@ -17,6 +17,7 @@ from effpath.graph.hooks import noted_hooks, without_hooks
 from effpath.graph.inputs import plain_memory
 from effpath.graph.names import OWNED
 from effpath.graph.refuse import failed_run, refuse_example, refuse_model
+from effpath.graph.rewrite import outlines
 from effpath.graph.simplify import simplify
 from effpath.graph.structure import read_structure, write_structure
 from effpath.models.logits import find_logits
@@ -31,8 +32,8 @@ def capture(model: nn.Module, example: Tensor, *, structure: str | None = None) 
         model: in eval mode, taking images [N, C, H, W] and returning logits [N, classes], alone or in a dict
             or tuple (there as ``logits``, or as the only tensor of two dimensions).
         example: at least one image, [N, C, H, W]; only its shape, type and device matter.
-        structure: the `Graph.structure` of an earlier capture, which spares torch.export and its seconds where a
-            graph made of it gives the model's outputs; any other one is left alone.
+        structure: the `Graph.structure` of an earlier capture; saves the seconds that torch.export takes. It is
+            ignored where a graph made of it does not give the model's outputs.
 
     Raises:
         CaptureError: torch.export fails, batch norm or dropout is in train mode, the model is scripted or
@@ -99,7 +100,7 @@ def _capture(model: nn.Module, example: Tensor, structure: str | None) -> Graph:
 def _known(
     structure: str | None, model: nn.Module, example: Tensor, finished: Callable[[Graph], Graph]
 ) -> Graph | None:
-    """Return the graph of a structure, None where it is not one of this model."""
+    """Return the graph of a structure, None where it does not fit this model."""
     draft = None if structure is None else read_structure(structure, model)
     if draft is None or (draft.input_shape, draft.dtype) != (tuple(example.shape[1:]), example.dtype):
         return None
@@ -110,32 +111,21 @@ def _known(
 
 
 def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
-    """Tell which numbers are; infinities too in a buffer (a mask, an open bound) that is not of a batch norm."""
+    """Tell which numbers are usable; in buffers (masks, bounds), except a batch norm's, infinities are too."""
     buffers = {key for key, _ in model.named_buffers() if not key.endswith(("running_mean", "running_var"))}
     return ~tensor.isnan() if name in buffers else tensor.isfinite()
 
 
 def _with_shapes(graph: Graph) -> Graph:
     """Record every node's shape at batch one, and its type."""
-    values: dict[str, Any] = {
-        graph.input: torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-    }
-    nodes = []
-    last = {name: node.name for node in graph.nodes for name in node.refs}
-    with torch.no_grad():
-        for node in graph.nodes:
-            values[node.name] = value = node.call(
-                lambda name: graph.constants[name] if name in graph.constants else values[name]
-            )
-            if isinstance(value, Tensor):
-                node = replace(node, shape=tuple(value.shape), dtype=value.dtype)
-            else:
-                node = replace(node, shape=(), dtype=None)
-            nodes.append(node)
-            for name in node.refs:
-                if last.get(name) == node.name:
-                    values.pop(name, None)
-    return replace(graph, nodes=tuple(nodes))
+    found = outlines(graph)
+    shaped = (
+        replace(node, shape=tuple(found[node.name].shape), dtype=found[node.name].dtype)
+        if node.name in found
+        else replace(node, shape=(), dtype=None)
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=tuple(shaped))
 
 
 def _start_at_logits(graph: Graph) -> Graph:
@@ -144,7 +134,9 @@ def _start_at_logits(graph: Graph) -> Graph:
         graph = replace(graph, logits=last["self"].name)
         last = graph.by_name.get(graph.logits)
     if last is None:
-        raise CaptureError("the model returns its input; there is nothing to extract")
+        raise CaptureError(
+            "expected a model that computes logits, got one that returns its input: nothing to extract"
+        )
     return graph
 
 
@@ -161,7 +153,7 @@ def _compare(graph: Graph, pair: Tensor, expected: Tensor) -> None:
 
 
 def _refuse_parameters_outside_layers(graph: Graph) -> None:
-    """Refuse a network without a layer that multiplies with parameters all the same."""
+    """Refuse a network that multiplies with parameters, but has no layer."""
     if any(node.op.startswith(OWNED) and node.name in graph.live for node in graph.nodes):
         return
     for node in graph.nodes:

@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions
 
 from effpath.errors import CaptureError
-from effpath.graph.graph import Graph, Node, Ref, iter_refs
+from effpath.graph.graph import Graph
 from effpath.graph.names import OWNED, layer_name, unique
+from effpath.graph.node import Node, Ref, iter_refs
 from effpath.graph.structure import parameters_of
 
 
@@ -44,11 +45,11 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
 
 
 def _spelled_out() -> dict[Any, Any]:
-    """Return the operators that torch.export shall write out in plainer ones."""
-    known = default_decompositions()
+    """Return the operators that torch.export is to write out in plainer ones, and how."""
     aten = torch.ops.aten
     recurrent = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
-    return {operator: known[operator] for operator in recurrent}
+    decompositions = default_decompositions()
+    return {operator: decompositions[operator] for operator in recurrent}
 
 
 def _convert(
@@ -83,7 +84,7 @@ def _convert(
 
 
 def _shared_names(model: nn.Module) -> dict[str, list[str]]:
-    """For each name of a parameter or buffer all the names that it has in the model, the first one first."""
+    """Return, for each name of a parameter or buffer, all names that it has in the model, in order."""
     found: dict[int, list[str]] = {}
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     for name, tensor in named:
@@ -109,8 +110,8 @@ def _name(call: fx.Node, targets: dict[str, str], shared: dict[str, list[str]], 
     if op.startswith(OWNED) and len(call.args) > 1 and isinstance(call.args[1], fx.Node):
         target = targets.get(call.args[1].name, "")
         tied = shared.get(target, [target])  # of the layers that share a weight each has a name of its own
-        own = [name for name in tied if name.rpartition(".")[0] == module]
-        found = layer_name(op, (own or tied)[0])
+        in_module = [name for name in tied if name.rpartition(".")[0] == module]
+        found = layer_name(op, (in_module or tied)[0])
         if found:
             return found
     alone = ops_in[module] == 1 and op != "getitem"
@@ -118,11 +119,11 @@ def _name(call: fx.Node, targets: dict[str, str], shared: dict[str, list[str]], 
 
 
 def _node(call: fx.Node, names: dict[str, str]) -> Node:
-    def ours(value: Any) -> Any:
+    def with_refs(value: Any) -> Any:
         if isinstance(value, fx.Node):
             return Ref(names[value.name])
         if isinstance(value, (list, tuple)):
-            return [ours(v) for v in value]
+            return [with_refs(item) for item in value]
         return value
 
     target: Any = call.target
@@ -133,16 +134,16 @@ def _node(call: fx.Node, names: dict[str, str]) -> Node:
             if argument.kwarg_only:
                 keywords.add(argument.name)
             if position < len(call.args) and not argument.kwarg_only:
-                args[argument.name] = ours(call.args[position])
+                args[argument.name] = with_refs(call.args[position])
             elif argument.name in call.kwargs:
-                args[argument.name] = ours(call.kwargs[argument.name])
+                args[argument.name] = with_refs(call.kwargs[argument.name])
             elif argument.has_default_value():
                 args[argument.name] = argument.default_value
             else:
                 args[argument.name] = None
     elif target is operator.getitem:
-        args = {"self": ours(call.args[0]), "index": ours(call.args[1])}
+        args = {"self": with_refs(call.args[0]), "index": with_refs(call.args[1])}
     else:
-        args = {f"arg{i}": ours(a) for i, a in enumerate(call.args)}
+        args = {f"arg{i}": with_refs(a) for i, a in enumerate(call.args)}
     function: Any = target
     return Node(names[call.name], _op(call), args, function, frozenset(keywords), _module(call))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.affine import AFFINE, Affine, by_channel, find_affine
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.origin import MOVES
-from effpath.graph.rewrite import replace_by
+from effpath.graph.rewrite import outlines, replace_by
 
 _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-_AFFINE = ("mul", "div", "add", "sub", "rsub")
 
 
 def fold_affine(graph: Graph) -> Graph:
@@ -24,82 +24,14 @@ def fold_affine(graph: Graph) -> Graph:
     folded where another node reads what lies between. The layer before may be moved (permuted, reshaped) on its
     way to the step.
     """
-    names = [node.name for node in graph.nodes if node.op in (*_AFFINE, "batch_norm")]
-    seen = _like(graph) if names else {}
+    names = [node.name for node in graph.nodes if node.op in (*AFFINE, "batch_norm")]
+    seen = outlines(graph) if names else {}
     for name in (*names, *reversed(names)):  # the second time for one whose reader was such a step
         node = graph.by_name.get(name)  # as the folds before this one left it
-        if node is not None:
-            graph = _fold_back(graph, node, seen) or _fold_ahead(graph, node, seen) or graph
+        affine = None if node is None else find_affine(graph, node, seen)
+        if node is not None and affine is not None:
+            graph = _fold_back(graph, node, affine, seen) or _fold_ahead(graph, node, affine, seen) or graph
     return graph
-
-
-def _like(graph: Graph) -> dict[str, Tensor]:
-    """Return for each name a tensor of its shape and type at batch one, without memory."""
-    found: dict[str, Tensor] = {}
-
-    def see(name: str, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            found[name] = torch.empty_like(value, device="meta")
-        return value
-
-    image = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-    see(graph.input, image)
-    with torch.no_grad():
-        graph.run(image, change=see)
-    return found
-
-
-def _scale_and_shift(graph: Graph, node: Node, seen: dict[str, Tensor]) -> tuple[str, Tensor, Tensor] | None:
-    """Return what a step reads, and its float64 scale and shift, to be broadcast; None for any other node."""
-    if node.op == "batch_norm":
-        return _of_batch_norm(graph, node, seen)
-    if node.op not in _AFFINE or "self" not in node.args or node.args.get("rounding_mode") is not None:
-        return None
-    one, two = node["self"], node["other"]
-    given = node.args.get("alpha")
-    alpha = 1.0 if given is None else float(given)
-    constants = [_constant(graph, value) for value in (one, two)]
-    if (constants[0] is None) == (constants[1] is None) or (node.op == "div" and constants[1] is None):
-        return None
-    first = constants[0] is None
-    data, constant = (one, constants[1]) if first else (two, constants[0])
-    assert constant is not None
-    if not isinstance(data, Ref) or data.name not in graph.live or not bool(constant.isfinite().all()):
-        return None
-    scale, shift = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    if node.op == "mul":
-        scale = constant
-    elif node.op == "div":
-        scale = 1 / constant
-    elif node.op == "rsub":  # other - alpha · self
-        scale, shift = (-alpha * scale, constant) if first else (scale, -alpha * constant)
-    else:
-        sign = -alpha if node.op == "sub" else alpha
-        scale, shift = (scale, sign * constant) if first else (sign * scale, constant)
-    return (data.name, scale, shift) if bool(scale.isfinite().all()) else None
-
-
-def _constant(graph: Graph, value: Any) -> Tensor | None:
-    if isinstance(value, Ref):
-        held = graph.constants.get(value.name)
-        return held.double() if held is not None and not held.is_complex() else None
-    return torch.tensor(float(value), dtype=torch.float64) if isinstance(value, (int, float)) else None
-
-
-def _of_batch_norm(graph: Graph, norm: Node, seen: dict[str, Tensor]) -> tuple[str, Tensor, Tensor] | None:
-    def constant(key: str) -> Tensor | None:
-        return None if norm[key] is None else graph.constants[norm[key].name].double()
-
-    mean, variance = constant("running_mean"), constant("running_var")
-    assert mean is not None
-    assert variance is not None
-    weight, bias = constant("weight"), constant("bias")
-    scale = torch.rsqrt(variance + norm["eps"])
-    scale = scale if weight is None else scale * weight
-    shift = (0 if bias is None else bias) - mean * scale
-    name = norm["input"].name
-    shape = (-1, *[1] * (seen[name].dim() - 2))
-    return name, scale.reshape(shape), shift.reshape(shape)
 
 
 def _weighted(graph: Graph, name: str) -> Node | None:
@@ -112,27 +44,26 @@ def _weighted(graph: Graph, name: str) -> Node | None:
     return node
 
 
-def _fold_back(graph: Graph, node: Node, seen: dict[str, Tensor]) -> Graph | None:
-    found = _scale_and_shift(graph, node, seen)
-    if found is None:
+def _fold_back(graph: Graph, node: Node, affine: Affine, seen: dict[str, Tensor]) -> Graph | None:
+    """Return the graph with a step folded into the layer before it, None where that cannot be."""
+    layer = _layer_behind(graph, affine.source)
+    if layer is None:
         return None
-    source, scale, shift = found
-    before = _layer_behind(graph, source)
-    if before is None:
-        return None
-    own, read, result = (seen[name] for name in (before.name, source, node.name))
-    if result.shape != read.shape or result.dtype != own.dtype:
+    output, read, result = (seen[name] for name in (layer.name, affine.source, node.name))
+    if result.shape != read.shape or result.dtype != output.dtype:
         return None  # broadcast, or promoted to another type
-    ids = torch.arange(own.numel()).reshape(own.shape)
-    if source != before.name:
+    ids = torch.arange(output.numel()).reshape(output.shape)
+    if affine.source != layer.name:
         zeros = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-        ids = graph.run(zeros, [source], given={before.name: ids.double().to(graph.device)})[source].long().cpu()
-    axis = own.dim() - 1 if before.op == "linear" else 1
-    channel = ids // prod(own.shape[axis + 1 :]) % own.shape[axis]
-    scales, shifts = (_by_channel(value, channel, own.shape[axis]) for value in (scale, shift))
-    if scales is None or shifts is None:
+        moved = graph.run(zeros, [affine.source], given={layer.name: ids.double().to(graph.device)})
+        ids = moved[affine.source].long().cpu()
+    axis = output.dim() - 1 if layer.op == "linear" else 1
+    channels = output.shape[axis]
+    channel = ids // prod(output.shape[axis + 1 :]) % channels
+    scale, shift = (by_channel(value, channel, channels) for value in (affine.scale, affine.shift))
+    if scale is None or shift is None:
         return None
-    return replace_by(_with_affine(graph, before, scales, shifts), {node.name: source})
+    return replace_by(_with_affine(graph, layer, scale, shift), {node.name: affine.source})
 
 
 def _layer_behind(graph: Graph, name: str) -> Node | None:
@@ -150,69 +81,60 @@ def _layer_behind(graph: Graph, name: str) -> Node | None:
         name = live[0]
 
 
-def _by_channel(value: Tensor, channel: Tensor, channels: int) -> Tensor | None:
-    """Return one number a channel, float64 [channels], of numbers that are broadcast; None where they differ."""
-    wide = value.cpu().broadcast_to(channel.shape).reshape(-1)
-    numbers = torch.zeros(channels, dtype=torch.float64)
-    numbers[channel.reshape(-1)] = wide
-    return numbers if torch.equal(numbers[channel.reshape(-1)], wide) else None
-
-
-def _with_affine(graph: Graph, node: Node, scale: Tensor, shift: Tensor) -> Graph:
+def _with_affine(graph: Graph, layer: Node, scale: Tensor, shift: Tensor) -> Graph:
     """Let a layer give ``scale`` times what it gave, plus ``shift``; both [output channels]."""
-    held = graph.constants[node["weight"].name]
+    held = graph.constants[layer["weight"].name]
     scale, shift = scale.to(held.device), shift.to(held.device)
-    if node["bias"] is not None:
-        shift = shift + graph.constants[node["bias"].name].double() * scale
+    if layer["bias"] is not None:
+        shift = shift + graph.constants[layer["bias"].name].double() * scale
     if bool((scale == 1).all()):
-        return _with_weight(graph, node, None, shift)
+        return _with_weight(graph, layer, None, shift)
     weight = held.double()
-    if node.op.startswith("conv_transpose"):
+    if layer.op.startswith("conv_transpose"):
         per_group = weight.shape[1]
-        rows = scale.reshape(node["groups"], 1, per_group, *[1] * (weight.dim() - 2))
-        new = (weight.reshape(node["groups"], -1, *weight.shape[1:]) * rows).reshape(weight.shape)
-    elif node.args.get("transposed"):
-        new = weight * scale
+        rows = scale.reshape(layer["groups"], 1, per_group, *[1] * (weight.dim() - 2))
+        scaled = (weight.reshape(layer["groups"], -1, *weight.shape[1:]) * rows).reshape(weight.shape)
+    elif layer.args.get("transposed"):
+        scaled = weight * scale
     else:
-        new = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    return _with_weight(graph, node, new, shift)
+        scaled = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    return _with_weight(graph, layer, scaled, shift)
 
 
-def _fold_ahead(graph: Graph, node: Node, seen: dict[str, Tensor]) -> Graph | None:
+def _fold_ahead(graph: Graph, node: Node, affine: Affine, seen: dict[str, Tensor]) -> Graph | None:
+    """Return the graph with a step folded into the layer after it, None where that cannot be."""
     readers = graph.consumers.get(node.name, [])
-    found = _scale_and_shift(graph, node, seen) if len(readers) == 1 else None
-    if found is None or node.name == graph.logits or _is_preparation(graph, node):
+    if len(readers) != 1 or node.name == graph.logits or _is_preparation(graph, node):
         return None
-    source, scale, shift = found
-    after = _weighted(graph, readers[0].name)
-    if after is None or after.op.startswith("conv_transpose") or after["input"].name != node.name:
+    layer = _weighted(graph, readers[0].name)
+    if layer is None or layer.op.startswith("conv_transpose") or layer["input"].name != node.name:
         return None
-    padding = () if after.op == "linear" or after["padding"] == "valid" else after["padding"]
+    padding = () if layer.op == "linear" or layer["padding"] == "valid" else layer["padding"]
     if padding == "same" or any([padding] if isinstance(padding, int) else padding):
         return None  # the border would see the shift where the network sees zeros
-    read, result = seen[source], seen[node.name]
+    read, result = seen[affine.source], seen[node.name]
     if result.shape != read.shape or result.dtype != read.dtype:
         return None
-    axis = read.dim() - 1 if after.op == "linear" else 1
+    axis = read.dim() - 1 if layer.op == "linear" else 1
     channel = torch.arange(read.shape[axis]).reshape(-1, *[1] * (read.dim() - 1 - axis)).expand(read.shape)
-    scales, shifts = (_by_channel(value, channel, read.shape[axis]) for value in (scale, shift))
-    if scales is None or shifts is None:
+    scale, shift = (by_channel(value, channel, read.shape[axis]) for value in (affine.scale, affine.shift))
+    if scale is None or shift is None:
         return None
-    held = graph.constants[after["weight"].name].double()
-    weight = held.t() if after.args.get("transposed") else held
-    groups = 1 if after.op == "linear" else after["groups"]
-    inner = [1] * (weight.dim() - 2)
+    held = graph.constants[layer["weight"].name].double()
+    turned = layer.args.get("transposed")
+    weight = held.t() if turned else held
+    groups = 1 if layer.op == "linear" else layer["groups"]
 
     def spread(value: Tensor) -> Tensor:
         rows = value.to(held.device).reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
-        return rows.reshape(weight.shape[0], -1, *inner)
+        return rows.reshape(weight.shape[0], -1, *[1] * (weight.dim() - 2))
 
-    bias = (weight * spread(shifts)).flatten(1).sum(1)
-    if after["bias"] is not None:
-        bias = bias + graph.constants[after["bias"].name].double()
-    new = weight * spread(scales)
-    graph = _with_weight(graph, after, new.t() if after.args.get("transposed") else new, bias)
-    return replace_by(graph, {node.name: source})
+    bias = (weight * spread(shift)).flatten(1).sum(1)
+    if layer["bias"] is not None:
+        bias = bias + graph.constants[layer["bias"].name].double()
+    scaled = weight * spread(scale)
+    graph = _with_weight(graph, layer, scaled.t() if turned else scaled, bias)
+    return replace_by(graph, {node.name: affine.source})
 
 
 def _is_preparation(graph: Graph, node: Node) -> bool:
@@ -223,22 +145,22 @@ def _is_preparation(graph: Graph, node: Node) -> bool:
         if live == [graph.input]:
             return last.op in ("add", "sub", "rsub")
         before = graph.by_name.get(live[0]) if len(live) == 1 else None
-        if before is None or before.op not in (*_AFFINE, *MOVES):
+        if before is None or before.op not in (*AFFINE, *MOVES):
             return False
         last = before
 
 
-def _with_weight(graph: Graph, node: Node, weight: Tensor | None, bias: Tensor) -> Graph:
-    """Give a node its own folded weight and bias; the constants keep their old names where nobody shares them."""
-    old = node["weight"].name
-    dtype, own = graph.constants[old].dtype, f"{node.name}.folded_weight"
-    constants = {**graph.constants, f"{node.name}.folded_bias": bias.to(dtype)}
-    parameters, scalars, args = {**graph.parameters}, {**graph.scalars}, {**node.args}
-    args["bias"] = Ref(f"{node.name}.folded_bias")
+def _with_weight(graph: Graph, layer: Node, weight: Tensor | None, bias: Tensor) -> Graph:
+    """Give a layer a folded weight and bias, under new names; others that share the old ones keep these."""
+    old, new = layer["weight"].name, f"{layer.name}.folded_weight"
+    dtype = graph.constants[old].dtype
+    constants = {**graph.constants, f"{layer.name}.folded_bias": bias.to(dtype)}
+    parameters, scalars, args = {**graph.parameters}, {**graph.scalars}, {**layer.args}
+    args["bias"] = Ref(f"{layer.name}.folded_bias")
     if weight is not None:
-        constants[own], args["weight"] = weight.to(dtype), Ref(own)
-        parameters[own] = graph.parameters.get(old, old)
+        constants[new], args["weight"] = weight.to(dtype), Ref(new)
+        parameters[new] = graph.parameters.get(old, old)
         if old in scalars:
-            scalars[own] = scalars[old]
-    nodes = tuple(replace(n, args=args) if n.name == node.name else n for n in graph.nodes)
+            scalars[new] = scalars[old]
+    nodes = tuple(replace(node, args=args) if node.name == layer.name else node for node in graph.nodes)
     return replace(graph, nodes=nodes, constants=constants, parameters=parameters, scalars=scalars)

@@ -1,132 +1,29 @@
-"""A small frozen graph of functional nodes: what `torch.export` saw, in our own words."""
+"""A small frozen graph of functional nodes: the network, independent of `torch.export`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from effpath.errors import InputError, NumericalError
+from effpath.errors import InputError, NumericalError, OptionError
 from effpath.files.cache import fingerprint
-from effpath.graph.inputs import as_images, plain_memory
+from effpath.graph.inputs import as_images, plain_memory, require_images
+from effpath.graph.node import Node
+from effpath.images import Images
 from effpath.kernels.window import Scalars
 
 SHAPE_ONLY = (  # operators that look at the shape of what they read, never at its values
     "sym_size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
     "empty_like",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A reference to the result of another node, to a constant or to the input, by name."""
-
-    name: str
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One functional call.
-
-    Attributes:
-        name: unique; the module path where the module is one operator, else module path and operator.
-        op: the operator's name without its overload, such as ``conv2d``.
-        args: the arguments by the names of the operator's schema, with `Ref` for tensors.
-        function: what computes it.
-        keywords: names of the arguments that are passed by keyword.
-        module: path of the module that called it.
-        shape: shape of the result for a batch of one; () for numbers and tuples.
-        dtype: of the result; None for numbers and tuples.
-        unnamed: a rewrite made it; it is named after its parameter at the end.
-    """
-
-    name: str
-    op: str
-    args: Mapping[str, Any]
-    function: Callable[..., Any]
-    keywords: frozenset[str] = frozenset()
-    module: str = ""
-    shape: tuple[int, ...] = ()
-    dtype: torch.dtype | None = None
-    unnamed: bool = False
-
-    def __getitem__(self, argument: str) -> Any:
-        """Return one argument."""
-        return self.args[argument]
-
-    @property
-    def refs(self) -> list[str]:
-        """Names of everything the node reads, in order of appearance."""
-        return list(iter_refs(self.args.values()))
-
-    @property
-    def place(self) -> str:
-        """Where the node is, for messages."""
-        return f"operator {self.op!r}, node {self.name!r}, module {self.module or '(top)'!r}"
-
-    def call(self, lookup: Callable[[str], Any]) -> Any:
-        """Compute the node; ``lookup`` gives the value of a name."""
-        values = {key: substitute(value, lookup) for key, value in self.args.items()}
-        positional = [v for k, v in values.items() if k not in self.keywords]
-        return self.function(*positional, **{k: values[k] for k in self.keywords})
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the fields for pickling: an operator of torch by its name."""
-        return {**self.__dict__, "function": by_name(self.function)}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take the fields back."""
-        self.__dict__.update({**state, "function": from_name(state["function"])})
-
-
-@dataclass(frozen=True)
-class OperatorName:
-    """An operator of torch by namespace, name and overload; it cannot be pickled itself."""
-
-    namespace: str
-    name: str
-    overload: str
-
-
-def by_name(function: Any) -> Any:
-    """Return what can be pickled of a node's function: names of torch's operators, also inside a ``partial``."""
-    if isinstance(function, torch._ops.OpOverload):
-        namespace, _, name = function._schema.name.partition("::")
-        return OperatorName(namespace, name, function._overloadname)
-    if isinstance(function, partial):
-        return partial(function.func, *map(by_name, function.args), **function.keywords)
-    return function
-
-
-def from_name(function: Any) -> Any:
-    """Return the function that `by_name` was given."""
-    if isinstance(function, OperatorName):
-        return getattr(getattr(getattr(torch.ops, function.namespace), function.name), function.overload)
-    if isinstance(function, partial):
-        return partial(function.func, *map(from_name, function.args), **function.keywords)
-    return function
-
-
-def iter_refs(values: Iterable[Any]) -> Iterator[str]:
-    """Yield the names referred to anywhere in (nested) argument values."""
-    for value in values:
-        if isinstance(value, Ref):
-            yield value.name
-        elif isinstance(value, (list, tuple)):
-            yield from iter_refs(value)
-
-
-def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
-    """Replace each `Ref` in a (nested) argument value by what ``lookup`` gives for its name."""
-    if isinstance(value, Ref):
-        return lookup(value.name)
-    if isinstance(value, (list, tuple)):
-        return type(value)(substitute(v, lookup) for v in value)
-    return value
+PREDICTED_BYTES = 384 << 20  # activations of the images that are predicted at a time
+MOST_TOGETHER = 256  # images of small networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +37,8 @@ class Graph:
         logits: name of the node the walk starts from (a last softmax is left out).
         input_shape: (C, H, W) of one image.
         dtype: of the input.
-        batched: False where the network works on a batch of one only (static export, or a batch does not give
-            what its images give alone, one behind the other, throughout); images are then run one by one.
+        batched: False where images are run one by one: the network cannot be exported with a dynamic batch, or
+            some node does not treat each image of a batch as it would alone.
         parameters: for a constant that a rewrite made, the name of the parameter it stands for.
         fingerprint: sha256 over structure and parameters, as the user gave them.
         trained: names of the constants that are parameters of the model, not buffers.
@@ -149,7 +46,7 @@ class Graph:
         scalars: for a constant whose elements are a parameter's in another order, or some of them, which.
         structure: what `effpath.graph.structure` wrote of it, to capture the same network again at once; None
             where text cannot hold it.
-        plans: what the rules made of this very graph, kept by `effpath.rules.plan_for`.
+        plans: what the rules made of this graph, by whether gates are followed; see `effpath.rules.plan_for`.
 
     A graph can be pickled and copied.
     """
@@ -170,15 +67,15 @@ class Graph:
     plans: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
-        """Say in one line which network this is."""
+        """Describe the network in one line."""
         return (
             f"Graph({len(self.nodes)} nodes, input {self.input_shape} of {self.dtype}, {self.classes} classes, "
             f"fingerprint {self.fingerprint[:12]})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields for pickling, without what can be made again."""
-        return {own.name: getattr(self, own.name) for own in fields(self) if own.init}
+        """Return the fields for pickling, without the plans, which are made again."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take the fields back."""
@@ -236,30 +133,82 @@ class Graph:
         return (1, *self.input_shape) if name == self.input else self.by_name[name].shape
 
     def size(self, name: str) -> int:
-        """Elements an image of a node's result or of the input."""
-        total = 1
-        for length in self.shape(name):
-            total *= length
-        return total
+        """Number of elements of a node's result, or of the input, per image."""
+        return prod(self.shape(name))
+
+    def __call__(self, images: Any) -> Tensor:
+        """Return the logits of images, [N, classes], without gradients.
+
+        Args:
+            images: [N, C, H, W]; checked by `check_images`, and run together (one by one where the graph is not
+                ``batched``). `predict` takes more images than fit in memory.
+        """
+        images = self.check_images(images)
+        parts = torch.split(images, len(images) if self.batched else 1)
+        return torch.cat([self.run(part)[self.logits] for part in parts])
+
+    def predict(self, images: Images, batch_size: int | None = None) -> Tensor:
+        """Return the class with the highest logit of each image, int64 [N] on the CPU; of several, the lowest.
+
+        Args:
+            images: a tensor or array [N, C, H, W], or images that are read as they are indexed.
+            batch_size: images run at a time; None for as many, up to 256, as have 384 MiB of activations.
+
+        Raises:
+            InputError: images of another shape or type.
+            NumericalError: NaN or infinity in the images or in their logits.
+            OptionError: a batch size below 1.
+
+        Example:
+            >>> import torch, effpath
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval()
+            >>> images = torch.rand(5, 1, 2, 2)
+            >>> effpath.capture(model, images).predict(images).equal(model(images).argmax(1))
+            True
+        """
+        require_images(images)
+        if batch_size is not None and batch_size < 1:
+            raise OptionError(f"expected a batch_size of at least 1, or None, got {batch_size}")
+        size = batch_size or min(MOST_TOGETHER, max(1, PREDICTED_BYTES // self._activation_bytes))
+        found = []
+        for start in range(0, len(images), size):
+            logits = self(images[start : start + size])
+            finite = logits.isfinite().all(1)
+            if not bool(finite.all()):
+                row = start + int((~finite).nonzero()[0])
+                raise NumericalError(
+                    f"expected finite logits, got NaN or infinity for image {row}; look for a layer that overflows"
+                )
+            found.append(logits.argmax(1).cpu())
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+    @cached_property
+    def _activation_bytes(self) -> int:
+        """Bytes of the activations of one image, all nodes together."""
+        return self.dtype.itemsize * sum(map(self.size, self.live))
 
     def check_images(self, images: Any) -> Tensor:
         """Return images on the graph's device, in its dtype and in plain memory, or say what is wrong with them.
 
-        A NumPy array, or a list of arrays or tensors of one shape, is taken too.
+        A NumPy array, or a list of arrays or tensors of one shape, is accepted too.
+
+        Raises:
+            InputError: another shape or type, or no image at all.
+            NumericalError: NaN or infinity in an image.
         """
-        wanted = f"images of shape (N, {', '.join(map(str, self.input_shape))})"
-        images = as_images(images, wanted)
+        expected = f"images of shape (N, {', '.join(map(str, self.input_shape))})"
+        images = as_images(images, expected)
         if images.dim() != len(self.input_shape) + 1 or tuple(images.shape[1:]) != self.input_shape:
             hint = (
                 "add a batch dimension: images[None]"
                 if tuple(images.shape) == self.input_shape
                 else ("resize them, or capture the model with an example of this shape")
             )
-            raise InputError(f"expected {wanted}, got {tuple(images.shape)}; {hint}")
+            raise InputError(f"expected {expected}, got {tuple(images.shape)}; {hint}")
         if not len(images):
-            raise InputError(f"expected {wanted}, got none")
+            raise InputError(f"expected {expected}, got none")
         if not images.is_floating_point():
-            raise InputError(f"expected float {wanted}, got {images.dtype}; convert: images.float() / 255")
+            raise InputError(f"expected float {expected}, got {images.dtype}; convert: images.float() / 255")
         if not torch.isfinite(images).all():
             bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:, 0].tolist()
             raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")
@@ -275,14 +224,14 @@ class Graph:
     ) -> dict[str, Tensor]:
         """Run the forward pass and return the values of the names in ``keep`` (default: the logits).
 
-        Values that nothing needs any more are freed on the way.
+        Values that no later node reads are freed on the way.
 
         Args:
             images: [N, C, H, W], as `check_images` returns them.
             keep: names of nodes, or of the input.
-            given: values of nodes known from an earlier run; what only they are computed from is not computed.
-            change: called with the name and the value of every node, computed or given; the network goes on with
-                what it returns. Gradients flow through the nodes only with it.
+            given: values of nodes from an earlier run; nodes that only these depend on are not computed.
+            change: called with the name and the value of each node, computed or given; returns the value that the
+                network continues with. Gradients flow through the nodes only with it.
         """
         with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()):
             return self._run(images, set(keep) or {self.logits}, given or {}, change or (lambda _, value: value))
@@ -310,7 +259,7 @@ class Graph:
         return {name: values[name] for name in wanted}
 
     def upstream(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
-        """Return the names and every node that they are computed from, as far back as the given ones."""
+        """Return the names and all that they are computed from, as far back as the given ones."""
         found = set(names)
         for node in reversed(self.nodes):
             if node.name in found and node.name not in given:

@@ -1,6 +1,6 @@
-"""The hooks of a user's model: one that only watches sees real tensors alone, one that takes part stays.
+"""The hooks of a user's model: those that only watch are taken off for torch.export, those that take part stay.
 
-torch.export runs a model on tensors without values. A hook that keeps activations must not meet those; a hook of
+torch.export runs a model on tensors without values. A hook that keeps activations must not see those; a hook of
 weight norm, spectral norm or pruning, or one that returns another output, is part of the network.
 """
 
@@ -19,7 +19,7 @@ Watchers = set[tuple[int, int]]  # id of the hooks of a module, and key of one
 
 
 class _Noted:
-    """A hook that is called as before, and whether it changed anything that the forward pass reads."""
+    """A hook that is called as before; notes whether it changed anything that the forward pass reads."""
 
     def __init__(self, hook: Callable[..., Any], *, ahead: bool) -> None:
         self.hook, self.ahead, self.changes = hook, ahead, False
@@ -58,7 +58,7 @@ def _hooks_of(model: nn.Module) -> Iterator[tuple[Hooks, bool]]:
 
 @contextmanager
 def noted_hooks(model: nn.Module) -> Iterator[Watchers]:
-    """Call the hooks as ever; afterwards the result holds those that were called and only watched."""
+    """Call the hooks as usual; afterwards the result holds those that only watched."""
     watching: Watchers = set()
     for hooks, ahead in _hooks_of(model):
         for key, hook in hooks.items():
@@ -76,7 +76,7 @@ def noted_hooks(model: nn.Module) -> Iterator[Watchers]:
 
 @contextmanager
 def without_hooks(model: nn.Module, watching: Watchers) -> Iterator[None]:
-    """Take these hooks off, and put all of them back as they were, in their order."""
+    """Take these hooks off; afterwards put all hooks back, in their order."""
     found = [(hooks, dict(hooks)) for hooks, _ in _hooks_of(model)]
     for hooks, _ in found:
         for key in [key for key in hooks if (id(hooks), key) in watching]:

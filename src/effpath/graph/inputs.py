@@ -17,10 +17,10 @@ ALIGNED = 64  # bytes; matrix products may round in another way behind another a
 
 
 def plain_memory(images: Tensor) -> Tensor:
-    """Return images whose elements lie in their order, one after the other, as in a new tensor.
+    """Return images whose elements lie in memory in their order, without gaps, as in a new tensor.
 
     Sums are rounded in an order that depends on how their summands lie in memory, so that the same images in
-    another layout (channels last, a view, a slice, one row expanded) would have other last bits, and other sets.
+    another layout (channels last, a view, a slice, an expanded row) would give other last bits, and other sets.
     """
     images = images.contiguous()
     if images.data_ptr() % ALIGNED:
@@ -32,8 +32,8 @@ def as_images(images: Any, expected: str) -> Tensor:
     """Return images as one tensor; a list or array of equal-shaped images is stacked.
 
     Args:
-        images: a tensor, a NumPy array, or a sequence of these, one an image.
-        expected: the images wanted, for messages.
+        images: a tensor, a NumPy array, or a sequence of these, one per image.
+        expected: what was expected, for messages.
 
     Raises:
         InputError: anything else, with how to turn it into a tensor.
@@ -60,7 +60,7 @@ def as_images(images: Any, expected: str) -> Tensor:
 
 
 def require_images(images: Any, expected: str = "images as a tensor [N, C, H, W]") -> None:
-    """Refuse what cannot be indexed by rows of images, such as a data loader or a data set of torch."""
+    """Refuse what cannot be indexed by rows of images, such as a data loader or a torch data set."""
     if isinstance(images, torch.utils.data.DataLoader):
         raise InputError(
             f"expected {expected}, got a DataLoader; collect its batches: images, labels = "
@@ -91,7 +91,7 @@ def as_classes(
         classes: integers, as a tensor, an array or a sequence.
         count: number of images.
         outputs: classes are 0 … outputs − 1.
-        what, refuse: how messages call them, and the error that has the message.
+        what, refuse: what messages call them, and the error to raise.
 
     Raises:
         InputError: text, fractions, another number of them, or no such class (or the error in ``refuse``).
@@ -100,10 +100,7 @@ def as_classes(
     expected = f"expected {count} {several} in 0 … {outputs - 1}, one {what} for each of {count} images"
     found = as_integers(classes, count, what, expected, refuse)
     if count and not 0 <= int(found.min()) <= int(found.max()) < outputs:
-        raise refuse(
-            f"{several} must be 0 … {outputs - 1} (the network's logits), "
-            f"got {int(found.min())} … {int(found.max())}; {expected}"
-        )
+        raise refuse(f"{expected} (the network has {outputs} logits), got {int(found.min())} … {int(found.max())}")
     return found
 
 
@@ -114,7 +111,7 @@ def as_integers(
     expected: str = "",
     refuse: type[EffpathError] = InputError,
 ) -> Tensor:
-    """Return one integer for each of some images, int64 [count], on the CPU; errors as of `as_classes`."""
+    """Return one integer for each of some images, int64 [count], on the CPU; errors as in `as_classes`."""
     expected = expected or f"expected one {what} for each of {count} images"
     try:
         found = torch.as_tensor(values)
@@ -129,12 +126,9 @@ def as_integers(
 
 
 def as_whole(value: Any, what: str, largest: int, of: str) -> int:
-    """Return a whole number in 1 … largest, NumPy's among them; OptionError where it is none."""
-    must = f"{what} must be 1 … {largest} {of}"
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise OptionError(f"{must}, a whole number, got {value!r}")
-    if not 1 <= int(value) <= largest:
-        raise OptionError(f"{must}, got {value}")
+    """Return a whole number in 1 … largest, NumPy's among them; OptionError for anything else."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 1 <= int(value) <= largest:
+        raise OptionError(f"expected {what} as a whole number in 1 … {largest} {of}, got {value!r}")
     return int(value)
 
 

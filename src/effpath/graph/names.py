@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
-from effpath.graph.graph import Graph, Ref
-from effpath.graph.origin import origin
+from effpath.graph.graph import Graph
+from effpath.graph.node import Ref
+from effpath.graph.origin import is_whole, origin
 from effpath.graph.rewrite import rename
 from effpath.kernels.window import Scalars
 
@@ -15,7 +14,7 @@ OWNED = ("conv", "linear")  # operators named after the owner of their weight
 
 
 def layer_name(op: str, parameter: str) -> str:
-    """Name of a node after the parameter that it multiplies with; empty where that has no name.
+    """Return the name of a node that multiplies with a parameter; empty where the parameter has no name.
 
     >>> layer_name("linear", "head.weight"), layer_name("linear", "mix.kernel"), layer_name("linear", "weight")
     ('head', 'mix.kernel.linear', 'linear')
@@ -31,7 +30,7 @@ def layer_name(op: str, parameter: str) -> str:
 
 
 def unique(name: str, used: set[str]) -> str:
-    """Return the name, or the name and the first number that nobody uses; it is used from then on."""
+    """Return the name, with a number if it is used already; from then on it is used."""
     candidate, count = name, 1
     while candidate in used:
         count += 1
@@ -41,7 +40,7 @@ def unique(name: str, used: set[str]) -> str:
 
 
 def name_layers(graph: Graph) -> Graph:
-    """Name the layers whose weight was moved out of a parameter, or that a rewrite made, after the parameter."""
+    """Name layers after their parameter: those that a rewrite made, and those whose weight is moved out of it."""
     parameters, scalars, names = {**graph.parameters}, {**graph.scalars}, {}
     used = {node.name for node in graph.nodes} | {*graph.constants, graph.input}
     for node in graph.nodes:
@@ -59,10 +58,10 @@ def name_layers(graph: Graph) -> Graph:
         if found is not None:
             parameters[weight] = found.name
             ids, size = found.ids.reshape(-1), graph.constants[found.name].numel()
-            if len(ids) != size or not torch.equal(ids, torch.arange(size)):
+            if not is_whole(ids, size):
                 scalars[weight] = Scalars(ids, size)
-        own = layer_name(node.op, parameters.get(weight, weight))
-        if (found or (node.unnamed and not made)) and own and own != node.name:
+        name = layer_name(node.op, parameters.get(weight, weight))
+        if (found or (node.unnamed and not made)) and name and name != node.name:
             used.discard(node.name)
-            names[node.name] = unique(own, used)
+            names[node.name] = unique(name, used)
     return rename(replace(graph, parameters=parameters, scalars=scalars), names)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.rewrite import sample
 
 # operators whose results are elements of the tensor that they read first, and nothing else
@@ -24,21 +25,32 @@ _SCALED = frozenset(("mul", "div"))
 
 @dataclass(frozen=True)
 class Origin:
-    """A constant's parameter, or buffer.
+    """The parameter or buffer that a constant's elements are taken from.
 
     Attributes:
         name: of the parameter.
-        ids: int64 of the constant's shape at batch one: the flat id in the parameter of each element.
+        ids: int64, of the constant's shape at batch one: flat id in the parameter of each element.
     """
 
     name: str
     ids: Tensor
 
 
-def origin(graph: Graph, name: str) -> Origin | None:
-    """Return where a constant comes from; None if it was computed from several, or by more than moves and scales.
+def is_whole(ids: Tensor, size: int) -> bool:
+    """Whether flat ids are those of all scalars of a parameter of this size, in order."""
+    return len(ids) == size and torch.equal(ids, torch.arange(size))
 
-    What is moved by the size of the batch (``weight.expand(len(x), …)``) has an origin too.
+
+def is_trained(graph: Graph, name: str) -> bool:
+    """Whether a constant is a parameter of the model, moved or scaled at most, not a buffer."""
+    found = origin(graph, name)
+    return found is not None and found.name in graph.trained
+
+
+def origin(graph: Graph, name: str) -> Origin | None:
+    """Return where a constant comes from; None if from several tensors, or by more than moves, casts and scales.
+
+    A weight that is repeated per image (``weight.expand(len(x), …)``) has an origin too.
     """
     chain: list[tuple[str, Node]] = []
     while name not in graph.constants or name in graph.made:

@@ -1,4 +1,4 @@
-"""Rewrites of matrix products into one form: attention in plain nodes, what weighs on the left."""
+"""Matrix products that are no layers, in one form: attention in plain nodes, what weighs on the left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten
@@ -71,7 +72,7 @@ def _attend(node: Node, samples: dict[str, Tensor]) -> Iterator[Node]:
 
 
 def orient_products(graph: Graph) -> Graph:
-    """Turn every matrix product that is no layer into ``matmul`` with its attention on the left.
+    """Bring the attention of every matrix product that is no layer to the left.
 
     Of two data-dependent operands the attention is the one that comes from a softmax, else the one that comes
     straight from an activation function (linear attention), else the left one. A product with the attention on the
@@ -79,39 +80,9 @@ def orient_products(graph: Graph) -> Graph:
     """
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.extend(_as_matmul(node))
-        if node.name in graph.live and nodes[-1].op == "matmul":
-            left, right = nodes[-1]["self"].name, nodes[-1]["other"].name
-            if _weighs_from_the_right(graph, left, right):
-                nodes[-1:] = _turned(nodes[-1])
+        turned = node.op == "matmul" and node.name in graph.live and _weighs_from_the_right(graph, node)
+        nodes.extend(_turned(node) if turned else [node])
     return replace(graph, nodes=tuple(nodes))
-
-
-def products_apart(graph: Graph) -> Graph:
-    """Write ``addmm``, ``addmv`` and ``baddbmm`` as a product and, apart, what it is added to."""
-    return replace(graph, nodes=tuple(new for node in graph.nodes for new in _apart(node)))
-
-
-def _apart(node: Node) -> Iterator[Node]:
-    operands = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}.get(node.op)
-    if operands is None:
-        yield node
-        return
-    call, matmul, product = partial(step, node), _ATEN.matmul.default, [node[key] for key in operands]
-    yield (made := call("product", "matmul", matmul, self=product[0], other=product[1]))
-    if node["alpha"] != 1:
-        yield (made := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(made.name), other=node["alpha"]))
-    total: dict[str, Any] = {"self": Ref(made.name), "other": node["self"], "alpha": node["beta"]}
-    yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
-
-
-def _as_matmul(node: Node) -> Iterator[Node]:
-    """Yield a product of two matrices in the spelling ``matmul``."""
-    if node.op in ("mm", "bmm", "linalg_matmul"):
-        other = node["other"] if node.op == "linalg_matmul" else node["mat2"]
-        yield step(node, "", "matmul", _ATEN.matmul.default, self=node["self"], other=other)
-    else:
-        yield node
 
 
 def _turned(node: Node) -> Iterator[Node]:
@@ -124,7 +95,8 @@ def _turned(node: Node) -> Iterator[Node]:
     yield call("", "transpose", transpose, self=Ref(product.name), **swap)
 
 
-def _weighs_from_the_right(graph: Graph, left: str, right: str) -> bool:
+def _weighs_from_the_right(graph: Graph, node: Node) -> bool:
+    left, right = node["self"].name, node["other"].name
     if left not in graph.live:
         return False
     if right not in graph.live:  # a constant

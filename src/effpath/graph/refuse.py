@@ -11,10 +11,10 @@ from effpath.errors import CaptureError, InputError
 
 
 def refuse_model(model: Any) -> None:
-    """Refuse what is no module in eval mode with Python source and float weights.
+    """Refuse anything but a module in eval mode with Python source and float weights.
 
     Raises:
-        CaptureError: no module, a scripted or quantised one, or batch norm or dropout in train mode.
+        CaptureError: not a module, scripted, quantised, or with batch norm or dropout in train mode.
     """
     if not isinstance(model, nn.Module):
         raise CaptureError(
@@ -42,7 +42,7 @@ def refuse_model(model: Any) -> None:
 
 
 def refuse_example(example: Any) -> None:
-    """Refuse what is no batch of images of floats.
+    """Refuse anything but a batch of float images.
 
     Raises:
         InputError: another type, no image, or integers.

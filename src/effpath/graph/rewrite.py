@@ -1,4 +1,4 @@
-"""What the rewrites share: nodes that one is written out in, values for an image of zeros, new names."""
+"""What the rewrites share: steps that a node is written out in, values for an image of zeros, renaming."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, Ref, substitute
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref, substitute
 
 
 def step(node: Node, name: str, op: str, function: Any, *keywords: str, **args: Any) -> Node:
-    """Return one of the nodes that ``node`` is written out in; the last one, of no name, stands for it."""
-    own = f"{node.name}.{name}" if name else node.name
-    return Node(own, op, args, function, frozenset(keywords), node.module)
+    """Return one of the nodes that ``node`` is written out in; the last one has no name, and takes its place."""
+    full_name = f"{node.name}.{name}" if name else node.name
+    return Node(full_name, op, args, function, frozenset(keywords), node.module)
 
 
 def sample(graph: Graph, names: Iterable[str], batch: int = 1) -> dict[str, Any]:
@@ -26,6 +28,21 @@ def sample(graph: Graph, names: Iterable[str], batch: int = 1) -> dict[str, Any]
     return found | (graph.run(image, inner) if inner else {})
 
 
+def outlines(graph: Graph) -> dict[str, Tensor]:
+    """Return for each name a tensor of its shape and type at batch one, without memory; none for other values."""
+    image = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
+    found = {graph.input: torch.empty_like(image, device="meta")}
+
+    def see(name: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            found[name] = torch.empty_like(value, device="meta")
+        return value
+
+    with torch.no_grad():
+        graph.run(image, change=see)
+    return found
+
+
 def replace_by(graph: Graph, alias: Mapping[str, str]) -> Graph:
     """Remove the nodes named in ``alias`` and let their readers read what they stand for."""
 
@@ -34,19 +51,12 @@ def replace_by(graph: Graph, alias: Mapping[str, str]) -> Graph:
             name = alias[name]
         return name
 
-    def ref(name: str) -> Ref:
-        return Ref(final(name))
-
-    nodes = tuple(
-        replace(node, args={k: substitute(v, ref) for k, v in node.args.items()})
-        for node in graph.nodes
-        if node.name not in alias
-    )
-    return replace(graph, nodes=nodes, logits=final(graph.logits))
+    kept = replace(graph, nodes=tuple(node for node in graph.nodes if node.name not in alias))
+    return rename(kept, {name: final(name) for name in alias})
 
 
 def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Give nodes other names."""
+    """Give nodes other names, wherever they are read."""
 
     def ref(name: str) -> Ref:
         return Ref(names.get(name, name))
@@ -55,7 +65,7 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
         replace(
             node,
             name=names.get(node.name, node.name),
-            args={k: substitute(v, ref) for k, v in node.args.items()},
+            args={key: substitute(value, ref) for key, value in node.args.items()},
         )
         for node in graph.nodes
     )

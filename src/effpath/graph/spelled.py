@@ -1,43 +1,42 @@
-"""Rewrites of composite operators into ones that have rules: norms, variances, fused sums of products."""
+"""Operators that are written out in plainer ones, which have rules: norms, variances, sums of products."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import prod
+from typing import Any
 
 import torch
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.rewrite import sample, step
 
 _ATEN = torch.ops.aten
+_FACTORS = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec"), "baddbmm": ("batch1", "batch2")}
 
 
 def spell_out(graph: Graph) -> Graph:
-    """Write ``linalg_vector_norm``, ``var``, ``std``, ``addcmul``, ``minimum`` and ``amin`` in plainer operators.
+    """Write vector norms, variances, minima, matrix products and fused sums of products in plainer operators.
 
     A norm is a gate in most networks (cosine attention, response normalisation): its path is one of sums.
     """
-    varied = [node for node in graph.nodes if node.op in ("var", "std")]
-    samples = sample(graph, [node["self"].name for node in varied])
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if node.op in ("var", "std"):
-            nodes.extend(_variance(node, tuple(samples[node["self"].name].shape)))
-        elif node.op == "linalg_vector_norm" and node["ord"] in (1, 2):
-            nodes.extend(_norm(node))
-        elif node.op == "addcmul":
-            nodes.extend(_sum_of_product(node))
-        elif node.op in ("minimum", "amin"):
-            nodes.extend(_smallest(node))
-        else:
-            nodes.append(node)
+    varied = [node["self"].name for node in graph.nodes if node.op in ("var", "std")]
+    spelled = _SPELLED | dict.fromkeys(("var", "std"), partial(_variance, sample(graph, varied)))
+    nodes = (new for node in graph.nodes for new in spelled.get(node.op, _as_it_is)(node))
     return replace(graph, nodes=tuple(nodes))
 
 
+def _as_it_is(node: Node) -> Iterator[Node]:
+    yield node
+
+
 def _norm(node: Node) -> Iterator[Node]:
+    if node["ord"] not in (1, 2):
+        yield node
+        return
     call, root = partial(step, node), node["ord"] == 2
     size = call("squares", "square", _ATEN.square.default, self=node["self"])
     if not root:
@@ -49,34 +48,45 @@ def _norm(node: Node) -> Iterator[Node]:
         yield call("", "sqrt", _ATEN.sqrt.default, self=Ref(total.name))
 
 
-def _variance(node: Node, shape: tuple[int, ...]) -> Iterator[Node]:
-    call = partial(step, node)
+def _variance(samples: dict[str, torch.Tensor], node: Node) -> Iterator[Node]:
+    call, shape = partial(step, node), samples[node["self"].name].shape
     dims = node["dim"] if node["dim"] else list(range(len(shape)))
     count = prod(shape[d] for d in dims)
-    correction = (
-        node["correction"] if node.args.get("correction") is not None else int(node.args.get("unbiased", 1))
-    )
+    given = node.args.get("correction")
+    correction = int(node.args.get("unbiased", 1)) if given is None else given
     yield (mean := call("mean", "mean", _ATEN.mean.dim, self=node["self"], dim=dims, keepdim=True))
     yield (rest := call("rest", "sub", _ATEN.sub.Tensor, self=node["self"], other=Ref(mean.name)))
     yield (squares := call("squares", "square", _ATEN.square.default, self=Ref(rest.name)))
     keep = {"dim": dims, "keepdim": node["keepdim"]}
     yield (average := call("average", "mean", _ATEN.mean.dim, self=Ref(squares.name), **keep))
-    yield call(
-        "variance" if node.op == "std" else "",
-        "mul",
-        _ATEN.mul.Tensor,
-        self=Ref(average.name),
-        other=count / (count - correction),
-    )
+    scaled = {"self": Ref(average.name), "other": count / (count - correction)}
+    yield (variance := call("variance" if node.op == "std" else "", "mul", _ATEN.mul.Tensor, **scaled))
     if node.op == "std":
-        yield call("", "sqrt", _ATEN.sqrt.default, self=Ref(f"{node.name}.variance"))
+        yield call("", "sqrt", _ATEN.sqrt.default, self=Ref(variance.name))
 
 
-def _sum_of_product(node: Node) -> Iterator[Node]:
+def _sum_with_elements(node: Node) -> Iterator[Node]:
+    """Write ``addcmul`` as a product of elements and, apart, what it is added to."""
     call = partial(step, node)
     yield (product := call("product", "mul", _ATEN.mul.Tensor, self=node["tensor1"], other=node["tensor2"]))
     args = {"self": node["self"], "other": Ref(product.name), "alpha": node["value"]}
     yield call("", "add", _ATEN.add.Tensor, "alpha", **args)
+
+
+def _sum_with_matrices(node: Node) -> Iterator[Node]:
+    """Write ``addmm``, ``addmv`` and ``baddbmm`` as a matrix product and, apart, what it is added to."""
+    call, (left, right) = partial(step, node), (node[key] for key in _FACTORS[node.op])
+    yield (product := call("product", "matmul", _ATEN.matmul.default, self=left, other=right))
+    if node["alpha"] != 1:
+        yield (product := call("scaled", "mul", _ATEN.mul.Tensor, self=Ref(product.name), other=node["alpha"]))
+    total: dict[str, Any] = {"self": Ref(product.name), "other": node["self"], "alpha": node["beta"]}
+    yield call("", "add", _ATEN.add.Tensor, "alpha", **total)
+
+
+def _product(node: Node) -> Iterator[Node]:
+    """Write a product of two matrices as ``matmul``."""
+    other = node["other"] if node.op == "linalg_matmul" else node["mat2"]
+    yield step(node, "", "matmul", _ATEN.matmul.default, self=node["self"], other=other)
 
 
 def _smallest(node: Node) -> Iterator[Node]:
@@ -89,3 +99,13 @@ def _smallest(node: Node) -> Iterator[Node]:
     op, largest = ("maximum", _ATEN.maximum.default) if "other" in args else ("amax", _ATEN.amax.default)
     yield (found := call("largest", op, largest, **args))
     yield call("", "neg", negate, self=Ref(found.name))
+
+
+_SPELLED: dict[str, Callable[[Node], Iterator[Node]]] = {
+    "linalg_vector_norm": _norm,
+    "addcmul": _sum_with_elements,
+    **dict.fromkeys(_FACTORS, _sum_with_matrices),
+    **dict.fromkeys(("mm", "bmm", "linalg_matmul"), _product),
+    "minimum": _smallest,
+    "amin": _smallest,
+}

@@ -1,8 +1,8 @@
-"""The structure of a captured network as text: what a file needs to capture the same network again at once.
+"""The structure of a captured network as text, from which the same network can be captured without torch.export.
 
-`torch.export` takes seconds of processor time, most of it to import. Written down are operators, arguments and
-which parameter each reads, never a parameter's values: those are the model's own. Whoever reads a structure must
-compare the outputs of graph and model, as `effpath.graph.capture` does, before anything is believed.
+`torch.export` takes seconds of processor time, most of it to import. The text has operators, arguments and names
+of the parameters that are read, but none of their values: those come from the model. Whoever reads a structure
+must compare the outputs of graph and model, as `effpath.graph.capture` does, before the graph is used.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 
 FORMAT = "effpath-structure-1"
-MOST_LITERALS = 1 << 20  # bytes of tensors that the code of the model holds, written out
+MOST_LITERALS = 1 << 20  # bytes of tensors in the model's code that are written into the text
 _SYMBOLS = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
 
 
-class Unwritable(Exception):
+class UnwritableError(Exception):
     """A structure that text cannot hold: a function that is no operator of aten, or large literal tensors."""
 
 
@@ -35,7 +36,7 @@ def write_structure(graph: Graph, model: nn.Module) -> str | None:
     try:
         nodes = [_write_node(node) for node in graph.nodes]
         written = {name: _write_tensor(value) for name, value in literals.items()}
-    except Unwritable:
+    except UnwritableError:
         return None
     about = {
         "format": FORMAT,
@@ -69,12 +70,12 @@ def read_structure(text: str, model: nn.Module) -> Graph | None:
 
 
 def parameters_of(model: nn.Module) -> frozenset[str]:
-    """Return the names of a model's parameters, of tied ones the first."""
+    """Return the names of a model's parameters; of tied ones, the first."""
     return frozenset(name for name, _ in model.named_parameters())
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by all of their names, also those of tied ones."""
+    """Return parameters and buffers by name, tied ones by each of their names."""
     return {
         **dict(model.named_buffers(remove_duplicate=False)),
         **dict(model.named_parameters(remove_duplicate=False)),
@@ -87,7 +88,7 @@ def _write_node(node: Node) -> list[Any]:
     elif isinstance(node.function, torch._ops.OpOverload) and node.function.namespace == "aten":
         function = str(node.function).removeprefix("aten.")
     else:
-        raise Unwritable
+        raise UnwritableError
     arguments = {key: _write(value) for key, value in node.args.items()}
     return [node.name, function, arguments, sorted(node.keywords), node.module]
 
@@ -135,7 +136,7 @@ def _read(value: Any) -> Any:
 def _symbol(value: Any) -> str:
     """Return the name in torch of a dtype, layout or memory format."""
     if not isinstance(value, tuple(_SYMBOLS.values())):
-        raise Unwritable
+        raise UnwritableError
     return str(value).removeprefix("torch.")
 
 

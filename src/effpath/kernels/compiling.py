@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -30,6 +31,7 @@ def compiled_with(**flags: Any) -> Callable[[Loop], Loop]:
         made: Loop
         try:
             made = numba.njit(cache=True, nogil=True, **flags)(loop)
+            _depend_on_all(made)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
@@ -38,6 +40,24 @@ def compiled_with(**flags: Any) -> Callable[[Loop], Loop]:
         return made
 
     return compiled
+
+
+kernel = compiled_with(error_model="numpy", no_cfunc_wrapper=True)
+inner = compiled_with(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""A loop that kernels alone call: no time is spent on a way in from Python."""
+
+
+def _depend_on_all(made: Any) -> None:
+    """Let a change in any file of kernels make the cache stale: Numba looks at the file of the loop alone."""
+    file = made._cache._cache_file
+    file._source_stamp = (file._source_stamp, _sources())
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of every file of kernels."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
 @cache

@@ -49,8 +49,8 @@ def select(contributions: Tensor, inside: Tensor, value: Tensor, bias: Tensor | 
 
     summands = c
     if options.bias == "candidate" and bias is not None:
-        own = torch.where(flip[:, 0], -bias, bias).to(c.dtype)[:, None]
-        summands = torch.cat([c, own], dim=1)  # last: a contribution that ties with the bias goes first
+        turned = torch.where(flip[:, 0], -bias, bias).to(c.dtype)[:, None]
+        summands = torch.cat([c, turned], dim=1)  # last: a contribution that ties with the bias goes first
     chosen = _reach(summands, target)[:, : c.shape[1]]
 
     fallback = (target <= 0) | ~(c > 0).any(1)
@@ -146,8 +146,8 @@ def weigh(
             c = c * factors[image[:, None], at].repeat_interleave(window.group_channels, dim=1)
         c = torch.where(inside, c, 0)
         v = ordered_sum(c) if value is None else widened(value[image, output])
-        own = None if bias is None else widened(bias)[window.locate(output)[0] % len(bias)]
-        return select(c, inside, v, own, options)
+        biases = None if bias is None else widened(bias)[window.locate(output)[0] % len(bias)]
+        return select(c, inside, v, biases, options)
 
     return _for_active(window, x, active, pick)
 

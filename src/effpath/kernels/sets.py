@@ -313,10 +313,10 @@ def unite_rows(starts: Ids, lows: Lows, other_starts: Ids, other: Lows) -> Rows:
     for c in range(len(starts) - 1):
         i, stop, j, other_stop = starts[c], starts[c + 1], other_starts[c], other_starts[c + 1]
         while i < stop and j < other_stop:
-            mine, theirs = lows[i], other[j]
-            made[at] = min(mine, theirs)
-            i += mine <= theirs
-            j += theirs <= mine
+            low, other_low = lows[i], other[j]
+            made[at] = min(low, other_low)
+            i += low <= other_low
+            j += other_low <= low
             at += 1
         while i < stop:
             made[at] = lows[i]

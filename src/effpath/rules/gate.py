@@ -1,11 +1,12 @@
-"""Gates: a tensor scaled by another one. One to one to the data operand."""
+"""Gates: a tensor scaled by another. The path goes to the data operand, element by element."""
 
 from __future__ import annotations
 
 import torch
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node, Ref
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref
 from effpath.graph.products import ACTIVATIONS, NORMALISERS
 from effpath.rules.kinds import Gate, Kind, Route
 from effpath.rules.route import broadcast_ids, is_data, movement

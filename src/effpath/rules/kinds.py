@@ -7,6 +7,7 @@ Each kind says itself what a walk does there: which routes it follows (`routes`)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,7 +17,25 @@ from effpath.kernels.window import Window
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted:
+class _Selecting:
+    """A kind at which a kernel selects among the candidates of every active output."""
+
+    sources: tuple[str, ...]
+    window: Window
+
+    selects: ClassVar[Literal[True]] = True
+
+    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
+        """Return the tensors that a walk may go on to."""
+        return self.sources
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
+        return self.sources
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(_Selecting):
     """Outputs are weighted sums; `select` decides which summands matter.
 
     Attributes:
@@ -30,15 +49,11 @@ class Weighted:
             constants), flat [P, T] of the window per image; it is followed only with ``gates=True``.
     """
 
-    sources: tuple[str, ...]
-    window: Window
     weight: str | None = None
     bias: str | None = None
     parameter: str | None = None
     pooled: bool = False
     factors: str | None = None
-
-    selects: ClassVar[Literal[True]] = True
 
     def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
         """Return the tensors that a walk may go on to."""
@@ -46,34 +61,38 @@ class Weighted:
 
     def reads(self, name: str) -> tuple[str, ...]:
         """Return the tensors whose values the selection needs; ``name`` is that of the node."""
-        value = () if self.pooled else (name,)
-        return (*self.sources, *value, *([self.factors] if self.factors else []))
+        return (*self.sources, *([] if self.pooled else [name]), *([self.factors] if self.factors else []))
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
+class Choice(_Selecting):
     """Each output is the largest of its candidates (max pooling): a selection without weights."""
 
-    sources: tuple[str, ...]
-    window: Window
-
-    selects: ClassVar[Literal[True]] = True
     weight: ClassVar[None] = None
     bias: ClassVar[None] = None
     parameter: ClassVar[None] = None
     factors: ClassVar[None] = None
 
+
+class _Routing(ABC):
+    """A kind whose outputs stand for elements, whatever the values are."""
+
+    selects: ClassVar[Literal[False]] = False
+
+    @abstractmethod
+    def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
+        """Return the routes that a walk follows, that to the data first."""
+
     def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
         """Return the tensors that a walk may go on to."""
-        return self.sources
+        return tuple(source for route in self.routes(follow_gates=follow_gates) for source in route.sources)
 
     def reads(self, name: str) -> tuple[str, ...]:
-        """Return the tensors whose values the selection needs; ``name`` is that of the node."""
-        return self.sources
+        """Return nothing: values do not matter."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
-class Route:
+class Route(_Routing):
     """Each output stands for one input element.
 
     ``ids`` is int32 or int64 [outputs] into the concatenated sources, -1 where an output stands for none
@@ -83,7 +102,6 @@ class Route:
     sources: tuple[str, ...]
     ids: Tensor | None = None
 
-    selects: ClassVar[Literal[False]] = False
     gates: ClassVar[tuple[Route, ...]] = ()
 
     @property
@@ -92,20 +110,12 @@ class Route:
         return self
 
     def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
-        """Return the routes that a walk follows, that to the data first."""
+        """Return the route itself."""
         return (self,)
-
-    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
-        """Return the tensors that a walk may go on to."""
-        return self.sources
-
-    def reads(self, name: str) -> tuple[str, ...]:
-        """Return nothing: a route does not look at values."""
-        return ()
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class Gate(_Routing):
     """A route to the data operand; the gates' own routes are followed only with ``gates=True``.
 
     ``equal`` says that the operands cannot be told apart, so that all are followed in any case.
@@ -115,19 +125,9 @@ class Gate:
     gates: tuple[Route, ...] = ()
     equal: bool = False
 
-    selects: ClassVar[Literal[False]] = False
-
     def routes(self, *, follow_gates: bool) -> tuple[Route, ...]:
         """Return the routes that a walk follows, that to the data first."""
         return (self.data, *self.gates) if follow_gates or self.equal else (self.data,)
-
-    def reaches(self, *, follow_gates: bool) -> tuple[str, ...]:
-        """Return the tensors that a walk may go on to."""
-        return tuple(source for route in self.routes(follow_gates=follow_gates) for source in route.sources)
-
-    def reads(self, name: str) -> tuple[str, ...]:
-        """Return nothing: a gate does not look at values."""
-        return ()
 
 
 Selection = Weighted | Choice

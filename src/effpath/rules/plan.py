@@ -1,4 +1,4 @@
-"""Every rule applied once to a graph: what the walk follows, and the layers that sets are kept for."""
+"""The rules applied once to a graph: what a walk follows, and the layers whose sets are kept."""
 
 from __future__ import annotations
 
@@ -36,16 +36,12 @@ class Layer:
     weight: str | None
 
     def universe(self, level: Level) -> int:
-        """Ids of a level lie in [0, this); for synapses it counts padding slots too."""
-        sizes = {
-            "synapses": self.window.slots,
-            "neurons": self.window.outputs,
-            "weights": self.window.weights,
-        }
-        return sizes[level]
+        """Return the number that ids of a level lie below; for synapses it counts padding slots too."""
+        window = self.window
+        return {"synapses": window.slots, "neurons": window.outputs, "weights": window.weights}[level]
 
     def total(self, level: Level) -> int:
-        """Number of synapses (in bounds), neurons or weights that the layer has."""
+        """Return the number of synapses (padding excluded), neurons or weights that the layer has."""
         return self.window.synapses if level == "synapses" else self.universe(level)
 
 
@@ -84,7 +80,8 @@ class Plan:
         for layer in self.every:
             if layer.name == name:
                 return layer
-        raise OptionError(f"no layer {name!r}; the layers are {', '.join(la.name for la in self.layers)}")
+        names = ", ".join(layer.name for layer in self.layers)
+        raise OptionError(f"expected the name of a layer, got {name!r}; the layers are {names}")
 
     def choose_layers(self, layers: int | str | Sequence[str] | None) -> tuple[Layer, ...]:
         """Return the last k layers, the named ones, or all (None), in forward order.
@@ -96,10 +93,10 @@ class Plan:
             return self.layers
         if not isinstance(layers, (str, Iterable)):
             return self.layers[-as_whole(layers, "layers", len(self.layers), "for the last k") :]
-        wanted = {self.layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
-        if not wanted:
-            raise OptionError("layers is empty; name some layers, or leave it out for all of them")
-        return tuple(layer for layer in self.every if layer.name in wanted)
+        chosen = {self.layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
+        if not chosen:
+            raise OptionError("expected the names of some layers, got none; leave layers out for all of them")
+        return tuple(layer for layer in self.every if layer.name in chosen)
 
     def leading_to(self, layers: Iterable[Layer]) -> set[str]:
         """Return the nodes that a walk must visit to reach these layers: no work for the others.
@@ -120,7 +117,7 @@ class Plan:
 
 
 def apply_rules(graph: Graph, *, gates: bool = False) -> tuple[dict[str, Kind], dict[str, UnknownOperatorError]]:
-    """Return the kind of every node that a walk from the logits can reach, and of those without one the error.
+    """Return the kind of every node that a walk from the logits can reach, and the error of each without a rule.
 
     Operators that only feed a gate, or attention weights, need a rule only with ``gates``. Behind an operator
     without a rule the search goes on through everything it reads. Both are in forward order.
@@ -148,8 +145,8 @@ def make_plan(graph: Graph, *, gates: bool = False) -> Plan:
         UnknownOperatorError: an operator on the way has no rule; the last one, in forward order.
     """
     kinds, errors = apply_rules(graph, gates=gates)
-    for error in reversed(errors.values()):
-        raise error
+    if errors:
+        raise [*errors.values()][-1]
     every = tuple(
         Layer(name, kind.sources, kind.window, kind.parameter, kind.weight)
         for name, kind in kinds.items()

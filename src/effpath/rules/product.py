@@ -8,7 +8,8 @@ from math import prod
 import torch
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
 from effpath.graph.rewrite import sample
 from effpath.kernels.window import Window
 from effpath.rules.kinds import Weighted

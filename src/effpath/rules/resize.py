@@ -8,7 +8,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from effpath.graph.graph import Graph, Node, substitute
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, substitute
 from effpath.kernels.window import Window, grid_taps
 from effpath.rules.kinds import Weighted
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node, Ref, substitute
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node, Ref, substitute
+from effpath.graph.rewrite import sample
 from effpath.graph.simplify import SPLITS
 from effpath.rules.kinds import Route
 
@@ -54,7 +56,7 @@ def movement(graph: Graph, node: Node) -> Route:
 
 
 def _numbered(graph: Graph, sources: Sequence[str], name: str) -> Tensor:
-    """Ids of one of the sources, which lie end to end, int64 in its shape."""
+    """Return the ids of one of the concatenated sources, int64 in its shape."""
     start = sum(map(graph.size, sources[: sources.index(name)]))
     return torch.arange(start, start + graph.size(name)).reshape(graph.shape(name))
 
@@ -110,16 +112,12 @@ def _run_on(graph: Graph, node: Node, given: Mapping[str, Any], index: int | Non
 
 def _small_values(graph: Graph, node: Node) -> dict[str, Any]:
     """Values at batch one of what the node reads that is neither pixels nor constant (sizes, expanded tokens)."""
-    others = [n for n in node.refs if n not in graph.live and n not in graph.constants]
-    if not others:
-        return {}
-    image = torch.zeros(1, *graph.input_shape, dtype=graph.dtype, device=graph.device)
-    found = graph.run(image, others)
+    others = [name for name in node.refs if name not in graph.live and name not in graph.constants]
     return {
         name: torch.zeros_like(value, device="cpu", dtype=torch.float64)
         if isinstance(value, Tensor) and value.is_floating_point()
         else value
-        for name, value in found.items()
+        for name, value in sample(graph, others).items()
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from effpath.errors import UnknownOperatorError
-from effpath.graph.graph import Graph, Node
-from effpath.rules import gate, product, resize, route, weighted
+from effpath.graph.graph import Graph
+from effpath.graph.node import Node
+from effpath.rules import gate, product, resize, route, sliding, weighted
 from effpath.rules.kinds import Kind
 
 Rule = Callable[[Graph, Node], Kind]
@@ -14,25 +15,25 @@ Rule = Callable[[Graph, Node], Kind]
 RULES: dict[str, Rule] = {
     # weighted: `select` decides
     "linear": weighted.linear,
-    "conv1d": weighted.convolution,
-    "conv2d": weighted.convolution,
-    "conv3d": weighted.convolution,
-    "conv_transpose1d": weighted.convolution,
-    "conv_transpose2d": weighted.convolution,
-    "conv_transpose3d": weighted.convolution,
-    "avg_pool1d": weighted.average_pool,
-    "avg_pool2d": weighted.average_pool,
-    "avg_pool3d": weighted.average_pool,
-    "adaptive_avg_pool1d": weighted.average_pool,
-    "adaptive_avg_pool2d": weighted.average_pool,
-    "adaptive_avg_pool3d": weighted.average_pool,
+    "conv1d": sliding.convolution,
+    "conv2d": sliding.convolution,
+    "conv3d": sliding.convolution,
+    "conv_transpose1d": sliding.convolution,
+    "conv_transpose2d": sliding.convolution,
+    "conv_transpose3d": sliding.convolution,
+    "avg_pool1d": sliding.average_pool,
+    "avg_pool2d": sliding.average_pool,
+    "avg_pool3d": sliding.average_pool,
+    "adaptive_avg_pool1d": sliding.average_pool,
+    "adaptive_avg_pool2d": sliding.average_pool,
+    "adaptive_avg_pool3d": sliding.average_pool,
     "mean": weighted.mean,
     "sum": weighted.mean,
     "add": weighted.add,
     "sub": weighted.add,
     "rsub": weighted.add,
     "matmul": product.matmul,
-    "col2im": weighted.fold,
+    "col2im": sliding.fold,
     "upsample_linear1d": resize.interpolate,
     "upsample_bilinear2d": resize.interpolate,
     "upsample_trilinear3d": resize.interpolate,
@@ -40,12 +41,12 @@ RULES: dict[str, Rule] = {
     "_upsample_bilinear2d_aa": resize.interpolate,
     "_upsample_bicubic2d_aa": resize.interpolate,
     # choice: the largest input
-    "max_pool1d": weighted.max_pool,
-    "max_pool2d": weighted.max_pool,
-    "max_pool3d": weighted.max_pool,
-    "adaptive_max_pool1d": weighted.max_pool,
-    "adaptive_max_pool2d": weighted.max_pool,
-    "adaptive_max_pool3d": weighted.max_pool,
+    "max_pool1d": sliding.max_pool,
+    "max_pool2d": sliding.max_pool,
+    "max_pool3d": sliding.max_pool,
+    "adaptive_max_pool1d": sliding.max_pool,
+    "adaptive_max_pool2d": sliding.max_pool,
+    "adaptive_max_pool3d": sliding.max_pool,
     "max": weighted.maximum,
     "amax": weighted.maximum,
     "maximum": weighted.maximum,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from effpath.backends.compiled import misfit
 from effpath.backends.layout import layouts_of
-from effpath.backends.operators import prepare
+from effpath.backends.prepared import prepare
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_whole, require_images

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effpath.backends.compiled import CompiledWalk, Found, thread_pool
+from effpath.backends.compiled import CompiledWalk, Found
 from effpath.backends.plain import PlainWalk
+from effpath.backends.threads import thread_pool
 from effpath.errors import NumericalError, was_interrupted
 from effpath.kernels.reference import Chosen
 from effpath.paths.batch import Paths

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.attacks import attack
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.data import Part
 from effpath.detect.fitting.options import FitOptions
+from effpath.detect.fitting.steps import attack_steps
 from effpath.errors import InputError
 from effpath.files.progress import Track
 from effpath.models.logits import find_logits
@@ -55,24 +55,21 @@ def attacked_images(
     target = model if whole else _Chosen(model, known.to(device_of(model)))
     labels = part.labels if whole else torch.searchsorted(known, part.labels)
     pixels, about = [], {}
-    for name, settings in options.attacks.items():
-        with track(f"{name} on {len(part)} images") as progress:
-            made = attack(
-                target,
-                part.images[:],
-                labels,
-                name,
-                settings=settings,
-                seed=options.seed,
-                batch_size=options.batch_size,
-                cache=cache,
-                progress=progress,
-            )
+    steps = attack_steps(
+        target,
+        Part(part.images, labels),
+        options.attacks,
+        track,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        cache=cache,
+    )
+    for made in steps:
         fooling = made.fooling
         if not whole:
             fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
         pixels.append(fooling)
-        about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
+        about[made.name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
     if not sum(map(len, pixels)):
         raise InputError(
             f"none of {', '.join(options.attacks)} fools the network on any of {len(part)} images"

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from effpath.class_paths.build import build_class_paths
 from effpath.data import Dataset, Part
-from effpath.detect.classifiers import CLASSIFIERS
+from effpath.detect.classifiers import reading_of
 from effpath.detect.detector import Detector
 from effpath.detect.fitting.attacked import attacked_images
 from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
+from effpath.detect.fitting.steps import class_paths_step
 from effpath.detect.held_out import digest_of, drawn_rows
 from effpath.errors import InputError
 from effpath.files.progress import Track
@@ -63,43 +63,41 @@ def fit_detector(
     train = source.train
     _check_outputs(graph.classes, train, data, options, note)
     parts = draw(model, source.test, options)
-    with track(f"class paths of {len(train)} images") as progress:
-        class_paths = build_class_paths(
-            graph,
-            train.images,
-            train.labels,
-            preset=options.preset,
-            theta=options.theta,
-            layers=options.layers,
-            levels=("synapses",),
-            counts=CLASSIFIERS[options.kind].wants_likelihood,
-            batch_size=options.batch_size,
-            names=data.classes,
-            data=f"{data.name} {source.train_name}, seed {options.seed}"
-            + (f", without {options.held_out_share} of each class" * (options.held_out_share is not None))
-            + (f", first {options.per_class} of each class" * bool(options.per_class)),
-            checkpoint=checkpoint,
-            allow_missing=options.allow_missing,
-            progress=progress,
-        )
+    class_paths = class_paths_step(
+        graph,
+        train,
+        track,
+        preset=options.preset,
+        theta=options.theta,
+        layers=options.layers,
+        levels=("synapses",),
+        counts=reading_of(options.kind).wants_likelihood,
+        batch_size=options.batch_size,
+        names=data.classes,
+        data=f"{data.name} {source.train_name}, seed {options.seed}"
+        + (f", without {options.held_out_share} of each class" * (options.held_out_share is not None))
+        + (f", first {options.per_class} of each class" * bool(options.per_class)),
+        checkpoint=checkpoint,
+        allow_missing=options.allow_missing,
+    )
     detector = Detector(graph, class_paths, kind=options.kind, seed=options.seed)
     images = {name: source.test.take(parts[name]) for name in ("fit", "calibrate")}
     features = {}
-    for name, own in images.items():
-        with track(f"paths of {len(own)} clean images to {name}") as progress:
-            features[name] = detector.features(own.images, batch_size=options.batch_size, progress=progress)
-    known = [label in class_paths.paths for label in images["fit"].labels.tolist()]
+    for name, part in images.items():
+        with track(f"paths of {len(part)} clean images to {name}") as progress:
+            features[name] = detector.features(part.images, batch_size=options.batch_size, progress=progress)
+    known = [label in class_paths for label in images["fit"].labels.tolist()]
     clean = features["fit"][np.flatnonzero(known)]
     attacked: dict[str, Any] = {}
     if detector.clean_only:
         detector.fit(clean)
     else:
-        own = images["fit"].take(torch.tensor(known))
-        pixels, attacked = attacked_images(model, graph.classes, class_paths, own, options, cache, track)
+        part = images["fit"].take(torch.tensor(known))
+        pixels, attacked = attacked_images(model, graph.classes, class_paths, part, options, cache, track)
         with track(f"paths of {len(pixels)} adversarial images") as progress:
             detector.fit(clean, detector.features(pixels, batch_size=options.batch_size, progress=progress))
     detector.calibrate(features["calibrate"], fpr=options.fpr)
-    rows = {name: source.rows[own].tolist() for name, own in parts.items()}
+    rows = {name: source.rows[drawn].tolist() for name, drawn in parts.items()}
     detector.about = {
         "data": data.name,
         **source.about,

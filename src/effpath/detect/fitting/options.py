@@ -10,7 +10,7 @@ import torch
 
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import require
-from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND
+from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only
 from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.detect.store import SAVED
@@ -29,9 +29,9 @@ class FitOptions:
         kind: one that can be saved.
         attacks: settings by name; for kinds that learn from adversarial images too.
         preset, theta, layers: of the extraction.
-        per_class: the first so many training images of each class for the class paths; None for all.
-        images: test images for fitting and calibration together, at most; None for half of them, 1000 at most.
-        fpr: where the threshold is fixed, in (0, 1).
+        per_class: only the first N training images per class for the class paths; None for all.
+        images: at most N test images for fitting and calibration together; None for half of them, at most 1000.
+        fpr: the false positive rate that the threshold is fixed for, in (0, 1).
         held_out_share: of data that are not divided, the share of each class that is taken from training for
             fitting and calibration; None for data with a test or validation part.
         allow_missing: leave out outputs that have no image which the network gets right.
@@ -64,14 +64,14 @@ class FitOptions:
             StoreError: an attack's file cannot be read.
         """
         if self.kind not in SAVED:
-            raise OptionError(f"kind must be one of {', '.join(SAVED)}, that can be saved; got {self.kind!r}")
+            raise OptionError(f"expected a kind of {', '.join(SAVED)}, which can be saved, got {self.kind!r}")
         make_options(self.preset, theta=self.theta)
         allowed_above(1, self.fpr)  # refuses a rate outside (0, 1)
         if self.images is not None:
             self.check_count(self.images)
         if self.held_out_share is not None:
             hold_out(torch.zeros(0, dtype=torch.int64), self.held_out_share, self.seed)
-        if CLASSIFIERS[self.kind].clean_only:
+        if is_clean_only(self.kind):
             return
         unknown = [name for name in self.attacks if name not in ATTACKS]
         if unknown:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in
-from effpath.detect.features import Features, path_features
-from effpath.detect.header import WHAT, array_of, detector_about, known_kind
-from effpath.detect.reading import READINGS
+from effpath.detect.header import WHAT, array_of, calibration_of, detector_about, known_kind
+from effpath.detect.mixin import DetectorMixin
+from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import (
     CleanScore,
     FloatArray,
@@ -20,28 +20,23 @@ from effpath.detect.scoring import (
     Score,
     Scoring,
     SurpriseScore,
-    suspicion_signs,
+    suspicion_directions,
 )  # fmt: skip
-from effpath.detect.verdicts import Verdicts, of_known_classes, verdicts
-from effpath.errors import OptionError, StoreError
+from effpath.errors import StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile
 from effpath.graph.graph import Graph
-from effpath.images import Images
 
 
 @dataclass(frozen=True, eq=False)
-class Guard:
-    """A saved detector that scores as `Detector` does, to the last bit, and imports no library of learning.
+class SavedDetector(DetectorMixin):
+    """A saved detector that scores as `Detector` does, to the last bit, without importing scikit-learn.
 
     Attributes:
-        graph, class_paths: of one network.
-        name: the kind in a word.
-        threshold: scores above it are flagged; None where none was fixed.
-        fpr: the false positive rate that it was fixed for.
-        about: what the detector's makers kept with it.
+        graph, class_paths, path_likelihood, threshold, fpr, calibration: as of any detector.
+        name: the kind as one word.
+        about: what `Detector.about` held when it was saved.
         scoring: what it computes.
-        reads: a name of `READINGS`.
-        path_likelihood: for those that read margins.
+        reading: what it reads of features.
     """
 
     graph: Graph
@@ -49,39 +44,14 @@ class Guard:
     name: str
     threshold: float | None
     fpr: float | None
+    calibration: FloatArray | None
     about: dict[str, Any]
     scoring: Scoring
-    reads: str
+    reading: Reading
     path_likelihood: PathLikelihood | None
 
-    def features(
-        self, images: Images, *, batch_size: int | None = None, progress: Callable[[int, int], None] | None = None
-    ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
-        return path_features(
-            self.graph,
-            self.class_paths,
-            images,
-            ranks=READINGS[self.reads].ranks,
-            likelihood=self.path_likelihood,
-            allow_missing=True,
-            batch_size=batch_size,
-            progress=progress,
-        )
 
-    def read(self, features: Features) -> FloatArray:
-        """Return what it looks at of features, float64 [N, columns]."""
-        return READINGS[self.reads].columns(features)
-
-    def detect(self, features: Features) -> Verdicts:
-        """Flag the images whose score is above the threshold; OptionError where none was fixed."""
-        if self.threshold is None:
-            raise OptionError("no threshold in this detector: call Detector.calibrate before it is saved")
-        scores = of_known_classes(self.scoring(self.read(features)), features, self.class_paths)
-        return verdicts(scores, self.threshold, features)
-
-
-def load_guard(file: str | FilePath, graph: Graph) -> Guard:
+def open_detector(file: str | FilePath, graph: Graph) -> SavedDetector:
     """Open a saved detector to score with it alone; `load_detector` gives one that can be fitted on.
 
     Raises:
@@ -92,15 +62,16 @@ def load_guard(file: str | FilePath, graph: Graph) -> Guard:
         about = detector_about(opened)
         kind = known_kind(about, SCORES, opened)
         class_paths = class_paths_in(opened, graph)
-        reads = "margins" if kind == "surprise" else "similarities"
-        likelihood = PathLikelihood(class_paths) if READINGS[reads].wants_likelihood else None
+        reading = READINGS[SCORES[kind].reads]
+        likelihood = PathLikelihood(class_paths) if reading.wants_likelihood else None
         try:
             usual = array_of(opened, "detector/usual", 1)
-            scoring = Scoring(usual, SCORES[kind](about, opened, "detector", len(usual)))
+            scoring = Scoring(usual, SCORES[kind].read(about, opened, "detector", len(usual)))
+            calibration = calibration_of(opened)
             threshold, fpr, kept = about["threshold"], about["fpr"], about["about"]
         except UNREADABLE as error:
             raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
-    return Guard(graph, class_paths, kind, threshold, fpr, kept, scoring, reads, likelihood)
+    return SavedDetector(graph, class_paths, kind, threshold, fpr, calibration, kept, scoring, reading, likelihood)
 
 
 def _joint(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> JointScore:
@@ -113,7 +84,7 @@ def _clean(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) 
     reference = array_of(opened, f"{at}/reference_", 2)
     if not reference.shape[1] == columns > 0:
         raise ValueError(f"{reference.shape[1]} features in one place, {columns} in another")
-    return CleanScore(reference, suspicion_signs(columns, about["parameters"]["rank_1"]))
+    return CleanScore(reference, suspicion_directions(columns, about["parameters"]["rank_1"]))
 
 
 def _surprise(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> SurpriseScore:
@@ -125,9 +96,21 @@ def _surprise(about: Mapping[str, Any], opened: SealedFile, at: str, columns: in
     return SurpriseScore(similarity, margin, clean, edge, excess, weights, float(parameters["tail"]))
 
 
-SCORES: dict[str, Callable[[Mapping[str, Any], SealedFile, str, int], Score]] = {
-    "linear": _joint,
-    "clean": _clean,
-    "surprise": _surprise,
+class SavedScore(NamedTuple):
+    """How the score of a kind comes back from a file.
+
+    Attributes:
+        read: gives the score, from the header, the file, the place in it and the number of columns.
+        reads: what the score is of: a name of `READINGS`.
+    """
+
+    read: Callable[[Mapping[str, Any], SealedFile, str, int], Score]
+    reads: str
+
+
+SCORES = {
+    "linear": SavedScore(_joint, "similarities"),
+    "clean": SavedScore(_clean, "similarities"),
+    "surprise": SavedScore(_surprise, "margins"),
 }
-"""By kind, how a file's score is read."""
+"""By kind."""

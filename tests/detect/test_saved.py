@@ -10,43 +10,46 @@ import torch
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
+from effpath.detect.classifiers import reading_of
 from effpath.detect.explain import explain, strongest_signs
-from effpath.detect.guard import SCORES, load_guard
+from effpath.detect.reading import READINGS
+from effpath.detect.saved import SCORES, open_detector
 from effpath.detect.store import SAVED
 from effpath.errors import OptionError, StoreError
 from guard_files import NETWORK, write_guard, write_network
 
 
-def test_every_kind_that_can_be_saved_can_be_read_to_score():
+def test_every_kind_that_can_be_saved_can_be_read_to_score_what_it_reads():
     assert SCORES.keys() == SAVED.keys()
+    assert all(READINGS[score.reads] is reading_of(kind) for kind, score in SCORES.items())
 
 
 @pytest.mark.parametrize("kind", SAVED)
 def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(kind, tmp_path):
     write_guard(tmp_path, kind)
     detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    guard = load_guard(tmp_path / "guard.safetensors", graph())
-    features = guard.features(torch.cat([data().test_images[200:230], torch.rand(10, 1, 8, 8)]))
-    assert (guard.name, guard.threshold, guard.fpr, guard.about) == (
+    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    features = saved.features(torch.cat([data().test_images[200:230], torch.rand(10, 1, 8, 8)]))
+    assert (saved.name, saved.threshold, saved.fpr, saved.about) == (
         detector.name, detector.threshold, detector.fpr, detector.about,
     )  # fmt: skip
-    mine, full = guard.detect(features), detector.detect(features)
-    assert np.array_equal(mine.scores, full.scores)
-    assert np.array_equal(mine.flagged, full.flagged)
-    assert explain(guard, features) == explain(detector, features)
-    assert strongest_signs(guard, features) == strongest_signs(detector, features)
+    alone, full = saved.detect(features), detector.detect(features)
+    assert np.array_equal(alone.scores, full.scores)
+    assert np.array_equal(alone.flagged, full.flagged)
+    assert explain(saved, features) == explain(detector, features)
+    assert strongest_signs(saved, features) == strongest_signs(detector, features)
 
 
 @pytest.mark.parametrize("kind", SAVED)
 def test_a_missing_similarity_takes_its_usual_value_in_both(kind, tmp_path):
     write_guard(tmp_path, kind)
     detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    guard = load_guard(tmp_path / "guard.safetensors", graph())
-    columns = guard.read(guard.features(data().test_images[200:220]))
+    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    columns = saved.read(saved.features(data().test_images[200:220]))
     columns[::2, 0] = np.nan
-    assert np.array_equal(guard.scoring(columns), detector.scoring(columns))
+    assert np.array_equal(saved.scoring(columns), detector.scoring(columns))
     filled = detector.classifier[0].transform(columns)
-    assert np.array_equal(guard.scoring.filled(columns), filled)
+    assert np.array_equal(saved.scoring.filled(columns), filled)
 
 
 @pytest.mark.parametrize("kind", SAVED)
@@ -61,26 +64,26 @@ def test_an_image_of_a_class_without_a_path_is_flagged_by_both(kind, tmp_path):
         images[120:200], fpr=0.3
     )
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
-    guard = load_guard(tmp_path / "guard.safetensors", graph())
-    features = guard.features(images[200:260])
-    mine, full = guard.detect(features), detector.detect(images[200:260])
+    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    features = saved.features(images[200:260])
+    alone, full = saved.detect(features), detector.detect(images[200:260])
     unknown = features.classes[:, 0] == 3
     assert unknown.any()
-    assert mine.flagged[unknown].all()
-    assert np.isinf(mine.scores[unknown]).all()
-    assert np.array_equal(mine.scores, full.scores)
+    assert alone.flagged[unknown].all()
+    assert np.isinf(alone.scores[unknown]).all()
+    assert np.array_equal(alone.scores, full.scores)
 
 
 def test_what_is_no_detector_and_what_has_no_threshold_is_refused(tmp_path):
     detector = write_guard(tmp_path)
     effpath.save_class_paths(detector.class_paths, tmp_path / "paths.safetensors")
     with pytest.raises(StoreError, match="expected a detector"):
-        load_guard(tmp_path / "paths.safetensors", graph())
+        open_detector(tmp_path / "paths.safetensors", graph())
     detector.threshold = None
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
-    guard = load_guard(tmp_path / "guard.safetensors", graph())
+    saved = open_detector(tmp_path / "guard.safetensors", graph())
     with pytest.raises(OptionError, match="no threshold"):
-        guard.detect(guard.features(data().test_images[:2]))
+        saved.detect(saved.features(data().test_images[:2]))
 
 
 def test_detect_imports_no_torch_export_and_nothing_that_fits_detectors(tmp_path):
