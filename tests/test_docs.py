@@ -16,18 +16,41 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 MODULES = [m.name for m in pkgutil.walk_packages(effpath.__path__, "effpath.")]
 
 
+SCRIPT = """\
+graph = effpath.capture(model, images[:1])
+class_paths = effpath.build_class_paths(graph, train_loader)
+adversarial = effpath.attack(model, clean, labels, "PGD").fooling
+detector = effpath.Detector(graph, class_paths).fit(clean, adversarial).calibrate(held_out, fpr=0.05)
+for verdict in detector.detect(new):
+    if verdict.flagged: print(verdict.label, verdict.p_value, verdict.reasons[0])
+"""
+
+
+def blocks_of(page: Path) -> list[str]:
+    """Python on a page, in order, what a comment hides included."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^(?:```python|<!-- prepare)\n(.*?)^(?:```|-->)", text, re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    if "effpath.attacks" in page.read_text(encoding="utf-8"):
+def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
+    if "effpath.attack" in page.read_text(encoding="utf-8"):
         pytest.importorskip("foolbox")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     names: dict = {}
-    for block in blocks:
+    for block in blocks_of(page):
         exec(compile(block, str(page), "exec"), names)
-    if page.name == "README.md":
-        assert len(blocks[1].strip().splitlines()) == 5
-        assert len(names["verdicts"]) == 419
+        if block == SCRIPT:
+            said = capsys.readouterr().out.splitlines()
+            flagged = [verdict for verdict in names["detector"].detect(names["new"]) if verdict.flagged]
+            assert said == [f"{verdict.label} {verdict.p_value} {verdict.reasons[0]}" for verdict in flagged]
+            assert 0 < len(flagged) < 0.15 * len(names["new"])
+
+
+def test_the_script_of_the_readme_needs_five_lines_before_it():
+    prepare, script = blocks_of(ROOT / "README.md")[:2]
+    assert script == SCRIPT
+    assert len(prepare.splitlines()) <= 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -28,8 +28,8 @@ def trained_lenet(
     *,
     classes: int,
     data: str,
-    seed: int,
-    folder: Path,
+    seed: int = 0,
+    folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LeNet5:
     """Train LeNet-5, or read the weights that the same training left in the folder.
@@ -41,7 +41,7 @@ def trained_lenet(
         classes: number of outputs.
         data: a name of `TRAINING`; settings of other data are MNIST's.
         seed: of weights and batches.
-        folder: for the weights.
+        folder: for the weights; None keeps none.
         progress: called with batches done and in total.
     """
     settings = TRAINING.get(data, TRAINING["mnist"])
@@ -49,15 +49,16 @@ def trained_lenet(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LeNet5(image_size=images.shape[-1], classes=classes)
-    file = folder / f"lenet5-{fingerprint(settings, seed, images, labels)[:12]}.safetensors"
-    if file.exists() and _read(model, file):
+    file = folder and folder / f"lenet5-{fingerprint(settings, seed, images, labels)[:12]}.safetensors"
+    if file and file.exists() and _read(model, file):
         return model.eval()
     torch.set_num_threads(1)
     try:
         train_classifier(model, images, labels, seed=seed, progress=progress, **settings)
     finally:
         torch.set_num_threads(threads)
-    write_sealed(file, {name: value.numpy() for name, value in model.state_dict().items()}, {})
+    if file:
+        write_sealed(file, {name: value.numpy() for name, value in model.state_dict().items()}, {})
     return model
 
 
