@@ -149,7 +149,7 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         mass = [float(weights[row].sum()) for row in rows]
         if min(mass) == 0:
             raise InputError(
-                "expected weights above 0 in both classes, got clean rows that weigh "
+                "expected no class of zero weight, got clean rows that weigh "
                 f"{mass[0]:g} together and adversarial rows that weigh {mass[1]:g}"
             )
         if self.class_weight == "balanced":
