@@ -57,7 +57,7 @@ def check_output(path: Path) -> None:
     """Raise StoreError where a file cannot be written, so that this is known before the work, not after it."""
     folder = next(above for above in path.absolute().parents if above.exists())
     if path.is_dir():
-        raise StoreError(f"expected a file to write, got the folder {path}; name a file in it")
+        raise StoreError(f"cannot write {path}: expected a file, got the folder {path}; name a file in it")
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"cannot write {path}: {folder} is not a writable folder; choose another")
 
