@@ -13,7 +13,7 @@ import numpy as np
 
 from effpath.kernels.active import list_pairs
 from effpath.kernels.arguments import SLACK, Array, Pairs, Row, Task
-from effpath.kernels.compiling import inner, kernel
+from effpath.kernels.compiling import inner, kernel, part
 from effpath.kernels.decide import decide, is_finite
 from effpath.kernels.keep import grown, keep, nothing_kept, selected
 from effpath.kernels.memory import address, copy_floats, hold, int_at, put_byte, put_float, put_word
@@ -55,7 +55,7 @@ def patches_for(inputs, taps, weights, geometry, task):
     )  # fmt: skip
 
 
-@inner
+@part
 def read_in_place(local, group, inputs, taps, geometry, patches):
     """Find a position's runs where they lie; its norm is made of those of pixels, which are made once."""
     inner, span, image, position = geometry.inner, geometry.span, patches.image[local], patches.position[local]
@@ -81,7 +81,7 @@ def read_in_place(local, group, inputs, taps, geometry, patches):
     patches.norm[local] = np.sqrt(squares)
 
 
-@inner
+@part
 def read_copied(local, group, inputs, taps, geometry, patches):
     """Copy a position's inputs side by side, zeros where there are none."""
     inner, span, image, position = geometry.inner, geometry.span, patches.image[local], patches.position[local]
