@@ -178,7 +178,7 @@ def test_a_data_set_where_no_labels_are_needed_is_refused_with_what_to_do(graph:
         with pytest.raises(InputError, match=message):
             call()
     assert dict(effpath.build_class_paths(graph, given, predicted)) == dict(built)
-    with pytest.raises(InputError, match=r"whole number as the label of item 0"):
+    with pytest.raises(InputError, match=r"an integer as the label of item 0"):
         effpath.build_class_paths(graph, given)  # its labels are floats
 
 
