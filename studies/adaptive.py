@@ -38,6 +38,7 @@ from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import CLASSIFIERS
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows
 from sources import Row, read_result, run_study
 from tables import markdown, part
 

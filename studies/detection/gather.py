@@ -24,6 +24,7 @@ from effpath.detect import path_features
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
+from effpath.models.predict import correct_rows
 from rivals.table import RIVALS, fit_rivals
 from sources import open_network, train_lenet
 
