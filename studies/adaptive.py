@@ -19,17 +19,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import effpath
-from detection.cases import named
+from detection.cases import Case, named
 from detection.gather import open_case
+from drawing import MARKED, Panel, Series, curves
 from effpath import Detector
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Target, adaptive_curve, success_rates
 from effpath.attacks import attack
@@ -39,13 +39,61 @@ from effpath.detect.classifiers import reading_of
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
-from sources import is_done, save_figure, write_result
+from sources import Row, read_result, run_study
+from tables import markdown, part
 
 FPRS = (0.05, 0.5)
+STYLES = {"all": {"color": "black"}, "unaware": {"color": "black", "linestyle": ":"}}
 GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
-SMALL = {"Linf": (13, 26, 39, 51, 77, 255), "L2": (0.5, 1, 1.5, 2, 3, 8)}  # L∞ in 1/255
-PHOTOGRAPHS = {"Linf": (2, 4, 8, 16), "L2": (1, 2, 4, 8)}
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the detectors of one network are attacked.
+
+    Attributes:
+        training: attacks that detectors learn from, by row: name and settings.
+        attacks: settings by name of `ADAPTIVE`, beside the norm.
+        epsilons, norm: the bounds.
+        detectors: kinds.
+        sources, fitted, held_out: images that are attacked, learned from, and that fix the thresholds.
+        spared: the first test images, which are not attacked.
+        per_class: training images per class for its path; None for all.
+        layers: the last layers of class paths that are read; None for all.
+        guides: training images per class that may be mimicked.
+        decided: how many of the attacked images the black box is tried on; None for all.
+        batch: images together.
+        seed: of the division and of the attacks.
+    """
+
+    training: Mapping[str, tuple[str, Row]]
+    attacks: Mapping[str, Row]
+    epsilons: Sequence[float]
+    norm: str = "Linf"
+    detectors: Sequence[str] = GRADIENT
+    sources: int = 60
+    fitted: int = 200
+    held_out: int = 200
+    spared: int = 0
+    per_class: int | None = None
+    layers: int | None = None
+    guides: int = 20
+    decided: int | None = None
+    batch: int = 64
+    seed: int = 0
+
+
+# What the command line takes where nothing is given: of small images, and of photographs.
+SMALL: Row = {
+    "Linf": (13, 26, 39, 51, 77, 255), "L2": (0.5, 1, 1.5, 2, 3, 8),  # L∞ in 1/255
+    "fitted": 200, "held_out": 200, "spared": 100, "layers": None, "guides": 20, "decided": None, "batch": 64,
+    "steps": 40, "queries": 20,
+}  # fmt: skip
+PHOTOGRAPHS: Row = {
+    "Linf": (2, 4, 8, 16), "L2": (1, 2, 4, 8),
+    "fitted": 100, "held_out": 150, "spared": 0, "layers": 3, "guides": 5, "decided": 6, "batch": 6,
+    "steps": 12, "queries": 4,
+}  # fmt: skip
 
 
 def unaware(
@@ -86,68 +134,42 @@ def curve_of(results: Sequence[AdaptiveResult], clean_scores: np.ndarray) -> lis
     ]  # fmt: skip
 
 
-def measure(
-    model: nn.Module,
-    data: Dataset,
-    *,
-    training: Mapping[str, tuple[str, Row]],
-    attacks: Mapping[str, Row],
-    epsilons: Sequence[float],
-    norm: str = "Linf",
-    detectors: Sequence[str] = GRADIENT,
-    sources: int = 60,
-    fitted: int = 200,
-    held_out: int = 200,
-    spared: int = 0,
-    per_class: int | None = None,
-    layers: int | None = None,
-    guides: int = 20,
-    decided: int | None = None,
-    batch: int = 64,
-    seed: int = 0,
-    cache: Path | None = None,
-) -> Row:
+def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = None) -> Row:
     """Measure each attack on each detector of one network.
 
-    Args:
-        model, data: class paths are of the training part, all else of the test or validation part.
-        training: attacks that detectors learn from, by row: name and settings.
-        attacks: settings by name of `ADAPTIVE`, beside the norm.
-        epsilons, norm: the bounds.
-        detectors: kinds.
-        sources, fitted, held_out: images that are attacked, learned from, and that fix the thresholds.
-        spared: the first so many test images, which are not attacked.
-        per_class: training images of a class for its path; None for all.
-        layers: the last so many layers of class paths; None for all.
-        guides: training images of a class that may be mimicked.
-        decided: how many of the attacked images the black box is tried on; None for all.
-        batch: images together.
-        seed: of the division and of the attacks.
-        cache: folder of the training attacks.
+    Class paths are of the training part, all else of the test or validation part; ``cache`` is the folder of the
+    training attacks.
     """
     train, test = data.part("train"), data.part("test", "val")
-    chosen = train if per_class is None else train.first_of_each_class(per_class)
+    chosen = train if trial.per_class is None else train.first_of_each_class(trial.per_class)
+    batch, seed = trial.batch, trial.seed
     graph = effpath.capture(model, train.images[:1])
     correct = correct_rows(model, test.images[:], test.labels, batch)
     order = correct[torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))]
-    attacked = order[order >= spared][:sources]
+    attacked = order[order >= trial.spared][: trial.sources]
     others = order[~torch.isin(order, attacked)]
-    learned, kept = torch.split(others[: fitted + held_out], [fitted, held_out])
-    counts = any(reading_of(kind).wants_likelihood for kind in detectors)
+    learned, kept = torch.split(others[: trial.fitted + trial.held_out], [trial.fitted, trial.held_out])
+    counts = any(reading_of(kind).wants_likelihood for kind in trial.detectors)
     with track("class paths") as progress:
         class_paths = effpath.build_class_paths(
-            graph, chosen.images, chosen.labels, layers=layers, counts=counts, batch_size=batch, progress=progress
+            graph,
+            chosen.images,
+            chosen.labels,
+            layers=trial.layers,
+            counts=counts,
+            batch_size=batch,
+            progress=progress,
         )
     made = {}
-    for row, (name, settings) in training.items():
+    for row, (name, settings) in trial.training.items():
         with track(row) as progress:
             made[row] = attack(
                 model, test.images[learned], test.labels[learned], name, settings=settings, seed=seed,
                 batch_size=batch, cache=cache, progress=progress,
             )  # fmt: skip
     images, labels, threshold_images = test.images[attacked], test.labels[attacked], test.images[kept]
-    mimicked = train.first_of_each_class(guides)
-    adversarial = torch.cat([own.fooling for own in made.values()])
+    mimicked = train.first_of_each_class(trial.guides)
+    adversarial = torch.cat([result.fooling for result in made.values()])
 
     def fit(kind: str) -> Detector:
         found = Detector(graph, class_paths, kind=kind, seed=seed)
@@ -156,28 +178,28 @@ def measure(
     linear = fit("linear")
     table: Row = {}
     thresholds: Row = {}
-    for kind in detectors:
+    for kind in trial.detectors:
         detector = fit(kind)
         clean_scores = detector.score(threshold_images)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
         target = Target(detector, model, surrogate, (mimicked.images[:], mimicked.labels))
-        curves: list[list[AdaptiveResult]] = []
+        complete: list[list[AdaptiveResult]] = []
         rows: Row = {}
-        for name, settings in attacks.items():
+        for name, settings in trial.attacks.items():
             runs: list[list[AdaptiveResult]] = []
             start = time.process_time()
             bounded = ADAPTIVE[name].bounded
-            some = slice(len(images) if bounded else decided)
+            some = slice(len(images) if bounded else trial.decided)
             for fpr in FPRS[:1] if bounded else FPRS:
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
                     runs.append(adaptive_curve(
-                        target, images[some], labels[some], name, epsilons=epsilons,
-                        settings={**settings, "norm": norm}, seed=seed, batch_size=batch, progress=progress,
+                        target, images[some], labels[some], name, epsilons=trial.epsilons,
+                        settings={**settings, "norm": trial.norm}, seed=seed, batch_size=batch, progress=progress,
                     ))  # fmt: skip
             if len(runs[0][0]) == len(images):
-                curves += runs
+                complete += runs
             rates = curve_of(best_of(runs), clean_scores)
             seconds = round(time.process_time() - start, 1)
             rows[name] = {
@@ -190,145 +212,131 @@ def measure(
             print(
                 kind, name, seconds, "s", *((row["epsilon"], row["sr5"], row["sr50"]) for row in rates), flush=True
             )
-        rows["all"] = {"curve": curve_of(best_of(curves), clean_scores)}
-        if norm == "Linf":
+        rows["all"] = {"curve": curve_of(best_of(complete), clean_scores)}
+        if trial.norm == "Linf":
             detector.calibrate(threshold_images, fpr=FPRS[0])
             rows["unaware"] = {
-                "curve": curve_of(unaware(model, images, labels, detector, epsilons, batch), clean_scores)
+                "curve": curve_of(unaware(model, images, labels, detector, trial.epsilons, batch), clean_scores)
             }
         table[kind] = rows
     return {
         "data": data.name,
-        "norm": norm,
+        "norm": trial.norm,
         "accuracy": round(len(correct) / len(test), 4),
         "class_path_images": class_paths.images,
         "layers": [layer.name for layer in class_paths.header.layers],
         "attacked": len(attacked),
         "fitted": len(learned),
         "held_out": len(kept),
-        "spared": spared,
+        "spared": trial.spared,
         "guides": len(mimicked),
         "batch": batch,
         "seed": seed,
         "training": {
-            row: {"succeeded": own.successes, "tried": own.tried, "settings": dict(own.settings)}
-            for row, own in made.items()
+            row: {
+                "succeeded": result.successes,
+                "tried": result.tried,
+                "settings": dict(result.settings),
+            }
+            for row, result in made.items()
         },
         "thresholds": thresholds,
         "detectors": table,
     }
 
 
-def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw SR@5 and SR@50 over ε: a row for each network and detector."""
-    from matplotlib.figure import Figure
-
-    panels = [(network, table, kind) for network, table in tables.items() for kind in table["detectors"]]
-    figure = Figure(figsize=(10, 3 * len(panels)), layout="constrained")
-    grid = figure.subplots(len(panels), 2, squeeze=False, sharey=True)
-    for line, (network, table, kind) in zip(grid, panels, strict=True):
-        unit = 255 if table["norm"] == "Linf" else 1
-        for axes, key in zip(line, ("sr5", "sr50"), strict=True):
-            for name, row in table["detectors"][kind].items():
-                epsilon = [unit * point["epsilon"] for point in row["curve"]]
-                style = {"all": "k-", "unaware": "k:"}.get(name, "o-")
-                axes.plot(epsilon, [point[key] for point in row["curve"]], style, label=name, markersize=3)
-            axes.set(xscale="log", ylim=(-0.03, 1.03), title=f"{network}, {kind}, SR@{key[2:]}")
-            axes.set_xticks(epsilon, [f"{value:.3g}" for value in epsilon], minor=False)
-            axes.minorticks_off()
-            axes.set_xlabel("ε · 255, L∞" if unit == 255 else "ε, L2")
-        line[0].set_ylabel("success rate")
-    grid[0, 0].legend(fontsize="small")
-    save_figure(figure, file)
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw SR@5 and SR@50 over ε, a line for each network and detector, and print the rates of each network."""
+    found = []
+    for network, table in tables.items():
+        unit, label = (255, "ε · 255, L∞") if table["norm"] == "Linf" else (1, "ε, L2")
+        for kind, rows in table["detectors"].items():
+            for key in ("sr5", "sr50"):
+                drawn = [
+                    Series(name, [point[key] for point in row["curve"]], style=STYLES.get(name, MARKED))
+                    for name, row in rows.items()
+                ]
+                names = [f"{unit * point['epsilon']:.3g}" for point in rows["all"]["curve"]]
+                title, axes = f"{network}, {kind}, SR@{key[2:]}", {"xlabel": label, "ylabel": "success rate"}
+                found.append(Panel(title, drawn, names, f"{network} {kind}", (-0.03, 1.03), axes=axes))
+        print(f"{network}\n\n{tabulate(table)}\n")
+    curves(found, file, 2)
 
 
 def tabulate(table: Row) -> str:
     """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
     unit = 255 if table["norm"] == "Linf" else 1
     epsilons = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
-    lines = [
-        f"| ε{' · 255' if unit == 255 else ''} | | "
-        + " | ".join(f"{unit * each:.3g}" for each in epsilons)
-        + " |",
-        "|---|---|" + "---|" * len(epsilons),
-    ]
+    lines = []
     for kind, rows in table["detectors"].items():
         for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
             if name in rows:
                 rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
-                shares = " | ".join(f"{point[key]:.0%}" for point in rows[name]["curve"])
-                lines.append(f"| {kind} | {rate} | {shares} |")
-    return "\n".join(lines)
+                lines.append([kind, rate, *(f"{point[key]:.0%}" for point in rows[name]["curve"])])
+    head = [f"ε{' · 255' if unit == 255 else ''}", "rate", *(f"{unit * each:.3g}" for each in epsilons)]
+    return markdown(head, lines)
 
 
-def draw(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the curves, and print the rates of each network."""
-    plot(tables, file)
-    for network, table in tables.items():
-        print(f"{network}\n\n{tabulate(table)}\n")
+@part
+def attacked(results: Path, network: str) -> str:
+    """The rates of a network, as a table of docs/adaptive.md."""
+    return tabulate(read_result(results / "adaptive" / f"{network}.json"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
-    parser.add_argument("--case", default="lenet_digits", help="of studies/detection/cases.py")
-    parser.add_argument("--data", help="other data than the case's")
-    parser.add_argument("--model", help="another model than the case's")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
-    parser.add_argument("--attacks", nargs="+", default=list(ADAPTIVE))
-    parser.add_argument("--detectors", nargs="+", default=list(GRADIENT))
-    parser.add_argument("--training", nargs="+", default=["FGSM", "BIM", "DeepFool"], help="rows of the case")
-    parser.add_argument("--norm", choices=("Linf", "L2"), default="Linf")
-    parser.add_argument("--epsilons", type=float, nargs="+", help="L∞ in 1/255; without, those of the study")
-    parser.add_argument("--sources", type=int, default=60, help="attacked images")
-    parser.add_argument("--fitted", type=int, help="images to learn from; 200, or 100 photographs")
-    parser.add_argument("--held-out", type=int, help="images that fix thresholds; 200, or 150 photographs")
-    parser.add_argument(
-        "--spared", type=int, help="first test images that are not attacked; 100, or none of photographs"
-    )
-    parser.add_argument("--layers", type=int, help="the last so many layers; all, or 3 for photographs")
-    parser.add_argument(
-        "--guides", type=int, help="training images of a class to be mimicked; 20, or 5 photographs"
-    )
-    parser.add_argument("--decided", type=int, help="images of the black box; all, or 6 photographs")
-    parser.add_argument("--steps", type=int, help="of each descent; 40, or 12 for photographs")
-    parser.add_argument("--confidence", type=float, default=0.5, help="lead of the other class that is aimed at")
-    parser.add_argument("--queries", type=int, help="steps of the black box; 20, or 4 for photographs")
-    parser.add_argument("--batch", type=int, help="64, or 6 photographs")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    if is_done(options, draw):
-        return
-    torch.set_num_threads(1)
+def trial_of(options: argparse.Namespace, case: Case, *, photographs: bool) -> Trial:
+    """Return what the options say, the rest as photographs or small images take it."""
+    usual = PHOTOGRAPHS if photographs else SMALL
+    given = {key: usual[key] if (value := getattr(options, key, None)) is None else value for key in usual}
+    descent = {"steps": given["steps"], "judge_every": 3 if photographs else 1}
+    slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": options.confidence}
+    once = {**slopes, **({"restarts": 1} if photographs else {})}
+    settings: dict[str, Row] = {
+        "mimic": {**descent, **({"mimics": 2, "layers": (1, 3)} if photographs else {})},
+        "surrogate": {**slopes, **({"tradeoffs": (0.3, 1.0)} if photographs else {})},
+        "orthogonal_pgd": once,
+        "selective_pgd": once,
+        "black_box": {"steps": given["queries"]},
+    }
+    epsilons = options.epsilons or usual[options.norm]
+    return Trial(
+        training={row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in options.training},
+        attacks={name: settings[name] for name in options.attacks},
+        epsilons=[value / 255 if options.norm == "Linf" else value for value in epsilons],
+        norm=options.norm, detectors=options.detectors, sources=options.sources, per_class=case.per_class,
+        seed=options.seed,
+        **{key: given[key] for key in ("fitted", "held_out", "spared", "layers", "guides", "decided", "batch")},
+    )  # fmt: skip
+
+
+def measure_case(options: argparse.Namespace) -> Row:
     case = named(options.case, data=options.data, model=options.model, attacks=())
     model, data = open_case(case, options.seed)
     photographs = data.part("test", "val").images[:1].shape[-1] > 64
-    steps = options.steps or (12 if photographs else 40)
-    descent = {"steps": steps, "judge_every": 3 if photographs else 1}
-    slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": options.confidence}
-    settings: dict[str, Row] = {
-        "mimic": {**descent, **({"mimics": 2, "layers": (1, 3)} if photographs else {})},
-        "surrogate": {**slopes, "tradeoffs": (0.3, 1.0)} if photographs else slopes,
-        "orthogonal_pgd": {**slopes, **({"restarts": 1} if photographs else {})},
-        "selective_pgd": {**slopes, **({"restarts": 1} if photographs else {})},
-        "black_box": {"steps": options.queries or (4 if photographs else 20)},
-    }
-    given = options.epsilons or (PHOTOGRAPHS if photographs else SMALL)[options.norm]
-    training = {row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in options.training}
-    table = measure(
-        model, data, training=training, attacks={name: settings[name] for name in options.attacks},
-        epsilons=[value / 255 if options.norm == "Linf" else value for value in given], norm=options.norm,
-        detectors=options.detectors, sources=options.sources,
-        fitted=options.fitted or (100 if photographs else 200),
-        held_out=options.held_out or (150 if photographs else 200),
-        spared=(0 if photographs else 100) if options.spared is None else options.spared,
-        per_class=case.per_class, layers=options.layers or (3 if photographs else None),
-        guides=options.guides or (5 if photographs else 20),
-        decided=options.decided or (6 if photographs else None),
-        batch=options.batch or (6 if photographs else 64), seed=options.seed, cache=default_cache_dir(),
-    )  # fmt: skip
-    write_result({"network": options.output.stem, **table}, options.output)
+    return measure(model, data, trial_of(options, case, photographs=photographs), default_cache_dir())
 
+
+OPTIONS: dict[str, Row] = {
+    "case": {"default": "lenet_digits", "help": "of studies/detection/cases.py"},
+    "data": {"help": "other data than the case's"},
+    "model": {"help": "another model than the case's"},
+    "attacks": {"nargs": "+", "default": list(ADAPTIVE)},
+    "detectors": {"nargs": "+", "default": list(GRADIENT)},
+    "training": {"nargs": "+", "default": ["FGSM", "BIM", "DeepFool"], "help": "rows of the case"},
+    "norm": {"choices": ("Linf", "L2"), "default": "Linf"},
+    "epsilons": {"type": float, "nargs": "+", "help": "L∞ in 1/255; without, those of the study"},
+    "sources": {"type": int, "default": 60, "help": "attacked images"},
+    "fitted": {"type": int, "help": "images to learn from; 200, or 100 photographs"},
+    "held-out": {"type": int, "help": "images that fix thresholds; 200, or 150 photographs"},
+    "spared": {"type": int, "help": "the first test images, not attacked; 100, or none of photographs"},
+    "layers": {"type": int, "help": "the last layers that are read; all, or 3 for photographs"},
+    "guides": {"type": int, "help": "training images per class to be mimicked; 20, or 5 photographs"},
+    "decided": {"type": int, "help": "images of the black box; all, or 6 photographs"},
+    "steps": {"type": int, "help": "of each descent; 40, or 12 for photographs"},
+    "confidence": {"type": float, "default": 0.5, "help": "lead of the other class that is aimed at"},
+    "queries": {"type": int, "help": "steps of the black box; 20, or 4 for photographs"},
+    "batch": {"type": int, "help": "64, or 6 photographs"},
+    "seed": {"type": int, "default": 0},
+}
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, OPTIONS, measure_case, draw)

@@ -10,7 +10,6 @@ that differs is a difference of the studies. Exit code 1 where a value differs o
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sources import read_result
+from sources import parser, read_result
 
 IGNORED = ("seconds", "command", "versions", "network_fingerprint")  # how a run went, not what it found
 
@@ -73,7 +72,7 @@ def _kind(place: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = parser(__doc__)
     made.add_argument("before", type=Path, help="a folder of results, such as docs/results/detection")
     made.add_argument("after", type=Path, help="another, of a run of one's own")
     made.add_argument("--case", required=True)

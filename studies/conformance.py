@@ -14,41 +14,35 @@ own beside the output: a run that was stopped goes on where it was; delete rows 
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
-import platform
 import re
 import resource
 import signal
-import sys
 import time
 import traceback
 import warnings
 from collections import Counter
-from importlib.metadata import version
 from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import effpath
 import plain_check
+from drawing import MARKED, Panel, Series, curves
 from effpath.errors import CaptureError
-from effpath.files.cache import atomic_write
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
-from sources import write_text
+from sources import Row, parser, read_result, write_json, write_result
+from tables import code, fill_file, markdown, part
 
 SIZES = (64, 96, 128, 112)
 STAGES = ("built", "captured", "folded", "extracted", "verified")
 SPLIT = 100  # a timm module of more models is several families, by the first word of their names
-Row = dict[str, Any]
 
 
 # ---------------------------------------------------------------- models
@@ -200,11 +194,6 @@ def examine_within(limit: float, *args: Any) -> None:
     examine(*args)
 
 
-def write_json(value: Any, file: Path) -> None:
-    text = json.dumps(value, indent=1) + "\n"
-    write_text(text, file)
-
-
 def measure(
     models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int, minutes: float = inf
 ) -> dict[str, Any]:
@@ -224,32 +213,22 @@ def measure(
             child.start()
             child.join()
             if child.exitcode not in (0, -signal.SIGKILL, -signal.SIGXCPU):
-                ended = {
-                    **json.loads(file.read_text(encoding="utf-8")),
-                    "cause": f"ended with code {child.exitcode}",
-                }
-                write_json(ended, file)
-        row = {**json.loads(file.read_text(encoding="utf-8")), "family": family}
+                write_json({**read_result(file), "cause": f"ended with code {child.exitcode}"}, file)
+        row = {**read_result(file), "family": family}
         row.pop("trace", None)  # of this machine; it stays in the row's own file
         rows.append(row)
-        print(f"{name}: {rows[-1]['stage']} {rows[-1]['cause']}"[:200], flush=True)
-    return {
-        "limit": limit,
-        "neurons": neurons,
-        "seed": seed,
-        "summary": summarise(rows),
-        "waiting": waiting,
-        "rows": rows,
-    }
+        print(f"{name}: {row['stage']} {row['cause']}"[:200], flush=True)
+    about = {"limit": limit, "neurons": neurons, "seed": seed}
+    return {**about, "summary": summarise(rows), "waiting": waiting, "rows": rows}
 
 
 def summarise(rows: list[Row]) -> dict[str, dict[str, int]]:
     """Models of each library that reached each stage."""
     found = {}
     for library in ("torchvision", "timm"):
-        mine = [row for row in rows if row["model"].startswith(library)]
-        passed = {stage: sum(reached(row) >= k for row in mine) for k, stage in enumerate(STAGES)}
-        found[library] = {"models": len(mine), **passed, "neurons": sum(row.get("checked", 0) for row in mine)}
+        models = [row for row in rows if row["model"].startswith(library)]
+        passed = {stage: sum(reached(row) >= k for row in models) for k, stage in enumerate(STAGES)}
+        found[library] = {"models": len(models), **passed, "neurons": sum(row.get("checked", 0) for row in models)}
     return found
 
 
@@ -257,116 +236,67 @@ def reached(row: Row) -> int:
     return STAGES.index(row["stage"]) if row["stage"] else -1
 
 
-def plot(table: dict[str, Any], file: Path) -> None:
+def draw(table: dict[str, Any], file: Path) -> None:
     """Draw how many models of each library reach each stage, and how long those that pass take."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for at, (library, summary) in enumerate(table["summary"].items()):
+    shares, times = [], []
+    for library, summary in table["summary"].items():
         share = [100 * summary[stage] / max(1, summary["models"]) for stage in STAGES]
-        bars = left.bar(
-            np.arange(len(STAGES)) + 0.4 * at, share, 0.38, label=f"{library}, {summary['models']} models"
-        )
-        left.bar_label(bars, [summary[stage] for stage in STAGES], fontsize="x-small")
-        times = sorted(
-            row["seconds"]["captured"] + row["seconds"]["folded"] + row["seconds"]["extracted"]
+        shares.append(Series(f"{library}, {summary['models']} models", share, style=MARKED))
+        seconds = sorted(
+            sum(row["seconds"][stage] for stage in ("captured", "folded", "extracted"))
             for row in table["rows"]
             if row["model"].startswith(library) and row["stage"] == "verified"
         )
-        right.plot(np.arange(1, 1 + len(times)), times, label=library)
-    left.axhline(95, color="grey", linestyle="--", linewidth=0.8)
-    left.set(xticks=np.arange(len(STAGES)) + 0.2, xticklabels=STAGES, ylabel="% of the models", ylim=(80, 103))
-    left.legend(fontsize="small", loc="lower left")
-    right.set(
-        yscale="log", xlabel="models that pass, by time", ylabel="seconds", title="capture and extract, one image"
+        times.append(Series(shares[-1].label, seconds, range(1, 1 + len(seconds))))
+    axes = {"yscale": "log", "xlabel": "models that pass, by time", "ylabel": "seconds"}
+    stages = Panel("models that reach a stage", shares, STAGES, span=(80, 103), line=95, axes={"ylabel": "%"})
+    curves([stages, Panel("capture and extract, one image", times, axes=axes)], file, 2)
+
+
+@part
+def stages(results: Path) -> str:
+    """How many models reach each stage, for docs/conformance.md, with what it was made on and by."""
+    table = read_result(results / "conformance.json")
+    counts = ("models", *STAGES, "neurons")
+    rows = [[library, *(f"{found[key]:,}" for key in counts)] for library, found in table["summary"].items()]
+    versions = ", ".join(f"{name} {number}" for name, number in table["versions"].items())
+    about = (
+        f"{versions}; one thread; up to {table['neurons']} neurons of each layer; a model is stopped after "
+        f"{table['limit']:g} seconds of processor time."
     )
-    right.legend(fontsize="small")
-    atomic_write(file, lambda part: figure.savefig(part, format="svg", metadata={"Date": None}))
+    summary = markdown(["library", *counts[:-1], "neurons recomputed"], rows)
+    return f"{code(table['command'])}\n\n{summary}\n\n{about}"
 
 
-PAGE = """# Conformance
-
-Which classification models of torchvision and timm (there the smallest of each family; a family is one of timm's
-modules, or in a large module the models whose names start with one word) can be captured, folded, extracted whole
-from a logit to the pixels, and verified. Weights and images are random, from a seed; images are as small as the
-model takes them. *Verified* means: of every weighted operator and choice up to {neurons} neurons, those of the
-path first, were recomputed without the library's geometry and selection, and inputs and weights were the same.
-
-```
-{command}
-```
-
-| | models | built | captured | folded | extracted | verified | neurons recomputed |
-|---|---|---|---|---|---|---|---|
-{summary}
-
-![models that reach each stage, and seconds of those that pass]({figure})
-
-Every row, with operators, sizes and times, is in [{table}]({table})
-({versions}; one thread; a model is stopped after {limit:g} seconds of processor time).
-
-## What fails, and why
-
-| model | family | reached | cause |
-|---|---|---|---|
-{failures}
-{settled}{waiting}"""
-
-SETTLED = """
-## Random weights that had to be settled
-
-With random batch-norm statistics these networks are so sensitive that float32 and float64 give different logits,
-so that nothing can be compared; they got statistics of random images first: {names}.
-"""
-
-WAITING = """
-## Not examined yet
-
-The command goes on with these: {names}.
-"""
-
-
-def write_page(table: dict[str, Any], output: Path, page: Path) -> None:
-    """Write the table as a page of the documentation."""
-    where = os.path.relpath(output, page.parent)
-    summary = [
-        f"| {library} | {' | '.join(f'{found[key]:,}' for key in ('models', *STAGES, 'neurons'))} |"
-        for library, found in table["summary"].items()
-    ]
-    failures = [
-        f"| {row['model']} | {row['family']} | {row['stage'] or 'nothing'} | {row['cause'].partition('; ')[0]} |"
+@part
+def failures(results: Path) -> str:
+    """The models that fail, and those that were examined otherwise or not at all."""
+    table = read_result(results / "conformance.json")
+    failed = [
+        [row["model"], row["family"], row["stage"] or "nothing", row["cause"].partition("; ")[0]]
         for row in table["rows"]
         if row["stage"] != "verified"
     ]
-    settled = [row["model"] for row in table["rows"] if row.get("settled")]
-    text = PAGE.format(
-        neurons=table["neurons"],
-        limit=table["limit"],
-        command=table["command"],
-        summary="\n".join(summary),
-        failures="\n".join(failures) or "| none | | | |",
-        table=where,
-        figure=str(Path(where).with_suffix(".svg")),
-        versions=", ".join(f"{name} {number}" for name, number in table["versions"].items()),
-        settled=SETTLED.format(names=", ".join(settled)) if settled else "",
-        waiting=WAITING.format(names=", ".join(table["waiting"])) if table["waiting"] else "",
-    )
-    write_text(text, page)
+    text = markdown(["model", "family", "reached", "cause"], failed or [["none", "", "", ""]])
+    if settled := [row["model"] for row in table["rows"] if row.get("settled")]:
+        text += f"\n\nBatch norms got the statistics of random images first: {', '.join(settled)}."
+    if table["waiting"]:
+        text += f"\n\nNot examined yet; the command goes on with them: {', '.join(table['waiting'])}."
+    return text
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
-    parser.add_argument("--page", type=Path, help="a .md file to describe the table in")
-    parser.add_argument(
-        "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, one a timm family"
+    made = parser(__doc__)
+    made.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
+    made.add_argument("--page", type=Path, help="a .md file whose tables are made anew; docs/conformance.md")
+    made.add_argument(
+        "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, and of timm one per family"
     )
-    parser.add_argument("--limit", type=float, default=60, help="seconds of processor time a model")
-    parser.add_argument("--minutes", type=float, default=inf, help="begin no further model after that; run again")
-    parser.add_argument("--neurons", type=int, default=20, help="recomputed in each layer")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    made.add_argument("--limit", type=float, default=60, help="seconds of processor time per model")
+    made.add_argument("--minutes", type=float, default=inf, help="begin no further model after that; run again")
+    made.add_argument("--neurons", type=int, default=20, help="recomputed in each layer")
+    made.add_argument("--seed", type=int, default=0)
+    options = made.parse_args()
     torch.set_num_threads(1)
     folder = options.output.with_suffix(".rows")
     models = dict.fromkeys(options.models or [], "named")
@@ -376,19 +306,14 @@ def main() -> None:
             found = dict.fromkeys(torchvision_models(), "torchvision")
             found |= {f"timm:{smallest(names)}": family for family, names in timm_families().items()}
             write_json(found, chosen)
-        models = json.loads(chosen.read_text(encoding="utf-8"))
+        models = read_result(chosen)
     table = measure(
         models, folder, limit=options.limit, neurons=options.neurons, seed=options.seed, minutes=options.minutes
     )
-    table["versions"] = {
-        "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__,
-        "torchvision": version("torchvision"), "timm": version("timm"),
-    }  # fmt: skip
-    table["command"] = f"python studies/{Path(__file__).name} {' '.join(sys.argv[1:])}"
-    write_json(table, options.output)
-    plot(table, options.output.with_suffix(".svg"))
+    write_result(table, options.output, ("torchvision", "timm"))
+    draw(table, options.output.with_suffix(".svg"))
     if options.page:
-        write_page(table, options.output, options.page)
+        fill_file(options.page, options.output.parent)
     print(json.dumps(table["summary"], indent=1))
 
 

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 import effpath
 from detection.judge import Protocol, judge_groups
 from detection.resampling import interval
+from drawing import Panel, Series, intervals
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
 from effpath.class_paths.similarity import similarity
@@ -38,12 +38,12 @@ from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
-from effpath.models.predict import correct_rows, predict
+from effpath.models.predict import correct_rows
 from effpath.rules import plan_for
 from effpath.rules.kinds import Weighted
 from effpath.walk.recording import Recorded, record, recordings
 from effpath.walk.visit import paths_of
-from sources import is_done, open_network, save_figure, write_result
+from sources import NETWORK_OPTIONS, Row, open_network, run_study
 
 COMBINATIONS = {
     f"{target}, {bias}, {fallback}": Options(target=target, bias=bias, fallback=fallback)
@@ -52,7 +52,6 @@ COMBINATIONS = {
 TODAY = "output, candidate, positive"  # the reference of the differences
 DETECTORS = ("linear", "clean")
 FRACTIONS = (0.4, 0.1, 0.5)  # of the sources: train, calibrate, test
-Row = dict[str, Any]
 
 
 def under(recorded: Recorded, options: Options) -> Recorded:
@@ -137,52 +136,27 @@ def path_sizes(graph: Graph, images: Tensor) -> dict[str, Row]:
 # ---------------------------------------------------------------- detection
 
 
-def pgd(
-    model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float, steps: int, batch: int = 16
-) -> Tensor:
-    """Projected gradient descent (Madry 2018), no random start, steps of ε/4; it does not stop early."""
-    found = []
-    for clean, truth in zip(images.split(batch), labels.split(batch), strict=True):
-        x = clean.clone()
-        for _ in range(steps):
-            x.requires_grad_()
-            (slope,) = torch.autograd.grad(functional.cross_entropy(model(x), truth, reduction="sum"), x)
-            x = (x.detach() + epsilon / 4 * slope.sign()).clamp(0, 1)
-            x = torch.minimum(torch.maximum(x, clean - epsilon), clean + epsilon)
-        found.append(x.detach())
-    return torch.cat(found)
+PGD = {"rel_stepsize": 0.25, "random_start": False}  # Madry 2018, without the random start
 
 
 def adversarial(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    attacks: Mapping[str, Row],
-    seed: int,
-    cache: Path,
-    batch: int = 16,
+    model: nn.Module, images: Tensor, labels: Tensor, attacks: Mapping[str, Row], seed: int, cache: Path
 ) -> dict[str, tuple[Tensor, np.ndarray, Row]]:
     """Return by attack the images that fool the model, their sources, and how it went."""
     found = {}
-    for name, settings in attacks.items():
+    for name, given in attacks.items():
+        settings = {**PGD, **given} if name == "PGD" else given
         with track(name) as progress:
-            if name == "PGD":
-                made = pgd(model, images, labels, **settings, batch=batch)
-                fooled = predict(model, made, batch) != labels
-                source, made = fooled.nonzero()[:, 0].numpy(), made[fooled]
-            else:
-                result = attack(
-                    model, images, labels, name, settings=settings, seed=seed, batch_size=batch, cache=cache,
-                    progress=progress,
-                )  # fmt: skip
-                source, made = result.fooling_rows.numpy(), result.fooling
-        difference = (made - images[source]).flatten(1)
+            made = attack(
+                model, images, labels, name, settings=settings, seed=seed, batch_size=16, cache=cache,
+                progress=progress,
+            )  # fmt: skip
+        norms = made.norms()
         row = {
-            "succeeded": len(made), "tried": len(images), "settings": dict(settings),
-            "median_l2": round(float(difference.norm(dim=1).median()), 4),
-            "median_linf": round(float(difference.abs().amax(1).median()), 4),
+            "succeeded": made.successes, "tried": made.tried, "settings": dict(given),
+            "median_l2": round(norms.l2, 4), "median_linf": round(norms.linf, 4),
         }  # fmt: skip
-        found[name] = made, source, row
+        found[name] = made.fooling, made.fooling_rows.numpy(), row
     return found
 
 
@@ -192,10 +166,10 @@ def class_paths_of(graph: Graph, part: Part, layers: int | None, batch: int) -> 
     first = record(graph, part.images[:1], options=COMBINATIONS[TODAY], layers=layers).header
     headers = {name: replace(first, options=options) for name, options in COMBINATIONS.items()}
     for label in sorted(set(part.labels.tolist())):
-        own = part.take(part.labels == label)
+        members = part.take(part.labels == label)
         unions, count = {name: Unions(header) for name, header in headers.items()}, 0
         for _, _, recorded in recordings(
-            graph, own.images, options=first.options, layers=layers, batch_size=batch
+            graph, members.images, options=first.options, layers=layers, batch_size=batch
         ):
             recorded = recorded.select(recorded.ranked(1) == label)
             count += len(recorded)
@@ -203,7 +177,7 @@ def class_paths_of(graph: Graph, part: Part, layers: int | None, batch: int) -> 
                 unions[name].add(under(recorded, options), [label] * len(recorded))
         for name in COMBINATIONS:
             paths[name].update(unions[name].paths(("synapses",), {label: count}))
-    return {name: ClassPaths(headers[name], ("synapses",), own) for name, own in paths.items()}
+    return {name: ClassPaths(headers[name], ("synapses",), by_class) for name, by_class in paths.items()}
 
 
 def features_of(
@@ -217,12 +191,14 @@ def features_of(
     for _, _, recorded in recordings(graph, images, options=header.options, layers=layers, batch_size=batch):
         classes.append(np.stack([recorded.ranked(rank).numpy() for rank in (1, 2)], axis=1))
         logits.append(recorded.logits.numpy())
-        for name, own in class_paths.items():
-            mine = under(recorded, own.header.options)
-            values[name].append(np.concatenate([similarity(mine, own, rank=rank) for rank in (1, 2)], axis=1))
+        for name, known in class_paths.items():
+            selected = under(recorded, known.header.options)
+            values[name].append(
+                np.concatenate([similarity(selected, known, rank=rank) for rank in (1, 2)], axis=1)
+            )
     names = tuple(n for rank in (1, 2) for n in class_paths[TODAY].feature_names("synapses", rank))
     about = np.concatenate(classes), np.concatenate(logits)
-    return {name: Features(np.concatenate(own), names, *about) for name, own in values.items()}
+    return {name: Features(np.concatenate(rows), names, *about) for name, rows in values.items()}
 
 
 def judge(
@@ -235,24 +211,17 @@ def judge(
         sources: by group, the source image of each row.
         seeds: of the splits; AUCs are means over them.
     """
-    auc = {}
+    judged = {}
     for combination in COMBINATIONS:
-        clean, *attacks = (Group(name, own[combination], sources[name]) for name, own in groups.items())
-        auc[combination] = judge_groups(clean, attacks, Protocol(DETECTORS, fractions=FRACTIONS, seeds=seeds)).auc
-    means = {
-        combination: {detector: np.mean(list(found.values()), axis=0) for detector, found in own.items()}
-        for combination, own in auc.items()
-    }
+        clean, *attacks = (Group(name, features[combination], sources[name]) for name, features in groups.items())
+        protocol = Protocol(DETECTORS, fractions=FRACTIONS, seeds=seeds)
+        judged[combination] = judge_groups(clean, attacks, protocol)
     return {
         combination: {
-            detector: {
-                **{name: interval(values) for name, values in found.items()},
-                "mean": interval(means[combination][detector]),
-                "beyond today": interval(means[combination][detector] - means[TODAY][detector]),
-            }
-            for detector, found in own.items()
+            detector: {**auc, "beyond today": interval(found.mean[detector] - judged[TODAY].mean[detector])}
+            for detector, auc in found.aucs().items()
         }
-        for combination, own in auc.items()
+        for combination, found in judged.items()
     }
 
 
@@ -278,8 +247,8 @@ def measure(
         model, data: class paths are of the training part, attacked images of the test or validation part.
         attacks: settings by name; ``PGD`` takes epsilon and steps.
         layers: how many of the last layers detection uses.
-        per_class: training images of a class for its path.
-        sources: images of a class that are attacked.
+        per_class: training images per class for its path.
+        sources: images per class that are attacked.
         sized: images whose whole paths are measured.
         seeds: of the splits; the first also of the attacks.
         batch: images together.
@@ -296,9 +265,9 @@ def measure(
     sizes = path_sizes(graph, images[spread])
     made = adversarial(model, images, labels, attacks, seeds[0], cache)
     class_paths = class_paths_of(graph, train, layers, batch)
-    pixels = {"clean": images, **{name: own for name, (own, _, _) in made.items()}}
+    pixels = {"clean": images, **{name: group for name, (group, _, _) in made.items()}}
     rows = {"clean": np.arange(len(images)), **{name: source for name, (_, source, _) in made.items()}}
-    groups = {name: features_of(graph, class_paths, own, batch) for name, own in pixels.items()}
+    groups = {name: features_of(graph, class_paths, group, batch) for name, group in pixels.items()}
     judged = judge(groups, rows, seeds)
     return {
         "data": data.name,
@@ -321,69 +290,51 @@ def class_synapses(class_paths: ClassPaths) -> int:
     return round(float(np.mean([sum(map(len, p.synapses.values())) for p in class_paths.paths.values()])))
 
 
-def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw by combination the synapses of an image and the AUC beyond today's default, a column a network."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.9 * len(tables) + 2.2, 6), layout="constrained")
-    names = list(COMBINATIONS)
-    places = np.arange(len(names))[::-1]
-    grid = figure.subplots(2, len(tables), squeeze=False, sharey=True)
-    for (top, bottom), (network, table) in zip(grid.T, tables.items(), strict=True):
-        rows = table["combinations"]
-        top.plot([rows[name]["synapses_mean"] for name in names], places, "o", color="tab:grey")
-        top.set(title=network, xlabel="synapses an image", xlim=0)
-        top.ticklabel_format(axis="x", style="sci", scilimits=(0, 3))
-        bottom.axvline(0, color="grey", linewidth=0.8)
-        for detector, shift in zip(DETECTORS, (0.15, -0.15), strict=True):
-            value, low, high = np.array([rows[name]["auc"][detector]["beyond today"] for name in names]).T
-            bottom.errorbar(value, places + shift, xerr=[value - low, high - value], fmt="o", label=detector)
-        bottom.set(xlabel="AUC beyond today's default")
-    grid[0, 0].set_yticks(places, names)
-    grid[1, 0].legend(fontsize="small")
-    save_figure(figure, file)
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw by combination the synapses of an image and the AUC beyond today's default, a line for each network."""
+    found = []
+    for network, table in tables.items():
+        rows = table["combinations"].values()
+        sizes = [Series("synapses per image", [row["synapses_mean"] for row in rows], style={"color": "grey"})]
+        beyond = [Series(kind, [row["auc"][kind]["beyond today"] for row in rows]) for kind in DETECTORS]
+        names = list(table["combinations"])
+        found += [
+            Panel(network, sizes, names, network, line=0, axes={"xlabel": "synapses per image"}),
+            Panel(network, beyond, names, network, line=0, axes={"xlabel": "AUC beyond today's default"}),
+        ]
+    intervals(found, file, 2)
 
 
-def attack_settings(options: argparse.Namespace) -> dict[str, Row]:
-    """Return settings by attack from ``--reach``, ``--candidates``, ``--epsilon`` and ``--steps``."""
-    return {
+def measure_network(options: argparse.Namespace) -> Row:
+    settings: dict[str, Row] = {
         "FGSM": {"epsilons": round(1000 * options.reach), "max_epsilon": options.reach},
         "DeepFool": {"candidates": options.candidates},
         "PGD": {"epsilon": options.epsilon / 255, "steps": options.steps},
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
-    parser.add_argument("--model", help="FILE.py:factory or a library's model")
-    parser.add_argument("--data", help="imagefolder:DIR, cifar10:DIR …")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--per-class", type=int, default=20)
-    parser.add_argument("--sources", type=int, default=10, help="attacked images of a class")
-    parser.add_argument("--sized", type=int, default=5, help="images whose whole path is measured")
-    parser.add_argument("--attacks", nargs="+", default=["FGSM", "DeepFool", "PGD"])
-    parser.add_argument("--reach", type=float, default=1.0, help="largest ε of FGSM, in steps of 1/1000")
-    parser.add_argument("--candidates", type=int, default=3, help="of DeepFool")
-    parser.add_argument("--epsilon", type=float, default=8, help="of PGD, in 1/255")
-    parser.add_argument("--steps", type=int, default=10, help="of PGD")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    options = parser.parse_args()
-    if is_done(options, plot):
-        return
-    torch.set_num_threads(1)
-    settings = attack_settings(options)
     model, data = open_network(options.model, options.data)
     table = measure(
         model, data, attacks={name: settings[name] for name in options.attacks}, layers=options.layers,
         per_class=options.per_class, sources=options.sources, sized=options.sized, seeds=options.seeds,
         cache=default_cache_dir(),
     )  # fmt: skip
-    write_result({"network": options.output.stem, **table}, options.output)
     for name, row in table["combinations"].items():
         print(name, row["synapses_mean"], row["auc"]["linear"]["mean"], row["auc"]["clean"]["mean"])
+    return table
 
+
+OPTIONS: dict[str, Row] = {
+    **NETWORK_OPTIONS,
+    "layers": {"type": int, "default": 8, "help": "the last layers that detection reads"},
+    "per-class": {"type": int, "default": 20, "help": "training images per class"},
+    "sources": {"type": int, "default": 10, "help": "attacked images per class"},
+    "sized": {"type": int, "default": 5, "help": "images whose whole path is measured"},
+    "attacks": {"nargs": "+", "default": ["FGSM", "DeepFool", "PGD"]},
+    "reach": {"type": float, "default": 1.0, "help": "largest ε of FGSM, in steps of 1/1000"},
+    "candidates": {"type": int, "default": 3, "help": "of DeepFool"},
+    "epsilon": {"type": float, "default": 8, "help": "of PGD, in 1/255"},
+    "steps": {"type": int, "default": 10, "help": "of PGD"},
+    "seeds": {"type": int, "nargs": "+", "default": [0, 1, 2, 3, 4]},
+}
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, OPTIONS, measure_network, draw)

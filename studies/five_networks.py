@@ -9,7 +9,6 @@ a file; a Python program writes another; the arrays of both must be equal. Each 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,7 +23,8 @@ import numpy as np
 import torch
 
 from effpath.files.progress import track
-from sources import read_result, write_result, write_text
+from sources import parser, read_result, write_result
+from tables import code, fill_file, markdown, part
 
 NETWORKS = {
     "effpath.demo.lenet:LeNet5": ("--input-size", "1,28,28"),
@@ -114,52 +114,32 @@ def equal(one: Path, other: Path) -> bool:
         return names == set(b) - {"about"} and all(np.array_equal(a[name], b[name]) for name in names)
 
 
-def page(table: dict[str, Any]) -> str:
-    """Return the page that describes the table."""
-    titles = (
+@part
+def whole_paths(results: Path) -> str:
+    """The table of docs/five-networks.md, with what it was made on and by."""
+    table = read_result(results / "five_networks.json")
+    head = (
         "network", "layers", "synapses of the path", "density: synapses", "neurons", "weights", "files equal",
         "command, s", "`extract`, s",
     )  # fmt: skip
-    lines = [
-        "# The paper's five networks",
-        "",
-        "AlexNet, VGG-16, ResNet-50 (v1 and v2) and Inception-v4 of torchvision and timm, and LeNet-5, extracted",
-        "whole at their own size with the preset `paper`: from the command line and from Python, whose files",
-        "must hold the same arrays. Weights are random from a seed, so densities say nothing of trained networks",
-        "([those are here](real-networks.md)).",
-        "",
-        f"| {' | '.join(titles)} |",
-        f"| {' | '.join('---' for _ in titles)} |",
-    ]
+    rows = []
     for row in table["rows"]:
         densities = [f"{100 * row[f'{level}_density']:.3g} %" for level in ("synapses", "neurons", "weights")]
-        cells = [
-            f"`{row['network']}`", row["layers"], f"{row['synapses']:,}", *densities,
+        name = "LeNet-5" if row["network"].endswith("LeNet5") else f"`{row['network']}`"
+        rows.append([
+            name, str(row["layers"]), f"{row['synapses']:,}", *densities,
             "yes" if row["equal"] else "NO", f"{row['command_seconds']:.1f}", f"{row['extract_seconds']:.3f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "*Command* is the whole program: imports, building and capturing the network, the forward pass, the",
-            "path and the compressed file. *`extract`* is a second call in one process: forward pass and path.",
-            f"Wall time with {table['threads']} threads, {table['machine']}, torch {table['versions']['torch']}.",
-            "",
-            "```",
-            table["command"],
-            "```",
-            "",
-        ]
-    )
+        ])  # fmt: skip
+    made_on = f"{table['threads']} threads, {table['machine']}, torch {table['versions']['torch']}"
+    return f"{markdown(head, rows)}\n\nWall time with {made_on}.\n\n{code(table['command'])}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="a .json file")
-    parser.add_argument("--page", type=Path, help="a .md file to describe the table in")
-    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--output", type=Path, required=True, help="a .json file")
+    made.add_argument("--page", type=Path, help="a .md file whose table is made anew; docs/five-networks.md")
+    made.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    options = made.parse_args()
     rows = []
     with track(f"{len(options.networks)} networks") as progress:
         for spec in options.networks:
@@ -170,8 +150,7 @@ def main() -> None:
     machine = f"{os.cpu_count()} cores"
     write_result({"rows": rows, "threads": torch.get_num_threads(), "machine": machine}, options.output)
     if options.page:
-        text = page(read_result(options.output))
-        write_text(text, options.page)
+        fill_file(options.page, options.output.parent)
     if not all(row["equal"] for row in rows):
         raise SystemExit("the files differ")
 

@@ -1,6 +1,7 @@
 """Density and class-wise similarity of LeNet-5 on MNIST: by preset, by training seed, by number of images.
 
     python studies/lenet_mnist_paths.py --data mnist:DIR --output docs/results/lenet_mnist_paths.json
+    python studies/lenet_mnist_paths.py --plot docs/results/lenet_mnist_paths.json --output FILE.svg
 
 The paper reports 13.8 % overall synapse density (θ = 0.5), a mean class-wise Jaccard of about 0.5, and digit 1 as
 the most special class. The study measures how far these figures depend on what the paper leaves open.
@@ -9,25 +10,21 @@ the most special class. The study measures how far these figures depend on what 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-from functools import partial, reduce
-from operator import or_
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 import effpath
+from drawing import MARKED, Panel, Series, curves
 from effpath.data import Dataset, load_data
 from effpath.demo.train import accuracy
-from effpath.files.cache import atomic_write
 from effpath.files.progress import track
-from sources import train_lenet, write_text
+from sources import Row, run_study, train_lenet
 
 
-def describe(class_paths: effpath.ClassPaths) -> dict[str, Any]:
+def describe(class_paths: effpath.ClassPaths) -> Row:
     matrix = class_paths.class_similarity()
     means = (matrix.sum(1) - 1) / (len(matrix) - 1)
     overall = class_paths.overall
@@ -43,38 +40,30 @@ def describe(class_paths: effpath.ClassPaths) -> dict[str, Any]:
     }
 
 
-def growth(
-    graph: effpath.Graph, data: Dataset, sizes: list[int], preset: str
-) -> tuple[list[dict[str, Any]], effpath.ClassPaths]:
-    """Build class paths piece by piece; merging is exact, so every prefix costs its own images only."""
-    parts: list[effpath.ClassPaths] = []
-    rows, start = [], 0
-    for size in sizes:
-        with track(f"{preset}: images {start} to {size}") as progress:
+def growth(graph: effpath.Graph, data: Dataset, sizes: list[int], preset: str) -> list[Row]:
+    """Describe class paths of more and more images; merging is exact, so each size costs its own images only."""
+    whole: effpath.ClassPaths | None = None
+    rows = []
+    for start, stop in pairwise([0, *sizes]):
+        with track(f"{preset}: images {start} to {stop}") as progress:
             part = effpath.build_class_paths(
-                graph,
-                data.train_images[start:size],
-                data.train_labels[start:size],
-                preset=preset,
-                counts=False,
-                names=data.classes,
-                progress=progress,
-            )
-        parts = [reduce(or_, [*parts, part])]
-        rows.append(describe(parts[0]))
-        start = size
-    return rows, parts[0]
+                graph, data.train_images[start:stop], data.train_labels[start:stop], preset=preset, counts=False,
+                names=data.classes, progress=progress,
+            )  # fmt: skip
+        whole = part if whole is None else whole | part
+        rows.append(describe(whole))
+    return rows
 
 
-def measure(data: Dataset, *, seeds: list[int], presets: list[str], sizes: list[int]) -> dict[str, Any]:
-    """Return one row a (seed, preset, size): every preset for the first seed, the first preset for every seed."""
+def measure(data: Dataset, *, seeds: list[int], presets: list[str], sizes: list[int]) -> Row:
+    """Return a row for each size: of every preset for the first seed, of the first preset for every seed."""
     rows = []
     for seed in seeds:
         model = train_lenet(data, seed)
         graph = effpath.capture(model, data.train_images[:1])
         top1 = round(accuracy(model, data.test_images, data.test_labels), 4)
         for preset in presets if seed == seeds[0] else presets[:1]:
-            for row in growth(graph, data, sizes, preset)[0]:
+            for row in growth(graph, data, sizes, preset):
                 rows.append({"seed": seed, "preset": preset, "accuracy": top1, **row})
     return {
         "paper": {"synapse_density": 0.138, "class_jaccard_mean": 0.5, "most_special": "1"},
@@ -82,53 +71,36 @@ def measure(data: Dataset, *, seeds: list[int], presets: list[str], sizes: list[
     }
 
 
-def plot(table: dict[str, Any], file: Path) -> None:
-    """Draw density and class-wise Jaccard over the number of images, one line a (seed, preset)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    keys = sorted({(row["seed"], row["preset"]) for row in table["rows"]})
-    for seed, preset in keys:
-        rows = [row for row in table["rows"] if (row["seed"], row["preset"]) == (seed, preset)]
-        x = [row["images"] for row in rows]
-        left.plot(x, [row["synapse_density"] for row in rows], "o-", label=f"{preset}, seed {seed}")
-        right.plot(x, [row["class_jaccard_mean"] for row in rows], "o-", label=f"{preset}, seed {seed}")
-    for axes, key, title in (
-        (left, "synapse_density", "overall synapse density"),
-        (right, "class_jaccard_mean", "mean class-wise Jaccard"),
-    ):
-        axes.axhline(table["paper"][key], color="grey", linestyle="--", label="paper")
-        axes.set(xscale="log", xlabel="correctly predicted training images", title=title)
-    right.legend(fontsize="small")
-    atomic_write(file, partial(_save, figure))
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw density and class-wise Jaccard over the number of images, a line for each seed and preset."""
+    found = []
+    for network, table in tables.items():
+        runs: dict[str, list[Row]] = {}
+        for row in table["rows"]:
+            runs.setdefault(f"{row['preset']}, seed {row['seed']}", []).append(row)
+        axes = {"xscale": "log", "xlabel": "correctly predicted training images; the line: the paper's"}
+        for key, title in (
+            ("synapse_density", "overall synapse density"), ("class_jaccard_mean", "mean class-wise Jaccard")
+        ):  # fmt: skip
+            drawn = [
+                Series(run, [row[key] for row in rows], [row["images"] for row in rows], MARKED)
+                for run, rows in runs.items()
+            ]
+            found.append(Panel(title, drawn, row=network, line=table["paper"][key], axes=axes))
+    curves(found, file, 2)
 
 
-def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, format="svg", metadata={"Date": None})
+OPTIONS: dict[str, Row] = {
+    "data": {"help": "mnist:DIR"},
+    "seeds": {"type": int, "nargs": "+", "default": [0, 1, 2]},
+    "presets": {"nargs": "+", "default": ["default", "paper", "authors"]},
+    "sizes": {"type": int, "nargs": "+", "default": [1000, 5000, 20000, 60000]},
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="mnist:DIR")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--presets", nargs="+", default=["default", "paper", "authors"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000, 20000, 60000])
-    options = parser.parse_args()
-    table = measure(load_data(options.data), seeds=options.seeds, presets=options.presets, sizes=options.sizes)
-    table["command"] = (
-        f"python studies/{Path(__file__).name} --data mnist:DIR --seeds {' '.join(map(str, options.seeds))} "
-        f"--presets {' '.join(options.presets)} --sizes {' '.join(map(str, options.sizes))}"
-    )
-    table["versions"] = {
-        "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__
-    }  # fmt: skip
-    text = json.dumps(table, indent=1) + "\n"
-    write_text(text, options.output)
-    plot(table, options.output.with_suffix(".svg"))
-    print(f"{options.output}: {len(table['rows'])} rows")
+def measure_data(options: argparse.Namespace) -> Row:
+    return measure(load_data(options.data), seeds=options.seeds, presets=options.presets, sizes=options.sizes)
 
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, OPTIONS, measure_data, draw)

@@ -115,7 +115,9 @@ def places(recorded: Recorded, name: str, kind: Kind) -> np.ndarray:
     return order
 
 
-def wanted(recorded: Recorded, name: str, kind: Kind, output: int, order: np.ndarray) -> tuple[set[int], set[int]]:
+def expected(
+    recorded: Recorded, name: str, kind: Kind, output: int, order: np.ndarray
+) -> tuple[set[int], set[int]]:
     """Return inputs and weights that one output must have."""
     slope, at_zero, met = slopes(recorded, name, kind, output)
     used = np.flatnonzero(slope)
@@ -150,21 +152,21 @@ def verify(recorded: Recorded, path: Any, neurons: int, seed: int) -> tuple[int,
     plain = recorded.plainly()
     for layer in recorded.header.layers:
         kind, window = recorded.plan.kinds[layer.name], layer.window
-        mine = np.array(sorted(path.neurons[layer.name]), dtype=np.int64)
-        mine = generator.permutation(mine)[:neurons].tolist()
-        others = generator.integers(0, window.outputs, max(0, neurons - len(mine))).tolist()
+        members = np.array(sorted(path.neurons[layer.name]), dtype=np.int64)
+        members = generator.permutation(members)[:neurons].tolist()
+        others = generator.integers(0, window.outputs, max(0, neurons - len(members))).tolist()
         active = torch.zeros(1, window.outputs, dtype=torch.bool)
-        active[0, mine + others] = True
+        active[0, members + others] = True
         slots = alone(recorded, layer.name, active)
         whole = torch.tensor(sorted(path.synapses[layer.name]), dtype=torch.int64)
         order = places(recorded, layer.name, kind)
         for output in active[0].nonzero()[:, 0].tolist():
-            own = slots[slots // window.candidates == output]
-            if output in mine and not torch.equal(own, whole[whole // window.candidates == output]):
+            selected = slots[slots // window.candidates == output]
+            if output in members and not torch.equal(selected, whole[whole // window.candidates == output]):
                 wrong.append(f"{layer.name}, output {output}: alone it has other synapses than on the path")
-            inputs = set(window.ends(own)[1].tolist())
-            weights = set(window.weights_of(own).tolist()) if layer.parameter else set()
-            if (inputs, weights) != wanted(plain, layer.name, kind, output, order):
+            inputs = set(window.ends(selected)[1].tolist())
+            weights = set(window.weights_of(selected).tolist()) if layer.parameter else set()
+            if (inputs, weights) != expected(plain, layer.name, kind, output, order):
                 wrong.append(f"{layer.name}, output {output}: other inputs or weights than the plain check")
-            checked, on_path = checked + 1, on_path + (output in mine)
+            checked, on_path = checked + 1, on_path + (output in members)
     return checked, on_path, wrong

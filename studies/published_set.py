@@ -18,14 +18,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.io import loadmat
+from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 
 import effpath
+from drawing import Panel, Series, curves
 from effpath.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset
@@ -36,9 +37,7 @@ from effpath.detect.metrics import auc_interval, tpr_interval
 from effpath.files.cache import atomic_write
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict
-from sources import is_done, open_network, save_figure, write_result
-
-Row = dict[str, Any]
+from sources import NETWORK_OPTIONS, Row, open_network, run_study
 
 
 def read_published(file: Path) -> Tensor:
@@ -76,8 +75,8 @@ def measure(
     left = [unseen_rows(about, data.name, about["part"], len(part)).tolist() for about in abouts]
     rows = torch.tensor(sorted(set.intersection(*map(set, left))))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    own = part.take(rows[order[:images].sort().values])
-    pixels, labels = own.images[:], own.labels
+    chosen = part.take(rows[order[:images].sort().values])
+    pixels, labels = chosen.images[:], chosen.labels
     right = correct_rows(model, pixels, labels, batch)
     accuracy = len(right) / len(labels)
     clean, labels = pixels[right], labels[right]
@@ -110,12 +109,12 @@ def measure(
     for name, score in BASELINES.items():
         scores[name] = {group: score(found) for group, found in features.items()}
     table = {
-        "images": len(own), "accuracy": round(accuracy, 4), "attacked": len(clean), "seed": seed,
+        "images": len(chosen), "accuracy": round(accuracy, 4), "attacked": len(clean), "seed": seed,
         "fooled": {name: len(found) for name, found in fooled.items() if name != "clean"},
         "linf": round(float(perturbation.abs().max()), 4), "l2": round(float(perturbation.norm()), 3),
         "detectors": {
-            name: judged(own_scores, fooled["published"], thresholds.get(name), seed)
-            for name, own_scores in scores.items()
+            name: judged(by_group, fooled["published"], thresholds.get(name), seed)
+            for name, by_group in scores.items()
         },
         "guards": {
             name: {"kind": guard.name, "fpr": guard.fpr, "threshold": guard.threshold}
@@ -153,41 +152,22 @@ def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the ROC curve of every detector, a panel a network; the AUC in the legend."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import roc_curve
-
-    figure = Figure(figsize=(5 * len(tables), 4.2), layout="constrained")
-    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw the ROC curve of every detector, a panel for each network; the AUC in the legend."""
+    found = []
+    for network, table in tables.items():
+        drawn = []
         for detector, row in table["detectors"].items():
             clean, attacked = row["scores"]["clean"], row["scores"]["published"]
-            y = np.repeat([0, 1], [len(clean), len(attacked)])
-            fpr, tpr, _ = roc_curve(y, clean + attacked)
-            style = "-" if row["own_threshold"] else "--"
-            axes.plot(fpr, tpr, style, label=f"{detector}, {row['auc'][0]:.2f}")
-        axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8, zorder=0)
-        axes.set(title=name, xlabel="clean images flagged", ylabel="attacks flagged")
-        axes.legend(title="AUC", loc="lower right")
-    save_figure(figure, file)
+            fpr, tpr, _ = roc_curve(np.repeat([0, 1], [len(clean), len(attacked)]), clean + attacked)
+            style = {"linestyle": "-" if row["own_threshold"] else "--"}
+            drawn.append(Series(f"{detector}, AUC {row['auc'][0]:.2f}", tpr, fpr, style))
+        axes = {"xlabel": "clean images flagged", "ylabel": "attacks flagged"}
+        found.append(Panel(network, drawn, axes=axes))
+    curves(found, file, 3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
-    parser.add_argument("--perturbation", type=Path, help=".mat or .npy, rows × columns × RGB, 0 … 255")
-    parser.add_argument("--model", help="FILE.py:factory or a library's model")
-    parser.add_argument("--data", help="imagefolder:DIR …, from which the detectors were made")
-    parser.add_argument("--guards", type=Path, nargs="+", help="files of `effpath fit`")
-    parser.add_argument("--images", type=int, help="at most so many of the images that are left")
-    parser.add_argument("--arrays", type=Path, help="an .npz file for the attacked images")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    if is_done(options, plot):
-        return
-    torch.set_num_threads(1)
+def measure_published(options: argparse.Namespace) -> Row:
     model, data = open_network(options.model, options.data)
     graph = effpath.capture(model, next(iter(data.parts.values())).images[:1])
     guards = {file.stem: effpath.load_detector(file, graph) for file in options.guards}
@@ -199,12 +179,10 @@ def main() -> None:
         atomic_write(
             options.arrays, lambda file: write_arrays(file, images=attacked.numpy(), labels=labels.numpy())
         )
-    write_result(
-        {"network": options.output.stem, "perturbation": options.perturbation.name, **table}, options.output
-    )
     print(f"{table['fooled']['published']} of {table['attacked']} images fool the network")
     for name, row in table["detectors"].items():
         print(f"{name:14} AUC {row['auc']}  found {row['found']}  clean flagged {row['clean_flagged']}")
+    return {"perturbation": options.perturbation.name, **table}
 
 
 def write_arrays(file: Path, **arrays: np.ndarray) -> None:
@@ -212,5 +190,15 @@ def write_arrays(file: Path, **arrays: np.ndarray) -> None:
         np.savez(opened, **arrays)
 
 
+OPTIONS: dict[str, Row] = {
+    "perturbation": {"type": Path, "help": ".mat or .npy, rows × columns × RGB, 0 … 255"},
+    **NETWORK_OPTIONS,
+    "guards": {"type": Path, "nargs": "+", "help": "files of `effpath fit`, made from these data"},
+    "images": {"type": int, "help": "at most so many of the images that are left"},
+    "arrays": {"type": Path, "help": "an .npz file for the attacked images"},
+    "batch": {"type": int, "default": 8},
+    "seed": {"type": int, "default": 0},
+}
+
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, OPTIONS, measure_published, draw)

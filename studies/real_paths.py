@@ -3,13 +3,14 @@
     python studies/real_paths.py --model 'FILE.py:factory' --data imagefolder:DIR --output DIR/NAME.json
     python studies/real_paths.py --model 'FILE.py:factory' --data imagefolder:DIR --pooled --sizes 1 10 100 \\
         --output DIR/NAME.json
+    python studies/real_paths.py --plot DIR/NAME.json --output DIR/NAME.svg
 
 Density (Eq. 4) is that of single images, of class paths and of the overall path, of synapses, neurons and
 weights, over the first images of each class that the network predicts correctly (Fig. 3). Class-wise similarity
 is the Jaccard of each two class paths (Eq. 5). Clean-image similarity is the share of an image's own path that
 lies inside the path of its class, and of other classes, over images that no class path was made of (Sec. 3).
-With ``--pooled`` the images make one path, in their order: for data with an image or two a class. A result that
-is there is kept; its plot is drawn anew.
+With ``--pooled`` the images make one path, in their order: for data with an image or two per class. A result that
+is there is kept.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from torch import nn
 
 import effpath
+from drawing import Panel, Series, curves
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
 from effpath.class_paths.similarity import similarity
@@ -37,9 +39,7 @@ from effpath.paths.header import Header
 from effpath.rules.plan import LEVELS, Level
 from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
-from sources import open_network, read_result, save_figure, write_result
-
-Row = dict[str, Any]
+from sources import NETWORK_OPTIONS, Row, open_network, run_study
 
 
 class Union:
@@ -103,29 +103,20 @@ def single(graph: Graph, part: Part, options: Options, batch: int) -> list[Row]:
     rows = []
     for recorded in correct_images(graph, part, options, batch):
         for path in paths_of(recorded):
-            own = Union(path)
-            rows.append({"all": own.density(), **{level: own.layer_density(level) for level in LEVELS}})
+            union = Union(path)
+            rows.append({"all": union.density(), **{level: union.layer_density(level) for level in LEVELS}})
     return rows
 
 
 # ---------------------------------------------------------------- similarity
 
 
-def class_similarity(paths: Mapping[int, EffectivePath]) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the Jaccard of each two class paths over all layers (Eq. 5), and the mean of each layer."""
-    labels = sorted(paths)
-    matrix, by_layer = np.eye(len(labels)), dict.fromkeys(paths[labels[0]].synapses, 0.0)
-    pairs = list(combinations(range(len(labels)), 2))
-    for i, j in pairs:
-        one, other = paths[labels[i]].synapses, paths[labels[j]].synapses
-        both = either = 0
-        for layer in by_layer:
-            common = one[layer].intersection_size(other[layer])
-            all_ = len(one[layer]) + len(other[layer]) - common
-            both, either = both + common, either + all_
-            by_layer[layer] += common / max(1, all_) / len(pairs)
-        matrix[i, j] = matrix[j, i] = both / max(1, either)
-    return matrix, by_layer
+def class_similarity(paths: Sequence[EffectivePath]) -> tuple[list[float], dict[str, float]]:
+    """Return the Jaccard of each two class paths over all layers (Eq. 5), and the mean by layer; 0 where empty."""
+    pairs = list(combinations(paths, 2))
+    layers = [one.layer_jaccard(other) for one, other in pairs]
+    by_layer = {layer: float(np.nan_to_num([row[layer] for row in layers]).mean()) for layer in layers[0]}
+    return np.nan_to_num([one.jaccard(other) for one, other in pairs]).tolist(), by_layer
 
 
 def image_similarity(
@@ -139,7 +130,7 @@ def image_similarity(
     labels = sorted(paths)
     turned = [
         ClassPaths(
-            header, ("synapses",), {own: paths[labels[(k + by) % len(labels)]] for k, own in enumerate(labels)}
+            header, ("synapses",), {label: paths[labels[(k + by) % len(labels)]] for k, label in enumerate(labels)}
         )
         for by in range(others + 1)
     ]
@@ -148,8 +139,8 @@ def image_similarity(
         known = torch.isin(recorded.ranked(1), torch.tensor(labels))
         if not bool(known.any()):
             continue
-        for rows, own in zip(found, turned, strict=True):
-            rows.append(similarity(recorded.select(known), own))
+        for rows, class_paths in zip(found, turned, strict=True):
+            rows.append(similarity(recorded.select(known), class_paths))
     inside, *beside = (np.concatenate(rows) for rows in found)
     return inside, np.mean(beside, axis=0)
 
@@ -188,21 +179,21 @@ def measure(
     labels = [-1] if pooled else sorted(set(train.labels.tolist()))
     alone: list[Row] = []
     overall: dict[int, Union | None] = dict.fromkeys(sizes)
-    own_density: dict[int, list[Row]] = {size: [] for size in sizes}
+    densities: dict[int, list[Row]] = {size: [] for size in sizes}
     by_classes, paths = [], {}
     with track("paths") as progress:
         for number, label in enumerate(labels):
             rows = torch.arange(len(train)) if pooled else (train.labels == label).nonzero()[:, 0]
             alone += single(graph, train.take(rows[:singles]), options, batch)
-            own: Union | None = None
+            united: Union | None = None
             for start, stop in pairwise([0, *sizes]):
-                own = join(own, unite(graph, train.take(rows[start:stop]), options, batch))
-                overall[stop] = join(overall[stop], own)
-                if own is not None:
-                    own_density[stop].append(own.density())
+                united = join(united, unite(graph, train.take(rows[start:stop]), options, batch))
+                overall[stop] = join(overall[stop], united)
+                if united is not None:
+                    densities[stop].append(united.density())
                 progress(number * sizes[-1] + stop, len(labels) * sizes[-1])
-            if own is not None and (whole := overall[sizes[-1]]) is not None:
-                paths[label] = own
+            if united is not None and (whole := overall[sizes[-1]]) is not None:
+                paths[label] = united
                 by_classes.append({"classes": len(paths), "images": whole.images, **whole.density()})
     if whole is None or not alone:
         raise SystemExit("no image is predicted correctly; do labels and preprocessing fit the network?")
@@ -211,7 +202,7 @@ def measure(
             "size": size,
             "images": at.images,
             "overall": at.density(),
-            "class": {level: mean(row[level] for row in own_density[size]) for level in LEVELS},
+            "class": {level: mean(row[level] for row in densities[size]) for level in LEVELS},
         }
         for size, at in overall.items()
         if at is not None
@@ -231,10 +222,9 @@ def measure(
         "growth": growth,
     }  # fmt: skip
     if not pooled:
-        matrix, jaccards = class_similarity({label: one.path for label, one in paths.items()})
+        above, jaccards = class_similarity([one.path for one in paths.values()])
         test = data.part("test", "val").first_of_each_class(held_out)
         inside, beside = image_similarity(graph, test, {k: one.path for k, one in paths.items()}, others, batch)
-        above = [matrix[i, j] for i, j in combinations(range(len(matrix)), 2)]
         table["by_classes"] = by_classes
         table["class_jaccard"] = {"mean": mean(above), "least": rounded(min(above)), "most": rounded(max(above))}
         table["held_out_images"] = len(inside)
@@ -245,7 +235,7 @@ def measure(
 
 
 def by_layer(whole: Union, alone: Sequence[Row], paths: Mapping[int, Union]) -> list[Row]:
-    """Return a row a layer: density of single images, of class paths and of the overall path."""
+    """Return a row for each layer: density of single images, of class paths and of the overall path."""
     rows: list[Row] = [{"layer": layer.name} for layer in whole.header.layers]
     for level in LEVELS:
         overall = whole.layer_density(level)
@@ -270,85 +260,87 @@ def mean_and_sd(values: Any) -> list[float | None]:
     return [rounded(float(some.mean())), rounded(float(some.std()))] if len(some) else [None, None]
 
 
-def plot(table: Row, title: str, file: Path) -> None:
+def panels(network: str, table: Row) -> list[Panel]:
     """Draw growth with images and with classes, density by layer, and similarity by layer."""
-    from matplotlib.figure import Figure
-
-    pooled = table["settings"]["pooled"]
-    figure = Figure(figsize=(10, 3.4 if pooled else 6.6), layout="constrained")
-    axes = figure.subplots(1 if pooled else 2, 2, squeeze=False)
-    figure.suptitle(title)
-    growth = table["growth"]
-    for level in LEVELS:
-        line = axes[0, 0].plot(
-            [row["images"] for row in growth], [row["overall"][level] for row in growth], "o-", label=level
-        )
-        if not pooled:
-            axes[0, 0].plot(
-                [row["size"] for row in growth], [row["class"][level] for row in growth], "o:",
-                color=line[0].get_color(),
-            )  # fmt: skip
-    axes[0, 0].set(xscale="log", yscale="log", xlabel="images", ylabel="density")
-    axes[0, 0].set_title(
-        "overall path" if pooled else "overall path (solid), a class path (dotted)", fontsize="medium"
-    )
-    axes[0, 0].legend(fontsize="small")
-    layers = table["layers"]
-    at = np.arange(1, len(layers) + 1)
-    for kind, style in (("single", ":"), ("class", "--"), ("overall", "-")):
-        if not (pooled and kind == "class"):
-            axes[0, 1].plot(at, [row["synapses"][kind] for row in layers], style, color="tab:blue", label=kind)
-    axes[0, 1].set(yscale="log", xlabel="layer, in forward order", ylabel="synapse density")
-    axes[0, 1].legend(fontsize="small")
+    pooled, growth, layers = table["settings"]["pooled"], table["growth"], table["layers"]
+    palette = dict(zip(LEVELS, ("tab:blue", "tab:orange", "tab:green"), strict=True))
+    by_images = [
+        Series(level, [row["overall"][level] for row in growth], [row["images"] for row in growth],
+               {"color": colour, "marker": "o"})
+        for level, colour in palette.items()
+    ]  # fmt: skip
     if not pooled:
-        for level in LEVELS:
-            rows = table["by_classes"]
-            axes[1, 0].plot([row["classes"] for row in rows], [row[level] for row in rows], "o-", label=level)
-        axes[1, 0].set(yscale="log", xlabel="classes", ylabel="density of the overall path")
-        for kind, colour in (("own", "tab:green"), ("other", "tab:red")):
-            value, sd = np.array([row[kind] for row in layers], dtype=float).T
-            axes[1, 1].plot(
-                at,
-                value,
-                color=colour,
-                label=f"image in its {kind} class" if kind == "own" else "image in another class",
-            )
-            axes[1, 1].fill_between(at, value - sd, value + sd, color=colour, alpha=0.15, linewidth=0)
-        axes[1, 1].plot(at, [row["jaccard"] for row in layers], color="grey", label="two classes (Jaccard)")
-        axes[1, 1].set(xlabel="layer, in forward order", ylabel="similarity", ylim=(0, 1.02))
-        axes[1, 1].legend(fontsize="small")
-    save_figure(figure, file)
+        by_images += [
+            Series(f"{level}, mean over classes", [row["class"][level] for row in growth],
+                   [row["size"] for row in growth], {"color": colour, "marker": "o", "linestyle": ":"})
+            for level, colour in palette.items()
+        ]  # fmt: skip
+    kinds = {"single": "single image", "class": "class path", "overall": "overall path"}
+    by_layer = [
+        Series(label, [row["synapses"][kind] for row in layers], range(1, 1 + len(layers)))
+        for kind, label in kinds.items()
+        if not (pooled and kind == "class")
+    ]
+    loglog, along = {"xscale": "log", "yscale": "log"}, {"xlabel": "layer, in forward order"}
+    found = [
+        Panel(network, by_images, axes={**loglog, "xlabel": "images (dotted: of one class)", "ylabel": "density"}),
+        Panel("by layer", by_layer, axes={**along, "yscale": "log", "ylabel": "synapse density"}),
+    ]
+    if not pooled:
+        rows = table["by_classes"]
+        by_classes = [
+            Series(level, [row[level] for row in rows], [row["classes"] for row in rows],
+                   {"color": colour, "marker": "o"})
+            for level, colour in palette.items()
+        ]  # fmt: skip
+        similar = [
+            Series(f"image in {which} class", [banded(*row[key]) for row in layers], range(1, 1 + len(layers)))
+            for key, which in (("own", "its own"), ("other", "another"))
+        ]
+        similar.append(
+            Series("two classes (Jaccard)", [row["jaccard"] for row in layers], range(1, 1 + len(layers)))
+        )
+        found += [
+            Panel("overall path", by_classes, axes={"yscale": "log", "xlabel": "classes", "ylabel": "density"}),
+            Panel("similarity", similar, span=(0, 1.02), axes={**along, "ylabel": "similarity"}),
+        ]
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="FILE.py:factory or a library's model")
-    parser.add_argument("--data", required=True, help="imagefolder:DIR, cifar10:DIR …")
-    parser.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3, 10, 30], help="images a class, ascending")
-    parser.add_argument("--pooled", action="store_true", help="one path of all images, in their order")
-    parser.add_argument("--singles", type=int, default=2, help="images a class whose own density is taken")
-    parser.add_argument("--held-out", type=int, default=5, help="test images a class")
-    parser.add_argument("--others", type=int, default=1, help="other classes an image is compared with")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    if not options.output.exists():
-        model, data = open_network(options.model, options.data)
-        table = measure(
-            model, data, preset=options.preset, sizes=options.sizes, pooled=options.pooled,
-            singles=options.singles, held_out=options.held_out, others=options.others,
-        )  # fmt: skip
-        write_result({"network": options.model.rpartition(":")[2], **table}, options.output)
-    table = read_result(options.output)
-    settings = table["settings"]
-    plot(
-        table,
-        f"{table['network']} on {table['data']}, preset {settings['preset']}",
-        options.output.with_suffix(".svg"),
-    )
+def banded(value: float | None, deviation: float | None) -> list[float] | None:
+    """Return a mean with a standard deviation to each side."""
+    return None if value is None or deviation is None else [value, value - deviation, value + deviation]
+
+
+OPTIONS: dict[str, Row] = {
+    **NETWORK_OPTIONS,
+    "preset": {"default": "default"},
+    "sizes": {"type": int, "nargs": "+", "default": [1, 3, 10, 30], "help": "images per class, ascending"},
+    "pooled": {"action": "store_true", "help": "one path of all images, in their order"},
+    "singles": {"type": int, "default": 2, "help": "images per class whose own density is taken"},
+    "held-out": {"type": int, "default": 5, "help": "test images per class"},
+    "others": {"type": int, "default": 1, "help": "other classes that an image is compared with"},
+}
+
+
+def measure_network(options: argparse.Namespace) -> Row:
+    model, data = open_network(options.model, options.data)
+    table = measure(
+        model, data, preset=options.preset, sizes=options.sizes, pooled=options.pooled, singles=options.singles,
+        held_out=options.held_out, others=options.others,
+    )  # fmt: skip
     print(f"{options.output}: {table['growth'][-1]}")
+    return {"network": options.model.rpartition(":")[2], **table}
+
+
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw networks one below the other."""
+    curves([panel for table in tables.values() for panel in panels(title_of(table), table)], file, 2)
+
+
+def title_of(table: Row) -> str:
+    return f"{table['network']} on {table['data']}, preset {table['settings']['preset']}"
 
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, OPTIONS, measure_network, draw)

@@ -1,18 +1,20 @@
-"""Everything that is known of detection on one network, from nothing: attacks, paths, rivals, every study.
+"""Measure and draw the figures of `figures.table`: all that is known of detection on one network, or a part.
 
     python studies/reproduce.py --case lenet_mnist --processes 2 --output docs/results/detection
-    python studies/reproduce.py --plot --output docs/results/detection
+    python studies/reproduce.py --study roc --case lenet_digits --output DIR
+    python studies/reproduce.py --study cdrp --case alexnet_imagenette --images 40 --gathered FGSM BIM --output DIR
+    python studies/reproduce.py --plot --output DIR
 
-Attacks are made side by side in processes, then every detector looks at them once, then every study is measured
-and written to OUTPUT/STUDY/CASE.json, with the time that each step took in OUTPUT/reproduce/CASE.json. Attacks and
-what detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws them all,
-into OUTPUT/STUDY/CASE.png.
+Without ``--study`` attacks are made side by side in processes, then every detector looks at them once, then every
+study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
+OUTPUT/reproduce/CASE.json. With it only these studies are measured, and what they found is said. Attacks and what
+detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every result, into
+OUTPUT/STUDY/CASE.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -24,19 +26,15 @@ from typing import Any
 
 import torch
 
-from detection.cases import CASES, Case
-from detection.command import heading
+from detection.cases import CASES, Case, named
 from detection.gather import chosen_images, gather, open_case, run_attack
-from effpath.errors import EffpathError
+from effpath.errors import EffpathError, OptionError
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
-from sources import read_result, write_result
+from figures.table import FIGURES, OPTIONS
+from sources import Row, parser, read_result, write_result
 
-Row = dict[str, Any]
-STUDIES = (
-    "detectors", "further_signs", "theta", "layers", "training_size", "transfer", "roc", "controls", "recovery",
-    "layer_similarity", "tsne",
-)  # fmt: skip
+WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
 FIRST = ("CWL2", "FGSM_targeted", "JSMA", "DeepFool", "PGD")  # the slowest attacks begin first
 
 
@@ -50,14 +48,15 @@ def make_attack(case: Case, attack: str, seed: int) -> float:
     return round(time.perf_counter() - start, 1)
 
 
-def make_study(study: str, name: str, case: Case, seed: int, output: Path) -> float:
-    """Measure one study of what was gathered, and write it; return seconds."""
-    torch.set_num_threads(1)
+def make_study(
+    study: str, name: str, case: Case, seed: int, output: Path, given: Row | None = None, threads: int = 1
+) -> float:
+    """Measure one study, and write it, if it is not there; return seconds."""
+    torch.set_num_threads(threads)
     start = time.perf_counter()
     file = output / study / f"{name}.json"
     if not file.exists():
-        seen = gather(name, case, seed=seed)
-        write_result({**heading(seen), **importlib.import_module(study).measure(seen, case)}, file)
+        write_result(FIGURES[study].result(name, case, seed, output, given or {}), file)
     return round(time.perf_counter() - start, 1)
 
 
@@ -74,7 +73,7 @@ def side_by_side(
     return found
 
 
-def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path, studies: Sequence[str]) -> Row:
+def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path) -> Row:
     """Make everything of one case; return the seconds that it took."""
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
@@ -86,6 +85,7 @@ def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path,
     torch.set_num_threads(processes)
     gather(name, case, seed=seed)
     seconds["what detectors see"] = round(time.perf_counter() - clock, 1)
+    studies = sorted(WHOLE, key=lambda study: -len(FIGURES[study].others or ()))  # the slowest begin first
     seconds["studies"] = side_by_side(
         make_study, studies, [(study, name, case, seed, output) for study in studies], processes, "studies"
     )
@@ -93,40 +93,68 @@ def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path,
     return seconds
 
 
-def draw(output: Path) -> None:
-    """Draw every study of every case."""
-    for study, plots in {**{study: study for study in (*STUDIES, "cdrp")}, "breadth": "detectors"}.items():
-        for file in sorted((output / plots).glob("*.json")):
-            picture = output / study / f"{file.stem}.png"
-            importlib.import_module(study).plot({file.stem: read_result(file)}, picture)
+def draw(output: Path, studies: Sequence[str]) -> None:
+    """Draw these studies of every case."""
+    for study in studies:
+        figure = FIGURES[study]
+        for file in sorted((output / (figure.reads or study)).glob("*.json")):
+            table = figure.study.measure(read_result(file)) if figure.reads else read_result(file)
+            figure.drawn({file.stem: table}, output / study / f"{file.stem}.png")
 
 
-def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--case", choices=CASES, default="lenet_digits")
+def options_of(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of a command line."""
+    made = parser(__doc__)
+    made.add_argument("--case", default="lenet_digits", help=f"one of {', '.join(CASES)}")
+    made.add_argument("--study", nargs="+", choices=FIGURES, help="only these; without, all of a case")
     made.add_argument("--output", type=Path, required=True, help="folder of the results")
     made.add_argument("--plot", action="store_true", help="draw what was measured instead of measuring")
-    made.add_argument("--studies", nargs="+", choices=STUDIES, default=STUDIES)
+    made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
+    made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
+    made.add_argument("--name", help="of the network, for tables; without, the case's")
+    made.add_argument(
+        "--attacks", nargs="+", default=[], help="NAME, NAME:setting=value, NAME@images, NAME!: unseen"
+    )
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
-    made.add_argument("--processes", type=int, default=2)
-    made.add_argument("--seed", type=int, default=0)
-    options = made.parse_args()
-    if options.plot:
-        draw(options.output)
-        return
-    case = CASES[options.case]
+    made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
+    made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")
+    made.add_argument("--threads", type=int, default=1, help="of torch, with --study")
+    for name, how in OPTIONS.items():
+        takers = ", ".join(study for study, figure in FIGURES.items() if name in figure.options)
+        made.add_argument(f"--{name.replace('_', '-')}", **{**how, "help": f"{how['help']} ({takers})"})
+    return made.parse_args(words)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure what the options say."""
+    case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
     if options.sources:
         case = replace(case, sources=options.sources)
+    name, output = options.name or options.case, options.output
+    given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    if given and not options.study:
+        raise OptionError(f"expected --study where {', '.join(given)} are given")
+    if not options.study:
+        seconds = reproduce(name, case, processes=options.processes, seed=options.seed, output=output)
+        about = {"network": name, "processes": options.processes, "cores": os.cpu_count(), "seconds": seconds}
+        write_result(about, output / "reproduce" / f"{name}.json")
+        print(f"{name}: {seconds['all']} s with {options.processes} processes")
+        return
+    for study in options.study:
+        make_study(study, name, case, options.seed, output, given, options.threads)
+        file = output / study / f"{name}.json"
+        print("\n".join([f"{file}:", *FIGURES[study].words(name, read_result(file))]))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = options_of(words)
+    if options.plot:
+        draw(options.output, options.study or list(FIGURES))
+        return
     try:
-        seconds = reproduce(
-            options.case, case, processes=options.processes, seed=options.seed, output=options.output,
-            studies=options.studies,
-        )  # fmt: skip
+        run(options)
     except EffpathError as error:
         raise SystemExit(f"error: {error}") from error
-    about = {"network": options.case, "processes": options.processes, "cores": os.cpu_count(), "seconds": seconds}
-    write_result(about, options.output / "reproduce" / f"{options.case}.json")
-    print(f"{options.case}: {seconds['all']} s with {options.processes} processes")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""What studies share: opening or training a network, and writing and drawing what was found."""
+"""What studies share: their command lines, opening or training a network, and results in files."""
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import nn
 
 import effpath
@@ -26,6 +24,12 @@ from effpath.files.progress import track
 from effpath.images import format_of
 from effpath.models import load_model
 from effpath.models.library import imagenet_ids
+
+Row = dict[str, Any]
+NETWORK_OPTIONS: dict[str, Row] = {
+    "model": {"help": "FILE.py:factory or a library's model"},
+    "data": {"help": "imagefolder:DIR, cifar10:DIR …"},
+}
 
 
 def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
@@ -51,68 +55,80 @@ def train_lenet(data: Dataset, seed: int) -> nn.Module:
         )  # fmt: skip
 
 
-def is_done(options: argparse.Namespace, plot: Callable[[Mapping[str, Any], Path], None]) -> bool:
-    """Draw the results that ``--plot`` names, or say that the output is there; then nothing is to be measured."""
-    if options.plot:
-        plot({file.stem: read_result(file) for file in options.plot}, options.output)
-        return True
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
-        return True
-    return False
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is the text above a study."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def write_result(table: Mapping[str, Any], file: Path) -> None:
-    """Write a table as JSON with the command that made it; data folders below $EFFPATH_DATA are named so."""
+def run_study(
+    doc: str | None,
+    options: Mapping[str, Mapping[str, Any]],
+    measure: Callable[[argparse.Namespace], Mapping[str, Any]],
+    draw: Callable[[Mapping[str, Any], Path], None],
+) -> None:
+    """Run a study from the command line: draw the results that ``--plot`` names, or measure and write one.
+
+    Args:
+        doc: of the study, for ``--help``.
+        options: of ``add_argument``, by name, beside ``--plot`` and ``--output``.
+        measure: from what was given to a table; a result that is there is kept.
+        draw: draws tables by network.
+    """
+    made = parser(doc)
+    made.add_argument("--plot", type=Path, nargs="+", help="draw these results instead of measuring")
+    made.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
+    for name, how in options.items():
+        made.add_argument(f"--{name}", **how)
+    given = made.parse_args()
+    if given.plot:
+        draw({file.stem: read_result(file) for file in given.plot}, given.output)
+    elif given.output.exists():
+        print(f"{given.output} is there; delete it to have it made again")
+    else:
+        torch.set_num_threads(1)
+        write_result({"network": given.output.stem, **measure(given)}, given.output)
+
+
+def write_result(table: Mapping[str, Any], file: Path, libraries: Sequence[str] = ()) -> None:
+    """Write a table as JSON with the command that made it; data folders below $EFFPATH_DATA are named so.
+
+    ``libraries``: whose versions are named too.
+    """
     folder = os.environ.get("EFFPATH_DATA", "")
     words = [word.replace(folder, "$EFFPATH_DATA") if folder else word for word in sys.argv[1:]]
     script = Path(sys.argv[0]).name
     about = {
         "command": f"python studies/{script} " + " ".join(w if "$" in w else shlex.quote(w) for w in words),
         "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__
+            "python": platform.python_version(), "torch": torch.__version__, "effpath": effpath.__version__,
+            **{name: version(name) for name in libraries},
         },
     }  # fmt: skip
-    text = written({**table, **about}) + "\n"
-    write_text(text, file)
+    write_json({**table, **about}, file)
+
+
+def write_json(table: Mapping[str, Any], file: Path) -> None:
+    write_text(written(table) + "\n", file)
 
 
 def written(value: Any, indent: int = 0) -> str:
     """Return JSON with a line for each key, and lists of plain values on one."""
     if isinstance(value, Mapping) and value:
         inner = [
-            f"{' ' * (indent + 1)}{json.dumps(key)}: {written(own, indent + 1)}" for key, own in value.items()
+            f"{' ' * (indent + 1)}{json.dumps(key)}: {written(item, indent + 1)}" for key, item in value.items()
         ]
         return "{\n" + ",\n".join(inner) + "\n" + " " * indent + "}"
-    if isinstance(value, list | tuple) and any(isinstance(own, Mapping | list | tuple) for own in value):
-        inner = [" " * (indent + 1) + written(own, indent + 1) for own in value]
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        inner = [" " * (indent + 1) + written(item, indent + 1) for item in value]
         return "[\n" + ",\n".join(inner) + "\n" + " " * indent + "]"
     return json.dumps(value)
 
 
-def read_result(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+def read_result(file: Path) -> Row:
+    found: Row = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
 def write_text(text: str, file: Path) -> None:
     """Write a text in one step."""
     atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def save_figure(figure: Any, file: Path) -> None:
-    """Write an SVG, the same for the same numbers, or a small PNG, by the name of the file."""
-    import matplotlib
-
-    if file.suffix == ".png":
-        atomic_write(file, partial(_write_png, figure))
-        return
-    with matplotlib.rc_context({"svg.hashsalt": "effpath"}):
-        atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
-
-
-def _write_png(figure: Any, file: Path) -> None:
-    """Write 64 colours: a picture of lines and letters takes a third of the bytes."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=80)
-    Image.open(drawn).convert("RGB").quantize(64).save(file, format="PNG", optimize=True)

@@ -38,11 +38,11 @@ class Case:
         attacks: by the name of the row.
         sources: correctly classified test images that are attacked, at most.
         clean: correctly classified test images in all, those included, at most.
-        per_class: training images of a class for class paths and rivals; None for all.
+        per_class: training images per class for class paths and rivals; None for all.
         batch: images attacked and extracted together; it is part of an attack's result.
         paper: AUC of the paper's linear detector by attack, the least where it gives a range.
         gates: whether critical data routing paths are trained for every image; they take 54 forward passes each.
-        rivals_per_class: training images of a class that rivals are fitted on; None for those of the class paths.
+        rivals_per_class: training images per class that rivals are fitted on; None for those of the class paths.
         thetas: of the study of θ.
         theta_sources, theta_per_class: of that study, where it takes fewer images.
     """
@@ -95,7 +95,7 @@ _FEW = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}  # of C&W, 
 def _photographs(
     sources: int, *, mild: int | None = None, slow: int = 0, changed: int = 0, whole: bool = False
 ) -> dict[str, Planned]:
-    """Attacks on photographs, of the ``whole`` table if wanted.
+    """Attacks on photographs, of the ``whole`` table if asked for.
 
     Images: ``mild`` for PGD 4/255 (None: all), ``slow`` for C&W, ``changed`` for JSMA; a third of ``slow`` for
     targeted C&W.

@@ -1,4 +1,4 @@
-"""What every detector sees of a case: attacked images, their paths and gates, what rivals measure; made once."""
+"""What every detector sees of a case: attacked images, their paths, what rivals measure; made once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
-from rivals.cdrp import cdrp_gates
 from rivals.table import RIVALS, fit_rivals
 from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
-OTHERS = ("CDRP", *RIVALS)  # what is seen beside paths
+OTHERS = tuple(RIVALS)  # what is seen beside paths
 
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
@@ -93,29 +92,29 @@ def attack_row(made: AdversarialSet, planned: Planned) -> Row:
 
 def thinned(pixels: Mapping[str, Pixels], count: int | None) -> dict[str, Pixels]:
     """Return evenly spread attacked images, what was made of them, and as many rows at most without a source."""
-    attacked = np.unique(np.concatenate([own.source for name, own in pixels.items() if name != "clean"]))
+    attacked = np.unique(np.concatenate([group.source for name, group in pixels.items() if name != "clean"]))
     attacked = attacked[attacked >= 0]
     if count is None or count >= len(attacked):
         return dict(pixels)
     kept = attacked[np.linspace(0, len(attacked) - 1, count).round().astype(int)]
     found = {}
-    for name, own in pixels.items():
-        alone = np.flatnonzero(own.source < 0)[:count]
-        rows = np.sort(np.concatenate([np.flatnonzero(np.isin(own.source, kept)), alone]))
-        source = np.where(own.source[rows] < 0, -1, np.searchsorted(kept, own.source[rows]))
+    for name, group in pixels.items():
+        alone = np.flatnonzero(group.source < 0)[:count]
+        rows = np.sort(np.concatenate([np.flatnonzero(np.isin(group.source, kept)), alone]))
+        source = np.where(group.source[rows] < 0, -1, np.searchsorted(kept, group.source[rows]))
         if len(rows):
-            found[name] = Pixels(own.images[rows], source, own.labels[rows])
+            found[name] = Pixels(group.images[rows], source, group.labels[rows])
     return found
 
 
 def noisy(model: nn.Module, clean: Pixels, like: Pixels, seed: int, batch: int) -> Pixels:
     """Return clean images with Gaussian noise as large (L2) as an attack on each; still classified correctly."""
     rows = like.source[like.source >= 0]
-    own = clean.images[rows]
-    sizes = (like.images[like.source >= 0] - own).flatten(1).norm(dim=1)
-    noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+    originals = clean.images[rows]
+    sizes = (like.images[like.source >= 0] - originals).flatten(1).norm(dim=1)
+    noise = torch.randn(originals.shape, generator=torch.Generator().manual_seed(seed))
     noise *= (sizes / noise.flatten(1).norm(dim=1))[:, None, None, None]
-    made = (own + noise).clamp(0, 1)
+    made = (originals + noise).clamp(0, 1)
     correct = correct_rows(model, made, torch.from_numpy(clean.labels[rows]), batch)
     return Pixels(made[correct], rows[correct], clean.labels[rows[correct]])
 
@@ -175,8 +174,8 @@ class _Making:
     def known(self) -> Part:
         """The training images that rivals are fitted on."""
         count = self.case.rivals_per_class
-        own = self.train if count is None else self.train.first_of_each_class(count)
-        return own.take(torch.arange(min(len(own), RIVAL_IMAGES)))
+        part = self.train if count is None else self.train.first_of_each_class(count)
+        return part.take(torch.arange(min(len(part), RIVAL_IMAGES)))
 
     @cached_property
     def made(self) -> tuple[dict[str, Pixels], dict[str, Pixels], Row]:
@@ -191,7 +190,7 @@ class _Making:
         look = partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
         shown = {**pixels, **controls}
         with track("paths of images"):
-            features = {group: look(own.images) for group, own in shown.items()}
+            features = {group: look(shots.images) for group, shots in shown.items()}
         return paths_piece(
             features,
             shown,
@@ -206,26 +205,18 @@ class _Making:
             },
         )  # fmt: skip
 
-    def gates(self) -> Piece:
-        """Gates of critical data routing paths of every image."""
-        pixels, _, _ = self.made
-        clock = time.process_time()
-        arrays = {}
-        for group, own in pixels.items():
-            with track(f"gates of {group}") as progress:
-                gates = cdrp_gates(self.graph, own.images, batch_size=self.case.batch, progress=progress)
-            arrays[group] = gates.features().values
-        return Piece(arrays, {"seconds": round(time.process_time() - clock, 1)})
-
     def rival(self, name: str) -> Piece:
         """What a rival measures of every image, fitted on training images."""
         pixels, _, _ = self.made
         clock = time.process_time()
-        with track(name):
+        arrays = {}
+        with track(name) as progress:
             fitted, why = fit_rivals(
                 self.graph, self.known.images[:], self.known.labels, seed=self.seed, rivals={name: RIVALS[name]}
             )
-            arrays = {group: fitted[name].measure(own.images) for group, own in pixels.items() if fitted}
+            for group, shots in pixels.items() if fitted else ():
+                arrays[group] = fitted[name].measure(shots.images)
+                progress(len(arrays), len(pixels))
         skipped = {"skipped": why[name]} if why else {}
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
@@ -246,10 +237,9 @@ def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHE
     pieces = {}
     for other in others:
         if other == "CDRP" and not case.gates:
-            pieces[other] = Piece({}, {"seconds": 0.0, "skipped": "left to studies/cdrp.py, on fewer images"})
+            pieces[other] = Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
         else:
-            make = making.gates if other == "CDRP" else partial(making.rival, other)
-            pieces[other] = kept(folder / f"{other}.npz", make)
+            pieces[other] = kept(folder / f"{other}.npz", partial(making.rival, other))
     seen = assembled(paths, pieces, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
     return replace(seen, about={**seen.about, "rival_images": len(making.known)})
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from detection.resampling import CleanScores, interval, row_draws, share
+from detection.resampling import interval, resampled_auc, row_draws, share
 from detection.seen import Seen
-from effpath.detect.classifiers import OURS, make_classifier
+from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
 from effpath.detect.metrics import allowed_above, threshold_at_fpr
 from effpath.detect.splits import Fractions
-from rivals.table import RIVALS, entrants
+from sources import Row
 
-Row = dict[str, Any]
-GATES = {
-    "CDRP, linear": "gates",
-    "CDRP, forest": "forest",
-    "CDRP, adaboost": "adaboost",
-    "CDRP, boosting": "boosting",
-}
 RATES = (0.01, 0.05, 0.1)
 FRACTIONS = (0.1, 0.2, 0.7)
 SEEDS = (0, 1, 2, 3, 4)
@@ -91,8 +83,8 @@ class Resampled:
         """
         rest = {name: found[attack] for name, found in self.auc.items() if name not in apart}
         best = max(rest, key=lambda name: rest[name][0])
-        own = self.auc[detector][attack]
-        beyond, softmax = interval(own - rest[best]), interval(own - rest["max softmax"])
+        aucs = self.auc[detector][attack]
+        beyond, softmax = interval(aucs - rest[best]), interval(aucs - rest["max softmax"])
         return {
             "best": best, "its_auc": round(float(rest[best][0]), 4), "beyond_best": beyond,
             "within": beyond[2] >= 0, "beyond_softmax": softmax, "below_softmax": softmax[2] < 0,
@@ -123,22 +115,6 @@ def settings(seen: Seen) -> Row:
 def whose(detector: str) -> str:
     """Tell whether a detector is ours, a baseline or a rival's."""
     return "ours" if detector in OURS else "baseline" if detector in BASELINES else "rival"
-
-
-def rivals_of(seen: Seen) -> dict[str, Entrant]:
-    """Return the rivals that have measured this case, and CDRP's four classifiers where there are gates."""
-    measured = seen.groups["clean"].arrays
-    found = entrants([name for name in RIVALS if name in measured])
-    return {**found, **(gate_detectors() if "CDRP" in measured else {})}
-
-
-def gate_detectors() -> dict[str, Entrant]:
-    """Return CDRP's four classifiers, for groups whose arrays hold gates as ``CDRP``."""
-    return {name: Entrant(lambda group: group.arrays["CDRP"], _maker(kind)) for name, kind in GATES.items()}
-
-
-def _maker(kind: str) -> Callable[[int], Any]:
-    return lambda seed: make_classifier(kind, seed=seed)
 
 
 def judge(seen: Seen, protocol: Protocol) -> Resampled:
@@ -173,12 +149,15 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
             for rate, limit in limits.items():
                 rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
                 rates[rate] += float((scores["clean"] > limit).mean()) * part
-            ranked = CleanScores.rank(scores["clean"], draws["clean"])
             for group in attacks:
-                own, drawn = scores[group.name], draws[group.name]
-                _add(auc.setdefault(detector, {}), group.name, ranked.auc(own, drawn) * part)
+                attacked, drawn = scores[group.name], draws[group.name]
+                _add(
+                    auc.setdefault(detector, {}),
+                    group.name,
+                    resampled_auc(scores["clean"], attacked, draws["clean"], drawn) * part,
+                )
                 for rate, limit in limits.items():
-                    hits = share(own > limit, drawn)
+                    hits = share(attacked > limit, drawn)
                     _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * part)
     return Resampled(auc, tpr, fpr, evaluations)
 

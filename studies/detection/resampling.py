@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+
+from effpath.detect.metrics import weighted_auc
 
 RESAMPLES = 1000
 
@@ -37,31 +38,12 @@ def share(hits: np.ndarray, draws: np.ndarray) -> np.ndarray:
         return (hits @ draws) / draws.sum(0)
 
 
-@dataclass(frozen=True, eq=False)
-class CleanScores:
-    """The scores of clean images, ranked once for the AUC of many attacks.
-
-    Attributes:
-        ranked: [rows], ascending.
-        below: how many of the drawn rows come before each place of the ranking, [rows + 1, 1 + resamples].
-    """
-
-    ranked: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def rank(cls, scores: np.ndarray, draws: np.ndarray) -> CleanScores:
-        order = np.argsort(scores)
-        below = np.zeros((len(scores) + 1, draws.shape[1]))
-        np.cumsum(draws[order], axis=0, out=below[1:])
-        return cls(scores[order], below)
-
-    def auc(self, scores: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Return the AUC of attacked images in each resample, [1 + resamples]; ties count half."""
-        lower = self.below[np.searchsorted(self.ranked, scores, side="left")]
-        lower += self.below[np.searchsorted(self.ranked, scores, side="right")]
-        with np.errstate(invalid="ignore"):
-            return np.einsum("rb,rb->b", draws, lower) / 2 / (self.below[-1] * draws.sum(0))
+def resampled_auc(
+    clean: np.ndarray, attacked: np.ndarray, clean_draws: np.ndarray, draws: np.ndarray
+) -> np.ndarray:
+    """Return the AUC of attacked images beside clean ones in each resample, [1 + resamples]; ties count half."""
+    y = np.repeat([0, 1], [len(clean), len(attacked)])
+    return weighted_auc(y, np.concatenate([clean, attacked]), np.concatenate([clean_draws, draws]).T)
 
 
 def interval(values: np.ndarray) -> list[float]:

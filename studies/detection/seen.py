@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,8 +14,8 @@ from torch import Tensor
 from effpath import Features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import atomic_write
+from sources import Row
 
-Row = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -40,8 +39,8 @@ class Seen:
     """A case as detectors see it.
 
     Attributes:
-        groups: ``clean`` first, then attacks; the arrays of rivals and, as ``CDRP``, gates with them.
-        controls: images that nobody attacked, to be flagged no more often than clean ones: noise as large as an
+        groups: ``clean`` first, then attacks; the arrays of rivals with them.
+        controls: images that were not attacked, to be flagged no more often than clean ones: noise as large as an
             attack, and natural mistakes.
         labels: true classes by group, −1 where there is none.
         unseen: attacks that detectors do without in training.
@@ -87,11 +86,11 @@ def paths_piece(
 ) -> Piece:
     """Return features, sources and labels of groups and controls as a piece."""
     arrays = {}
-    for name, own in groups.items():
-        assert own.likelihood is not None
+    for name, features in groups.items():
+        assert features.likelihood is not None
         held = {
-            "values": own.values, "classes": own.classes, "logits": own.logits, "fit": own.likelihood,
-            "source": images[name].source, "labels": images[name].labels,
+            "values": features.values, "classes": features.classes, "logits": features.logits,
+            "fit": features.likelihood, "source": images[name].source, "labels": images[name].labels,
         }  # fmt: skip
         arrays.update({f"{name}|{key}": array for key, array in held.items()})
     first = groups["clean"]
@@ -110,16 +109,18 @@ def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]
     made = {
         name: Group(
             name,
-            Features(own["values"], tuple(names), own["classes"], own["logits"], own["fit"], tuple(fitted)),
-            own["source"],
+            Features(
+                fields["values"], tuple(names), fields["classes"], fields["logits"], fields["fit"], tuple(fitted)
+            ),
+            fields["source"],
             {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays},
         )
-        for name, own in held.items()
+        for name, fields in held.items()
     }
     return Seen(
         {name: group for name, group in made.items() if name not in controls},
         {name: made[name] for name in controls},
-        {name: own["labels"] for name, own in held.items()},
+        {name: fields["labels"] for name, fields in held.items()},
         unseen,
         {
             **about,

@@ -11,7 +11,7 @@ from effpath.detect import JointSurprise, make_classifier
 from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.scoring import FloatArray, SurpriseScore
-from rivals.table import RIVALS, entrants
+from rivals.table import entrants
 
 KIND = "surprise"
 FLOOR = 0.1  # what a sign counts at least where weights are learned
@@ -35,8 +35,7 @@ class WithoutPaths(JointSurprise):
 
 def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
     """Return those of the measured rivals that learn nothing from attacks."""
-    others = entrants([name for name in RIVALS if name in measured])
-    return {name: rival for name, rival in others.items() if rival.make is None}
+    return {name: rival for name, rival in entrants(measured).items() if rival.make is None}
 
 
 def with_signs(

@@ -17,8 +17,27 @@ from effpath.errors import NumericalError, OptionError
 from effpath.graph.graph import Graph
 from effpath.graph.node import Node
 from effpath.images import Images
+from rivals.activations import Floats
 
 LIMIT = 10.0  # a gate lies in 0 … LIMIT
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingPaths:
+    """Columns [N, gates]: the gates of each image, which are trained anew for it.
+
+    The nodes that `gated_nodes` takes, the settings of the paper. Nothing is learned from training images.
+    """
+
+    graph: Graph
+
+    @classmethod
+    def fit(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> RoutingPaths:
+        gated_nodes(graph)  # refuses a network without channels
+        return cls(graph)
+
+    def measure(self, images: Tensor) -> Floats:
+        return cdrp_gates(self.graph, images, batch_size=128).values.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,10 +244,10 @@ def _train(
     bad = int((~torch.isfinite(logits)).any(1).sum())
     if bad:
         raise NumericalError(f"NaN or infinity in the logits of {bad} images; look for the layer that overflows")
-    own, classes = logits.softmax(1), logits.argmax(1)
+    distribution, classes = logits.softmax(1), logits.argmax(1)
 
     def loss_of(gates: Tensor, logits: Tensor) -> Tensor:
-        return -(own * logits.log_softmax(1)).sum(1) + penalty * gates.abs().sum(1)  # [B]
+        return -(distribution * logits.log_softmax(1)).sum(1) + penalty * gates.abs().sum(1)  # [B]
 
     gates = torch.ones(len(images), sum(network.channels.values()), dtype=logits.dtype, device=logits.device)
     values, loss, step = gates, loss_of(gates, logits), torch.zeros_like(classes)

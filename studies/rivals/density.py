@@ -40,16 +40,16 @@ class ClassDensity:
         (values,) = layer_values(graph, images, [layer], channel_means)
         if bandwidth is None:
             bandwidth = choose_bandwidth(values, labels.numpy(), seed)
-        own = (values[labels.numpy() == label] for label in range(graph.classes))
-        return cls(graph, layer, tuple(KernelDensity(bandwidth=bandwidth).fit(rows) for rows in own))
+        by_class = (values[labels.numpy() == label] for label in range(graph.classes))
+        return cls(graph, layer, tuple(KernelDensity(bandwidth=bandwidth).fit(rows) for rows in by_class))
 
     def measure(self, images: Tensor) -> Floats:
         (values,) = layer_values(self.graph, images, [self.layer], channel_means)
         predicted = logits(self.graph, images).argmax(1)
         suspicion = np.empty(len(values))
         for label in np.unique(predicted):
-            own = predicted == label
-            suspicion[own] = -self.densities[label].score_samples(values[own])
+            members = predicted == label
+            suspicion[members] = -self.densities[label].score_samples(values[members])
         return suspicion
 
 

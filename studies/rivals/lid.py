@@ -47,12 +47,12 @@ class LocalDimension:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:minibatch])
         layers = spread_outputs(graph)
         values = layer_values(graph, images[drawn], layers, rows)
-        nearest = tuple(NearestNeighbors(n_neighbors=k, algorithm="brute").fit(own) for own in values)
+        nearest = tuple(NearestNeighbors(n_neighbors=k, algorithm="brute").fit(layer) for layer in values)
         return cls(graph, tuple(layers), nearest)
 
     def measure(self, images: Tensor) -> Floats:
         found = []
         for values in layer_batches(self.graph, images, self.layers, rows):
             pairs = zip(self.nearest, values, strict=True)
-            found.append(np.stack([dimension(nearest.kneighbors(own)[0]) for nearest, own in pairs], axis=1))
+            found.append(np.stack([dimension(nearest.kneighbors(layer)[0]) for nearest, layer in pairs], axis=1))
         return np.concatenate(found)

@@ -73,7 +73,7 @@ class MagNet:
         apart = as_array((copies - images).flatten(1))
         columns = [np.abs(apart).mean(1), np.sqrt((apart**2).mean(1))]
         for temperature in TEMPERATURES:
-            pair = (probabilities(self.graph, own, temperature) for own in (images, copies))
+            pair = (probabilities(self.graph, batch, temperature) for batch in (images, copies))
             columns.append(jensenshannon(*pair, axis=1))
         return np.nan_to_num(np.stack(columns, axis=1))  # the root of a rounded-off −0 is NaN
 

@@ -23,7 +23,7 @@ from rivals.activations import (
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """A normal distribution a class with one covariance Σ, of one layer.
+    """A normal distribution per class with one covariance Σ, of one layer.
 
     Attributes:
         whitening: [d, r] with whitening · whiteningᵀ = Σ⁺, the pseudo-inverse.
@@ -72,7 +72,7 @@ class Mahalanobis:
     ) -> Mahalanobis:
         layers = spread_outputs(graph)
         values = layer_values(graph, images, layers, channel_means)
-        return cls(graph, tuple(layers), tuple(fit_gaussians(own, labels.numpy()) for own in values), epsilon)
+        return cls(graph, tuple(layers), tuple(fit_gaussians(layer, labels.numpy()) for layer in values), epsilon)
 
     def measure(self, images: Tensor) -> Floats:
         columns = [

@@ -48,19 +48,19 @@ class DeepNeighbours:
             raise InputError(f"expected at least 12 training images, got {len(images)}")
         layers = spread_outputs(graph)
         values = layer_values(graph, images[reference], layers, rows)
-        nearest = tuple(NearestNeighbors(n_neighbors=k, metric="cosine").fit(own) for own in values)
+        nearest = tuple(NearestNeighbors(n_neighbors=k, metric="cosine").fit(layer) for layer in values)
         whole = cls(graph, tuple(layers), nearest, labels.numpy()[reference], np.empty(0, np.int64))
         apart = whole.nonconformity(images[held_out])
-        own = apart[np.arange(count), labels.numpy()[held_out]]
-        return cls(graph, whole.layers, nearest, whole.labels, np.sort(own))
+        scores = apart[np.arange(count), labels.numpy()[held_out]]
+        return cls(graph, whole.layers, nearest, whole.labels, np.sort(scores))
 
     def nonconformity(self, images: Tensor) -> NDArray[np.int64]:
         """Return how many neighbours over all layers have another label, int64 [N, classes]."""
         found = []
         for values in layer_batches(self.graph, images, self.layers, rows):
             nearby = [
-                self.labels[nearest.kneighbors(own, return_distance=False)]
-                for nearest, own in zip(self.nearest, values, strict=True)
+                self.labels[nearest.kneighbors(layer, return_distance=False)]
+                for nearest, layer in zip(self.nearest, values, strict=True)
             ]  # [n, k] each
             labels = np.concatenate(nearby, axis=1)
             found.append((labels[:, :, None] != np.arange(self.graph.classes)).sum(1))

@@ -60,4 +60,4 @@ class FeatureSqueezing:
     def measure(self, images: Tensor) -> Floats:
         before = probabilities(self.graph, images)
         after = [probabilities(self.graph, squeeze(images)) for squeeze in self.squeezers]
-        return np.max([np.abs(before - own).sum(1) for own in after], axis=0)
+        return np.max([np.abs(before - squeezed).sum(1) for squeezed in after], axis=0)

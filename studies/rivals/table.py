@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,10 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from effpath.detect import make_classifier
 from effpath.detect.evaluate import Entrant, Group
 from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
 from rivals.activations import Floats
+from rivals.cdrp import RoutingPaths
 from rivals.density import ClassDensity
 from rivals.lid import LocalDimension
 from rivals.magnet import MagNet
@@ -59,6 +61,11 @@ def same(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
+def classifier(kind: str) -> Callable[[int], Any]:
+    """One of `effpath.detect.make_classifier`, from a seed."""
+    return lambda seed: make_classifier(kind, seed=seed)
+
+
 RIVALS: dict[str, Rival] = {
     "squeezing": Rival(FeatureSqueezing.fit, {"feature squeezing": (same, None)}),
     "Mahalanobis": Rival(
@@ -80,6 +87,15 @@ RIVALS: dict[str, Rival] = {
     "bit depth": Rival(Disagreement.bit_depth, {"bit depth": (same, None)}),
     "total variation": Rival(Disagreement.total_variation, {"total variation": (same, None)}),
     "resize and pad": Rival(Disagreement.resize_and_pad, {"resize and pad": (same, None)}),
+    "CDRP": Rival(
+        RoutingPaths.fit,
+        {
+            "CDRP, linear": (same, classifier("gates")),
+            "CDRP, forest": (same, classifier("forest")),
+            "CDRP, adaboost": (same, classifier("adaboost")),
+            "CDRP, boosting": (same, classifier("boosting")),
+        },
+    ),
 }
 
 
@@ -96,12 +112,13 @@ def fit_rivals(
     return fitted, skipped
 
 
-def entrants(names: Mapping[str, Any], rivals: Mapping[str, Rival] = RIVALS) -> dict[str, Entrant]:
-    """Return the detectors of these rivals, for `effpath.detect.evaluate`; groups hold the arrays by rival."""
+def entrants(measured: Collection[str], rivals: Mapping[str, Rival] = RIVALS) -> dict[str, Entrant]:
+    """Return the detectors of the measured rivals, for `effpath.detect.evaluate`; groups hold arrays by rival."""
     return {
         detector: Entrant(_reader(name, look), make)
-        for name in names
-        for detector, (look, make) in rivals[name].detectors.items()
+        for name, rival in rivals.items()
+        if name in measured
+        for detector, (look, make) in rival.detectors.items()
     }
 
 

@@ -97,8 +97,8 @@ class Disagreement:
         )
 
     def measure(self, images: Tensor) -> Floats:
-        own = logits(self.graph, images).argmax(1)[:, None]
+        predicted = logits(self.graph, images).argmax(1)[:, None]
         changed = np.mean([probabilities(self.graph, change(images)) for change in self.changes], axis=0)
-        kept = np.take_along_axis(changed, own, axis=1)[:, 0]
-        np.put_along_axis(changed, own, -np.inf, axis=1)
+        kept = np.take_along_axis(changed, predicted, axis=1)[:, 0]
+        np.put_along_axis(changed, predicted, -np.inf, axis=1)
         return changed.max(1) - kept

@@ -13,7 +13,7 @@ import effpath
 from cli_run import run
 from digits_net import data, graph, model
 from guard_files import NETWORK, write_guard, write_network
-from published_set import measure, plot, read_published, write_arrays
+from published_set import draw, measure, read_published, write_arrays
 
 
 @pytest.fixture
@@ -70,5 +70,5 @@ def test_detectors_of_the_same_and_of_other_class_paths_stand_side_by_side(pertu
     alone, _, _ = measure(model(), data(), perturbation, {"b": second}, images=60, batch=64)
     assert both["detectors"]["b"] == alone["detectors"]["b"]
     assert both["detectors"]["c"] == both["detectors"]["a"] != both["detectors"]["b"]
-    plot({"digits": both}, tmp_path / "roc.svg")
+    draw({"digits": both}, tmp_path / "roc.svg")
     assert (tmp_path / "roc.svg").read_text(encoding="utf-8").count("<path") > 20

@@ -1,4 +1,4 @@
-"""The page of detection: its tables are those of the committed results."""
+"""The pages that studies write: their tables are those of the committed results."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from pathlib import Path
 import pytest
 
 from detection.cases import CASES
-from detection_page import TABLES, fill, markdown
 from effpath.errors import InputError
+from pages import TABLES, fill
 from sources import read_result, written
+from tables import markdown
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "detection.md"
-RESULTS = ROOT / "docs" / "results" / "detection"
+RESULTS = ROOT / "docs" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_table_of_the_page_is_made_from_the_results() -> None:
-    pages = [page.read_text(encoding="utf-8") for page in (PAGE, ROOT / "README.md")]
-    for page in pages:
-        assert fill(page, RESULTS) == page
-    shown = re.findall(r"<!-- table (\w+) -->", "".join(pages))
-    assert sorted(shown) == sorted(TABLES)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_of_a_page_is_made_from_the_results(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert fill(text, RESULTS) == text
+
+
+def test_every_table_is_shown_in_some_page_once_for_each_network() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = re.findall(r"<!-- table (\w+(?: \w+)*) -->", pages)
+    assert len(shown) == len(set(shown))
+    assert {name.split()[0] for name in shown} == set(TABLES)
 
 
 def test_a_number_that_is_written_by_hand_is_replaced() -> None:
@@ -37,7 +44,7 @@ def test_a_number_that_is_written_by_hand_is_replaced() -> None:
 
 
 def test_every_result_names_its_command_and_a_case() -> None:
-    files = sorted(RESULTS.glob("*/*.json"))
+    files = sorted((RESULTS / "detection").glob("*/*.json"))
     assert files
     for file in files:
         found = read_result(file)

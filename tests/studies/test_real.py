@@ -15,12 +15,13 @@ import digits_net
 import effpath
 import real_networks
 import real_paths
+from effpath.attacks import attack
 from effpath.data import Dataset
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from sources import open_network, read_result, write_result
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 
 
@@ -158,12 +159,13 @@ def test_a_bias_that_is_a_candidate_ends_paths_and_leaves_nothing_out_of_reach(c
 
 def test_pgd_stays_within_its_bound_and_in_the_range_of_pixels() -> None:
     data = digits()
-    made = default_preset.pgd(
-        digits_net.model(), data.test_images[:20], data.test_labels[:20], epsilon=0.1, steps=6, batch=7
-    )
-    assert float((made - data.test_images[:20]).abs().max()) <= 0.1 + 1e-6
-    assert 0 <= float(made.min()) <= float(made.max()) <= 1
-    assert bool((digits_net.model()(made).argmax(1) != data.test_labels[:20]).any())
+    made = attack(
+        digits_net.model(), data.test_images[:20], data.test_labels[:20], "PGD",
+        settings={**default_preset.PGD, "epsilon": 0.1, "steps": 6}, batch_size=7,
+    )  # fmt: skip
+    assert float((made.images - data.test_images[made.source]).abs().max()) <= 0.1 + 1e-6
+    assert 0 <= float(made.images.min()) <= float(made.images.max()) <= 1
+    assert bool((digits_net.model()(made.images).argmax(1) != data.test_labels[made.source]).any())
 
 
 # ---------------------------------------------------------------- files and the page
@@ -178,13 +180,13 @@ def test_results_name_their_command_without_folders_and_are_drawn(table, compare
     write_result({"network": "lenet5", **table}, file)
     found = read_result(file)
     assert found["command"] == "python studies/real_paths.py --model $EFFPATH_DATA/load.py:net --sizes 1"
-    real_paths.plot(found, "digits", tmp_path / "digits.svg")
-    default_preset.plot({"digits": compared}, tmp_path / "preset.svg")
-    preset = tmp_path / "preset" / "digits.json"
-    write_result(compared, preset)
-    page = real_networks.page({file: found}, {preset: read_result(preset)}, tmp_path)
-    assert "](digits.svg)" in page
-    assert "](preset.svg)" in page
+    real_paths.draw({"digits": found}, tmp_path / "digits.svg")
+    default_preset.draw({"digits": compared}, tmp_path / "preset.svg")
+    write_result({"network": "lenet5", **table}, tmp_path / "real" / "digits.json")
+    write_result(compared, tmp_path / "default_preset" / "digits.json")
+    assert "](results/real/digits.svg)" in real_networks.networks(tmp_path)
+    assert "### digits on " in real_networks.presets(tmp_path)
+    assert f"| lenet5, {found['data']} | default |" in real_networks.densities(tmp_path)
     assert all((tmp_path / name).stat().st_size < 300_000 for name in ("digits.svg", "preset.svg"))
 
 
@@ -194,13 +196,6 @@ def test_data_is_labelled_by_the_outputs_of_the_model(tmp_path, monkeypatch) -> 
     assert model(data.part("train").images[:1]).shape == (1, 10)
 
 
-def test_the_page_shows_the_committed_results() -> None:
-    paths, presets = (
-        {file: read_result(file) for file in sorted((RESULTS / name).glob("*.json"))}
-        for name in ("real", "default_preset")
-    )
-    page = (ROOT / "docs" / "real-networks.md").read_text(encoding="utf-8")
-    assert page == real_networks.page(paths, presets, ROOT / "docs")
-    assert {"alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette"} <= {
-        table["network"] for table in paths.values()
-    }
+def test_the_results_hold_the_networks_that_the_page_speaks_of() -> None:
+    names = {read_result(file)["network"] for file in (RESULTS / "real").glob("*.json")}
+    assert {"alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette"} <= names

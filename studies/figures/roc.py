@@ -1,8 +1,5 @@
 """ROC of our detectors by attack (Fig. 6, 7, 16), and their AUC beside the paper's.
 
-    python studies/roc.py --case lenet_digits --output DIR/roc/lenet_digits.json
-    python studies/roc.py --plot DIR/roc/*.json --output DIR/roc.png
-
 The paper's detector, the joint similarity, and joint surprise, in the order of attacks. AUCs are means over five
 splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published
 protocol gives, whose splits share source images. Curves are of the first split.
@@ -10,27 +7,22 @@ protocol gives, whose splits share source images. Curves are of the first split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from detection.cases import Case
-from detection.command import run
-from detection.figures import DETECTORS as COLOURS
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
+from drawing import Panel, Series
 from effpath.detect import make_classifier, paper_split, suspicion
 from effpath.detect.evaluate import BASELINES
-from sources import save_figure
+from sources import Row
 
-Row = dict[str, Any]
 DETECTORS = ("linear", "surprise")
 POINTS = 41  # of a curve
-COLUMNS = 5  # of the figure
 
 
 def measure(seen: Seen, case: Case) -> Row:
@@ -53,8 +45,8 @@ def measure(seen: Seen, case: Case) -> Row:
         "detectors": judged.table(),
         "published_protocol": published,
         "paper": {
-            name: {"paper": wanted, "ours": linear[name][0], "met": linear[name][0] >= wanted}
-            for name, wanted in case.paper.items()
+            name: {"paper": goal, "ours": linear[name][0], "met": linear[name][0] >= goal}
+            for name, goal in case.paper.items()
             if name in linear
         },
         "curves": curves,
@@ -95,35 +87,21 @@ def published_auc(seen: Seen) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the curves, a panel an attack."""
-    from matplotlib.figure import Figure
-
-    panels = [(network, name, table["curves"]) for network, table in tables.items() for name in table["tested"]]
-    rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(1.9 * COLUMNS, 2.1 * rows), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
-    for axes, (network, name, curves) in zip(grid.flat, panels, strict=False):
-        for detector in reversed(("surprise", "linear", "max softmax", "energy")):
-            own = curves[detector][name]
-            axes.plot(own["fpr"], own["tpr"], color=COLOURS[detector], linewidth=1.2, label=detector)
-        axes.set_title(f"{network}\n{name}" if len(tables) > 1 else name, fontsize="small")
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    grid[-1, 0].set(xlabel="false positive rate", ylabel="true positive rate")
-    grid[0, 0].legend(fontsize="x-small", loc="lower right")
-    save_figure(figure, file)
-
-
-def report(table: Row) -> Sequence[str]:
-    """Return a line an attack."""
-    lines = []
-    for name, (value, low, high) in table["detectors"]["linear"]["auc"].items():
-        other = table["detectors"]["surprise"]["auc"][name][0]
-        wanted = table["paper"].get(name, {}).get("paper", "")
-        lines.append(f"{name:22} linear {value:.3f} ({low:.3f}–{high:.3f}), surprise {other:.3f}, paper {wanted}")
-    return lines
-
-
-if __name__ == "__main__":
-    run(__doc__, measure, plot, report)
+def panels(network: str, table: Row) -> list[Panel]:
+    """Draw the curves, an attack a panel."""
+    surprise, linear = (table["detectors"][kind]["auc"] for kind in ("surprise", "linear"))
+    found = []
+    for name in table["tested"]:
+        drawn = [
+            Series(detector, curves[name]["tpr"], curves[name]["fpr"])
+            for detector in ("energy", "max softmax", "linear", "surprise")
+            if (curves := table["curves"][detector])
+        ]
+        (value, low, high), goal = linear[name], table["paper"].get(name, {}).get("paper")
+        beside = "" if goal is None else f", the paper's {goal}"
+        words = [f"AUC: linear {value:.3f} ({low:.3f} – {high:.3f}){beside}, surprise {surprise[name][0]:.3f}"]
+        axes = {"ylabel": "true positive rate"} if not found else {}
+        if name == list(table["tested"])[-1]:
+            axes["xlabel"] = "false positive rate"
+        found.append(Panel(name, drawn, row=network, span=(-0.02, 1.02), axes=axes, words=words))
+    return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import doctest
 import math
-import runpy
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,33 +16,35 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-import breadth
-import controls
 import digits_net
-import effpath
-import further_signs
-import layer_similarity
-import layers
-import recovery
-import roc
-import theta
-import training_size
-import transfer
-import tsne
-from detection import cases, command, gather
+import figures.table as table_module
+import reproduce
+from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
 from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
-from detection.resampling import CleanScores, row_draws
+from detection.resampling import resampled_auc, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
 from effpath.detect import SIGNS, make_classifier, split_sources, suspicion
 from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Group
-from effpath.detect.metrics import weighted_auc
 from effpath.errors import OptionError
-from sources import read_result
+from figures import (
+    breadth,
+    controls,
+    further_signs,
+    layer_similarity,
+    layers,
+    recovery,
+    roc,
+    theta,
+    training_size,
+    transfer,
+    tsne,
+)
+from figures.table import FIGURES
+from sources import read_result, write_result
 
-STUDIES = Path(breadth.__file__).parent
 CASE = Case(
     "digits", None,
     {
@@ -185,7 +187,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
         patch.setattr(gather, "fit_rivals", killed)
         with pytest.raises(KeyboardInterrupt):
             gather.gather("killed", case, others=("squeezing",))
-    monkeypatch.setattr(effpath, "path_features", lambda *a, **k: pytest.fail("paths again"))
+    monkeypatch.setattr(gather, "path_features", lambda *a, **k: pytest.fail("paths again"))
     found = gather.gather("killed", case, others=("squeezing",))
     for group in found.groups.values():
         assert group.arrays["squeezing"].shape == group.source.shape
@@ -267,14 +269,17 @@ def test_rows_of_one_source_are_drawn_together_and_rows_without_on_their_own() -
     np.testing.assert_array_equal(draws[:1], row_draws(np.array([3]), 5))  # the same in every group
 
 
-def test_ranked_auc_is_the_weighted_auc_with_ties_and_nothing_drawn() -> None:
+def test_resampled_auc_is_that_of_rows_repeated_with_ties_and_nothing_drawn() -> None:
     rng = np.random.default_rng(1)
     clean, attacked = rng.integers(0, 9, 40) / 8, rng.integers(2, 11, 30) / 8
-    weights = rng.integers(0, 3, (70, 20)).astype(float)
-    weights[:40, 5] = 0
-    found = CleanScores.rank(clean, weights[:40]).auc(attacked, weights[40:])
+    draws = rng.integers(0, 3, (70, 20))
+    draws[:40, 5] = 0
+    found = resampled_auc(clean, attacked, draws[:40], draws[40:])
     y = np.repeat([0, 1], [40, 30])
-    np.testing.assert_allclose(found, weighted_auc(y, np.concatenate([clean, attacked]), weights.T), atol=1e-12)
+    for column in set(range(20)) - {5}:
+        rows = np.repeat(np.arange(70), draws[:, column])
+        known = roc_auc_score(y[rows], np.concatenate([clean, attacked])[rows])
+        assert found[column] == pytest.approx(known, abs=1e-12)
     assert np.isnan(found[5])
 
 
@@ -354,7 +359,7 @@ def test_transfer_trains_on_one_attack_and_tests_on_another(tables, seen) -> Non
 
 
 def test_a_transfer_that_had_too_few_images_is_not_drawn(tables, tmp_path) -> None:
-    transfer.plot({"few": {**tables["transfer"], "sets": {}}}, tmp_path / "none.png")
+    assert not FIGURES["transfer"].drawn({"few": {**tables["transfer"], "sets": {}}}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -421,9 +426,9 @@ def test_further_signs_are_judged_beside_joint_surprise_and_each_alone(seen, tmp
             assert cell["beyond_softmax"][0] == pytest.approx(own["auc"][name][0] - cell["softmax"], abs=2e-4)
             assert 0 <= cell["tpr"][1] <= cell["tpr"][0] <= cell["tpr"][2] <= 1
             assert "surprise +" not in cell["best"]
-    further_signs.plot({"tiny": table, "again": table}, tmp_path / "signs.png")
+    assert FIGURES["further_signs"].drawn({"tiny": table, "again": table}, tmp_path / "signs.png")
     assert 1000 < (tmp_path / "signs.png").stat().st_size < 300_000
-    assert any("MagNet, resize and pad" in line for line in further_signs.report(table))
+    assert any("MagNet, resize and pad" in line for line in FIGURES["further_signs"].words("tiny", table))
 
 
 def test_thinned_images_keep_their_sources() -> None:
@@ -542,7 +547,7 @@ def test_recovered_classes_are_counted_by_hand(tables, judged, seen) -> None:
 
 
 def test_breadth_counts_attacks_of_which_half_is_found() -> None:
-    table = breadth.measure(RESULT)
+    table = breadth.measure(RESULT)["detectors"]
     assert [(name, own["found"], own["lowest_auc"]) for name, own in table.items()] == [
         ("two", 2, 0.7),
         ("one", 1, 0.6),
@@ -555,66 +560,76 @@ def test_breadth_counts_attacks_of_which_half_is_found() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_study_draws_small_files_and_says_a_line_or_more(name, tables, tmp_path) -> None:
-    study, table = MEASURES[name], tables[name]
+    table = tables[name]
     file = tmp_path / ("figure.png" if name == "tsne" else "figure.svg")
-    study.plot({"tiny": table, "again": table}, file)
+    assert FIGURES[name].drawn({"tiny": table, "again": table}, file)
     assert 1000 < file.stat().st_size < 300_000
-    assert study.report(table)
+    assert len(FIGURES[name].words("tiny", table)) > 1
 
 
-@pytest.mark.parametrize("name", [*MEASURES, "breadth"])
-def test_a_study_has_help_that_shows_its_commands(name, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("sys.argv", [f"{name}.py", "--help"])
+def test_the_command_has_help_that_shows_its_uses_and_names_every_study(capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(STUDIES / f"{name}.py"), run_name="__main__")
-    assert f"python studies/{name}.py" in capsys.readouterr().out
+        reproduce.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "python studies/reproduce.py --study roc" in shown
+    assert all(name in shown for name in FIGURES)
 
 
-def test_a_command_measures_a_case_once_and_passes_its_numbers_on(seen, tmp_path, monkeypatch, capsys) -> None:
-    output, asked, looked = tmp_path / "tiny.json", [], []
+def test_a_command_measures_a_case_once_and_passes_its_options_on(seen, tmp_path, monkeypatch, capsys) -> None:
+    asked, looked = [], []
 
-    def measure(given: Seen, case: Case, **numbers: int | None) -> dict:
-        asked.append((given, case, numbers))
+    def measure(given: Seen, case: Case, **options: int | None) -> dict:
+        asked.append((given, case, options))
         return {"value": 1}
 
     def run(*words: str) -> None:
-        monkeypatch.setattr("sys.argv", ["study.py", "--output", str(output), *words])
-        numbers = {"sources": "images", "per_class": "images of a class"}
-        command.run(
-            "doc",
-            measure,
-            lambda tables, file: None,
-            lambda table: [f"value {table['value']}"],
-            numbers,
-            ("CDRP",),
-        )
+        reproduce.main(["--output", str(tmp_path), "--study", "theta", *words])
 
+    study = SimpleNamespace(__name__="theta", measure=measure, panels=lambda network, table: [])
     monkeypatch.setitem(CASES, "tiny", CASE)
-    monkeypatch.setattr(command, "gather", lambda name, case, seed, others: looked.append(others) or seen)
+    monkeypatch.setitem(FIGURES, "theta", replace(FIGURES["theta"], study=study, others=("CDRP",)))
+    monkeypatch.setattr(table_module, "gather", lambda name, case, seed, others: looked.append(others) or seen)
     run("--case", "tiny", "--per-class", "7", "--attacks", "BIM")
     assert looked == [("CDRP",)]
-    assert asked == [(seen, replace(CASE, attacks={"BIM": Planned("BIM")}), {"sources": None, "per_class": 7})]
-    found = read_result(output)
+    assert asked == [(seen, replace(CASE, attacks={"BIM": Planned("BIM")}), {"per_class": 7})]
+    found = read_result(tmp_path / "theta" / "tiny.json")
     assert (found["value"], found["network"], found["attacked_images"]) == (1, "tiny", 60)
-    assert "value 1" in capsys.readouterr().out
+    assert "tiny.json" in capsys.readouterr().out
     run("--case", "tiny")  # is there
     assert len(asked) == 1
-    output.unlink()
+    (tmp_path / "theta" / "tiny.json").unlink()
     with pytest.raises(SystemExit, match="unknown case 'huge'"):
         run("--case", "huge")
+    with pytest.raises(SystemExit, match="expected no --timed for theta"):
+        run("--case", "tiny", "--timed", "3")
+    with pytest.raises(SystemExit, match="expected --study where images are given"):
+        reproduce.main(["--output", str(tmp_path), "--case", "tiny", "--images", "3"])
 
 
-def test_breadth_reads_the_results_of_the_comparison(tmp_path, monkeypatch, capsys) -> None:
-    from sources import write_result
+def test_breadth_reads_the_results_of_the_comparison(tmp_path, capsys) -> None:
+    write_result(RESULT, tmp_path / "detectors" / "lenet_digits.json")
+    for words in ([], ["--plot"]):
+        reproduce.main(["--study", "breadth", *words, "--output", str(tmp_path)])
+    assert 100 < (tmp_path / "breadth" / "lenet_digits.png").stat().st_size < 300_000
+    assert read_result(tmp_path / "breadth" / "lenet_digits.json")["detectors"]["two"]["found"] == 2
+    assert "two: 2 of 2" in capsys.readouterr().out
 
-    monkeypatch.setattr("sys.argv", ["detectors.py"])
-    write_result(RESULT, tmp_path / "net.json")
-    for words in (["--results"], ["--plot"]):
-        output = tmp_path / ("out.svg" if "--plot" in words else "out.json")
-        monkeypatch.setattr(
-            "sys.argv", ["breadth.py", *words, str(tmp_path / "net.json"), "--output", str(output)]
-        )
-        breadth.main()
-        assert 100 < output.stat().st_size < 300_000
-    assert read_result(tmp_path / "out.json")["networks"]["net"]["two"]["found"] == 2
-    assert "2 of 2" in capsys.readouterr().out
+
+# ---------------------------------------------------------------- committed results
+
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results" / "detection"
+
+
+@pytest.mark.parametrize("study", FIGURES)
+def test_the_committed_results_of_a_study_are_drawn_and_said(study) -> None:
+    figure = FIGURES[study]
+    files = sorted((RESULTS / (figure.reads or study)).glob("*.json"))
+    assert files
+    for file in files:
+        table = read_result(file)
+        table = figure.study.measure(table) if figure.reads else table
+        panels = figure.panels({file.stem: table})
+        assert bool(panels) == (RESULTS / study / f"{file.stem}.png").exists()
+        assert all(series.table.size for panel in panels for series in panel.series)
+        assert len(figure.words(file.stem, table)) > len(panels)

@@ -20,9 +20,13 @@ ATTACKS = {
 @pytest.fixture(scope="module")
 def table() -> dict:
     return adaptive.measure(
-        digits_net.model(), digits_net.data(), training={"FGSM": ("FGSM", {})}, attacks=ATTACKS,
-        epsilons=(0.1, 0.3), detectors=("linear", "surprise", "forest"), sources=6, fitted=30, held_out=40,
-        spared=500, per_class=20, guides=2, decided=4,
+        digits_net.model(),
+        digits_net.data(),
+        adaptive.Trial(
+            training={"FGSM": ("FGSM", {})}, attacks=ATTACKS, epsilons=(0.1, 0.3),
+            detectors=("linear", "surprise", "forest"), sources=6, fitted=30, held_out=40, spared=500,
+            per_class=20, guides=2, decided=4,
+        ),
     )  # fmt: skip
 
 
@@ -54,7 +58,7 @@ def test_the_parts_of_the_images_are_disjoint_and_as_large_as_asked_for(table) -
 
 
 def test_the_figure_shows_both_rates(table, tmp_path: Path) -> None:
-    adaptive.plot({"digits": table}, tmp_path / "curve.svg")
+    adaptive.draw({"digits": table}, tmp_path / "curve.svg")
     drawn = (tmp_path / "curve.svg").read_text()
     assert drawn.startswith("<?xml")
     assert drawn.count("clip-path") > 10
@@ -62,7 +66,7 @@ def test_the_figure_shows_both_rates(table, tmp_path: Path) -> None:
 
 def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(table) -> None:
     lines = adaptive.tabulate(table).splitlines()
-    assert lines[0] == "| ε · 255 | | 25.5 | 76.5 |"
+    assert lines[0] == "| ε · 255 | rate | 25.5 | 76.5 |"
     assert len(lines) == 2 + 3 * len(table["detectors"])
     best = table["detectors"]["linear"]["all"]["curve"]
     assert lines[2] == f"| linear | SR@5 | {best[0]['sr5']:.0%} | {best[1]['sr5']:.0%} |"

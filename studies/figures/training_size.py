@@ -1,8 +1,5 @@
 """How many images a detector needs for training (Fig. 9, 18).
 
-    python studies/training_size.py --case lenet_digits --output DIR/training_size/lenet_digits.json
-    python studies/training_size.py --plot DIR/training_size/*.json --output DIR/training_size.svg
-
 A share of the source images trains the detectors, with all their attacked versions that may be learnt from. A
 fifth of the images fixes thresholds and 30 % test, the same ones for every share; smaller shares are parts of
 larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty. Means over five
@@ -11,23 +8,20 @@ splits, intervals a bootstrap over source images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from detection.cases import Case
-from detection.command import run
-from detection.figures import DETECTORS, draw_band
-from detection.judge import SEEDS, Protocol, Resampled, gate_detectors, judge_groups
+from detection.judge import SEEDS, Protocol, Resampled, judge_groups
 from detection.resampling import interval
 from detection.seen import Seen
+from drawing import COLOURS, MARKED, Panel, Series
 from effpath.detect.evaluate import Group
 from effpath.errors import InputError
-from sources import save_figure
+from rivals.table import entrants
+from sources import Row
 
-Row = dict[str, Any]
 KINDS = ("linear", "surprise", "forest")
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 HELD = {"test": 0.3, "calibrate": 0.2}  # drawn first, so that they are the same for every share
@@ -40,7 +34,7 @@ def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
     """Measure our detectors and CDRP's over the share of the sources that they are trained on."""
     clean = seen.groups["clean"]
     sources = len(clean.source)
-    others = gate_detectors() if "CDRP" in clean.arrays else {}
+    others = entrants({"CDRP"} & set(clean.arrays))
     attacks = [group for group in seen.attacks if len(group.source) >= FEWEST_ATTACKED]
     found: Row = {}
     left_out: Row = {
@@ -78,48 +72,28 @@ def parts_of(attacks: Sequence[Group], unseen: Sequence[str]) -> dict[str, list[
         "seen": [name for name in names if name not in unseen],
         "unseen": [name for name in names if name in unseen],
     }
-    return {part: own for part, own in parts.items() if own}
+    return {part: members for part, members in parts.items() if members}
 
 
 def mean_over(judged: Resampled, names: Sequence[str]) -> dict[str, list[float]]:
     """Return the mean AUC over some attacks, by detector."""
     return {
-        detector: interval(np.mean([own[name] for name in names], axis=0)) for detector, own in judged.auc.items()
+        detector: interval(np.mean([aucs[name] for name in names], axis=0))
+        for detector, aucs in judged.auc.items()
     }
 
 
-def plot(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw the mean AUC over the share, a row a network; all attacks, those of the training, the others."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.5, 2.9 * len(tables)), layout="constrained")
-    grid = figure.subplots(len(tables), len(MEANS), squeeze=False, sharex=True, sharey="row")
-    for line, (network, table) in zip(grid, tables.items(), strict=True):
-        shares = list(table["shares"])
-        for axes, (part, title) in zip(line, MEANS.items(), strict=True):
-            for detector, colour in DETECTORS.items():
-                own = [table["shares"][share]["auc"].get(detector, {}).get(part) for share in shares]
-                if own and all(own):
-                    draw_band(
-                        axes, [100 * float(s) for s in shares], own, color=colour, marker="o", label=detector
-                    )
-            axes.set(xscale="log", title=f"{network}, {title}")
-            axes.title.set_fontsize("small")
-            axes.set_xticks([100 * share for share in SHARES], [f"{share:.0%}" for share in SHARES])
-            axes.minorticks_off()
-        line[0].set_ylabel("AUC")
-    grid[-1, 1].set_xlabel("share of the images that detectors are trained on")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
-    save_figure(figure, file)
-
-
-def report(table: Row) -> Sequence[str]:
-    lines = [f"left out: {name}, {why}" for name, why in table["left_out"].items()]
-    for share, own in table["shares"].items():
-        means = ", ".join(f"{detector} {auc['mean'][0]:.3f}" for detector, auc in own["auc"].items())
-        lines.append(f"{float(share):4.0%} ({own['trained']:4} images): {means}")
-    return lines
-
-
-if __name__ == "__main__":
-    run(__doc__, measure, plot, report, others=("CDRP",))
+def panels(network: str, table: Row) -> list[Panel]:
+    """Draw the mean AUC over the share: of all attacks, of those of the training, of the others."""
+    shares = table["shares"]
+    found = []
+    for part, title in MEANS.items():
+        drawn = [
+            Series(detector, values, style=MARKED)
+            for detector in COLOURS
+            if any(values := [result["auc"].get(detector, {}).get(part) for result in shares.values()])
+        ]
+        names = [f"{float(share):.0%}" for share in shares]
+        axes = {"xlabel": "share of the images that detectors are trained on", "ylabel": "AUC"}
+        found.append(Panel(f"{network}, {title}", drawn, names, network, axes=axes))
+    return found

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import cdrp
 import digits_net
 import effpath
+from detection import gather
 from detection.cases import Case, Planned
 from detection.gather import made_of, thinned
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
+from figures import cdrp
+from figures.table import FIGURES
 from rivals.cdrp import cdrp_gates
 from sources import read_result, write_result
 
@@ -29,16 +32,17 @@ CASE = Case(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("attacks")
+def folder(tmp_path_factory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("attacks")
+        patch.setenv("EFFPATH_CACHE", str(folder))
+        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def table(folder) -> dict:
-    return cdrp.measure(
-        CASE, digits_net.model(), digits_net.data(), images=60, attacks=("FGSM", "Random"), seeds=(3,), timed=8,
-        cache=folder,
-    )  # fmt: skip
+    return cdrp.measure(CASE, images=60, gathered=("FGSM", "Random"), seeds=(3,), timed=8)
 
 
 def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table, folder) -> None:
@@ -96,9 +100,9 @@ def test_times_are_of_equal_images_and_gates_take_tens_of_forward_passes(table) 
 
 def test_results_are_drawn_and_keep_no_folder(table, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("EFFPATH_DATA", "/some/where")
-    monkeypatch.setattr("sys.argv", ["studies/cdrp.py", "--data", "mnist:/some/where/mnist"])
+    monkeypatch.setattr("sys.argv", ["studies/reproduce.py", "--data", "mnist:/some/where/mnist"])
     write_result({"network": "digits", **table}, tmp_path / "digits.json")
     found = read_result(tmp_path / "digits.json")
-    assert found["command"] == "python studies/cdrp.py --data mnist:$EFFPATH_DATA/mnist"
-    cdrp.plot({"digits": found}, tmp_path / "cdrp.svg")
+    assert found["command"] == "python studies/reproduce.py --data mnist:$EFFPATH_DATA/mnist"
+    assert FIGURES["cdrp"].drawn({"digits": found}, tmp_path / "cdrp.svg")
     assert 1000 < (tmp_path / "cdrp.svg").stat().st_size < 200_000

@@ -1,0 +1,225 @@
+"""The tables of docs/detection.md and of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from detection.cases import CASES
+from figures.further_signs import PATHLESS, WEIGHED
+from figures.table import FIGURES
+from sources import Row, read_result
+from tables import Lines, by_column, by_line, markdown, part, results_of, with_interval
+
+
+def titled(attack: str, *, unseen: bool) -> str:
+    return f"{attack} (unseen)" if unseen else attack
+
+
+def verdict(cell: Row) -> str:
+    """Tell how a detector stands beside the best of the others."""
+    return "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
+
+
+@by_line(
+    "detection/roc",
+    "network | accuracy | training images of class paths | clean images | successes / tried, medians",
+)
+def images(network: str, table: Row) -> Lines:
+    """Every network: how many images, how many attacks succeeded, how large they are."""
+    attacks = ", ".join(
+        f"{name} {row['succeeded']}/{row['tried']}"
+        + (f" (L2 {row['median']['l2']:.3g}, L∞ {row['median']['linf']:.2g})" if "l2" in row["median"] else "")
+        for name, row in table["attacks"].items()
+    )
+    sizes = table["sizes"]
+    parts = f"{sizes['train']} to train, {sizes['calibrate']} for the threshold, {sizes['test']} tested"
+    clean = f"{table['clean_images']}: {parts}"
+    yield [network, f"{table['accuracy']:.1%}", str(table["training_images"]), clean, attacks]
+
+
+@by_line(
+    "detection/roc",
+    "network | attack | paper | joint similarity | joint surprise | joint similarity, published protocol"
+    " | tested | ",
+)
+def paper(network: str, table: Row) -> Lines:
+    """The paper's AUC of its linear detector, cell by cell."""
+    for name, cell in table["paper"].items():
+        linear, surprise = (table["detectors"][kind]["auc"][name] for kind in ("linear", "surprise"))
+        met = "met" if cell["met"] else "met by joint surprise" if surprise[0] >= cell["paper"] else "**missed**"
+        published = f"{table['published_protocol'][name]:.3f}"
+        yield [network, name, f"{cell['paper']:.2f}", with_interval(linear), with_interval(surprise), published,
+               str(table["tested"][name]), met]  # fmt: skip
+
+
+@by_line(
+    "detection/detectors",
+    "network | attack | joint surprise | TPR at 5 % | best of the others |  | max softmax",
+)
+def rivals(network: str, table: Row) -> Lines:
+    """Joint surprise beside the best of all others, and the maximum softmax, attack by attack."""
+    for name, cell in table["cells"].items():
+        softmax = table["detectors"]["max softmax"]["auc"][name][0]
+        tpr = table["detectors"]["surprise"]["tpr"]["0.05"][name][0]
+        yield [
+            network, titled(name, unseen=name in table["settings"]["unseen"]),
+            with_interval(cell["ours"]), f"{tpr:.0%}", f"{cell['best_rival']} {cell['its_auc']:.3f}",
+            verdict(cell), f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
+        ]  # fmt: skip
+
+
+@by_column("detection/detectors", "mean AUC over attacks, measured FPR at 5 %")
+def means(table: Row) -> Mapping[str, str]:
+    """Mean AUC over the attacks of every detector."""
+    return {name: f"{row['mean'][0]:.3f}, {row['fpr']['0.05']:.1%}" for name, row in table["detectors"].items()}
+
+
+@part
+def won(results: Path) -> str:
+    """In how many cells joint surprise is the best or within chance of it, alone and with all further signs."""
+    single, further = (results_of(results / "detection" / study) for study in ("detectors", "further_signs"))
+    found = {
+        network: [
+            table["within_the_best"],
+            *(further[network]["with"][name]["within_the_best"] for name in (WEIGHED, PATHLESS)),
+        ]
+        for network, table in single.items()
+    }
+    found["all"] = np.sum(list(found.values()), axis=0).tolist()
+    lines = [[network, *(f"{best} of {cells}" for best, cells in counts)] for network, counts in found.items()]
+    return markdown(["network", "joint surprise", "with all further signs, weighed", "these without paths"], lines)
+
+
+@by_column("detection/further_signs", "added to joint surprise")
+def further(table: Row) -> Mapping[str, str]:
+    """Joint surprise with further signs: mean AUC over attacks, and cells that are the best or within chance."""
+    return {
+        "nothing": f"{table['without']['mean'][0]:.3f}",
+        "(best other detector)": f"{table['best_alone'][0]:.3f}",
+        **{
+            name: f"{row['auc']['mean'][0]:.3f}, {row['within_the_best'][0]} of {row['within_the_best'][1]}"
+            for name, row in table["with"].items()
+        },
+    }
+
+
+@by_line(
+    "detection/further_signs",
+    "network | attack | all further signs, weighed | TPR at 5 % | best of the others |  | max softmax"
+    " | of it by paths",
+)
+def weighed(network: str, table: Row) -> Lines:
+    """All further signs, weighed, attack by attack, and what paths add to them."""
+    for name, cell in table["with"][WEIGHED]["cells"].items():
+        yield [
+            network, titled(name, unseen=name in table["settings"]["unseen"]),
+            with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}", f"{cell['best']} {cell['its_auc']:.3f}",
+            verdict(cell), f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
+            with_interval(table["added_by_paths"][name], "+.3f"),
+        ]  # fmt: skip
+
+
+@by_column("detection/further_signs", "sign")
+def weights(table: Row) -> Mapping[str, str]:
+    """What each sign counts, where it is learned."""
+    return {sign: f"{weight:.2f}" for sign, weight in table["with"][WEIGHED]["weights"].items()}
+
+
+@by_line(
+    "detection/transfer",
+    "network | attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest",
+)
+def transfer(network: str, table: Row) -> Lines:
+    """The loss of training on one attack only."""
+    for name, kinds in table["sets"].items():
+        losses = [
+            f"{with_interval(kinds[detector]['mean_loss'])}{'' if kinds[detector]['met'] else ' **above**'}"
+            if detector in kinds
+            else "–"
+            for detector in ("linear", "surprise", "weighed", "CDRP, linear", "CDRP, forest")
+        ]
+        yield [network, {"minimal": "the paper's", "every": "all"}[name], *losses]
+
+
+@by_line(
+    "detection/cdrp",
+    "network | features | images | linear | forest | AdaBoost | boosting | forward passes per image"
+    " | ms per image",
+)
+def cdrp(network: str, table: Row) -> Lines:
+    """CDRP beside effective paths: mean AUC over attacks, and forward passes per image."""
+    for method, prefix, features in (
+        ("paths", "", f"paths, {table['similarities']} similarities"),
+        ("cdrp", "CDRP, ", f"CDRP, {table['gates']} gates"),
+    ):
+        aucs = [
+            f"{table['detectors'][prefix + kind]['mean'][0]:.3f}"
+            for kind in ("linear", "forest", "adaboost", "boosting")
+        ]
+        times = [f"{table['time'][f'{method}_{of}']:.3g}" for of in ("by_forward", "ms_an_image")]
+        yield [network, features, str(table["sources"]), *aucs, *times]
+
+
+@by_line("detection/controls", "network | images | number | linear | surprise | clean | max softmax")
+def controls(network: str, table: Row) -> Lines:
+    """How often images that were not attacked are flagged at a false positive rate of 5 %."""
+    for name, count in table["images"].items():
+        flagged = [
+            f"{table['detectors'][detector]['flagged'][name][0]:.1%}"
+            for detector in ("linear", "surprise", "clean", "max softmax")
+        ]
+        yield [network, name, str(count), *flagged]
+
+
+@by_line(
+    "detection/recovery",
+    "network | attack | flagged images, mean over the splits | rank-2 class | best fit | best fit of others",
+)
+def recovery(network: str, table: Row) -> Lines:
+    """How often a guess is the true class, of the images that joint surprise flags."""
+    for name, parts in table["detectors"]["surprise"].items():
+        if "detected" in parts:
+            row = parts["detected"]
+            guesses = [f"{row[guess][0]:.2f}" for guess in ("rank 2", "best fit", "best other fit")]
+            yield [network, name, f"{row['images']:.0f}", *guesses]
+
+
+@part
+def figures(results: Path) -> str:
+    """The paper's figures, the study of each, and the pictures."""
+    lines = []
+    for study, figure in FIGURES.items():
+        drawn = {file.stem for file in (results / "detection" / study).glob("*.png")}
+        names = [*(name for name in CASES if name in drawn), *sorted(drawn - set(CASES))]
+        links = " · ".join(f"[{name}](results/detection/{study}/{name}.png)" for name in names)
+        lines.append([figure.paper, f"`{study}`", links])
+    return markdown(["figure or table of the paper", "study", "ours"], lines)
+
+
+@by_line("detection/reproduce", "network | processes | attacks, paths, rivals and every study, from nothing")
+def reruns(network: str, table: Row) -> Lines:
+    """How long everything takes from nothing."""
+    yield [network, str(table["processes"]), f"{table['seconds']['all'] / 60:.1f} min"]
+
+
+@part
+def mnist(results: Path) -> str:
+    """LeNet-5 on MNIST, attack by attack, for the README."""
+    table = read_result(results / "detection" / "detectors" / "lenet_mnist.json")
+    linear, surprise, softmax = (table["detectors"][kind] for kind in ("linear", "surprise", "max softmax"))
+    lines = []
+    for name, cell in table["cells"].items():
+        row = table["attacks"][name]
+        lines.append([
+            titled(name, unseen=row["unseen"]), f"{row['succeeded']}/{row['tried']}",
+            with_interval(linear["auc"][name]), with_interval(surprise["auc"][name]),
+            f"{surprise['tpr']['0.05'][name][0]:.0%}", f"{softmax['auc'][name][0]:.3f}",
+            f"{cell['best_rival']} {cell['its_auc']:.3f}",
+        ])  # fmt: skip
+    return markdown(
+        ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "its TPR at 5 % FPR",
+         "AUC, max softmax", "best of all others"], lines
+    )  # fmt: skip

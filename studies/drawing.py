@@ -1,0 +1,277 @@
+"""The four drawings of every study: curves, intervals, matrices and clouds; and the same numbers in words.
+
+A study gives panels; what they look like is decided here.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from effpath.files.cache import atomic_write
+
+Value = float | Sequence[float] | None  # a number, one with the ends of its interval, or nothing
+COLOURS = {
+    "linear": "tab:red",
+    "surprise": "tab:blue",
+    "forest": "tab:green",
+    "clean": "tab:purple",
+    "CDRP, linear": "tab:orange",
+    "CDRP, forest": "tab:olive",
+    "CDRP, adaboost": "tab:brown",
+    "CDRP, boosting": "tab:pink",
+    "max softmax": "grey",
+    "energy": "silver",
+}
+MARKED = {"marker": "o"}  # of curves with few places
+WORDY = 100  # values of a series at most that are put in words
+TICKS = 12  # names along an axis at most
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve, the points of one colour, the row of a matrix, or a cloud.
+
+    Attributes:
+        label: its name in the legend, or beside its row.
+        values: [value, low, high] or a number each, None where there is nothing.
+        at: where the values are along the horizontal axis; without, at 0, 1, 2 …
+        style: what differs from the style of the drawing, in Matplotlib's words.
+    """
+
+    label: str
+    values: Sequence[Value]
+    at: Sequence[float] | None = None
+    style: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def table(self) -> np.ndarray:
+        """Value, low and high, [3, N]; NaN where there is none."""
+        rows = [np.ravel(np.nan if value is None else value).astype(float) for value in self.values]
+        return np.array([row if len(row) == 3 else [row[0], np.nan, np.nan] for row in rows]).reshape(-1, 3).T
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn in one frame.
+
+    Attributes:
+        title: above it.
+        series: what is in it.
+        names: of the places of the values; lines of intervals, columns of a matrix.
+        row: panels of another row begin a new line of the picture.
+        span: the ends of the axis, or of the colours, of the values.
+        line: a value that is marked.
+        axes: what else differs, in the words of ``Axes.set``.
+        words: what is said of it where its values are too many to be.
+    """
+
+    title: str
+    series: Sequence[Series]
+    names: Sequence[str] = ()
+    row: str = ""
+    span: tuple[float, float] | None = None
+    line: float | None = None
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    words: Sequence[str] = ()
+
+
+Draw = Callable[[Sequence[Panel], Path, int], None]
+
+
+def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
+    """Draw values as lines in the bands of their intervals."""
+    small = columns > 3
+    size = (1.9, 2.1) if small else (3.4, 2.6)
+    figure, grid = _grid(panels, columns, size[0], lambda panel: size[1], sharex=small, sharey=small)
+    colours = _colours(panels)
+    for axes, panel in grid:
+        for series in panel.series:
+            value, low, high = series.table
+            places = np.arange(len(value)) if series.at is None else np.asarray(series.at, dtype=float)
+            how = {"color": colours[series.label], "linewidth": 1.2, "markersize": 3, **series.style}
+            (line,) = axes.plot(places, value, label=series.label, **how)
+            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        if panel.names:
+            step = -(-len(panel.names) // TICKS)
+            places = np.arange(len(panel.names))[::step]
+            leaning = {"rotation": 40, "ha": "right"} if max(map(len, panel.names)) > 5 else {}
+            axes.set_xticks(places, panel.names[::step], **leaning)
+        if panel.line is not None:
+            axes.axhline(panel.line, color="grey", linewidth=0.6)
+        axes.set(ylim=panel.span)
+    _finish(figure, grid, file)
+
+
+def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
+    """Draw values as points from left to right, each with its interval, a line for each name."""
+
+    def height(panel: Panel) -> float:
+        return 0.7 + len(panel.names) * (0.15 + 0.07 * (len(panel.series) - 1) * _crowded(panel))
+
+    figure, grid = _grid(panels, columns, 4.5 if columns < 3 else 2.0, height, names=_names, sharex=columns > 2)
+    colours = _colours(panels)
+    for axes, panel in grid:
+        lines = np.arange(len(panel.names))[::-1]
+        shifts = np.linspace(0.3, -0.3, len(panel.series)) * (_crowded(panel) and len(panel.series) > 1)
+        for series, shift in zip(panel.series, shifts, strict=True):
+            value, low, high = series.table
+            how = {"color": colours[series.label], "fmt": "o", "markersize": 3, "elinewidth": 0.9, **series.style}
+            ends = np.nan_to_num([value - low, high - value])
+            axes.errorbar(value, lines + shift, xerr=ends.clip(min=0), label=series.label, **how)
+        axes.set_ylim(-0.7, len(lines) - 0.3)
+        axes.set_yticks(lines, panel.names)
+        if panel.line is not None:
+            axes.axvline(panel.line, color="grey", linewidth=0.6, zorder=0)
+        axes.set(xlim=panel.span)
+    _finish(figure, grid, file)
+
+
+def matrices(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
+    """Draw values as coloured squares with their number, a row for each series, a column for each name."""
+    widest = max(len(panel.names) for panel in panels)
+    width = (0.45 if columns == 1 else 0.3) * widest + (2.5 if columns == 1 else 0.7)
+    figure, grid = _grid(panels, columns, width, lambda panel: 0.24 * len(panel.series) + 1.5, names=_labels)
+    for axes, panel in grid:
+        value = np.array([series.table[0] for series in panel.series])
+        low, high = panel.span or (0.0, 1.0)
+        axes.imshow(value, vmin=low, vmax=high, cmap="viridis", aspect="auto")
+        for (row, column), number in np.ndenumerate(value):
+            colour = "black" if number > low + 0.6 * (high - low) else "white"
+            text = f"{number:.2f}".removeprefix("0")
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=6)
+        axes.set_xticks(range(len(panel.names)), panel.names, rotation=90)
+        axes.set_yticks(range(len(panel.series)), _labels(panel))
+    _finish(figure, grid, file, legend=False)
+
+
+def clouds(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
+    """Draw values over places as points in the plane, the first series on top."""
+    figure, grid = _grid(panels, columns, 5.5, lambda panel: 5)
+    colours = _colours(panels)
+    for axes, panel in grid:
+        for place, series in enumerate(panel.series):
+            how = {"s": 7, "linewidths": 0, "color": colours[series.label], **series.style}
+            axes.scatter(series.at, series.table[0], label=series.label, zorder=99 - place, **how)
+        axes.set_axis_off()
+    _finish(figure, grid, file)
+
+
+def in_words(panels: Sequence[Panel]) -> list[str]:
+    """Return the numbers of the panels, a line for each series."""
+    lines = []
+    for panel in panels:
+        lines.append(panel.title.replace("\n", ", "))
+        lines += [f"  {line}" for line in panel.words]
+        for series in panel.series if not panel.words else ():
+            value = series.table[0]
+            names = panel.names or (range(len(value)) if series.at is None else [f"{at:g}" for at in series.at])
+            known = [f"{name} {number:.3f}" for name, number in zip(names, value, strict=True) if number == number]
+            if 0 < len(known) <= WORDY:
+                lines.append(f"  {series.label}: {', '.join(known)}")
+    return lines
+
+
+def save_figure(figure: Any, file: Path) -> None:
+    """Write an SVG, the same for the same numbers, or a small PNG, by the name of the file."""
+    import matplotlib
+
+    if file.suffix == ".png":
+        atomic_write(file, partial(_write_png, figure))
+        return
+    with matplotlib.rc_context({"svg.hashsalt": "effpath"}):
+        atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
+
+
+def _write_png(figure: Any, file: Path) -> None:
+    """Write 64 colours: a picture of lines and letters takes a third of the bytes."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=80)
+    Image.open(drawn).convert("RGB").quantize(64).save(file, format="PNG", optimize=True)
+
+
+def _grid(
+    panels: Sequence[Panel],
+    columns: int,
+    width: float,
+    height: Callable[[Panel], float],
+    *,
+    names: Callable[[Panel], Sequence[str]] | None = None,
+    **shared: Any,
+) -> tuple[Any, list[tuple[Any, Panel]]]:
+    """Return a figure, and the axes of each panel; ``names`` are those on the left, written once for a line."""
+    from matplotlib.figure import Figure
+
+    lines = [
+        chunk
+        for _, members in groupby(panels, lambda panel: panel.row)
+        for chunk in _chunks(list(members), columns)
+    ]
+    across = max(map(len, lines))
+    heights = [max(map(height, line)) for line in lines]
+    figure = Figure(figsize=(width * across + (1.5 if names else 0.5), sum(heights) + 0.4), layout="constrained")
+    grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights, **shared)
+    found = []
+    for row, line in zip(grid, lines, strict=True):
+        for axes in row[len(line) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(row, line, strict=False):
+            axes.set_title(panel.title, fontsize="small" if across < 4 else "x-small")
+            axes.tick_params(labelsize="x-small")
+            axes.set(**panel.axes)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.label.set_size("small")
+            found.append((axes, panel))
+            if names and panel is not line[0] and names(panel) == names(line[0]):
+                axes.tick_params(labelleft=False)
+    return figure, found
+
+
+def _names(panel: Panel) -> Sequence[str]:
+    return panel.names
+
+
+def _labels(panel: Panel) -> Sequence[str]:
+    return [series.label for series in panel.series]
+
+
+def _chunks(panels: Sequence[Panel], size: int) -> Iterator[Sequence[Panel]]:
+    for start in range(0, len(panels), size):
+        yield panels[start : start + size]
+
+
+def _crowded(panel: Panel) -> bool:
+    """Whether several series have a value at one place."""
+    there = [~np.isnan(series.table[0]) for series in panel.series]
+    return bool(np.sum(there, axis=0).max(initial=0) > 1)
+
+
+def _colours(panels: Sequence[Panel]) -> dict[str, Any]:
+    """Return a colour for each label: a detector's own, and others of a palette in their order."""
+    from matplotlib import colormaps
+
+    labels = dict.fromkeys(series.label for panel in panels for series in panel.series)
+    others = [label for label in labels if label not in COLOURS]
+    palette = colormaps["tab10" if len(others) <= 10 else "tab20"].colors
+    return {**COLOURS, **{label: palette[place % len(palette)] for place, label in enumerate(others)}}
+
+
+def _finish(figure: Any, grid: Sequence[tuple[Any, Panel]], file: Path, *, legend: bool = True) -> None:
+    """Add one legend for all panels, and write the file."""
+    marks = {
+        label: mark for axes, _ in grid for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if legend and len(marks) > 1:
+        columns = max(1, min(len(marks), int(figure.get_figwidth() / 1.4)))
+        figure.legend(
+            list(marks.values()), list(marks), loc="outside lower center", ncols=columns, fontsize="x-small"
+        )
+    save_figure(figure, file)

@@ -1,0 +1,143 @@
+"""Critical data routing paths beside effective paths: how well each finds attacks, and what an image takes.
+
+Both methods see the same images, and their four classifiers are trained and tested on the same splits, disjoint by
+source image; the linear one is the joint similarity of paths, and an elastic net without signs for gates. AUCs are
+means over splits, with a 95 % interval from a bootstrap over source images, the same resamples for both. Times are
+process times of one thread, of batches of one size, in one run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+import effpath
+from detection.cases import Case
+from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
+from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
+from detection.resampling import interval
+from drawing import Panel, Series
+from effpath.detect import path_features
+from effpath.detect.evaluate import Group
+from effpath.files.cache import default_cache_dir
+from effpath.files.progress import track
+from rivals.cdrp import cdrp_gates, gated_nodes
+from rivals.table import entrants
+from sources import Row
+
+KINDS = {kind: f"CDRP, {kind}" for kind in ("linear", "forest", "adaboost", "boosting")}  # of paths: of gates
+ROUNDS = 5
+
+
+def median_times(works: Mapping[str, Callable[[], Any]], images: int) -> Row:
+    """Return process time per image in ms, the median of rounds that take each work once."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            times[name].append(1e3 * (time.process_time() - start) / images)
+    return {name: float(np.median(found)) for name, found in times.items()}
+
+
+def measure(
+    case: Case,
+    *,
+    gated: Sequence[str] | Literal["auto"] = "auto",
+    images: int | None = None,
+    gathered: Sequence[str] = (),
+    seeds: Sequence[int] = SEEDS,
+    timed: int = 64,
+    seed: int = 0,
+) -> Row:
+    """Measure both methods on one network.
+
+    Args:
+        case: what is attacked, with what.
+        gated: the nodes whose channels have gates.
+        images: attacked images that gates are trained for, with what was made of them; None for all, and the
+            clean images that were not attacked.
+        gathered: attacks of the case; all if empty.
+        seeds: of the splits.
+        timed: clean images whose time is taken.
+        seed: of training, images and attacks.
+    """
+    model, data = open_case(case, seed)
+    chosen = {name: planned for name, planned in case.attacks.items() if not gathered or name in gathered}
+    made, _, about = made_of(replace(case, attacks=chosen), model, data, seed, default_cache_dir())
+    groups = thinned(made, images)
+    train = training_part(data, case)
+    graph = effpath.capture(model, train.images[:1])
+    class_paths = class_paths_of(graph, train, case)
+    paths = {
+        name: path_features(graph, class_paths, group.images, batch_size=case.batch)
+        for name, group in groups.items()
+    }
+    gates = {}
+    for name, group in groups.items():
+        with track(f"gates of {name}") as progress:
+            gates[name] = cdrp_gates(graph, group.images, gated=gated, batch_size=16, progress=progress)
+    clean, *others = (
+        Group(name, paths[name], group.source, {"CDRP": gates[name].features().values})
+        for name, group in groups.items()
+    )
+    unseen = [name for name in groups if name in chosen and chosen[name].unseen]
+    judged = judge_groups(
+        clean, others, Protocol(kinds=tuple(KINDS), others=entrants({"CDRP"}), unseen=unseen, seeds=seeds)
+    )
+    some = groups["clean"].images[:timed]
+    ms = median_times(
+        {
+            "forward": lambda: [graph.run(part) for part in some.split(16)],
+            "paths": lambda: path_features(graph, class_paths, some, batch_size=16),
+            "cdrp": lambda: cdrp_gates(graph, some, gated=gated, batch_size=16),
+        },
+        len(some),
+    )
+    return {
+        "data": data.name,
+        "settings": {
+            "gated": list(gated_nodes(graph, gated)), "fractions": list(FRACTIONS), "seeds": list(seeds),
+            "unseen": unseen, "seed": seed,
+        },
+        "accuracy": about["accuracy"],
+        "class_path_images": class_paths.images,
+        "sources": len(clean.source),
+        "similarities": clean.features.values.shape[1],
+        "gates": gates["clean"].values.shape[1],
+        "closed_gates": {name: round(float((found.values == 0).mean()), 4) for name, found in gates.items()},
+        "attacks": {
+            name: {**about["attacks"][name], "used": len(groups[name].images)} for name in groups if name in chosen
+        },
+        "detectors": judged.table(),
+        "paths_beyond_cdrp": {
+            kind: interval(judged.mean[kind] - judged.mean[other]) for kind, other in KINDS.items()
+        },
+        "time": {
+            "images": len(some), "batch": 16, "rounds": ROUNDS, "threads": torch.get_num_threads(),
+            **{f"{name}_ms_an_image": float(f"{value:.4g}") for name, value in ms.items()},
+            **{f"{name}_by_forward": float(f"{ms[name] / ms['forward']:.4g}") for name in ("paths", "cdrp")},
+        },
+    }  # fmt: skip
+
+
+def panels(network: str, table: Row) -> list[Panel]:
+    """Draw the AUC by attack, a panel for each classifier."""
+    attacks = [*table["attacks"], "mean"]
+    found = []
+    for kind, other in KINDS.items():
+        drawn = [
+            Series(method, [row["auc"].get(name, row["mean"]) for name in attacks])
+            for method, row in (
+                ("effective paths", table["detectors"][kind]), ("CDRP", table["detectors"][other])
+            )
+        ]  # fmt: skip
+        found.append(Panel(f"{network}, {kind}", drawn, attacks, network, line=0.5))
+    return found

@@ -1,0 +1,60 @@
+"""Ours beside every rival (Fig. 8, 17): the same images, the same splits, one threshold for all attacks.
+
+Our detectors, CDRP with the paper's four classifiers, today's rivals, input transformations as detectors by
+disagreement, and the baselines. Rivals are fitted on training images of the class paths. Correctly classified test
+images are attacked and divided by source image, in five ways: on one part the detectors that need attacks learn
+from all but the unseen ones, on another the threshold of each is fixed, the third is tested. AUC and TPR are means
+over the splits, intervals a bootstrap over source images with the same resamples for every detector. A rival that
+is not for the network is listed with the reason. Seconds are process time of fitting and measuring.
+"""
+
+from __future__ import annotations
+
+from detection.cases import Case
+from detection.judge import OURS, Protocol, Resampled, judge, settings
+from detection.resampling import interval
+from detection.seen import Seen
+from drawing import Panel, Series
+from rivals.table import entrants
+from sources import Row
+
+COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
+BEST = "surprise"  # of ours, the one that is compared with each rival
+
+
+def measure(seen: Seen, case: Case) -> Row:
+    """Judge every detector, and compare ours with the best rival of each attack."""
+    judged = judge(seen, Protocol(others=entrants(seen.groups["clean"].arrays), unseen=seen.unseen))
+    cells = {group.name: compare(judged, group.name) for group in seen.attacks}
+    return {
+        "settings": settings(seen),
+        "sizes": dict(judged.evaluations[0].sizes),
+        "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
+        "detectors": judged.table(),
+        "cells": cells,
+        "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
+        "rival_images": seen.about["rival_images"],
+        "seconds": seen.about["seconds"],
+        "skipped": seen.about["skipped"],
+    }
+
+
+def compare(judged: Resampled, attack: str) -> Row:
+    """Compare our detector with the best rival on an attack, and with the maximum softmax."""
+    found = judged.beside_best(BEST, attack, apart=OURS)
+    return {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][attack]), **found}
+
+
+def panels(network: str, table: Row) -> list[Panel]:
+    """Draw the AUC of every detector, an attack a panel; ours in colour."""
+    detectors = table["detectors"]
+    found = []
+    for name in table["cells"]:
+        drawn = [
+            Series(whose, [row["auc"][name] if row["whose"] == whose else None for row in detectors.values()],
+                   style={"color": colour, "markersize": 2.5})
+            for whose, colour in COLOURS.items()
+        ]  # fmt: skip
+        title = name + (" (unseen)" if name in table["settings"]["unseen"] else "")
+        found.append(Panel(title, drawn, list(detectors), network, line=0.5))
+    return found

@@ -1,0 +1,108 @@
+"""Joint surprise with further signs: what rivals measure, that look at something else than paths.
+
+Paths detect strong attacks and what is not an image. Whether the answer survives a change of the image detects
+minimal-norm attacks, and whether image or activations are like those of training images, what paths miss of the
+strong ones. So rivals that learn nothing from attacks are added to the four signs of joint surprise, each as
+surprising as it is rare among clean images: every one alone, some of both kinds together, all, and all with
+weights that are learned, with the two signs that look at paths and without them, with other floors of the
+weights, and the four signs alone with learned weights. The best of a cell is taken of all detectors without
+further signs, those of `figures.detectors` but CDRP. Means over five splits, intervals a bootstrap over source
+images, the same resamples for all. No adaptive attack was run against what is added.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detection.cases import Case
+from detection.judge import Protocol, judge, settings
+from detection.resampling import interval
+from detection.seen import Seen
+from detection.signs import FLOOR, KIND, WithoutPaths, signs_among, with_signs
+from drawing import Panel, Series
+from effpath.detect import SIGNS
+from rivals.table import entrants
+from sources import Row
+
+TOGETHER = (
+    ("MagNet", "resize and pad"),
+    ("MagNet", "JPEG", "resize and pad"),
+    ("Mahalanobis, sum", "kernel density", "resize and pad"),
+    ("Mahalanobis, sum", "kernel density", "JPEG", "resize and pad"),
+)
+WEIGHED = "all of them, weighed"
+PATHLESS = "all of them, weighed, without paths"
+ALONE = "nothing, weighed"
+FLOORS = {f"all of them, weighed, floor {floor:g}": floor for floor in (0, 0.25, 0.5)}  # beside that of `FLOOR`
+
+
+def measure(seen: Seen, case: Case) -> Row:
+    """Judge joint surprise with each of the further signs, with some together, with all, and these weighed."""
+    measured = seen.groups["clean"].arrays
+    others, signs = entrants(set(measured) - {"CDRP"}), signs_among(measured)
+    sets = {
+        **{name: (name,) for name in signs},
+        **{", ".join(members): members for members in TOGETHER if set(members) <= set(signs)},
+    }
+    options: dict[str, Row] = {}
+    if len(signs) > 1:
+        sets |= {**dict.fromkeys(("all of them", WEIGHED, PATHLESS, *FLOORS), tuple(signs)), ALONE: ()}
+        options = {
+            **{name: {"floor": FLOOR} for name in (WEIGHED, ALONE)},
+            PATHLESS: {"floor": FLOOR, "make": WithoutPaths},
+            **{name: {"floor": floor} for name, floor in FLOORS.items()},
+        }
+    longer = {
+        f"{KIND} + {name}": with_signs([signs[one] for one in members], **options.get(name, {}))
+        for name, members in sets.items()
+    }
+    judged = judge(seen, Protocol((KIND,), others={**others, **longer}, unseen=seen.unseen))
+    aucs = judged.aucs()
+    found = {}
+    for name, members in sets.items():
+        detector = f"{KIND} + {name}"
+        cells = {
+            group.name: {
+                "auc": aucs[detector][group.name],
+                "tpr": interval(judged.tpr[detector][0.05][group.name]),
+                **judged.beside_best(detector, group.name, apart=longer),
+                "softmax": aucs["max softmax"][group.name][0],
+            }
+            for group in seen.attacks
+        }
+        weights = [split.classifiers[detector][-1].weights_ for split in judged.evaluations]
+        found[name] = {
+            "signs": list(members),
+            "weights": dict(zip((*SIGNS, *members), np.mean(weights, 0).round(3).tolist(), strict=True)),
+            "auc": aucs[detector],
+            "beyond_surprise": interval(judged.mean[detector] - judged.mean[KIND]),
+            "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
+            "cells": cells,
+        }
+    added = {}
+    if WEIGHED in found:
+        with_paths, without = f"{KIND} + {WEIGHED}", f"{KIND} + {PATHLESS}"
+        added = {
+            name: interval(values - judged.auc[without][name]) for name, values in judged.auc[with_paths].items()
+        }
+        added["mean"] = interval(judged.mean[with_paths] - judged.mean[without])
+    return {
+        "settings": settings(seen),
+        "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
+        "without": aucs[KIND],
+        "alone": {name: aucs[name]["mean"] for name in signs},
+        "best_alone": max(aucs[name]["mean"] for name in aucs if name not in longer and name != KIND),
+        "with": found,
+        "added_by_paths": added,
+    }
+
+
+def panels(network: str, table: Row) -> list[Panel]:
+    """Draw the mean AUC over attacks with further signs, and of these alone."""
+    names = list(table["with"])
+    drawn = [
+        Series("alone", [table["alone"].get(name) for name in names], style={"color": "tab:grey"}),
+        Series("with joint surprise", [result["auc"]["mean"] for result in table["with"].values()]),
+    ]
+    axes = {"xlabel": "AUC, mean over attacks; the line: the four signs of joint surprise"}
+    return [Panel(network, drawn, names, network, line=table["without"]["mean"][0], axes=axes)]

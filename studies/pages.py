@@ -1,0 +1,32 @@
+"""Write the generated parts of README.md and of the pages in docs/ from the results.
+
+python studies/pages.py --results docs/results --pages README.md docs/*.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import adaptive  # noqa: F401  each of these gives parts
+import conformance  # noqa: F401
+import detection.tables  # noqa: F401
+import five_networks  # noqa: F401
+import real_networks  # noqa: F401
+from sources import parser
+from tables import TABLES, fill, fill_file
+
+__all__ = ["TABLES", "fill"]
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--results", type=Path, default=Path("docs/results"))
+    made.add_argument("--pages", type=Path, nargs="+", default=[Path("README.md"), *Path("docs").glob("*.md")])
+    options = made.parse_args()
+    for page in options.pages:
+        if fill_file(page, options.results):
+            print(page)
+
+
+if __name__ == "__main__":
+    main()

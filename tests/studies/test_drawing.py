@@ -1,0 +1,48 @@
+"""The four drawings, and the words beside them, on panels made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from drawing import Panel, Series, clouds, curves, in_words, intervals, matrices
+
+TWO = [Series("linear", [0.5, [0.7, 0.6, 0.8], None]), Series("other", [0.1, 0.2, 0.3])]
+PANELS = [Panel("first\nof two", TWO, ["a", "b", "c"], "net", line=0.5), Panel("second", TWO[:1], "abc", "net")]
+CLOUDS = [Panel("plane", [Series("clean", [0.0, 1.0], [2.0, 3.0]), Series("FGSM", [1.0], [2.5])])]
+
+
+@pytest.mark.parametrize("draw", [curves, intervals, matrices, clouds], ids=lambda draw: draw.__name__)
+def test_a_drawing_is_the_same_for_the_same_numbers_and_small(draw, tmp_path) -> None:
+    panels = CLOUDS if draw is clouds else PANELS
+    for name in ("one.svg", "two.svg", "one.png"):
+        draw(panels, tmp_path / name, 2)
+        assert 1000 < (tmp_path / name).stat().st_size < 100_000
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_a_number_has_no_interval_and_nothing_is_nan() -> None:
+    value, low, high = TWO[0].table
+    np.testing.assert_array_equal(value, [0.5, 0.7, np.nan])
+    np.testing.assert_array_equal(low, [np.nan, 0.6, np.nan])
+    np.testing.assert_array_equal(high, [np.nan, 0.8, np.nan])
+    assert Series("none", []).table.shape == (3, 0)
+
+
+def test_words_are_the_numbers_or_what_the_study_says_of_them() -> None:
+    assert in_words(PANELS[:1]) == [
+        "first, of two",
+        "  linear: a 0.500, b 0.700",
+        "  other: a 0.100, b 0.200, c 0.300",
+    ]
+    assert in_words([Panel("many", TWO, words=["few"])]) == ["many", "  few"]
+    assert in_words([Panel("at", [Series("x", [1.0], [0.25])])]) == ["at", "  x: 0.25 1.000"]
+
+
+def test_panels_of_another_row_begin_a_new_line(tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr("drawing.save_figure", lambda figure, file: drawn.append(figure))
+    curves([*PANELS, Panel("third", TWO, row="another")], tmp_path / "x.svg", 3)
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles == ["first\nof two", "second", "third", ""]
+    assert not drawn[0].axes[3].axison
