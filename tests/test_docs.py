@@ -22,7 +22,8 @@ class_paths = effpath.build_class_paths(graph, train_loader)
 adversarial = effpath.attack(model, clean, labels, "PGD").fooling
 detector = effpath.Detector(graph, class_paths).fit(clean, adversarial).calibrate(held_out, fpr=0.05)
 for verdict in detector.detect(new):
-    if verdict.flagged: print(verdict.label, verdict.p_value, verdict.reasons[0])
+    if verdict.flagged:
+        print(verdict.label, verdict.p_value, verdict.reasons[0])
 """
 
 

@@ -64,4 +64,4 @@ def test_paths_are_the_same_whatever_memory_held_before(preset: str) -> None:
     for _ in range(2):
         found = walk(recorded, active).synapses
         assert {name: rows.values.tolist() for name, rows in found.items()} == expected(preset)
-    assert sum(map(len, expected(preset).values())) > 5000
+    assert sum(map(len, expected(preset).values())) > 500

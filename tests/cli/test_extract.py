@@ -148,7 +148,7 @@ def test_ctrl_c_is_exit_code_130(tmp_path, monkeypatch, capsys):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("effpath.models.load_model", interrupt)
+    monkeypatch.setattr("effpath.cli.network.load_model", interrupt)
     code, _, err = run(monkeypatch, capsys, "extract", "a:b", "c.npy", "-o", tmp_path / "p.npz")
     assert code == 130
     assert "interrupted" in err

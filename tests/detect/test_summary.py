@@ -14,7 +14,16 @@ def verdicts(scores, predicted, threshold=0.5):
     logits[np.arange(len(scores)), predicted] = 1 + np.arange(len(scores))
     classes = np.stack([predicted, (predicted + 1) % 3], axis=1)
     features = Features(np.zeros((len(scores), 2)), ("rank1:synapses:a", "rank2:synapses:a"), classes, logits)
-    return Verdicts(scores, scores > threshold, classes[:, 0], classes[:, 1], features)
+    return Verdicts(
+        scores,
+        scores > threshold,
+        classes[:, 0],
+        classes[:, 1],
+        features,
+        None,
+        (),
+        lambda found: [()] * len(found),
+    )
 
 
 def test_counts_by_hand():
