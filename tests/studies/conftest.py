@@ -1,0 +1,5 @@
+"""Studies are tested with few resamples: a thousand take most of the time, and no test depends on their number."""
+
+from detection import resampling
+
+resampling.RESAMPLES = 60
