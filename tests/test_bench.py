@@ -166,7 +166,9 @@ def test_a_run_measures_what_is_missing_and_shows_it(small, tmp_path, monkeypatc
     thetas = [row for row in results["rows"] if row["layers"] is None]
     assert [row["synapses"] for row in thetas] == sorted(row["synapses"] for row in thetas)
     held = results["rows"][0]["bytes"]
-    assert 0 < held["loaded"] <= held["forward"] and 0 < held["captured"] <= held["extracted"]  # noqa: PT018
+    late = 1 << 20  # Linux adds what a thread takes to the counters in steps of 64 pages
+    assert 0 < held["loaded"] <= held["forward"] + late
+    assert 0 < held["captured"] <= held["extracted"] + late
     assert results["rows"][1]["bytes"]["paths"] > held["paths"] > 0
     loaded.clear()
     run.run(run.opened(file, run.about(1, 0.0), fresh=False), file, [name], ["partial", "theta", "detector"], 0)
