@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from effpath.attacks import AdversarialSet, attack
-from effpath.class_paths.build import build_class_paths
+from effpath.attacks import AdversarialSet
+from effpath.attacks.spec import Settings
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
@@ -19,6 +19,7 @@ from effpath.demo.result import DemoResult
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import Group, evaluate
 from effpath.detect.features import path_features
+from effpath.detect.fitting.steps import attack_steps, class_paths_step
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint
 from effpath.files.progress import Track
@@ -49,18 +50,10 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     clock.lap("class paths")
     clean = images_to_attack(test, correct, options)
     attacked: dict[str, AdversarialSet] = {}
-    for name in options.attacks:
-        with track(f"{name} on {len(clean)} images") as progress:
-            attacked[name] = attack(
-                model,
-                clean.images[:],
-                clean.labels,
-                name,
-                seed=options.seed,
-                batch_size=options.batch_size,
-                cache=default_cache_dir(),
-                progress=progress,
-            )
+    how = {"seed": options.seed, "batch_size": options.batch_size, "cache": default_cache_dir()}
+    settings: dict[str, Settings] = {name: {} for name in options.attacks}
+    for name, made in zip(settings, attack_steps(model, clean, settings, track, **how), strict=True):
+        attacked[name] = made
         clock.lap(name)
     groups = _features(graph, class_paths, clean, attacked, options, track)
     clock.lap("path similarity")
@@ -100,20 +93,18 @@ def _class_paths(
     how = options.preset, options.theta, options.train_images
     key = fingerprint(graph.fingerprint, *how, train.labels, list(train.names), *layers)[:12]
     equal = " in equal shares of the classes" if options.model and options.train_images else ""
-    with track(f"class paths of {len(train)} images") as progress:
-        return build_class_paths(
-            graph,
-            train.images,
-            train.labels,
-            preset=options.preset,
-            theta=options.theta,
-            layers=options.layers,
-            batch_size=options.batch_size,
-            names=data.classes,
-            data=f"{data.name} train, seed {options.seed}, first {len(train)}{equal}",
-            checkpoint=folder / f"class_paths-{key}.safetensors",
-            progress=progress,
-        )
+    return class_paths_step(
+        graph,
+        train,
+        track,
+        preset=options.preset,
+        theta=options.theta,
+        layers=options.layers,
+        batch_size=options.batch_size,
+        names=data.classes,
+        data=f"{data.name} train, seed {options.seed}, first {len(train)}{equal}",
+        checkpoint=folder / f"class_paths-{key}.safetensors",
+    )
 
 
 def _features(
