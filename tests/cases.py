@@ -6,6 +6,7 @@ multiples of 1/4 (see `quantised`), so that float32 sums are exact and ties are 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,28 @@ from effpath import Options
 
 THETAS = (0.1, 0.5, 0.9, 1.0)
 PRESETS = ("paper", "authors", "default")
+
+
+def combinations(number: int, thetas: tuple[float, float] = (0.25, 1.0)) -> list[Options]:
+    """A quarter of the 64 combinations of options: a fractional factorial design of resolution IV.
+
+    Any three options take all eight combinations of their values in it. The quarters of four numbers in a row are
+    disjoint, so that every combination is met by a quarter of the cases.
+    """
+    found = []
+    for a, b, c, d in itertools.product((0, 1), repeat=4):
+        e, f = a ^ b ^ c ^ number & 1, b ^ c ^ d ^ number >> 1 & 1
+        found.append(
+            Options(
+                theta=thetas[a],
+                target=("output", "sum")[b],
+                bias=("value", "candidate")[c],
+                fallback=("positive", "argmax")[d],
+                ties=("first", "all")[e],
+                lone=bool(f),
+            )
+        )
+    return found
 
 
 class Call(nn.Module):

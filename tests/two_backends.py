@@ -26,9 +26,8 @@ def for_backend(recorded: Recorded, backend: str) -> Recorded:
     return recorded.plainly() if backend == "reference" else recorded
 
 
-def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Paths, int]:
-    """Walk by both backends; fail where anything differs. Returns the walk, and its number of synapses."""
-    compiled, plain = (walk(for_backend(recorded, backend), active) for backend in BACKENDS)
+def equal_sets(compiled: Paths, plain: Paths) -> int:
+    """Fail where any set differs; the number of synapses."""
     assert list(compiled.synapses) == list(plain.synapses)
     assert list(compiled.neurons) == list(plain.neurons)
     rows = [(name, compiled.neurons[name], plain.neurons[name]) for name in compiled.neurons]
@@ -37,9 +36,15 @@ def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Paths, int]:
     if compiled.pixels is not None:
         rows.append(("pixels", compiled.pixels, plain.pixels))
     for name, one, other in rows:
-        assert np.array_equal(one.offsets, other.offsets), (name, recorded.header.options)
-        assert np.array_equal(one.values, other.values), (name, recorded.header.options)
-    return compiled, sum(len(rows.values) for rows in compiled.synapses.values())
+        assert np.array_equal(one.offsets, other.offsets), (name, compiled.header.options)
+        assert np.array_equal(one.values, other.values), (name, compiled.header.options)
+    return sum(len(rows.values) for rows in compiled.synapses.values())
+
+
+def equal_walks(recorded: Recorded, active: torch.Tensor) -> tuple[Paths, int]:
+    """Walk by both backends; fail where anything differs. Returns the walk, and its number of synapses."""
+    compiled, plain = (walk(for_backend(recorded, backend), active) for backend in BACKENDS)
+    return compiled, equal_sets(compiled, plain)
 
 
 def equal_paths(recorded: Recorded, **start: object) -> int:
@@ -48,12 +53,20 @@ def equal_paths(recorded: Recorded, **start: object) -> int:
     for key, rows in compiled.weights.items():
         assert np.array_equal(rows.offsets, plain.weights[key].offsets), key
         assert np.array_equal(rows.values, plain.weights[key].values), key
-    return equal_walks(recorded, recorded.start(compiled.classes))[1]
+    return equal_sets(compiled, plain)
 
 
-def equal_for(graph: Graph, images: torch.Tensor, options: Options, **parts: object) -> int:
-    """Record, and compare the walks from each of the first three classes, and from random outputs."""
-    recorded = record(graph, images, options=options, include_auxiliary="layers" not in parts, **parts)
-    found = sum(equal_paths(recorded, rank=rank) for rank in range(1, 1 + min(3, recorded.logits.shape[1])))
-    active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(7)) < 0.6
-    return found + equal_walks(recorded, active)[1]
+def equal_for(graph: Graph, images: torch.Tensor, *variants: Options, **parts: object) -> list[int]:
+    """Record once, and per option compare the walks from the first three classes and from random outputs.
+
+    Options that follow gates are recorded apart from those that do not. Returns the synapses found per option.
+    """
+    found = []
+    for gates in sorted({options.gates for options in variants}):
+        alike = [options for options in variants if options.gates == gates]
+        recorded = record(graph, images, options=alike[0], include_auxiliary="layers" not in parts, **parts)
+        active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(7)) < 0.6
+        for one in (with_options(recorded, options) for options in alike):
+            ranks = range(1, 1 + min(3, recorded.logits.shape[1]))
+            found.append(sum(equal_paths(one, rank=rank) for rank in ranks) + equal_walks(one, active)[1])
+    return found

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import effpath
-from cases import Flat
+from cases import Flat, combinations
 from effpath import Options
 from effpath.walk.recording import Recorded, record
 from two_backends import equal_walks, with_options
 
 SIZES = (
-    *range(1, 10),
-    *range(15, 18),
-    *range(31, 36),
-    47,
-    48,
-    49,
-    63,
-    64,
-    65,
-    100,
-    128,
-    129,
-    200,
-    255,
-    256,
-    257,
-    300,
-)
+    *range(1, 10), *range(15, 18), *range(31, 36), *range(47, 50), *range(63, 66), 100, 128, 129, 200,
+    *range(255, 258), 300,
+)  # fmt: skip
 IMAGES, OUTPUTS = 18, 20
-OPTIONS = [
-    Options(theta=theta, target=target, bias=bias, fallback=fallback, lone=lone)
-    for target, bias, fallback, lone in product(
-        ("output", "sum"), ("value", "candidate"), ("positive", "argmax"), (False, True)
-    )
-    for theta in (0.1, 0.5, 0.9, 1.0)
-]
+
+
+def options_for(number: int) -> list[Options]:
+    """A quarter of all options, at two of four thresholds; eight numbers in a row have them all."""
+    return combinations(number, ((0.1, 0.9), (0.5, 1.0))[number // 4 % 2])
 
 
 def hard(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -92,12 +74,13 @@ def test_a_linear_layer_of_hard_numbers_has_the_same_synapses(size: int) -> None
     (layer,) = recorded.header.layers
     everything = torch.ones(IMAGES, OUTPUTS, dtype=torch.bool)
     for one in (recorded, other_values(recorded, layer.name, size)):
-        for options in OPTIONS:
+        for options in options_for(SIZES.index(size)):
             equal_walks(with_options(one, options), everything)
 
 
-def test_the_selections_are_ten_thousand_and_more() -> None:
+def test_the_selections_are_ten_thousand_and_more_and_eight_sizes_in_a_row_have_all_options() -> None:
     assert len(SIZES) * IMAGES * OUTPUTS >= 10_000
+    assert len({options for number in range(8) for options in options_for(number)}) == 128
 
 
 def test_the_hard_numbers_hold_ties_zeros_denormals_all_scales_and_targets_out_of_reach() -> None:
@@ -140,7 +123,7 @@ def test_a_convolution_of_hard_numbers_has_the_same_synapses(name: str) -> None:
     (layer,) = recorded.header.layers
     active = torch.rand(recorded.logits.shape, generator=torch.Generator().manual_seed(2)) < 0.5
     for one in (recorded, other_values(recorded, layer.name, len(name))):
-        for options in OPTIONS[1::2]:
+        for options in options_for(list(CONVOLUTIONS).index(name)):
             equal_walks(with_options(one, options), active)
 
 
@@ -154,7 +137,7 @@ POOLINGS = {
 @pytest.mark.parametrize("name", POOLINGS)
 def test_a_pooling_of_hard_numbers_has_the_same_synapses(name: str) -> None:
     recorded = recorded_for(POOLINGS[name].eval(), hard((12, 7, 6, 6), 3))
-    for options in [*OPTIONS, *(replace(o, ties="all") for o in OPTIONS)]:
+    for options in [one for number in range(8) for one in options_for(number)]:
         equal_walks(with_options(recorded, options), torch.ones_like(recorded.logits, dtype=torch.bool))
 
 
@@ -167,11 +150,10 @@ def test_a_sum_of_tensors_of_hard_numbers_has_the_same_synapses() -> None:
     recorded = recorded_for(Add().eval(), hard((12, 10, 6, 6), 4))
     (layer,) = recorded.header.layers
     for one in (recorded, other_values(recorded, layer.name, 5)):
-        for options in OPTIONS:
+        for options in [each for number in range(4) for each in options_for(number)]:
             same = with_options(one, options)
             equal_walks(same, torch.ones_like(recorded.logits, dtype=torch.bool))
-            hidden = replace(
-                same, header=replace(same.header, layers=())
-            )  # nothing to keep: only on to the pixels
+            nothing_kept = replace(same.header, layers=())  # only on to the pixels
+            hidden = replace(same, header=nothing_kept)
             walked, _ = equal_walks(hidden, torch.ones_like(recorded.logits, dtype=torch.bool))
             assert len(walked.pixels.values) > 0

@@ -10,7 +10,7 @@ import torch
 
 import effpath
 import oracle
-from cases import CASES, PRESETS, THETAS, Flat, images_for, options_of, set_quantised
+from cases import CASES, PRESETS, THETAS, Flat, combinations, images_for, options_of, set_quantised
 from check_law import agrees_with_extract
 from effpath import Options
 from effpath.rules import RULES
@@ -20,28 +20,6 @@ from two_backends import BACKENDS, equal_walks, for_backend, with_options
 
 WEIGHTED = tuple(f"effpath.rules.{family}" for family in ("weighted", "sliding", "product", "resize"))
 BY_NAME = {case.name: case for case in CASES}
-
-
-def combinations(number: int) -> list[Options]:
-    """A quarter of the 64 combinations of options: a fractional factorial design of resolution IV.
-
-    Any three options take all eight combinations of their values in it. The quarters of four numbers in a row are
-    disjoint, so that every combination is met by a quarter of the cases.
-    """
-    found = []
-    for a, b, c, d in itertools.product((0, 1), repeat=4):
-        e, f = a ^ b ^ c ^ number & 1, b ^ c ^ d ^ number >> 1 & 1
-        found.append(
-            Options(
-                theta=(0.25, 1.0)[a],
-                target=("output", "sum")[b],
-                bias=("value", "candidate")[c],
-                fallback=("positive", "argmax")[d],
-                ties=("first", "all")[e],
-                lone=bool(f),
-            )
-        )
-    return found
 
 
 @cache

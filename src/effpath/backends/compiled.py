@@ -185,14 +185,14 @@ class CompiledWalk:
         return Batch(xs, Outputs(value, active, column), factors, reached, columns)
 
     def _value(self, name: str, operator: Operator) -> Array:
-        """The recorded output as the operator's kernel reads it."""
+        """Return the recorded output as the operator's kernel reads it."""
         stored = self.values[name]
         if not same_order(operator.layout, self.prepared.layouts[name]):
             stored = operator.layout.store(self.prepared.layouts[name].restore(stored))
         return stored.numpy()
 
     def _plain_value(self, name: str) -> Array:
-        """A recorded tensor in canonical order."""
+        """Return a recorded tensor in canonical order."""
         return self.prepared.layouts[name].restore(self.values[name]).numpy()
 
     def _take_over(self, source: str, reads: Layout, reached: Array) -> None:

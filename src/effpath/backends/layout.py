@@ -86,7 +86,7 @@ def layouts_of(plan: Plan) -> dict[str, Layout]:
 
 
 def one_to_one(kind: Kind, name: str, plan: Plan) -> list[str]:
-    """Sources that a node's result is element by element: of an elementwise operator, or a sum of equal shapes."""
+    """Return the sources that map element by element to a node's result: of an elementwise operator or sum."""
     size = plan.graph.size(name)
     if kind.selects:
         return [source for source in kind.sources if plan.graph.size(source) == size] if by_element(kind) else []

@@ -60,7 +60,7 @@ def _is_constant(graph: Graph, name: str) -> bool:
 
 
 def _sum_of_products(graph: Graph, node: Node) -> Contraction | None:
-    """A sum or mean of products of elements with a parameter: (x · w).sum(dims)."""
+    """Match a sum or mean of products of elements with a parameter: (x · w).sum(dims)."""
     product = graph.by_name.get(node["self"].name)
     if product is None or product.op != "mul" or not node.args.get("dim") or node.args.get("dtype") is not None:
         return None

@@ -133,7 +133,7 @@ class Graph:
         return (1, *self.input_shape) if name == self.input else self.by_name[name].shape
 
     def size(self, name: str) -> int:
-        """Number of elements of a node's result, or of the input, per image."""
+        """Return the number of elements of a node's result, or of the input, per image."""
         return prod(self.shape(name))
 
     def __call__(self, images: Any) -> Tensor:

@@ -36,7 +36,7 @@ compiled = compiled_with()
 
 @intrinsic  # type: ignore[untyped-decorator]
 def bit_count(_: Any, word: Any) -> Any:
-    """Number of bits that are set: one machine instruction, vectorised in loops."""
+    """Count the bits that are set: one machine instruction, vectorised in loops."""
     return types.uint64(types.uint64), lambda context, builder, signature, words: builder.ctpop(words[0])
 
 
@@ -214,7 +214,7 @@ def write_rows(words: Words, starts: Ids, lows: Lows, value: bool) -> None:
 
 @compiled
 def count_bits(words: Words, other: Words) -> Any:
-    """Number of bits that are set in both."""
+    """Count the bits that are set in both."""
     count = np.int64(0)
     for w in range(len(words)):
         count += np.int64(bit_count(words[w] & other[w]))

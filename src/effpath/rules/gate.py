@@ -53,7 +53,7 @@ def glu(graph: Graph, node: Node) -> Gate:
 
 
 def where(graph: Graph, node: Node) -> Kind:
-    """A choice by a fixed mask moves elements; one by values goes to the operand that depends on the image."""
+    """Return a movement for a mask that is fixed, a gate between the operands for one made of the image."""
     if is_data(graph, node["condition"]):
         names = [v.name for v in (node["self"], node["other"]) if is_data(graph, v)]
         routes = [Route((name,), broadcast_ids(graph, name, node.shape)) for name in names]
@@ -62,7 +62,7 @@ def where(graph: Graph, node: Node) -> Kind:
 
 
 def masked_fill(graph: Graph, node: Node) -> Kind:
-    """What a fixed mask fills stands for the value, if that is data, else for nothing.
+    """Return a movement in which a filled element stands for the value where that is data, else for nothing.
 
     A mask made of the image only decides, it is not followed: an output stands for its element and for the value.
     """

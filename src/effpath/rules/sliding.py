@@ -48,13 +48,13 @@ def convolution(graph: Graph, node: Node) -> Weighted:
 
 
 def average_pool(graph: Graph, node: Node) -> Weighted:
-    """Every in-bounds input of the window, with weight 1; the value to explain is their sum."""
+    """Weigh every in-bounds input of the window by 1; the value to explain is their sum."""
     source, window = _pool_window(graph, node, filled=0.0)
     return Weighted((source,), window, pooled=True)
 
 
 def max_pool(graph: Graph, node: Node) -> Choice:
-    """The largest input of the window, one; an explicit padding by -inf is never it."""
+    """Choose the largest input of the window, one; an explicit padding by -inf is never it."""
     source, window = _pool_window(graph, node, filled=-inf)
     return Choice((source,), window)
 
@@ -126,7 +126,7 @@ def _pads_images(node: Node, axes: int, filled: float) -> bool:
 
 
 def _same(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...] | None:
-    """Padding in front of each axis for ``padding="same"`` or ``"valid"`` (torch puts the odd one at the end)."""
+    """Return the padding before each axis for ``"same"`` or ``"valid"`` (torch puts the odd one at the end)."""
     if padding == "valid":
         return (0,) * len(kernel)
     if padding == "same":

@@ -37,7 +37,7 @@ def mean(graph: Graph, node: Node) -> Weighted:
 
 
 def maximum(graph: Graph, node: Node) -> Choice | Route:
-    """The largest element over dimensions (``amax``, the values of ``max``), or of two tensors."""
+    """Choose the largest element over dimensions (``amax``, the values of ``max``), or of two tensors."""
     if isinstance(node.args.get("other"), Ref):
         names = tuple(name for name in node.refs if is_data(graph, Ref(name)))
         if len(names) == 1:  # a bound

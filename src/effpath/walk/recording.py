@@ -77,7 +77,7 @@ class Recorded:
     compiled: bool
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.logits)
 
     def select(self, rows: slice | Tensor) -> Recorded:
