@@ -11,10 +11,10 @@ from digits_net import class_paths, data, graph
 from effpath.class_paths import unions
 from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
+from effpath.graph import inputs
 from effpath.kernels.options import make_options
 from effpath.paths.batch import Paths
 from effpath.rules import LEVELS
-from effpath.walk import recording
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 from nets import NETS, captured, images_of
@@ -126,7 +126,7 @@ def test_a_score_against_class_paths_of_other_options_or_networks_is_refused() -
 def test_many_images_are_taken_in_parts_and_their_paths_laid_end_to_end(backend: str, monkeypatch) -> None:
     images = data().test_images[:11]
     whole = effpath.extract(graph(), images, backend=backend)
-    monkeypatch.setattr(recording, "RECORDED_BYTES", 1)
+    monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 1)
     parts = effpath.extract(graph(), images, backend=backend)
     chosen = effpath.extract(graph(), images, classes=whole.classes.tolist(), backend=backend)
     for other in (parts, chosen, Paths.join([whole])):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import effpath
 from cases import Call
 from effpath.errors import InputError, NumericalError, OptionError
-from effpath.graph import graph as module
+from effpath.graph import inputs
 
 IMAGES = torch.rand(7, 1, 2, 3, generator=torch.Generator().manual_seed(0))
 
@@ -65,7 +65,7 @@ def test_images_are_predicted_as_memory_takes_them(monkeypatch: pytest.MonkeyPat
     graph, lazy = effpath.capture(model(), IMAGES), Lazy(IMAGES)
     each = sum(value.nbytes for value in graph.run(IMAGES[:1], graph.live).values())
     assert each >= 4 * (6 + 6 + 5 + 5 + 4)  # the image, flattened, and three layers
-    monkeypatch.setattr(module, "PREDICTED_BYTES", 3 * each)
+    monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 3 * each)
     assert graph.predict(lazy).tolist() == graph(IMAGES).argmax(1).tolist()
     assert lazy.read == [3, 3, 1]
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_predicted_is_refused_with_what_to_do() -> None:
     graph = effpath.capture(model(), IMAGES)
     with pytest.raises(InputError, match="DataLoader"):
         graph.predict(torch.utils.data.DataLoader(IMAGES))
-    with pytest.raises(OptionError, match="expected a batch_size of at least 1, or None, got 0"):
+    with pytest.raises(OptionError, match=r"expected a batch_size of at least 1, .* got 0"):
         graph.predict(IMAGES, 0)
 
 

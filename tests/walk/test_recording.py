@@ -14,9 +14,10 @@ from digits_net import class_paths, data, graph, noisy
 from effpath.demo.lenet import LeNet5
 from effpath.detect import path_features
 from effpath.errors import OptionError
+from effpath.graph import inputs
+from effpath.graph.inputs import images_together
 from effpath.kernels.options import make_options
-from effpath.walk import recording
-from effpath.walk.recording import images_together, record, recordings
+from effpath.walk.recording import bytes_per_image, record, recordings
 
 OPTIONS = make_options("default")
 
@@ -47,22 +48,22 @@ def recorded(monkeypatch):
 
 
 def test_small_networks_take_256_images_and_larger_ones_what_the_bytes_allow(monkeypatch):
-    assert images_together(graph(), options=OPTIONS) == 256
+    assert images_together(bytes_per_image(graph(), OPTIONS, None)) == 256
     for images in (1, 10, 100):
-        monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(images))
-        assert images_together(graph(), options=OPTIONS) == images
-    monkeypatch.setattr(recording, "RECORDED_BYTES", 1)
-    assert images_together(graph(), options=OPTIONS) == 1
-    assert images_together(graph(), options=OPTIONS, batch_size=7) == 7
+        monkeypatch.setattr(inputs, "ACTIVATION_BYTES", bytes_of(images))
+        assert images_together(bytes_per_image(graph(), OPTIONS, None)) == images
+    monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 1)
+    assert images_together(bytes_per_image(graph(), OPTIONS, None)) == 1
+    assert images_together(bytes_per_image(graph(), OPTIONS, None), 7) == 7
 
 
 def test_an_image_of_a_large_network_counts_with_all_that_is_kept_of_it(monkeypatch):
     large = effpath.capture(LeNet5(image_size=28).eval(), data().train_images[:1].new_zeros(1, 1, 28, 28))
     for images in (100, 10):
-        monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(images))
-        few = images_together(large, options=OPTIONS)
+        monkeypatch.setattr(inputs, "ACTIVATION_BYTES", bytes_of(images))
+        few = images_together(bytes_per_image(large, OPTIONS, None))
         assert 0 < few < images / 5  # 12 times the pixels
-        assert few <= images_together(large, options=OPTIONS, layers=1)
+        assert few <= images_together(bytes_per_image(large, OPTIONS, 1))
 
 
 @pytest.mark.parametrize(("size", "ends"), [(None, [10]), (4, [4, 8, 10]), (10, [10])])
@@ -91,9 +92,9 @@ def test_batches_may_begin_late_and_no_images_give_none():
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_batch_without_an_image_is_refused(size):
     images, labels = data().test_images[:4], data().test_labels[:4]
-    with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
+    with pytest.raises(OptionError, match=f"expected a batch_size of at least 1, .* got {size}"):
         path_features(graph(), class_paths(), images, batch_size=size)
-    with pytest.raises(OptionError, match=f"batch_size must be at least 1, .* got {size}"):
+    with pytest.raises(OptionError, match=f"expected a batch_size of at least 1, .* got {size}"):
         effpath.build_class_paths(graph(), images, labels, batch_size=size)
 
 
@@ -110,7 +111,7 @@ def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(
     whole = everything()
     assert max(recorded) == 60
     recorded.clear()
-    monkeypatch.setattr(recording, "RECORDED_BYTES", bytes_of(8))
+    monkeypatch.setattr(inputs, "ACTIVATION_BYTES", bytes_of(8))
     parts = everything()
     assert max(recorded) <= 8
     assert sum(recorded) == 60 + 30 + 60 + 60 + 30 + 60

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effpath.errors import InputError, NumericalError, OptionError
+from effpath.errors import InputError, NumericalError
 from effpath.files.cache import fingerprint
-from effpath.graph.inputs import as_images, plain_memory, require_images
+from effpath.graph.inputs import as_images, images_together, plain_memory, require_images
 from effpath.graph.node import Node
 from effpath.images import Images
 from effpath.kernels.window import Scalars
@@ -22,8 +22,6 @@ SHAPE_ONLY = (  # operators that look at the shape of what they read, never at i
     "sym_size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
     "empty_like",
 )  # fmt: skip
-PREDICTED_BYTES = 384 << 20  # activations of the images that are predicted at a time
-MOST_TOGETHER = 256  # images of small networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +150,7 @@ class Graph:
 
         Args:
             images: a tensor or array [N, C, H, W], or images that are read as they are indexed.
-            batch_size: images run at a time; None for as many, up to 256, as have 384 MiB of activations.
+            batch_size: images per forward pass; None for as many, up to 256, as have 384 MiB of activations.
 
         Raises:
             InputError: images of another shape or type.
@@ -167,9 +165,7 @@ class Graph:
             True
         """
         require_images(images)
-        if batch_size is not None and batch_size < 1:
-            raise OptionError(f"expected a batch_size of at least 1, or None, got {batch_size}")
-        size = batch_size or min(MOST_TOGETHER, max(1, PREDICTED_BYTES // self._activation_bytes))
+        size = images_together(self._activation_bytes, batch_size)
         found = []
         for start in range(0, len(images), size):
             logits = self(images[start : start + size])

@@ -14,6 +14,26 @@ from effpath.errors import EffpathError, InputError, OptionError
 
 _SEVERAL = {"label": "labels", "class": "classes", "row": "rows"}
 ALIGNED = 64  # bytes; matrix products may round in another way behind another alignment
+ACTIVATION_BYTES = 384 << 20  # activations that are held at a time
+TOGETHER = 256  # images of small networks
+
+
+def images_within_bytes(each: int) -> int:
+    """Return how many images of ``each`` bytes fit in `ACTIVATION_BYTES`, one at least."""
+    return max(1, ACTIVATION_BYTES // each)
+
+
+def images_together(each: int, batch_size: int | None = None) -> int:
+    """Return ``batch_size``, or how many images of ``each`` bytes, up to `TOGETHER`, a forward pass takes.
+
+    Raises:
+        OptionError: a batch size below 1.
+    """
+    if batch_size is None:
+        return min(TOGETHER, images_within_bytes(each))
+    if batch_size < 1:
+        raise OptionError(f"expected a batch_size of at least 1, or None for as many as fit, got {batch_size}")
+    return batch_size
 
 
 def plain_memory(images: Tensor) -> Tensor:

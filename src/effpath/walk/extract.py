@@ -8,10 +8,10 @@ from torch import Tensor
 
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import as_classes
+from effpath.graph.inputs import as_classes, images_within_bytes
 from effpath.kernels.options import Options, make_options
 from effpath.paths.batch import Paths
-from effpath.walk.recording import Backend, images_within_bytes, recordings
+from effpath.walk.recording import Backend, bytes_per_image, recordings
 from effpath.walk.visit import paths_of
 
 
@@ -67,7 +67,7 @@ def extract(
         layers=layers,
         include_auxiliary=include_auxiliary,
         backend=backend,
-        batch_size=images_within_bytes(graph, options, layers),
+        batch_size=images_within_bytes(bytes_per_image(graph, options, layers)),
     )
     return Paths.join(
         [

@@ -17,7 +17,7 @@ from effpath.backends.layout import layouts_of
 from effpath.backends.prepared import prepare
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import as_classes, as_whole, require_images
+from effpath.graph.inputs import as_classes, as_whole, images_together, require_images
 from effpath.images import Images
 from effpath.kernels.options import Options
 from effpath.models.logits import require_two_classes
@@ -25,34 +25,13 @@ from effpath.paths.header import Header
 from effpath.rules.plan import Plan, plan_for
 
 Backend = Literal["auto", "compiled", "reference"]
-RECORDED_BYTES = 384 << 20  # activations that are kept at a time
-TOGETHER = 256  # images of small networks
 
 
-def images_together(
-    graph: Graph,
-    *,
-    options: Options,
-    layers: int | str | Sequence[str] | None = None,
-    batch_size: int | None = None,
-) -> int:
-    """Return how many images are recorded at a time: ``batch_size``, or as many as fit in `RECORDED_BYTES`.
-
-    Without a batch size it is `TOGETHER` at most and one at least. OptionError for a batch size below 1.
-    """
-    if batch_size is None:
-        return min(TOGETHER, images_within_bytes(graph, options, layers))
-    if batch_size < 1:
-        raise OptionError(f"batch_size must be at least 1, or None for as many as fit in memory; got {batch_size}")
-    return batch_size
-
-
-def images_within_bytes(graph: Graph, options: Options, layers: int | str | Sequence[str] | None) -> int:
-    """Return the number of images, one at least, whose activations fit in `RECORDED_BYTES`."""
+def bytes_per_image(graph: Graph, options: Options, layers: int | str | Sequence[str] | None) -> int:
+    """Return the bytes of the activations that walks over these layers need of one image."""
     plan = plan_for(graph, gates=options.gates)
     kept = plan.reads(plan.leading_to(plan.choose_layers(layers)))
-    each = sum(graph.size(name) for name in kept) * graph.dtype.itemsize
-    return max(1, RECORDED_BYTES // each)
+    return sum(graph.size(name) for name in kept) * graph.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +119,7 @@ def recordings(
         graph: of the network.
         images: [N, C, H, W], which may be read when indexed.
         options, layers, include_auxiliary, backend: as in `record`.
-        batch_size: images together; None for 256, or as many as have `RECORDED_BYTES` of activations.
+        batch_size: images together; None for 256, or as many as have 384 MiB of activations.
         first: the image to begin with.
         progress: called with (images done, images in all) whenever the work on a batch is done.
 
@@ -149,7 +128,7 @@ def recordings(
         OptionError: a batch of less than one image, or an option outside its range.
     """
     require_images(images)
-    size = images_together(graph, options=options, layers=layers, batch_size=batch_size)
+    size = images_together(bytes_per_image(graph, options, layers), batch_size)
     for start in range(first, len(images), size):
         rows = slice(start, min(start + size, len(images)))
         pixels = graph.check_images(images[rows])
