@@ -39,8 +39,8 @@ from effpath.detect.classifiers import reading_of
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
+from page_parts import markdown, part
 from sources import Row, read_result, run_study
-from tables import markdown, part
 
 FPRS = (0.05, 0.5)
 STYLES = {"all": {"color": "black"}, "unaware": {"color": "black", "linestyle": ":"}}

@@ -37,8 +37,8 @@ from effpath.errors import CaptureError
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
+from page_parts import code, fill_file, markdown, part
 from sources import Row, parser, read_result, write_json, write_result
-from tables import code, fill_file, markdown, part
 
 SIZES = (64, 96, 128, 112)
 STAGES = ("built", "captured", "folded", "extracted", "verified")

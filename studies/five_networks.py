@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from effpath.files.progress import track
+from page_parts import code, fill_file, markdown, part
 from sources import parser, read_result, write_result
-from tables import code, fill_file, markdown, part
 
 NETWORKS = {
     "effpath.demo.lenet:LeNet5": ("--input-size", "1,28,28"),

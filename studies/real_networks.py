@@ -7,8 +7,8 @@ from pathlib import Path
 
 from default_preset import COMBINATIONS, DETECTORS, TODAY
 from effpath.rules.plan import LEVELS
+from page_parts import code, markdown, part, with_interval
 from sources import Row, read_result
-from tables import code, markdown, part, with_interval
 
 PAPER = {"alexnet": "20.5 %", "resnet50": "22.2 %"}  # overall synapse density, θ = 0.5; networks we have too
 

@@ -1,4 +1,4 @@
-"""Measure and draw the figures of `figures.table`: all that is known of detection on one network, or a part.
+"""Measure and draw the figures of `figures`: all that is known of detection on one network, or a part.
 
     python studies/reproduce.py --case lenet_mnist --processes 2 --output docs/results/detection
     python studies/reproduce.py --study roc --case lenet_digits --output DIR
@@ -31,7 +31,7 @@ from detection.gather import chosen_images, gather, open_case, run_attack
 from effpath.errors import EffpathError, OptionError
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
-from figures.table import FIGURES, OPTIONS
+from figures import FIGURES, OPTIONS
 from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]

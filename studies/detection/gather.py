@@ -25,7 +25,7 @@ from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
-from rivals.table import RIVALS, fit_rivals
+from rivals import RIVALS, fit_rivals
 from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there

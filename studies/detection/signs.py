@@ -11,7 +11,7 @@ from effpath.detect import JointSurprise, make_classifier
 from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.scoring import FloatArray, SurpriseScore
-from rivals.table import entrants
+from rivals import entrants
 
 KIND = "surprise"
 FLOOR = 0.1  # what a sign counts at least where weights are learned

@@ -26,8 +26,8 @@ from effpath.detect import path_features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from rivals import entrants
 from rivals.cdrp import cdrp_gates, gated_nodes
-from rivals.table import entrants
 from sources import Row
 
 KINDS = {kind: f"CDRP, {kind}" for kind in ("linear", "forest", "adaboost", "boosting")}  # of paths: of gates

@@ -15,7 +15,7 @@ from detection.judge import OURS, Protocol, Resampled, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
 from drawing import Panel, Series
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}

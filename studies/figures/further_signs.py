@@ -21,7 +21,7 @@ from detection.seen import Seen
 from detection.signs import FLOOR, KIND, WithoutPaths, signs_among, with_signs
 from drawing import Panel, Series
 from effpath.detect import SIGNS
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 TOGETHER = (

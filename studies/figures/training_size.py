@@ -19,7 +19,7 @@ from detection.seen import Seen
 from drawing import COLOURS, MARKED, Panel, Series
 from effpath.detect.evaluate import Group
 from effpath.errors import InputError
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 KINDS = ("linear", "surprise", "forest")

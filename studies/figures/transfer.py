@@ -22,7 +22,7 @@ from detection.signs import FLOOR, signs_among, with_signs
 from drawing import Panel, Series
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import split_sources
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 KINDS = ("linear", "surprise")

@@ -2,6 +2,131 @@
 
 A rival is fitted on clean training images alone, ``Rival.fit(graph, images, labels, seed=…)``, and then measures
 images, ``rival.measure(images)``: a suspicion of each [N], or columns [N, columns] that a classifier learns from
-on the detector's training part. `rivals.table.RIVALS` lists them. None is ours: each file names the source, what
-it takes over and what it leaves out.
+on the detector's training part. `RIVALS` lists them. None is ours: each file names the source, what it takes over
+and what it leaves out.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from effpath.detect import make_classifier
+from effpath.detect.evaluate import Entrant, Group
+from effpath.errors import InputError, MissingExtraError
+from effpath.graph import Graph
+from rivals.activations import Floats
+from rivals.cdrp import RoutingPaths
+from rivals.density import ClassDensity
+from rivals.lid import LocalDimension
+from rivals.magnet import MagNet
+from rivals.mahalanobis import Mahalanobis
+from rivals.metzen import Activation, ActivationDetector
+from rivals.neighbours import DeepNeighbours
+from rivals.squeezing import FeatureSqueezing
+from rivals.transformations import Disagreement
+
+
+class Fitted(Protocol):
+    """A rival that has seen its training images."""
+
+    def measure(self, images: Tensor) -> Floats:
+        """Return a suspicion of each image [N], or what a classifier learns from, [N, columns]."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One line of the table.
+
+    Attributes:
+        fit: from graph, clean training images and labels; raises InputError where the network is not one for
+            it, MissingExtraError where a library is missing.
+        detectors: by name, what judges its measurements (several may read the same ones): from a group's array
+            to what is looked at, and what learns from that.
+    """
+
+    fit: Callable[..., Fitted]
+    detectors: Mapping[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], Callable[[int], Any] | None]]
+
+
+def logistic(seed: int) -> Any:
+    """A logistic regression on standardised columns, both classes weighing the same."""
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000, random_state=seed)
+    )
+
+
+def same(values: NDArray[Any]) -> NDArray[Any]:
+    return values
+
+
+def classifier(kind: str) -> Callable[[int], Any]:
+    """One of `effpath.detect.make_classifier`, from a seed."""
+    return lambda seed: make_classifier(kind, seed=seed)
+
+
+RIVALS: dict[str, Rival] = {
+    "squeezing": Rival(FeatureSqueezing.fit, {"feature squeezing": (same, None)}),
+    "Mahalanobis": Rival(
+        Mahalanobis.fit,
+        {"Mahalanobis": (same, logistic), "Mahalanobis, sum": (lambda layers: layers.sum(1), None)},
+    ),
+    "LID": Rival(LocalDimension.fit, {"LID": (same, logistic)}),
+    "density": Rival(ClassDensity.fit, {"kernel density": (same, None)}),
+    "neighbours": Rival(
+        DeepNeighbours.fit,
+        {
+            "deep kNN": (lambda columns: columns[:, 0], None),
+            "deep kNN, network's class": (lambda columns: columns[:, 1], None),
+        },
+    ),
+    "MagNet": Rival(MagNet.fit, {"MagNet": (same, None)}),
+    "Metzen": Rival(Activation.fit, {"Metzen": (same, lambda seed: ActivationDetector(seed=seed))}),
+    "JPEG": Rival(Disagreement.jpeg, {"JPEG": (same, None)}),
+    "bit depth": Rival(Disagreement.bit_depth, {"bit depth": (same, None)}),
+    "total variation": Rival(Disagreement.total_variation, {"total variation": (same, None)}),
+    "resize and pad": Rival(Disagreement.resize_and_pad, {"resize and pad": (same, None)}),
+    "CDRP": Rival(
+        RoutingPaths.fit,
+        {
+            "CDRP, linear": (same, classifier("gates")),
+            "CDRP, forest": (same, classifier("forest")),
+            "CDRP, adaboost": (same, classifier("adaboost")),
+            "CDRP, boosting": (same, classifier("boosting")),
+        },
+    ),
+}
+
+
+def fit_rivals(
+    graph: Graph, images: Tensor, labels: Tensor, *, seed: int, rivals: Mapping[str, Rival] = RIVALS
+) -> tuple[dict[str, Fitted], dict[str, str]]:
+    """Fit every rival on clean training images; of those that cannot be, return why."""
+    fitted, skipped = {}, {}
+    for name, rival in rivals.items():
+        try:
+            fitted[name] = rival.fit(graph, images, labels, seed=seed)
+        except (InputError, MissingExtraError) as error:
+            skipped[name] = str(error)
+    return fitted, skipped
+
+
+def entrants(measured: Collection[str], rivals: Mapping[str, Rival] = RIVALS) -> dict[str, Entrant]:
+    """Return the detectors of the measured rivals, for `effpath.detect.evaluate`; groups hold arrays by rival."""
+    return {
+        detector: Entrant(_reader(name, look), make)
+        for name, rival in rivals.items()
+        if name in measured
+        for detector, (look, make) in rival.detectors.items()
+    }
+
+
+def _reader(name: str, look: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Group], NDArray[Any]]:
+    return lambda group: look(group.arrays[name])

@@ -10,9 +10,9 @@ import pytest
 
 from detection.cases import CASES
 from effpath.errors import InputError
+from page_parts import markdown
 from pages import TABLES, fill
 from sources import read_result, written
-from tables import markdown
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "detection.md"

@@ -16,8 +16,7 @@ from detection.cases import Case, Planned
 from detection.gather import made_of, thinned
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
-from figures import cdrp
-from figures.table import FIGURES
+from figures import FIGURES, cdrp
 from rivals.cdrp import cdrp_gates
 from sources import read_result, write_result
 

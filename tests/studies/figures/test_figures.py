@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import digits_net
-import figures.table as table_module
+import figures as table_module
 import reproduce
 from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
@@ -30,6 +30,7 @@ from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Group
 from effpath.errors import OptionError
 from figures import (
+    FIGURES,
     breadth,
     controls,
     further_signs,
@@ -42,7 +43,6 @@ from figures import (
     transfer,
     tsne,
 )
-from figures.table import FIGURES
 from sources import read_result, write_result
 
 CASE = Case(

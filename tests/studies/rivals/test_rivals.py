@@ -18,13 +18,12 @@ from torch import nn
 import detection.gather as gather_module
 import digits_net
 import effpath
-import rivals.table as table_module
+import rivals as table_module
 from detection.cases import Case, Planned
 from detection.gather import gather
 from effpath.errors import InputError, MissingExtraError
-from figures import detectors
-from figures.table import FIGURES, heading
-from rivals import transformations
+from figures import FIGURES, detectors, heading
+from rivals import RIVALS, Rival, fit_rivals, transformations
 from rivals.activations import (
     SPREAD,
     Output,
@@ -43,7 +42,6 @@ from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.squeezing import BORNE, FeatureSqueezing, median, reduce_bits
-from rivals.table import RIVALS, Rival, fit_rivals
 from rivals.transformations import Disagreement, jpeg, resize_and_pad
 from sources import read_result, write_result
 

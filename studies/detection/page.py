@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from detection.cases import CASES
+from figures import FIGURES
 from figures.further_signs import PATHLESS, WEIGHED
-from figures.table import FIGURES
+from page_parts import Lines, by_column, by_line, markdown, part, results_of, with_interval
 from sources import Row, read_result
-from tables import Lines, by_column, by_line, markdown, part, results_of, with_interval
 
 
 def titled(attack: str, *, unseen: bool) -> str:
