@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -19,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from effpath.detect import make_classifier
-from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.evaluate import Entrant
 from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
 from rivals.activations import Floats
@@ -31,7 +33,7 @@ from rivals.mahalanobis import Mahalanobis
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.squeezing import FeatureSqueezing
-from rivals.transformations import Disagreement
+from rivals.transformations import CHANGES, Disagreement
 
 
 class Fitted(Protocol):
@@ -63,14 +65,8 @@ def logistic(seed: int) -> Any:
     )
 
 
-def same(values: NDArray[Any]) -> NDArray[Any]:
-    return values
-
-
-def classifier(kind: str) -> Callable[[int], Any]:
-    """One of `effpath.detect.make_classifier`, from a seed."""
-    return lambda seed: make_classifier(kind, seed=seed)
-
+same = np.asarray
+CDRP_KINDS = {"linear": "gates", "forest": "forest", "adaboost": "adaboost", "boosting": "boosting"}
 
 RIVALS: dict[str, Rival] = {
     "squeezing": Rival(FeatureSqueezing.fit, {"feature squeezing": (same, None)}),
@@ -89,17 +85,12 @@ RIVALS: dict[str, Rival] = {
     ),
     "MagNet": Rival(MagNet.fit, {"MagNet": (same, None)}),
     "Metzen": Rival(Activation.fit, {"Metzen": (same, lambda seed: ActivationDetector(seed=seed))}),
-    "JPEG": Rival(Disagreement.jpeg, {"JPEG": (same, None)}),
-    "bit depth": Rival(Disagreement.bit_depth, {"bit depth": (same, None)}),
-    "total variation": Rival(Disagreement.total_variation, {"total variation": (same, None)}),
-    "resize and pad": Rival(Disagreement.resize_and_pad, {"resize and pad": (same, None)}),
+    **{name: Rival(partial(Disagreement.fit, name), {name: (same, None)}) for name in CHANGES},
     "CDRP": Rival(
         RoutingPaths.fit,
         {
-            "CDRP, linear": (same, classifier("gates")),
-            "CDRP, forest": (same, classifier("forest")),
-            "CDRP, adaboost": (same, classifier("adaboost")),
-            "CDRP, boosting": (same, classifier("boosting")),
+            f"CDRP, {name}": (same, lambda seed, kind=kind: make_classifier(kind, seed=seed))
+            for name, kind in CDRP_KINDS.items()
         },
     ),
 }
@@ -121,12 +112,8 @@ def fit_rivals(
 def entrants(measured: Collection[str], rivals: Mapping[str, Rival] = RIVALS) -> dict[str, Entrant]:
     """Return the detectors of the measured rivals, for `effpath.detect.evaluate`; groups hold arrays by rival."""
     return {
-        detector: Entrant(_reader(name, look), make)
+        detector: Entrant(lambda group, name=name, look=look: look(group.arrays[name]), make)
         for name, rival in rivals.items()
         if name in measured
         for detector, (look, make) in rival.detectors.items()
     }
-
-
-def _reader(name: str, look: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Group], NDArray[Any]]:
-    return lambda group: look(group.arrays[name])

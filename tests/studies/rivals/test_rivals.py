@@ -371,7 +371,7 @@ def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
 def test_a_rival_that_cannot_be_fitted_is_named_with_the_reason(monkeypatch) -> None:
     monkeypatch.setattr(transformations.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="scikit-image"):
-        Disagreement.total_variation(digits_net.graph(), *train(1))
+        RIVALS["total variation"].fit(digits_net.graph(), *train(1))
     torch.manual_seed(0)
     linear = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), fresh(1))
     chosen = {name: RIVALS[name] for name in ("density", "Metzen", "total variation", "JPEG")}
