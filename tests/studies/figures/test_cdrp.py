@@ -13,7 +13,7 @@ import digits_net
 import effpath
 from detection import gather
 from detection.cases import Case, Planned
-from detection.gather import made_of, thinned
+from detection.gather import Making, thinned
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
 from figures import FIGURES, cdrp
@@ -45,9 +45,9 @@ def table(folder) -> dict:
 
 
 def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table, folder) -> None:
-    model, graph = digits_net.model(), digits_net.graph()
+    graph = digits_net.graph()
     wanted = {name: CASE.attacks[name] for name in ("FGSM", "Random")}
-    made, _, _ = made_of(replace(CASE, attacks=wanted), model, digits_net.data(), 0, folder)
+    made, _, _ = Making(replace(CASE, attacks=wanted), 0).made
     groups = thinned(made, 60)
     assert list(groups) == ["clean", "FGSM", "Random"]
     assert table["sources"] == len(groups["clean"].images) == 60
@@ -74,7 +74,7 @@ def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table,
 
 
 def test_some_images_keep_their_attacks_and_their_sources(folder) -> None:
-    made, _, _ = made_of(CASE, digits_net.model(), digits_net.data(), 0, folder)
+    made, _, _ = Making(CASE, 0).made
     groups = thinned(made, 30)
     assert set(groups) == {"clean", "FGSM", "Random", "BIM"}
     assert len(groups["Random"].images) == 30

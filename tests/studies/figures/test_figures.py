@@ -194,7 +194,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
 
 
 def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
-    monkeypatch.setattr(gather, "made_of", lambda *a: pytest.fail("gathered again"))
+    monkeypatch.setattr(gather.Making, "made", property(lambda making: pytest.fail("gathered again")))
     again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), others=("CDRP",))  # no part in what is seen
     same_group(again.groups["FGSM"], seen.groups["FGSM"])
     assert len(list((cache / "seen").glob("tiny-*"))) == 1
