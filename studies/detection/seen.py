@@ -85,14 +85,14 @@ def paths_piece(
     groups: Mapping[str, Features], images: Mapping[str, Pixels], controls: Sequence[str], about: Row
 ) -> Piece:
     """Return features, sources and labels of groups and controls as a piece."""
-    arrays = {}
-    for name, features in groups.items():
-        assert features.likelihood is not None
-        held = {
-            "values": features.values, "classes": features.classes, "logits": features.logits,
-            "fit": features.likelihood, "source": images[name].source, "labels": images[name].labels,
-        }  # fmt: skip
-        arrays.update({f"{name}|{key}": array for key, array in held.items()})
+    arrays = {
+        f"{name}|{key}": array
+        for name, seen in groups.items()
+        for key, array in {
+            "values": seen.values, "classes": seen.classes, "logits": seen.logits, "fit": seen.likelihood,
+            "source": images[name].source, "labels": images[name].labels,
+        }.items()
+    }  # fmt: skip
     first = groups["clean"]
     columns = {"names": first.names, "fitted": first.likelihood_classes}
     return Piece(arrays, {**about, "controls": list(controls), **columns})
@@ -101,35 +101,16 @@ def paths_piece(
 def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]) -> Seen:
     """Return what is seen, of the paths and of what other detectors measured."""
     about = dict(paths.about)
-    controls, names, fitted = (about.pop(key) for key in ("controls", "names", "fitted"))
-    held: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in paths.arrays.items():
-        name, field = key.split("|")
-        held.setdefault(name, {})[field] = array
-    made = {
-        name: Group(
-            name,
-            Features(
-                fields["values"], tuple(names), fields["classes"], fields["logits"], fields["fit"], tuple(fitted)
-            ),
-            fields["source"],
-            {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays},
+    controls, names, fitted = (tuple(about.pop(key)) for key in ("controls", "names", "fitted"))
+    made, labels = {}, {}
+    for name in dict.fromkeys(key.partition("|")[0] for key in paths.arrays):
+        values, classes, logits, fit, source, labels[name] = (
+            paths.arrays[f"{name}|{key}"] for key in ("values", "classes", "logits", "fit", "source", "labels")
         )
-        for name, fields in held.items()
-    }
-    return Seen(
-        {name: group for name, group in made.items() if name not in controls},
-        {name: made[name] for name in controls},
-        {name: fields["labels"] for name, fields in held.items()},
-        unseen,
-        {
-            **about,
-            "seconds": {
-                "effective paths": about["seconds"],
-                **{other: piece.about["seconds"] for other, piece in others.items()},
-            },
-            "skipped": {
-                other: piece.about["skipped"] for other, piece in others.items() if "skipped" in piece.about
-            },
-        },
-    )
+        measured = {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays}
+        made[name] = Group(name, Features(values, names, classes, logits, fit, fitted), source, measured)
+    seconds = {other: piece.about["seconds"] for other, piece in others.items()}
+    about["seconds"] = {"effective paths": about["seconds"], **seconds}
+    about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}
+    groups = {name: group for name, group in made.items() if name not in controls}
+    return Seen(groups, {name: made[name] for name in controls}, labels, unseen, about)
