@@ -57,23 +57,16 @@ def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> R
     rivals = {name: rival for name, rival in entrants(clean.arrays).items() if name in RIVALS}
     if signs := signs_among(clean.arrays):
         rivals[WEIGHED] = with_signs(list(signs.values()), floor=FLOOR)
-    auc = {
-        trained: judge_groups(
-            clean,
-            attacks,
-            Protocol(KINDS, rivals, [name for name in names if trained not in ("all", name)], baselines=False),
-        ).auc
-        for trained in ("all", *single)
-    }
+    auc = {}
+    for trained in ("all", *single):
+        unseen = [name for name in names if trained not in ("all", name)]
+        auc[trained] = judge_groups(clean, attacks, Protocol(KINDS, rivals, unseen, baselines=False)).auc
     result: Row = {}
-    for detector in auc["all"]:
-        loss = {
-            trained: np.mean(
-                [auc["all"][detector][name] - auc[trained][detector][name] for name in names if name != trained],
-                axis=0,
-            )
-            for trained in single
-        }
+    for detector, whole in auc["all"].items():
+        loss = {}
+        for trained in single:
+            lost = [whole[name] - auc[trained][detector][name] for name in names if name != trained]
+            loss[trained] = np.mean(lost, axis=0)
         mean = interval(np.mean(list(loss.values()), axis=0))
         result[detector] = {
             "auc": {
