@@ -6,10 +6,11 @@ A study gives panels; what they look like is decided here.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,10 @@ from effpath.files.cache import atomic_write
 
 Value = float | Sequence[float] | None  # a number, one with the ends of its interval, or nothing
 COLOURS = {
-    "linear": "tab:red",
-    "surprise": "tab:blue",
-    "forest": "tab:green",
-    "clean": "tab:purple",
-    "CDRP, linear": "tab:orange",
-    "CDRP, forest": "tab:olive",
-    "CDRP, adaboost": "tab:brown",
-    "CDRP, boosting": "tab:pink",
-    "max softmax": "grey",
-    "energy": "silver",
-}
+    "linear": "tab:red", "surprise": "tab:blue", "forest": "tab:green", "clean": "tab:purple",
+    "CDRP, linear": "tab:orange", "CDRP, forest": "tab:olive", "CDRP, adaboost": "tab:brown",
+    "CDRP, boosting": "tab:pink", "max softmax": "grey", "energy": "silver",
+}  # fmt: skip
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most
@@ -117,7 +111,8 @@ def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     def height(panel: Panel) -> float:
         return 0.7 + len(panel.names) * (0.15 + 0.07 * (len(panel.series) - 1) * _crowded(panel))
 
-    figure, grid = _grid(panels, columns, 4.5 if columns < 3 else 2.0, height, names=_names, sharex=columns > 2)
+    width = 4.5 if columns < 3 else 2.0
+    figure, grid = _grid(panels, columns, width, height, names=attrgetter("names"), sharex=columns > 2)
     colours = _colours(panels)
     for axes, panel in grid:
         lines = np.arange(len(panel.names))[::-1]
@@ -210,11 +205,10 @@ def _grid(
     """Return a figure, and the axes of each panel; ``names`` are those on the left, written once for a line."""
     from matplotlib.figure import Figure
 
-    lines = [
-        chunk
-        for _, members in groupby(panels, lambda panel: panel.row)
-        for chunk in _chunks(list(members), columns)
-    ]
+    lines: list[list[Panel]] = []
+    for _, members in groupby(panels, lambda panel: panel.row):
+        row = list(members)
+        lines += [row[start : start + columns] for start in range(0, len(row), columns)]
     across = max(map(len, lines))
     heights = [max(map(height, line)) for line in lines]
     figure = Figure(figsize=(width * across + (1.5 if names else 0.5), sum(heights) + 0.4), layout="constrained")
@@ -235,17 +229,8 @@ def _grid(
     return figure, found
 
 
-def _names(panel: Panel) -> Sequence[str]:
-    return panel.names
-
-
 def _labels(panel: Panel) -> Sequence[str]:
     return [series.label for series in panel.series]
-
-
-def _chunks(panels: Sequence[Panel], size: int) -> Iterator[Sequence[Panel]]:
-    for start in range(0, len(panels), size):
-        yield panels[start : start + size]
 
 
 def _crowded(panel: Panel) -> bool:

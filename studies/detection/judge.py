@@ -146,21 +146,13 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
             limits = {  # too few images for a rate flag nothing
                 rate: threshold_at_fpr(held, rate) if allowed_above(len(held), rate) else np.inf for rate in RATES
             }
+            flagged = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
             for rate, limit in limits.items():
-                rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
-                rates[rate] += float((scores["clean"] > limit).mean()) * part
-            for group in attacks:
-                attacked, drawn = scores[group.name], draws[group.name]
-                _add(
-                    auc.setdefault(detector, {}),
-                    group.name,
-                    resampled_auc(scores["clean"], attacked, draws["clean"], drawn) * part,
-                )
+                flagged[rate] += float((scores["clean"] > limit).mean()) * part
+            aucs, rates = auc.setdefault(detector, {}), tpr.setdefault(detector, {rate: {} for rate in RATES})
+            for name in (group.name for group in attacks):
+                found = resampled_auc(scores["clean"], scores[name], draws["clean"], draws[name])
+                aucs[name] = aucs.get(name, 0) + found * part
                 for rate, limit in limits.items():
-                    hits = share(attacked > limit, drawn)
-                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * part)
+                    rates[rate][name] = rates[rate].get(name, 0) + share(scores[name] > limit, draws[name]) * part
     return Resampled(auc, tpr, fpr, evaluations)
-
-
-def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
-    found[name] = found[name] + values if name in found else values

@@ -122,9 +122,7 @@ def panels(network: str, table: Row) -> list[Panel]:
     for kind, other in KINDS.items():
         drawn = [
             Series(method, [row["auc"].get(name, row["mean"]) for name in attacks])
-            for method, row in (
-                ("effective paths", table["detectors"][kind]), ("CDRP", table["detectors"][other])
-            )
-        ]  # fmt: skip
+            for method, row in (("effective paths", table["detectors"][kind]), ("CDRP", table["detectors"][other]))
+        ]
         found.append(Panel(f"{network}, {kind}", drawn, attacks, network, line=0.5))
     return found

@@ -49,10 +49,7 @@ def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
                 for part, counts in times.items()
                 if counts.any()
             }
-    return {
-        "settings": {"rate": rate, **settings(seen)},
-        "detectors": found,
-    }
+    return {"settings": {"rate": rate, **settings(seen)}, "detectors": found}
 
 
 def guesses(features: Features) -> dict[str, np.ndarray]:
