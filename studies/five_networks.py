@@ -21,6 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_image
+from torch.nn.functional import interpolate
 
 from effpath.files.progress import track
 from page_parts import code, fill_file, markdown, part
@@ -57,12 +60,7 @@ export_paths(paths, output, names=names)
 
 def picture(folder: Path, spec: str) -> Path:
     """Write the image of a network into a folder and return the file."""
-    from sklearn.datasets import load_digits, load_sample_image
-    from torch.nn.functional import interpolate
-
     if not spec.endswith("LeNet5"):
-        from PIL import Image
-
         file = folder / "china.png"
         Image.fromarray(load_sample_image("china.jpg")).save(file)
         return file
@@ -83,14 +81,10 @@ def measure(spec: str, options: Sequence[str], folder: Path) -> dict[str, Any]:
     once, layers = run([sys.executable, "-c", IN_PYTHON, spec, size, str(image), str(files[1])]).split()
     (row,) = found["images"]
     return {
-        "network": spec,
-        "layers": int(layers),
-        "synapses": synapses(files[0]),
+        "network": spec, "layers": int(layers), "synapses": synapses(files[0]),
         **{f"{level}_density": row[f"{level}_density"] for level in ("synapses", "neurons", "weights")},
-        "equal": equal(*files),
-        "command_seconds": round(seconds, 2),
-        "extract_seconds": round(float(once), 4),
-    }
+        "equal": equal(*files), "command_seconds": round(seconds, 2), "extract_seconds": round(float(once), 4),
+    }  # fmt: skip
 
 
 def run(command: Sequence[str]) -> str:
