@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property, partial
 
 import numpy as np
@@ -216,5 +216,4 @@ def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHE
             pieces[other] = Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
         else:
             pieces[other] = kept(folder / f"{other}.npz", partial(making.rival, other))
-    seen = assembled(paths, pieces, tuple(attack for attack, planned in case.attacks.items() if planned.unseen))
-    return replace(seen, about={**seen.about, "rival_images": len(making.known)})
+    return assembled(case, paths, pieces, {"rival_images": len(making.known)})

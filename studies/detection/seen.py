@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from detection.cases import Case
 from effpath import Features
 from effpath.detect.evaluate import Group
 from effpath.files.cache import atomic_write
@@ -43,15 +44,20 @@ class Seen:
         controls: images that were not attacked, to be flagged no more often than clean ones: noise as large as an
             attack, and natural mistakes.
         labels: true classes by group, −1 where there is none.
-        unseen: attacks that detectors do without in training.
+        case: what was attacked, with what.
         about: how it was made: accuracy, attacks, seconds, rivals left out.
     """
 
     groups: Mapping[str, Group]
     controls: Mapping[str, Group]
     labels: Mapping[str, np.ndarray]
-    unseen: tuple[str, ...]
+    case: Case
     about: Row
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Attacks that detectors do without in training."""
+        return tuple(name for name, planned in self.case.attacks.items() if planned.unseen)
 
     @property
     def attacks(self) -> list[Group]:
@@ -98,9 +104,9 @@ def paths_piece(
     return Piece(arrays, {**about, "controls": list(controls), **columns})
 
 
-def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]) -> Seen:
+def assembled(case: Case, paths: Piece, others: Mapping[str, Piece], further: Row) -> Seen:
     """Return what is seen, of the paths and of what other detectors measured."""
-    about = dict(paths.about)
+    about = {**paths.about, **further}
     controls, names, fitted = (tuple(about.pop(key)) for key in ("controls", "names", "fitted"))
     made, labels = {}, {}
     for name in dict.fromkeys(key.partition("|")[0] for key in paths.arrays):
@@ -113,4 +119,4 @@ def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]
     about["seconds"] = {"effective paths": about["seconds"], **seconds}
     about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}
     groups = {name: group for name, group in made.items() if name not in controls}
-    return Seen(groups, {name: made[name] for name in controls}, labels, unseen, about)
+    return Seen(groups, {name: made[name] for name in controls}, labels, case, about)

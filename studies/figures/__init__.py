@@ -86,7 +86,7 @@ class Figure:
         if self.others is None:
             return {"network": name, **self.study.measure(case, seed=seed, **given)}
         seen = gather(name, case, seed=seed, others=self.others)
-        return {**heading(seen), **self.study.measure(seen, case, **given)}
+        return {**heading(seen), **self.study.measure(seen, **given)}
 
     def panels(self, tables: Mapping[str, Row]) -> list[Panel]:
         """Return the panels of several networks, those of each on lines of their own."""

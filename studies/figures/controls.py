@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
 from detection.judge import Protocol, judge, settings
 from detection.resampling import interval, resampled_auc, row_draws, share
 from detection.seen import Seen
@@ -26,7 +25,7 @@ MISTAKES = "natural mistakes"
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
+def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each control is flagged."""
     judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, rate=rate))
     clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)

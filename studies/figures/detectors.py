@@ -10,7 +10,6 @@ is not for the network is listed with the reason. Seconds are process time of fi
 
 from __future__ import annotations
 
-from detection.cases import Case
 from detection.judge import OURS, Protocol, Resampled, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
@@ -22,7 +21,7 @@ COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
 BEST = "surprise"  # of ours, the one that is compared with each rival
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Judge every detector, and compare ours with the best rival of each attack."""
     judged = judge(seen, Protocol(others=entrants(seen.groups["clean"].arrays), unseen=seen.unseen))
     cells = {group.name: compare(judged, group.name) for group in seen.attacks}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
 from detection.judge import Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
@@ -36,7 +35,7 @@ ALONE = "nothing, weighed"
 FLOORS = {f"all of them, weighed, floor {floor:g}": floor for floor in (0, 0.25, 0.5)}  # beside that of `FLOOR`
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Judge joint surprise with each of the further signs, with some together, with all, and these weighed."""
     measured = seen.groups["clean"].arrays
     others, signs = entrants(set(measured) - {"CDRP"}), signs_among(measured)

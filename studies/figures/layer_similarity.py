@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
 from detection.resampling import interval, row_draws
 from detection.seen import Seen
 from drawing import Panel, Series
@@ -20,7 +19,7 @@ from sources import Row
 MEASURES = ("rank 1", "rank 2", "margin")
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure the means of each group by layer."""
     sources = len(seen.groups["clean"].source)
     found: Row = {name: {} for name in MEASURES}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detection.cases import Case
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from drawing import MARKED, Panel, Series
@@ -19,7 +18,7 @@ from sources import Row
 KINDS = ("linear", "surprise")
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure our detectors on the last layers and on each single one."""
     layers = seen.about["layers"]
 

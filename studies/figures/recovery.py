@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
 from detection.judge import SEEDS, Protocol, judge, settings
 from detection.resampling import interval, row_draws, share
 from detection.seen import Seen
@@ -23,7 +22,7 @@ GUESSES = {"rank 2": "tab:red", "best fit": "tab:blue", "best other fit": "tab:g
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
+def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each guess is right, of detected images and of others."""
     judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, baselines=False, rate=rate))
     sources = len(seen.groups["clean"].source)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from detection.cases import Case
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
 from detection.resampling import interval
 from detection.seen import Seen
@@ -23,7 +22,7 @@ DETECTORS = ("linear", "surprise")
 POINTS = 41  # of a curve
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure our two linear detectors on every attack."""
     judged = judge(seen, Protocol(kinds=DETECTORS, unseen=seen.unseen))
     first = judged.evaluations[0]
@@ -36,7 +35,7 @@ def measure(seen: Seen, case: Case) -> Row:
         "published_protocol": published_auc(seen),
         "paper": {
             name: {"paper": goal, "ours": linear[name][0], "met": linear[name][0] >= goal}
-            for name, goal in case.paper.items()
+            for name, goal in seen.case.paper.items()
             if name in linear
         },
         "curves": {

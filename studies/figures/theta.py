@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from detection.cases import Case
 from detection.gather import Making, thinned
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
@@ -23,11 +22,12 @@ from sources import Row
 KINDS = ("linear", "surprise")
 
 
-def measure(seen: Seen, case: Case, images: int | None = None, per_class: int | None = None) -> Row:
+def measure(seen: Seen, images: int | None = None, per_class: int | None = None) -> Row:
     """Measure our detectors for each θ of the case, on so many attacked images and training images per class.
 
     Without, on as many as the case says.
     """
+    case = seen.case
     taken = replace(case, per_class=per_class or case.theta_per_class or case.per_class)
     making = Making(taken, seen.about["seed"])
     pixels = thinned(making.made[0], images or case.theta_sources)

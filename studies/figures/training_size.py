@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.cases import Case
 from detection.judge import SEEDS, Protocol, judge_groups
 from detection.resampling import interval
 from detection.seen import Seen
@@ -29,7 +28,7 @@ FEWEST_ATTACKED = 20  # images of an attack, so that the test part has some of t
 MEANS = {"mean": "all attacks", "seen": "attacks of the training", "unseen": "attacks not in training"}
 
 
-def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
+def measure(seen: Seen, shares: Sequence[float] = SHARES) -> Row:
     """Measure our detectors and CDRP's over the share of the sources that they are trained on."""
     clean = seen.groups["clean"]
     sources, others = len(clean.source), entrants({"CDRP"} & set(clean.arrays))

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.cases import Case
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
 from detection.resampling import interval
 from detection.seen import Seen
@@ -33,7 +32,7 @@ CLAIM = 0.03
 FEWEST = 3  # images of an attack in the training part of every split, without which nothing is trained on it alone
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure the loss over the paper's attacks and over all."""
     clean = seen.groups["clean"]
     with_source = [group for group in seen.attacks if (group.source >= 0).any()]

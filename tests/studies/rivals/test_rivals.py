@@ -438,7 +438,7 @@ def studied(tmp_path_factory):
         patch.setattr(table_module.entrants, "__defaults__", (rivals,))
         seen = gather("tiny", CASE, others=tuple(rivals))
         again = gather("tiny", CASE, others=tuple(rivals))
-        return {**heading(seen), **detectors.measure(seen, CASE)}, noted, seen, again
+        return {**heading(seen), **detectors.measure(seen)}, noted, seen, again
 
 
 def test_every_detector_is_judged_on_every_attack_with_one_threshold(studied) -> None:
