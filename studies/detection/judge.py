@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from detection.resampling import interval, resampled_auc, row_draws, share
+from detection.resampling import interval, intervals, resampled_auc, row_draws, share
 from detection.seen import Seen
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
@@ -68,10 +68,7 @@ class Resampled:
     def aucs(self) -> dict[str, Row]:
         """Return AUC with intervals, by detector and attack, and the mean over attacks."""
         return {
-            detector: {
-                **{name: interval(values) for name, values in found.items()},
-                "mean": interval(self.mean[detector]),
-            }
+            detector: {**intervals(found), "mean": interval(self.mean[detector])}
             for detector, found in self.auc.items()
         }
 
@@ -96,12 +93,9 @@ class Resampled:
             detector: {
                 "whose": whose(detector),
                 "fpr": {str(rate): round(value, 4) for rate, value in self.fpr[detector].items()},
-                "auc": {name: interval(values) for name, values in found.items()},
+                "auc": intervals(found),
                 "mean": interval(self.mean[detector]),
-                "tpr": {
-                    str(rate): {name: interval(values) for name, values in rows.items()}
-                    for rate, rows in self.tpr[detector].items()
-                },
+                "tpr": {str(rate): intervals(rows) for rate, rows in self.tpr[detector].items()},
             }
             for detector, found in self.auc.items()
         }

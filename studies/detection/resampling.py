@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -50,3 +51,7 @@ def interval(values: np.ndarray) -> list[float]:
     """Return the value of the sample and the 95 % interval of the resamples behind it."""
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     return [round(float(v), 4) for v in (values[0], low, high)]
+
+
+def intervals(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: interval(values) for name, values in found.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
-from detection.resampling import interval
+from detection.resampling import intervals
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect import make_classifier, paper_split, suspicion
@@ -26,7 +26,7 @@ def measure(seen: Seen) -> Row:
     """Measure our two linear detectors on every attack."""
     judged = judge(seen, Protocol(kinds=DETECTORS, unseen=seen.unseen))
     first = judged.evaluations[0]
-    linear = {name: interval(values) for name, values in judged.auc["linear"].items()}
+    linear = intervals(judged.auc["linear"])
     return {
         "settings": settings(seen),
         "sizes": dict(first.sizes),

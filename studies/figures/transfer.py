@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
-from detection.resampling import interval
+from detection.resampling import interval, intervals
 from detection.seen import Seen
 from detection.signs import FLOOR, signs_among, with_signs
 from drawing import Panel, Series
@@ -68,11 +68,8 @@ def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> R
             loss[trained] = np.mean(lost, axis=0)
         mean = interval(np.mean(list(loss.values()), axis=0))
         result[detector] = {
-            "auc": {
-                trained: {name: interval(values) for name, values in aucs[detector].items()}
-                for trained, aucs in auc.items()
-            },
-            "loss": {trained: interval(values) for trained, values in loss.items()},
+            "auc": {trained: intervals(aucs[detector]) for trained, aucs in auc.items()},
+            "loss": intervals(loss),
             "mean_loss": mean,
             "met": mean[0] <= CLAIM,
         }
