@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from functools import reduce
+from itertools import accumulate, combinations, pairwise
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +91,6 @@ def unite(graph: Graph, part: Part, options: Options, batch: int) -> EffectivePa
     return None if unions is None else unions.paths(("synapses", "neurons"), {0: images})[0]
 
 
-def join(one: EffectivePath | None, other: EffectivePath | None) -> EffectivePath | None:
-    """Return the union of two, either of which may be missing."""
-    return one | other if one is not None and other is not None else one or other
-
-
 def class_similarity(paths: Sequence[EffectivePath]) -> tuple[list[float], dict[str, float]]:
     """Return the Jaccard of each two class paths over all layers (Eq. 5), and the mean by layer; 0 where empty."""
     pairs = list(combinations(paths, 2))
@@ -144,28 +141,29 @@ def measure(
     options = make_options(preset)
     train = data.part("train", "all")
     graph = effpath.capture(model, train.images[:1])
-    labels = [-1] if pooled else sorted(set(train.labels.tolist()))
+    members = {-1: torch.arange(len(train))}
+    if not pooled:
+        members = {label: (train.labels == label).nonzero()[:, 0] for label in sorted(set(train.labels.tolist()))}
     alone: list[Row] = []
-    overall: dict[int, EffectivePath | None] = dict.fromkeys(sizes)
-    by_class: dict[int, list[Row]] = {size: [] for size in sizes}
-    by_classes, paths = [], {}
-    with track("paths") as progress:
-        for number, label in enumerate(labels):
-            rows = torch.arange(len(train)) if pooled else (train.labels == label).nonzero()[:, 0]
-            alone += single(graph, train.take(rows[:singles]), options, batch)
-            united: EffectivePath | None = None
-            for start, stop in pairwise([0, *sizes]):
-                united = join(united, unite(graph, train.take(rows[start:stop]), options, batch))
-                overall[stop] = join(overall[stop], united)
-                if united is not None:
-                    by_class[stop].append(densities(united))
-                progress(number * sizes[-1] + stop, len(labels) * sizes[-1])
-            if united is not None and (whole := overall[sizes[-1]]) is not None:
-                paths[label] = united
-                by_classes.append({"classes": len(paths), "images": whole.images, **densities(whole)})
-    if whole is None or not alone:
+    for rows in members.values():
+        alone += single(graph, train.take(rows[:singles]), options, batch)
+    paths: dict[int, EffectivePath] = {}
+    growth: list[Row] = []
+    for start, stop in pairwise([0, *sizes]):
+        with track(f"paths of images {start} to {stop}") as progress:
+            for number, (label, rows) in enumerate(members.items(), 1):
+                further = unite(graph, train.take(rows[start:stop]), options, batch)
+                if further is not None:
+                    paths[label] = paths[label] | further if label in paths else further
+                progress(number, len(members))
+        if paths:
+            whole, by_class = reduce(or_, paths.values()), list(map(densities, paths.values()))
+            means = {level: mean(row[level] for row in by_class) for level in LEVELS}
+            growth.append({"size": stop, "images": whole.images, "overall": densities(whole), "class": means})
+    if not growth or not alone:
         raise SystemExit("no image is predicted correctly; do labels and preprocessing fit the network?")
-    layers, header = layer_rows(whole, alone, paths), whole.header
+    paths = dict(sorted(paths.items()))
+    layers, header = layer_rows(whole, alone, list(paths.values())), whole.header
     table: Row = {
         "data": data.name,
         "settings": {
@@ -177,20 +175,16 @@ def measure(
             "images": len(alone),
             **{level: mean_and_sd([row["all"][level] for row in alone]) for level in LEVELS},
         },
-        "growth": [
-            {
-                "size": size, "images": at.images, "overall": densities(at),
-                "class": {level: mean(row[level] for row in by_class[size]) for level in LEVELS},
-            }
-            for size, at in overall.items()
-            if at is not None
-        ],
+        "growth": growth,
     }  # fmt: skip
     if not pooled:
         above, jaccards = class_similarity(list(paths.values()))
         test = data.part("test", "val").first_of_each_class(held_out)
         inside, beside = image_similarity(graph, test, paths, others, batch)
-        table["by_classes"] = by_classes
+        table["by_classes"] = [
+            {"classes": count, "images": path.images, **densities(path)}
+            for count, path in enumerate(accumulate(paths.values(), or_), 1)
+        ]
         table["class_jaccard"] = {"mean": mean(above), "least": rounded(min(above)), "most": rounded(max(above))}
         table["held_out_images"] = len(inside)
         for row, a, b in zip(layers, inside.T, beside.T, strict=True):
@@ -199,12 +193,12 @@ def measure(
     return {**table, "layers": layers, "process_seconds": round(time.process_time() - started)}
 
 
-def layer_rows(whole: EffectivePath, alone: Sequence[Row], paths: Mapping[int, EffectivePath]) -> list[Row]:
+def layer_rows(whole: EffectivePath, alone: Sequence[Row], paths: Sequence[EffectivePath]) -> list[Row]:
     """Return a row for each layer: density of single images, of class paths and of the overall path."""
     rows: list[Row] = [{"layer": layer.name} for layer in whole.header.layers]
     for level in LEVELS:
         overall = whole.layer_density(level)
-        classes = [one.layer_density(level) for one in paths.values()]
+        classes = [one.layer_density(level) for one in paths]
         for row, layer in zip(rows, whole.header.layers, strict=True):
             key = layer.parameter if level == "weights" else layer.name
             row[level] = {
