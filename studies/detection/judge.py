@@ -65,12 +65,13 @@ class Resampled:
         """Mean AUC over the attacks, by detector."""
         return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
 
+    def with_mean(self, detector: str) -> dict[str, np.ndarray]:
+        """Return the AUC of a detector by attack, and the mean over attacks."""
+        return {**self.auc[detector], "mean": self.mean[detector]}
+
     def aucs(self) -> dict[str, Row]:
         """Return AUC with intervals, by detector and attack, and the mean over attacks."""
-        return {
-            detector: {**intervals(found), "mean": interval(self.mean[detector])}
-            for detector, found in self.auc.items()
-        }
+        return {detector: intervals(self.with_mean(detector)) for detector in self.auc}
 
     def beside_best(self, detector: str, attack: str, *, apart: Collection[str]) -> Row:
         """Compare a detector with the best of those not set apart, and with the maximum softmax, by AUC.

@@ -12,17 +12,24 @@ images, the same resamples for all. No adaptive attack was run against what is a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+
 import numpy as np
+from sklearn.pipeline import make_pipeline
 
 from detection.judge import Protocol, judge, settings
-from detection.resampling import interval
+from detection.resampling import interval, intervals
 from detection.seen import Seen
-from detection.signs import FLOOR, KIND, WithoutPaths, signs_among, with_signs
 from drawing import Panel, Series
-from effpath.detect import SIGNS
+from effpath.detect import SIGNS, JointSurprise, make_classifier
+from effpath.detect.classifiers import reading_of
+from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.scoring import FloatArray, SurpriseScore
 from rivals import entrants
 from sources import Row
 
+KIND = "surprise"
+FLOOR = 0.1  # what a sign counts at least where weights are learned
 TOGETHER = (
     ("MagNet", "resize and pad"),
     ("MagNet", "JPEG", "resize and pad"),
@@ -33,6 +40,41 @@ WEIGHED = "all of them, weighed"
 PATHLESS = "all of them, weighed, without paths"
 ALONE = "nothing, weighed"
 FLOORS = {f"all of them, weighed, floor {floor:g}": floor for floor in (0, 0.25, 0.5)}  # beside that of `FLOOR`
+
+
+class PathlessScore(SurpriseScore):
+    """The two signs that look at paths never surprise."""
+
+    def surprises(self, X: FloatArray) -> FloatArray:
+        found = super().surprises(X)
+        found[:, :2] = 0
+        return found
+
+
+class WithoutPaths(JointSurprise):
+    """The same without the two signs that look at paths."""
+
+    def as_score(self) -> PathlessScore:
+        return PathlessScore(**vars(super().as_score()))
+
+
+def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
+    """Return those of the measured rivals that learn nothing from attacks."""
+    return {name: rival for name, rival in entrants(measured).items() if rival.make is None}
+
+
+def with_signs(
+    signs: Sequence[Entrant], *, floor: float = 1.0, make: Callable[..., JointSurprise] = JointSurprise
+) -> Entrant:
+    """Return joint surprise that reads the signs as its last columns; what is missing is filled in as without."""
+
+    def read(group: Group) -> np.ndarray:
+        return np.column_stack([reading_of(KIND).columns(group.features), *(rival.read(group) for rival in signs)])
+
+    return Entrant(
+        read,
+        lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], make(further=len(signs), floor=floor)),
+    )
 
 
 def measure(seen: Seen) -> Row:
@@ -78,13 +120,10 @@ def measure(seen: Seen) -> Row:
             "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
             "cells": cells,
         }
-    added = {}
+    added: Row = {}
     if WEIGHED in found:
-        with_paths, without = f"{KIND} + {WEIGHED}", f"{KIND} + {PATHLESS}"
-        added = {
-            name: interval(values - judged.auc[without][name]) for name, values in judged.auc[with_paths].items()
-        }
-        added["mean"] = interval(judged.mean[with_paths] - judged.mean[without])
+        with_paths, without = (judged.with_mean(f"{KIND} + {name}") for name in (WEIGHED, PATHLESS))
+        added = intervals({name: values - without[name] for name, values in with_paths.items()})
     return {
         "settings": settings(seen),
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},

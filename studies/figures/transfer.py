@@ -17,10 +17,10 @@ import numpy as np
 from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
 from detection.resampling import interval, intervals
 from detection.seen import Seen
-from detection.signs import FLOOR, signs_among, with_signs
 from drawing import Panel, Series
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import split_sources
+from figures.further_signs import FLOOR, signs_among, with_signs
 from rivals import entrants
 from sources import Row
 
