@@ -2,8 +2,7 @@
 
 At the threshold that flags 5 % of the clean images held out for it, beside the clean test images. Noisy images
 are still classified correctly, and only those of test sources count. Natural mistakes are clean images that the
-network gets wrong; of them also the AUC against clean test images, as of an attack. Means over five splits,
-intervals a bootstrap over source images.
+network gets wrong; of them also the AUC against clean test images, as of an attack.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 Our detectors, CDRP with the paper's four classifiers, today's rivals, input transformations as detectors by
 disagreement, and the baselines. Rivals are fitted on training images of the class paths. Correctly classified test
 images are attacked and divided by source image, in five ways: on one part the detectors that need attacks learn
-from all but the unseen ones, on another the threshold of each is fixed, the third is tested. AUC and TPR are means
-over the splits, intervals a bootstrap over source images with the same resamples for every detector. A rival that
-is not for the network is listed with the reason. Seconds are process time of fitting and measuring.
+from all but the unseen ones, on another the threshold of each is fixed, the third is tested. A rival that is not
+for the network is listed with the reason. Seconds are process time of fitting and measuring.
 """
 
 from __future__ import annotations

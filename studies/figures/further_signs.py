@@ -6,8 +6,7 @@ strong ones. So rivals that learn nothing from attacks are added to the four sig
 surprising as it is rare among clean images: every one alone, some of both kinds together, all, and all with
 weights that are learned, with the two signs that look at paths and without them, with other floors of the
 weights, and the four signs alone with learned weights. The best of a cell is taken of all detectors without
-further signs, those of `figures.detectors` but CDRP. Means over five splits, intervals a bootstrap over source
-images, the same resamples for all. No adaptive attack was run against what is added.
+further signs, those of `figures.detectors` but CDRP. No adaptive attack was run against what is added.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class PathlessScore(SurpriseScore):
 
 
 class WithoutPaths(JointSurprise):
-    """The same without the two signs that look at paths."""
+    """Joint surprise without the two signs that look at paths."""
 
     def as_score(self) -> PathlessScore:
         return PathlessScore(**vars(super().as_score()))

@@ -1,7 +1,7 @@
 """How many layers detection needs (Fig. 12, 20).
 
 Detectors see the last 1, 2, 3 … layers only, or a single layer only; similarities and fits are per layer, so
-that these are columns of the same features. Means over five splits, intervals a bootstrap over source images.
+that these are columns of the same features.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """ROC of our detectors by attack (Fig. 6, 7, 16), and their AUC beside the paper's.
 
-The paper's detector, the joint similarity, and joint surprise, in the order of attacks. AUCs are means over five
-splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published
-protocol gives, whose splits share source images. Curves are of the first split.
+The paper's detector, the joint similarity, and joint surprise, in the order of attacks; beside
+them what the published protocol gives, whose splits share source images. Curves are of the first split.
 """
 
 from __future__ import annotations

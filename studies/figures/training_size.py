@@ -2,8 +2,7 @@
 
 A share of the source images trains the detectors, with all their attacked versions that may be learnt from. A
 fifth of the images fixes thresholds and 30 % test, the same ones for every share; smaller shares are parts of
-larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty. Means over five
-splits, intervals a bootstrap over source images.
+larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty.
 """
 
 from __future__ import annotations

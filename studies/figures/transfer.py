@@ -3,9 +3,8 @@
 The loss is AUC after training on all attacks, the tested one among them, less AUC after training on one other
 attack; the paper's claim is at most 0.03. Attacks of which a training part has fewer than three images are
 tested only. Once over the paper's five attacks, which all stop just over the border, and once over all attacks
-that start from an image, those that other studies keep out of training too. Means over five splits, intervals a
-bootstrap over source images, the same resamples for both trainings. *weighed* is joint surprise with all further
-signs of `figures.further_signs`, whose weights are learned from attacks.
+that start from an image, those that other studies keep out of training too. *weighed* is joint surprise with all
+further signs of `figures.further_signs`, whose weights are learned from attacks.
 """
 
 from __future__ import annotations
