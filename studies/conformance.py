@@ -143,8 +143,13 @@ def settle(model: nn.Module, image: Tensor, seed: int) -> Tensor:
 # ---------------------------------------------------------------- one model
 
 
-def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None:
-    """Write the row of one model after every stage, so that one that is stopped says how far it came."""
+def examine(name: str, family: str, neurons: int, seed: int, file: Path, limit: float = inf) -> None:
+    """Write the row of one model after every stage, so that one that is stopped says how far it came.
+
+    With a limit this process is killed once it has worked for so many seconds.
+    """
+    if limit < inf:
+        resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit)))
     warnings.simplefilter("ignore")
     row: Row = {"model": name, "family": family, "stage": "", "cause": "stopped at the time limit", "seconds": {}}
     started = time.process_time()
@@ -188,12 +193,6 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         write_json(row, file)
 
 
-def examine_within(limit: float, *args: Any) -> None:
-    """Examine one model in this process, which is killed once it has worked for ``limit`` seconds."""
-    resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit)))
-    examine(*args)
-
-
 def measure(
     models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int, minutes: float = inf
 ) -> dict[str, Any]:
@@ -209,7 +208,7 @@ def measure(
             if time.monotonic() > end:
                 waiting.append(name)
                 continue
-            child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
+            child = fork.Process(target=examine, args=(name, family, neurons, seed, file, limit))
             child.start()
             child.join()
             if child.exitcode not in (0, -signal.SIGKILL, -signal.SIGXCPU):

@@ -119,8 +119,7 @@ def written(value: Any, indent: int = 0) -> str:
 
 
 def read_result(file: Path) -> Row:
-    found: Row = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_text(text: str, file: Path) -> None:

@@ -72,15 +72,7 @@ class Figure:
     options: Sequence[str] = ()
 
     def result(self, name: str, case: Case, seed: int, output: Path, given: Mapping[str, Any]) -> Row:
-        """Measure a case.
-
-        Args:
-            name: of the network, for tables.
-            case: what is attacked, with what.
-            seed: of training, images, attacks and rivals.
-            output: the folder of the results, for a study that reads those of another.
-            given: options, by name.
-        """
+        """Measure a case, with the options that are given; ``output`` is the folder of all results."""
         if wrong := sorted(set(given) - set(self.options)):
             raise OptionError(f"expected no --{wrong[0].replace('_', '-')} for {self.study.__name__}")
         if self.reads:

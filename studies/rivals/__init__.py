@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from effpath.detect import make_classifier
 from effpath.detect.evaluate import Entrant
 from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
-from rivals.activations import Floats
 from rivals.cdrp import RoutingPaths
 from rivals.density import ClassDensity
 from rivals.lid import LocalDimension
@@ -34,13 +33,6 @@ from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.squeezing import FeatureSqueezing
 from rivals.transformations import CHANGES, Disagreement
-
-
-class Fitted(Protocol):
-    """A rival that has seen its training images."""
-
-    def measure(self, images: Tensor) -> Floats:
-        """Return a suspicion of each image [N], or what a classifier learns from, [N, columns]."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class Rival:
             to what is looked at, and what learns from that.
     """
 
-    fit: Callable[..., Fitted]
+    fit: Callable[..., Any]
     detectors: Mapping[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], Callable[[int], Any] | None]]
 
 
@@ -98,7 +90,7 @@ RIVALS: dict[str, Rival] = {
 
 def fit_rivals(
     graph: Graph, images: Tensor, labels: Tensor, *, seed: int, rivals: Mapping[str, Rival] = RIVALS
-) -> tuple[dict[str, Fitted], dict[str, str]]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Fit every rival on clean training images; of those that cannot be, return why."""
     fitted, skipped = {}, {}
     for name, rival in rivals.items():
