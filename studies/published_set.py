@@ -32,10 +32,9 @@ from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features
 from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
-from effpath.files.cache import atomic_write
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict
-from sources import NETWORK_OPTIONS, Row, open_network, run_study
+from sources import NETWORK_OPTIONS, Row, open_network, run_study, write_arrays
 
 
 def read_published(file: Path) -> Tensor:
@@ -159,16 +158,11 @@ def measure_published(
     detectors = {file.stem: effpath.load_detector(file, graph) for file in guards}
     table, attacked, labels = measure(network, images, read_published(perturbation), detectors, **rest)
     if arrays:
-        atomic_write(arrays, lambda file: write_arrays(file, images=attacked.numpy(), labels=labels.numpy()))
+        write_arrays(arrays, images=attacked.numpy(), labels=labels.numpy())
     print(f"{table['fooled']['published']} of {table['attacked']} images fool the network")
     for name, row in table["detectors"].items():
         print(f"{name:14} AUC {row['auc']}  found {row['found']}  clean flagged {row['clean_flagged']}")
     return {"perturbation": perturbation.name, **table}
-
-
-def write_arrays(file: Path, **arrays: np.ndarray) -> None:
-    with file.open("wb") as opened:
-        np.savez(opened, **arrays)
 
 
 OPTIONS: dict[str, Row] = {

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -125,3 +126,13 @@ def read_result(file: Path) -> Row:
 def write_text(text: str, file: Path) -> None:
     """Write a text in one step."""
     atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_arrays(file: Path, **arrays: np.ndarray) -> None:
+    """Write compressed arrays in one step, under the name as it is."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as opened:
+            np.savez_compressed(opened, **arrays)
+
+    atomic_write(file, write)

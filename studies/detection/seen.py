@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from torch import Tensor
 from detection.cases import Case
 from effpath import Features
 from effpath.detect.evaluate import Group
-from effpath.files.cache import atomic_write
-from sources import Row
+from sources import Row, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -76,15 +74,11 @@ class Piece:
 def kept(file: Path, make: Callable[[], Piece]) -> Piece:
     """Read a piece from its file; where there is none it is made and written first, so killed work goes on."""
     if not file.exists():
-        atomic_write(file, partial(_write, make()))
+        made = make()
+        write_arrays(file, about=np.array(json.dumps(made.about)), **made.arrays)
     with np.load(file) as held:
         arrays = {name: held[name] for name in held.files if name != "about"}
         return Piece(arrays, json.loads(str(held["about"])))
-
-
-def _write(piece: Piece, file: Path) -> None:
-    with file.open("wb") as opened:
-        np.savez_compressed(opened, about=np.array(json.dumps(piece.about)), **piece.arrays)
 
 
 def paths_piece(
