@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import digits_net
 import effpath
-from detection import gather
 from detection.cases import Case, Planned
 from detection.gather import Making, thinned
 from effpath.detect import path_features
@@ -31,20 +28,11 @@ CASE = Case(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("attacks")
-        patch.setenv("EFFPATH_CACHE", str(folder))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def table(folder) -> dict:
+def table(cache) -> dict:
     return cdrp.measure(CASE, images=60, gathered=("FGSM", "Random"), seeds=(3,), timed=8)
 
 
-def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table, folder) -> None:
+def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table) -> None:
     graph = digits_net.graph()
     wanted = {name: CASE.attacks[name] for name in ("FGSM", "Random")}
     made, _, _ = Making(replace(CASE, attacks=wanted), 0).made
@@ -73,7 +61,7 @@ def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table,
         assert table["paths_beyond_cdrp"][kind][0] == pytest.approx(means[0] - means[1], abs=2e-4)
 
 
-def test_some_images_keep_their_attacks_and_their_sources(folder) -> None:
+def test_some_images_keep_their_attacks_and_their_sources() -> None:
     made, _, _ = Making(CASE, 0).made
     groups = thinned(made, 30)
     assert set(groups) == {"clean", "FGSM", "Random", "BIM"}

@@ -16,7 +16,6 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-import digits_net
 import figures as table_module
 import reproduce
 from detection import cases, gather
@@ -62,15 +61,6 @@ RESULT = {
                 "tpr": {"0.05": {"A": [0.51, 0, 1], "B": [0.9, 0, 1]}}},
     }
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("EFFPATH_CACHE", str(folder))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield folder
 
 
 @pytest.fixture(scope="module")
