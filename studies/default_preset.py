@@ -26,8 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import effpath
-from detection.judge import Protocol, judge_groups
-from detection.resampling import interval
+from detection.judge import Protocol, interval, judge_groups
 from drawing import Panel, Series, intervals
 from effpath import Graph, Options
 from effpath.data import Dataset, Part

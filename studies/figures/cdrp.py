@@ -19,8 +19,7 @@ import torch
 
 from detection.cases import Case
 from detection.gather import Making, thinned
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
-from detection.resampling import interval
+from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
 from drawing import Panel, Series
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group

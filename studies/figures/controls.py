@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.judge import Protocol, judge, settings
-from detection.resampling import interval, resampled_auc, row_draws, share
+from detection.judge import Protocol, interval, judge, resampled_auc, row_draws, settings, share
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath import Features

@@ -9,8 +9,7 @@ for the network is listed with the reason. Seconds are process time of fitting a
 
 from __future__ import annotations
 
-from detection.judge import OURS, Protocol, Resampled, judge, settings
-from detection.resampling import interval
+from detection.judge import OURS, Protocol, Resampled, interval, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
 from rivals import entrants

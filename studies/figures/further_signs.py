@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
-from detection.judge import Protocol, judge, settings
-from detection.resampling import interval, intervals
+from detection.judge import Protocol, interval, intervals, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect import SIGNS, JointSurprise, make_classifier

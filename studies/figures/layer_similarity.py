@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.resampling import interval, row_draws
+from detection.judge import interval, row_draws
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath import Features

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.judge import SEEDS, Protocol, judge, settings
-from detection.resampling import interval, row_draws, share
+from detection.judge import SEEDS, Protocol, interval, judge, row_draws, settings, share
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath import Features

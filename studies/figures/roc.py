@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
-from detection.resampling import intervals
+from detection.judge import FRACTIONS, SEEDS, Protocol, intervals, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect import make_classifier, paper_split, suspicion

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.judge import SEEDS, Protocol, judge_groups
-from detection.resampling import interval
+from detection.judge import SEEDS, Protocol, interval, judge_groups
 from detection.seen import Seen
 from drawing import COLOURS, MARKED, Panel, Series
 from effpath.errors import InputError

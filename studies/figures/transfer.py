@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
-from detection.resampling import interval, intervals
+from detection.judge import FRACTIONS, SEEDS, Protocol, interval, intervals, judge_groups
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect.evaluate import Group

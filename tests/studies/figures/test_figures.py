@@ -20,8 +20,7 @@ import figures as table_module
 import reproduce
 from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
-from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
-from detection.resampling import resampled_auc, row_draws
+from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, resampled_auc, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
 from effpath.detect import SIGNS, make_classifier, split_sources, suspicion
