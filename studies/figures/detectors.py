@@ -9,7 +9,7 @@ for the network is listed with the reason. Seconds are process time of fitting a
 
 from __future__ import annotations
 
-from detection.judge import OURS, Protocol, Resampled, interval, judge, settings
+from detection.judge import OURS, Protocol, interval, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
 from rivals import entrants
@@ -22,7 +22,10 @@ BEST = "surprise"  # of ours, the one that is compared with each rival
 def measure(seen: Seen) -> Row:
     """Judge every detector, and compare ours with the best rival of each attack."""
     judged = judge(seen, Protocol(others=entrants(seen.groups["clean"].arrays), unseen=seen.unseen))
-    cells = {group.name: compare(judged, group.name) for group in seen.attacks}
+    cells = {}
+    for name in (group.name for group in seen.attacks):
+        found = judged.beside_best(BEST, name, apart=OURS)
+        cells[name] = {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][name]), **found}
     return {
         "settings": settings(seen),
         "sizes": dict(judged.evaluations[0].sizes),
@@ -34,12 +37,6 @@ def measure(seen: Seen) -> Row:
         "seconds": seen.about["seconds"],
         "skipped": seen.about["skipped"],
     }
-
-
-def compare(judged: Resampled, attack: str) -> Row:
-    """Compare our detector with the best rival on an attack, and with the maximum softmax."""
-    found = judged.beside_best(BEST, attack, apart=OURS)
-    return {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][attack]), **found}
 
 
 def panels(network: str, table: Row) -> list[Panel]:

@@ -50,14 +50,10 @@ def of_layers(group: Group, places: Sequence[int]) -> Group:
 
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw the mean AUC over the number of last layers, and of each single layer."""
-
-    def drawn(part: str) -> list[Series]:
-        return [
-            Series(kind, [aucs[kind]["mean"] for aucs in table[part].values()], style=MARKED) for kind in KINDS
-        ]
-
     axes = {"xlabel": "last layers used", "ylabel": "AUC, mean over attacks"}
-    return [
-        Panel(network, drawn("last"), list(table["last"]), network, axes=axes),
-        Panel(f"{network}, a single layer", drawn("single"), table["layers"], network),
-    ]
+    found = []
+    for part, title, labels in (("last", network, axes), ("single", f"{network}, a single layer", {})):
+        aucs = table[part].values()
+        drawn = [Series(kind, [auc[kind]["mean"] for auc in aucs], style=MARKED) for kind in KINDS]
+        found.append(Panel(title, drawn, list(table[part]), network, axes=labels))
+    return found
