@@ -107,9 +107,7 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
     made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
     made.add_argument("--name", help="of the network, for tables; without, the case's")
-    made.add_argument(
-        "--attacks", nargs="+", default=[], help="NAME, NAME:setting=value, NAME@images, NAME!: unseen"
-    )
+    made.add_argument("--attacks", nargs="+", default=[], help="NAME, NAME:setting=value@images; with ! unseen")
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
     made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")
