@@ -162,17 +162,16 @@ def measure(
             "succeeded": made.successes, "tried": made.tried, "settings": dict(attacks[made.name]),
             "median_l2": round(norms.l2, 4), "median_linf": round(norms.linf, 4),
         }  # fmt: skip
-    class_paths = {
-        name: class_paths_step(
+    judged = {}
+    for name, options in COMBINATIONS.items():
+        class_paths = class_paths_step(
             graph, train, track, preset=options, layers=layers, levels=("synapses",), counts=False,
             batch_size=batch, allow_missing=True,
-        )
-        for name, options in COMBINATIONS.items()
-    }  # fmt: skip
-    judged = {}
-    for name, known in class_paths.items():
+        )  # fmt: skip
+        synapses = [sum(map(len, path.synapses.values())) for path in class_paths.values()]
+        sizes[name]["class_path_synapses"] = round(float(np.mean(synapses)))
         clean, *attacked = (
-            Group(group, path_features(graph, known, shots, batch_size=batch), source)
+            Group(group, path_features(graph, class_paths, shots, batch_size=batch), source)
             for group, (shots, source) in pixels.items()
         )
         judged[name] = judge_groups(clean, attacked, Protocol(DETECTORS, fractions=FRACTIONS, seeds=seeds))
@@ -184,21 +183,18 @@ def measure(
             "fractions": FRACTIONS, "theta": COMBINATIONS[TODAY].theta,
         },
         "accuracy": round(len(correct) / len(test), 4),
-        "class_path_images": class_paths[TODAY].images,
+        "class_path_images": class_paths.images,
         "sources": len(images),
         "attacks": rows,
         "combinations": {
             name: {
                 **sizes[name],
-                "class_path_synapses": round(
-                    float(np.mean([sum(map(len, path.synapses.values())) for path in known.paths.values()]))
-                ),
                 "auc": {
                     detector: {**auc, "beyond today": interval(found.mean[detector] - today[detector])}
                     for detector, auc in found.aucs().items()
                 },
             }
-            for (name, known), found in zip(class_paths.items(), judged.values(), strict=True)
+            for name, found in judged.items()
         },
     }  # fmt: skip
 
