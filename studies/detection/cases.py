@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from effpath.attacks import ATTACKS
+from effpath.cli.options import parse_attack
 from effpath.errors import OptionError
 
 
@@ -71,12 +71,10 @@ def planned(text: str) -> tuple[str, Planned]:
     """
     unseen = text.endswith("!")
     text, _, count = text.removesuffix("!").partition("@")
-    attack, _, rest = text.partition(":")
+    attack, settings = parse_attack(text)
     if attack not in ATTACKS:
         raise OptionError(f"unknown attack {attack!r}; expected one of: {', '.join(ATTACKS)}")
-    pairs = [pair.split("=", 1) for pair in rest.split(",") if pair]
-    settings = {key: ast.literal_eval(value) for key, value in pairs}
-    label = " ".join([attack, *("=".join(pair) for pair in pairs)])
+    label = text.replace(":", " ").replace(",", " ")
     return label, Planned(attack, settings, int(count) if count else None, unseen)
 
 
