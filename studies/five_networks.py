@@ -29,14 +29,10 @@ from effpath.files.progress import track
 from page_parts import code, fill_file, markdown, part
 from sources import parser, read_result, write_result
 
-NETWORKS = {
-    "effpath.demo.lenet:LeNet5": ("--input-size", "1,28,28"),
-    "torchvision:alexnet": (),
-    "torchvision:vgg16": (),
-    "torchvision:resnet50": (),
-    "timm:resnetv2_50": (),
-    "timm:inception_v4": (),
-}
+NETWORKS = (
+    "effpath.demo.lenet:LeNet5", "torchvision:alexnet", "torchvision:vgg16", "torchvision:resnet50",
+    "timm:resnetv2_50", "timm:inception_v4",
+)  # fmt: skip
 IN_PYTHON = """
 import sys, time
 import effpath
@@ -70,13 +66,14 @@ def picture(folder: Path, spec: str) -> Path:
     return file
 
 
-def measure(spec: str, options: Sequence[str], folder: Path) -> dict[str, Any]:
+def measure(spec: str, folder: Path) -> dict[str, Any]:
     """Extract one network both ways and compare."""
-    image, size = picture(folder, spec), options[1] if options else ""
+    image, size = picture(folder, spec), "1,28,28" if spec.endswith("LeNet5") else ""
     files = folder / "command.npz", folder / "python.npz"
     command = ["-m", "effpath", "extract", spec, str(image), "-o", str(files[0]), "--preset", "paper", "--json"]
+    command += ["--input-size", size] if size else []
     start = time.perf_counter()
-    found = json.loads(run([sys.executable, *command, *options]))
+    found = json.loads(run([sys.executable, *command]))
     seconds = time.perf_counter() - start
     once, layers = run([sys.executable, "-c", IN_PYTHON, spec, size, str(image), str(files[1])]).split()
     (row,) = found["images"]
@@ -132,13 +129,13 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--output", type=Path, required=True, help="a .json file")
     made.add_argument("--page", type=Path, help="a .md file whose table is made anew; docs/five-networks.md")
-    made.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    made.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     options = made.parse_args()
     rows = []
     with track(f"{len(options.networks)} networks") as progress:
         for spec in options.networks:
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(measure(spec, NETWORKS[spec], Path(folder)))
+                rows.append(measure(spec, Path(folder)))
             progress(len(rows), len(options.networks))
             print(json.dumps(rows[-1]), flush=True)
     machine = f"{os.cpu_count()} cores"

@@ -12,10 +12,8 @@ import conformance  # noqa: F401
 import detection.page  # noqa: F401
 import five_networks  # noqa: F401
 import real_networks  # noqa: F401
-from page_parts import TABLES, fill, fill_file
+from page_parts import fill_file
 from sources import parser
-
-__all__ = ["TABLES", "fill"]
 
 
 def main() -> None:

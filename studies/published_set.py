@@ -77,14 +77,9 @@ def measure(
     clean, labels = pixels[right], labels[right]
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     noise *= perturbation.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
-    groups = {
-        "clean": clean,
-        "published": (clean + perturbation).clamp(0, 1),
-        "noise": (clean + noise).clamp(0, 1),
-    }
-    fooled = {
-        name: np.flatnonzero(predict(model, group, batch).ne(labels).numpy()) for name, group in groups.items()
-    }
+    attacked = {"published": (clean + perturbation).clamp(0, 1), "noise": (clean + noise).clamp(0, 1)}
+    fooled = {name: np.flatnonzero(predict(model, own, batch).ne(labels)) for name, own in attacked.items()}
+    groups = {"clean": clean, **attacked}
     scores: dict[str, dict[str, np.ndarray]] = {}
     features: dict[str, Features] = {}
     for guard_name, guard in guards.items():
@@ -92,15 +87,14 @@ def measure(
             with track(f"paths of {len(group)} images, {name}, for {guard_name}") as progress:
                 features[name] = guard.features(group, batch_size=batch, progress=progress)
         scores[guard_name] = {name: guard.score(found) for name, found in features.items()}
-    thresholds = {name: guard.threshold for name, guard in guards.items()}
     for name, score in BASELINES.items():
         scores[name] = {group: score(found) for group, found in features.items()}
     table = {
         "images": len(chosen), "accuracy": round(accuracy, 4), "attacked": len(clean), "seed": seed,
-        "fooled": {name: len(found) for name, found in fooled.items() if name != "clean"},
+        "fooled": {name: len(found) for name, found in fooled.items()},
         "linf": round(float(perturbation.abs().max()), 4), "l2": round(float(perturbation.norm()), 3),
         "detectors": {
-            name: judged(by_group, fooled["published"], thresholds.get(name), seed)
+            name: judged(by_group, fooled["published"], guards[name].threshold if name in guards else None, seed)
             for name, by_group in scores.items()
         },
         "guards": {
