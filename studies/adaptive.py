@@ -156,7 +156,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
 
     def fit(kind: str) -> Detector:
         found = Detector(graph, class_paths, kind=kind, seed=seed)
-        return found.fit(test.images[learned], None if found.clean_only else adversarial)
+        return found.fit(taught.images, None if found.clean_only else adversarial)
 
     linear = fit("linear")
     table, thresholds = {}, {}

@@ -34,11 +34,8 @@ def measure(seen: Seen) -> Row:
             else:
                 row["delta"] = [interval(column) for column in (of_clean[name] - mean).T]
             found[name][group.name] = row
-    return {
-        "layers": seen.about["layers"],
-        "images": {name: len(group.source) for name, group in seen.groups.items()},
-        "measures": found,
-    }
+    images = {name: len(group.source) for name, group in seen.groups.items()}
+    return {"layers": seen.about["layers"], "images": images, "measures": found}
 
 
 def means(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
