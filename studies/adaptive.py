@@ -16,11 +16,11 @@ result that is there is kept.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,14 +33,15 @@ from drawing import MARKED, Panel, Series, curves
 from effpath import Detector
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Target, adaptive_curve, success_rates
 from effpath.attacks import attack
-from effpath.data import Dataset
+from effpath.data import Dataset, Part
 from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import reading_of
+from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
+from page_parts import markdown, part
 from sources import Row, read_result, run_study
-from tables import markdown, part
 
 FPRS = (0.05, 0.5)
 STYLES = {"all": {"color": "black"}, "unaware": {"color": "black", "linestyle": ":"}}
@@ -49,21 +50,14 @@ GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
 
 @dataclass(frozen=True)
 class Trial:
-    """How the detectors of one network are attacked.
+    """How the detectors of one network are attacked; what is not said here is in `OPTIONS`.
 
     Attributes:
         training: attacks that detectors learn from, by row: name and settings.
         attacks: settings by name of `ADAPTIVE`, beside the norm.
         epsilons, norm: the bounds.
-        detectors: kinds.
-        sources, fitted, held_out: images that are attacked, learned from, and that fix the thresholds.
-        spared: the first test images, which are not attacked.
         per_class: training images per class for its path; None for all.
-        layers: the last layers of class paths that are read; None for all.
-        guides: training images per class that may be mimicked.
-        decided: how many of the attacked images the black box is tried on; None for all.
-        batch: images together.
-        seed: of the division and of the attacks.
+        layers, decided: None for all.
     """
 
     training: Mapping[str, tuple[str, Row]]
@@ -150,34 +144,22 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
     others = order[~torch.isin(order, attacked)]
     learned, kept = torch.split(others[: trial.fitted + trial.held_out], [trial.fitted, trial.held_out])
     counts = any(reading_of(kind).wants_likelihood for kind in trial.detectors)
-    with track("class paths") as progress:
-        class_paths = effpath.build_class_paths(
-            graph,
-            chosen.images,
-            chosen.labels,
-            layers=trial.layers,
-            counts=counts,
-            batch_size=batch,
-            progress=progress,
-        )
+    class_paths = class_paths_step(graph, chosen, track, layers=trial.layers, counts=counts, batch_size=batch)
+    taught = Part(test.images[learned], test.labels[learned])
+    how = {"seed": seed, "batch_size": batch, "cache": cache}
     made = {}
     for row, (name, settings) in trial.training.items():
-        with track(row) as progress:
-            made[row] = attack(
-                model, test.images[learned], test.labels[learned], name, settings=settings, seed=seed,
-                batch_size=batch, cache=cache, progress=progress,
-            )  # fmt: skip
+        (made[row],) = attack_steps(model, taught, {name: settings}, track, **how)
     images, labels, threshold_images = test.images[attacked], test.labels[attacked], test.images[kept]
     mimicked = train.first_of_each_class(trial.guides)
     adversarial = torch.cat([result.fooling for result in made.values()])
 
     def fit(kind: str) -> Detector:
         found = Detector(graph, class_paths, kind=kind, seed=seed)
-        return found.fit(test.images[learned], None if found.clean_only else adversarial)
+        return found.fit(taught.images, None if found.clean_only else adversarial)
 
     linear = fit("linear")
-    table: Row = {}
-    thresholds: Row = {}
+    table, thresholds = {}, {}
     for kind in trial.detectors:
         detector = fit(kind)
         clean_scores = detector.score(threshold_images)
@@ -203,46 +185,28 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
             rates = curve_of(best_of(runs), clean_scores)
             seconds = round(time.process_time() - start, 1)
             rows[name] = {
-                "curve": rates,
-                "attacked": len(runs[0][0]),
-                "queries": sum(run[-1].queries for run in runs),
-                "process_seconds": seconds,
-                "settings": runs[0][-1].settings,
-            }
-            print(
-                kind, name, seconds, "s", *((row["epsilon"], row["sr5"], row["sr50"]) for row in rates), flush=True
-            )
+                "curve": rates, "attacked": len(runs[0][0]), "queries": sum(run[-1].queries for run in runs),
+                "process_seconds": seconds, "settings": runs[0][-1].settings,
+            }  # fmt: skip
+            reached = [(row["epsilon"], row["sr5"], row["sr50"]) for row in rates]
+            print(kind, name, seconds, "s", *reached, flush=True)
         rows["all"] = {"curve": curve_of(best_of(complete), clean_scores)}
         if trial.norm == "Linf":
             detector.calibrate(threshold_images, fpr=FPRS[0])
-            rows["unaware"] = {
-                "curve": curve_of(unaware(model, images, labels, detector, trial.epsilons, batch), clean_scores)
-            }
+            results = unaware(model, images, labels, detector, trial.epsilons, batch)
+            rows["unaware"] = {"curve": curve_of(results, clean_scores)}
         table[kind] = rows
     return {
-        "data": data.name,
-        "norm": trial.norm,
-        "accuracy": round(len(correct) / len(test), 4),
-        "class_path_images": class_paths.images,
-        "layers": [layer.name for layer in class_paths.header.layers],
-        "attacked": len(attacked),
-        "fitted": len(learned),
-        "held_out": len(kept),
-        "spared": trial.spared,
-        "guides": len(mimicked),
-        "batch": batch,
-        "seed": seed,
+        "data": data.name, "norm": trial.norm, "accuracy": round(len(correct) / len(test), 4),
+        "class_path_images": class_paths.images, "layers": [layer.name for layer in class_paths.header.layers],
+        "attacked": len(attacked), "fitted": len(learned), "held_out": len(kept), "spared": trial.spared,
+        "guides": len(mimicked), "batch": batch, "seed": seed,
         "training": {
-            row: {
-                "succeeded": result.successes,
-                "tried": result.tried,
-                "settings": dict(result.settings),
-            }
-            for row, result in made.items()
+            row: {"succeeded": one.successes, "tried": one.tried, "settings": dict(one.settings)}
+            for row, one in made.items()
         },
-        "thresholds": thresholds,
-        "detectors": table,
-    }
+        "thresholds": thresholds, "detectors": table,
+    }  # fmt: skip
 
 
 def draw(tables: Mapping[str, Row], file: Path) -> None:
@@ -283,48 +247,58 @@ def attacked(results: Path, network: str) -> str:
     return tabulate(read_result(results / "adaptive" / f"{network}.json"))
 
 
-def trial_of(options: argparse.Namespace, case: Case, *, photographs: bool) -> Trial:
+def trial_of(
+    case: Case,
+    *,
+    photographs: bool,
+    attacks: Sequence[str] = tuple(ADAPTIVE),
+    training: Sequence[str] = ("FGSM", "BIM", "DeepFool"),
+    norm: str = "Linf",
+    epsilons: Sequence[float] = (),
+    confidence: float = 0.5,
+    **given: Any,
+) -> Trial:
     """Return what the options say, the rest as photographs or small images take it."""
-    usual = PHOTOGRAPHS if photographs else SMALL
-    given = {key: usual[key] if (value := getattr(options, key, None)) is None else value for key in usual}
-    descent = {"steps": given["steps"], "judge_every": 3 if photographs else 1}
-    slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": options.confidence}
+    usual = {**(PHOTOGRAPHS if photographs else SMALL), **given}
+    steps, queries, *bounds = (usual.pop(name) for name in ("steps", "queries", "Linf", "L2"))
+    descent = {"steps": steps, "judge_every": 3 if photographs else 1}
+    slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": confidence}
     once = {**slopes, **({"restarts": 1} if photographs else {})}
     settings: dict[str, Row] = {
         "mimic": {**descent, **({"mimics": 2, "layers": (1, 3)} if photographs else {})},
         "surrogate": {**slopes, **({"tradeoffs": (0.3, 1.0)} if photographs else {})},
         "orthogonal_pgd": once,
         "selective_pgd": once,
-        "black_box": {"steps": given["queries"]},
+        "black_box": {"steps": queries},
     }
-    epsilons = options.epsilons or usual[options.norm]
     return Trial(
-        training={row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in options.training},
-        attacks={name: settings[name] for name in options.attacks},
-        epsilons=[value / 255 if options.norm == "Linf" else value for value in epsilons],
-        norm=options.norm, detectors=options.detectors, sources=options.sources, per_class=case.per_class,
-        seed=options.seed,
-        **{key: given[key] for key in ("fitted", "held_out", "spared", "layers", "guides", "decided", "batch")},
+        training={row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in training},
+        attacks={name: settings[name] for name in attacks},
+        epsilons=[value / 255 if norm == "Linf" else value for value in epsilons or bounds[norm == "L2"]],
+        norm=norm, per_class=case.per_class, **usual,
     )  # fmt: skip
 
 
-def measure_case(options: argparse.Namespace) -> Row:
-    case = named(options.case, data=options.data, model=options.model, attacks=())
-    model, data = open_case(case, options.seed)
-    photographs = data.part("test", "val").images[:1].shape[-1] > 64
-    return measure(model, data, trial_of(options, case, photographs=photographs), default_cache_dir())
+def measure_case(
+    *, case: str = "lenet_digits", data: str | None = None, model: str | None = None, seed: int = 0, **options: Any
+) -> Row:
+    chosen = named(case, data=data, model=model, attacks=())
+    network, images = open_case(chosen, seed)
+    photographs = images.part("test", "val").images[:1].shape[-1] > 64
+    trial = trial_of(chosen, photographs=photographs, seed=seed, **options)
+    return measure(network, images, trial, default_cache_dir())
 
 
 OPTIONS: dict[str, Row] = {
-    "case": {"default": "lenet_digits", "help": "of studies/detection/cases.py"},
+    "case": {"help": "of studies/detection/cases.py; lenet_digits"},
     "data": {"help": "other data than the case's"},
     "model": {"help": "another model than the case's"},
-    "attacks": {"nargs": "+", "default": list(ADAPTIVE)},
-    "detectors": {"nargs": "+", "default": list(GRADIENT)},
-    "training": {"nargs": "+", "default": ["FGSM", "BIM", "DeepFool"], "help": "rows of the case"},
-    "norm": {"choices": ("Linf", "L2"), "default": "Linf"},
+    "attacks": {"nargs": "+", "help": "all without"},
+    "detectors": {"nargs": "+", "help": " ".join(GRADIENT)},
+    "training": {"nargs": "+", "help": "rows of the case; FGSM BIM DeepFool"},
+    "norm": {"choices": ("Linf", "L2"), "help": "Linf"},
     "epsilons": {"type": float, "nargs": "+", "help": "L∞ in 1/255; without, those of the study"},
-    "sources": {"type": int, "default": 60, "help": "attacked images"},
+    "sources": {"type": int, "help": "attacked images; 60"},
     "fitted": {"type": int, "help": "images to learn from; 200, or 100 photographs"},
     "held-out": {"type": int, "help": "images that fix thresholds; 200, or 150 photographs"},
     "spared": {"type": int, "help": "the first test images, not attacked; 100, or none of photographs"},
@@ -332,10 +306,10 @@ OPTIONS: dict[str, Row] = {
     "guides": {"type": int, "help": "training images per class to be mimicked; 20, or 5 photographs"},
     "decided": {"type": int, "help": "images of the black box; all, or 6 photographs"},
     "steps": {"type": int, "help": "of each descent; 40, or 12 for photographs"},
-    "confidence": {"type": float, "default": 0.5, "help": "lead of the other class that is aimed at"},
+    "confidence": {"type": float, "help": "lead of the other class that is aimed at; 0.5"},
     "queries": {"type": int, "help": "steps of the black box; 20, or 4 for photographs"},
     "batch": {"type": int, "help": "64, or 6 photographs"},
-    "seed": {"type": int, "default": 0},
+    "seed": {"type": int, "help": "of the division and of the attacks; 0"},
 }
 
 if __name__ == "__main__":

@@ -22,34 +22,27 @@ from sources import parser, read_result
 IGNORED = ("seconds", "command", "versions", "network_fingerprint")  # how a run went, not what it found
 
 
-def values(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every number and word of a result with its place."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            if key not in IGNORED:
-                yield from values(value, (*path, key))
-    elif isinstance(tree, list):
-        for place, value in enumerate(tree):
-            yield from values(value, (*path, str(place)))
-    else:
-        yield path, tree
+def parts(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every part of a result that says what was found, with its place."""
+    yield path, tree
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        if key not in IGNORED:
+            yield from parts(value, (*path, str(key)))
 
 
-def intervals(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-    """Yield every [value, low, high] below an ``auc``."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from intervals(value, (*path, key))
-    elif "auc" in path and isinstance(tree, list) and len(tree) == 3 and all(isinstance(v, float) for v in tree):
-        yield path, tree
+def is_interval(place: tuple[str, ...], value: Any) -> bool:
+    """Whether this is a [value, low, high] below an ``auc``."""
+    return "auc" in place and isinstance(value, list) and [type(end) for end in value] == 3 * [float]
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Return what differs between two results of one study and case."""
-    old, new = dict(values(before)), dict(values(after))
+    pair = dict(parts(before)), dict(parts(after))
+    old, new = ({at: value for at, value in each.items() if not isinstance(value, dict | list)} for each in pair)
+    held, now = ({at: value for at, value in each.items() if is_interval(at, value)} for each in pair)
     shared = old.keys() & new.keys()
     other = sorted(place for place in shared if old[place] != new[place])
-    held, now = dict(intervals(before)), dict(intervals(after))
     outside = [
         place for place, (_, low, high) in held.items() if place in now and not low <= now[place][0] <= high
     ]

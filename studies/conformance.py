@@ -37,8 +37,8 @@ from effpath.errors import CaptureError
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
+from page_parts import code, fill_file, markdown, part
 from sources import Row, parser, read_result, write_json, write_result
-from tables import code, fill_file, markdown, part
 
 SIZES = (64, 96, 128, 112)
 STAGES = ("built", "captured", "folded", "extracted", "verified")
@@ -143,8 +143,13 @@ def settle(model: nn.Module, image: Tensor, seed: int) -> Tensor:
 # ---------------------------------------------------------------- one model
 
 
-def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None:
-    """Write the row of one model after every stage, so that one that is stopped says how far it came."""
+def examine(name: str, family: str, neurons: int, seed: int, file: Path, limit: float = inf) -> None:
+    """Write the row of one model after every stage, so that one that is stopped says how far it came.
+
+    With a limit this process is killed once it has worked for so many seconds.
+    """
+    if limit < inf:
+        resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit)))
     warnings.simplefilter("ignore")
     row: Row = {"model": name, "family": family, "stage": "", "cause": "stopped at the time limit", "seconds": {}}
     started = time.process_time()
@@ -188,12 +193,6 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path) -> None
         write_json(row, file)
 
 
-def examine_within(limit: float, *args: Any) -> None:
-    """Examine one model in this process, which is killed once it has worked for ``limit`` seconds."""
-    resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit)))
-    examine(*args)
-
-
 def measure(
     models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int, minutes: float = inf
 ) -> dict[str, Any]:
@@ -209,7 +208,7 @@ def measure(
             if time.monotonic() > end:
                 waiting.append(name)
                 continue
-            child = fork.Process(target=examine_within, args=(limit, name, family, neurons, seed, file))
+            child = fork.Process(target=examine, args=(name, family, neurons, seed, file, limit))
             child.start()
             child.join()
             if child.exitcode not in (0, -signal.SIGKILL, -signal.SIGXCPU):
@@ -218,8 +217,8 @@ def measure(
         row.pop("trace", None)  # of this machine; it stays in the row's own file
         rows.append(row)
         print(f"{name}: {row['stage']} {row['cause']}"[:200], flush=True)
-    about = {"limit": limit, "neurons": neurons, "seed": seed}
-    return {**about, "summary": summarise(rows), "waiting": waiting, "rows": rows}
+    about = {"limit": limit, "neurons": neurons, "seed": seed, "summary": summarise(rows)}
+    return {**about, "waiting": waiting, "rows": rows}
 
 
 def summarise(rows: list[Row]) -> dict[str, dict[str, int]]:
@@ -227,13 +226,10 @@ def summarise(rows: list[Row]) -> dict[str, dict[str, int]]:
     found = {}
     for library in ("torchvision", "timm"):
         models = [row for row in rows if row["model"].startswith(library)]
-        passed = {stage: sum(reached(row) >= k for row in models) for k, stage in enumerate(STAGES)}
+        last = [STAGES.index(row["stage"]) if row["stage"] else -1 for row in models]
+        passed = {stage: sum(at >= k for at in last) for k, stage in enumerate(STAGES)}
         found[library] = {"models": len(models), **passed, "neurons": sum(row.get("checked", 0) for row in models)}
     return found
-
-
-def reached(row: Row) -> int:
-    return STAGES.index(row["stage"]) if row["stage"] else -1
 
 
 def draw(table: dict[str, Any], file: Path) -> None:
@@ -289,17 +285,16 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
     made.add_argument("--page", type=Path, help="a .md file whose tables are made anew; docs/conformance.md")
-    made.add_argument(
-        "--models", nargs="+", help="torchvision:NAME or timm:NAME; default: all, and of timm one per family"
-    )
+    made.add_argument("--models", nargs="+", help="torchvision:NAME or timm:NAME; all, and of timm one per family")
     made.add_argument("--limit", type=float, default=60, help="seconds of processor time per model")
     made.add_argument("--minutes", type=float, default=inf, help="begin no further model after that; run again")
     made.add_argument("--neurons", type=int, default=20, help="recomputed in each layer")
     made.add_argument("--seed", type=int, default=0)
-    options = made.parse_args()
+    given = vars(made.parse_args())
+    output, page, named = (given.pop(name) for name in ("output", "page", "models"))
     torch.set_num_threads(1)
-    folder = options.output.with_suffix(".rows")
-    models = dict.fromkeys(options.models or [], "named")
+    folder = output.with_suffix(".rows")
+    models = dict.fromkeys(named or [], "named")
     if not models:
         chosen = folder / "models.list"
         if not chosen.exists():
@@ -307,13 +302,11 @@ def main() -> None:
             found |= {f"timm:{smallest(names)}": family for family, names in timm_families().items()}
             write_json(found, chosen)
         models = read_result(chosen)
-    table = measure(
-        models, folder, limit=options.limit, neurons=options.neurons, seed=options.seed, minutes=options.minutes
-    )
-    write_result(table, options.output, ("torchvision", "timm"))
-    draw(table, options.output.with_suffix(".svg"))
-    if options.page:
-        fill_file(options.page, options.output.parent)
+    table = measure(models, folder, **given)
+    write_result(table, output, ("torchvision", "timm"))
+    draw(table, output.with_suffix(".svg"))
+    if page:
+        fill_file(page, output.parent)
     print(json.dumps(table["summary"], indent=1))
 
 

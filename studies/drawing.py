@@ -10,27 +10,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 
 from effpath.files.cache import atomic_write
 
 Value = float | Sequence[float] | None  # a number, one with the ends of its interval, or nothing
 COLOURS = {
-    "linear": "tab:red",
-    "surprise": "tab:blue",
-    "forest": "tab:green",
-    "clean": "tab:purple",
-    "CDRP, linear": "tab:orange",
-    "CDRP, forest": "tab:olive",
-    "CDRP, adaboost": "tab:brown",
-    "CDRP, boosting": "tab:pink",
-    "max softmax": "grey",
-    "energy": "silver",
-}
+    "linear": "tab:red", "surprise": "tab:blue", "forest": "tab:green", "clean": "tab:purple",
+    "CDRP, linear": "tab:orange", "CDRP, forest": "tab:olive", "CDRP, adaboost": "tab:brown",
+    "CDRP, boosting": "tab:pink", "max softmax": "grey", "energy": "silver",
+}  # fmt: skip
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most
@@ -89,11 +86,9 @@ Draw = Callable[[Sequence[Panel], Path, int], None]
 
 def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     """Draw values as lines in the bands of their intervals."""
-    small = columns > 3
-    size = (1.9, 2.1) if small else (3.4, 2.6)
-    figure, grid = _grid(panels, columns, size[0], lambda panel: size[1], sharex=small, sharey=small)
-    colours = _colours(panels)
-    for axes, panel in grid:
+    width, height = (1.9, 2.1) if columns > 3 else (3.4, 2.6)
+    shared = dict.fromkeys(("sharex", "sharey"), columns > 3)
+    for axes, panel, colours in _frames(panels, file, columns, width, lambda _: height, **shared):
         for series in panel.series:
             value, low, high = series.table
             places = np.arange(len(value)) if series.at is None else np.asarray(series.at, dtype=float)
@@ -108,7 +103,6 @@ def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
         if panel.line is not None:
             axes.axhline(panel.line, color="grey", linewidth=0.6)
         axes.set(ylim=panel.span)
-    _finish(figure, grid, file)
 
 
 def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
@@ -117,9 +111,8 @@ def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     def height(panel: Panel) -> float:
         return 0.7 + len(panel.names) * (0.15 + 0.07 * (len(panel.series) - 1) * _crowded(panel))
 
-    figure, grid = _grid(panels, columns, 4.5 if columns < 3 else 2.0, height, names=_names, sharex=columns > 2)
-    colours = _colours(panels)
-    for axes, panel in grid:
+    width, left = 4.5 if columns < 3 else 2.0, attrgetter("names")
+    for axes, panel, colours in _frames(panels, file, columns, width, height, names=left, sharex=columns > 2):
         lines = np.arange(len(panel.names))[::-1]
         shifts = np.linspace(0.3, -0.3, len(panel.series)) * (_crowded(panel) and len(panel.series) > 1)
         for series, shift in zip(panel.series, shifts, strict=True):
@@ -132,15 +125,17 @@ def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
         if panel.line is not None:
             axes.axvline(panel.line, color="grey", linewidth=0.6, zorder=0)
         axes.set(xlim=panel.span)
-    _finish(figure, grid, file)
 
 
 def matrices(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     """Draw values as coloured squares with their number, a row for each series, a column for each name."""
     widest = max(len(panel.names) for panel in panels)
     width = (0.45 if columns == 1 else 0.3) * widest + (2.5 if columns == 1 else 0.7)
-    figure, grid = _grid(panels, columns, width, lambda panel: 0.24 * len(panel.series) + 1.5, names=_labels)
-    for axes, panel in grid:
+
+    def height(panel: Panel) -> float:
+        return 0.24 * len(panel.series) + 1.5
+
+    for axes, panel, _ in _frames(panels, file, columns, width, height, names=_labels):
         value = np.array([series.table[0] for series in panel.series])
         low, high = panel.span or (0.0, 1.0)
         axes.imshow(value, vmin=low, vmax=high, cmap="viridis", aspect="auto")
@@ -150,19 +145,15 @@ def matrices(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=6)
         axes.set_xticks(range(len(panel.names)), panel.names, rotation=90)
         axes.set_yticks(range(len(panel.series)), _labels(panel))
-    _finish(figure, grid, file, legend=False)
 
 
 def clouds(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     """Draw values over places as points in the plane, the first series on top."""
-    figure, grid = _grid(panels, columns, 5.5, lambda panel: 5)
-    colours = _colours(panels)
-    for axes, panel in grid:
+    for axes, panel, colours in _frames(panels, file, columns, 5.5, lambda _: 5):
         for place, series in enumerate(panel.series):
             how = {"s": 7, "linewidths": 0, "color": colours[series.label], **series.style}
             axes.scatter(series.at, series.table[0], label=series.label, zorder=99 - place, **how)
         axes.set_axis_off()
-    _finish(figure, grid, file)
 
 
 def in_words(panels: Sequence[Panel]) -> list[str]:
@@ -180,10 +171,8 @@ def in_words(panels: Sequence[Panel]) -> list[str]:
     return lines
 
 
-def save_figure(figure: Any, file: Path) -> None:
+def save_figure(figure: Figure, file: Path) -> None:
     """Write an SVG, the same for the same numbers, or a small PNG, by the name of the file."""
-    import matplotlib
-
     if file.suffix == ".png":
         atomic_write(file, partial(_write_png, figure))
         return
@@ -191,35 +180,40 @@ def save_figure(figure: Any, file: Path) -> None:
         atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
 
 
-def _write_png(figure: Any, file: Path) -> None:
+def _write_png(figure: Figure, file: Path) -> None:
     """Write 64 colours: a picture of lines and letters takes a third of the bytes."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=80)
     Image.open(drawn).convert("RGB").quantize(64).save(file, format="PNG", optimize=True)
 
 
-def _grid(
+def _frames(
     panels: Sequence[Panel],
+    file: Path,
     columns: int,
     width: float,
     height: Callable[[Panel], float],
     *,
     names: Callable[[Panel], Sequence[str]] | None = None,
     **shared: Any,
-) -> tuple[Any, list[tuple[Any, Panel]]]:
-    """Return a figure, and the axes of each panel; ``names`` are those on the left, written once for a line."""
-    from matplotlib.figure import Figure
+) -> Iterator[tuple[Any, Panel, dict[str, Any]]]:
+    """Yield axes, panel and the colours of all labels, frame by frame; then add a legend, and write the file.
 
-    lines = [
-        chunk
-        for _, members in groupby(panels, lambda panel: panel.row)
-        for chunk in _chunks(list(members), columns)
-    ]
+    Detectors have colours of their own, other labels those of a palette in their order; ``names`` are those on
+    the left, written once for a line.
+    """
+    lines: list[list[Panel]] = []
+    for _, members in groupby(panels, lambda panel: panel.row):
+        whole = list(members)
+        lines += [whole[start : start + columns] for start in range(0, len(whole), columns)]
     across = max(map(len, lines))
     heights = [max(map(height, line)) for line in lines]
     figure = Figure(figsize=(width * across + (1.5 if names else 0.5), sum(heights) + 0.4), layout="constrained")
     grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights, **shared)
-    found = []
+    labels = dict.fromkeys(series.label for panel in panels for series in panel.series)
+    others = [label for label in labels if label not in COLOURS]
+    palette = colormaps["tab10" if len(others) <= 10 else "tab20"].colors
+    colours = {**COLOURS, **{label: palette[place % len(palette)] for place, label in enumerate(others)}}
     for row, line in zip(grid, lines, strict=True):
         for axes in row[len(line) :]:
             axes.set_axis_off()
@@ -229,49 +223,23 @@ def _grid(
             axes.set(**panel.axes)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.label.set_size("small")
-            found.append((axes, panel))
             if names and panel is not line[0] and names(panel) == names(line[0]):
                 axes.tick_params(labelleft=False)
-    return figure, found
-
-
-def _names(panel: Panel) -> Sequence[str]:
-    return panel.names
+            yield axes, panel, colours
+    marks = {
+        label: mark for axes in grid.flat for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if len(marks) > 1:
+        across = max(1, min(len(marks), int(figure.get_figwidth() / 1.4)))
+        figure.legend([*marks.values()], [*marks], loc="outside lower center", ncols=across, fontsize="x-small")
+    save_figure(figure, file)
 
 
 def _labels(panel: Panel) -> Sequence[str]:
     return [series.label for series in panel.series]
 
 
-def _chunks(panels: Sequence[Panel], size: int) -> Iterator[Sequence[Panel]]:
-    for start in range(0, len(panels), size):
-        yield panels[start : start + size]
-
-
 def _crowded(panel: Panel) -> bool:
     """Whether several series have a value at one place."""
     there = [~np.isnan(series.table[0]) for series in panel.series]
     return bool(np.sum(there, axis=0).max(initial=0) > 1)
-
-
-def _colours(panels: Sequence[Panel]) -> dict[str, Any]:
-    """Return a colour for each label: a detector's own, and others of a palette in their order."""
-    from matplotlib import colormaps
-
-    labels = dict.fromkeys(series.label for panel in panels for series in panel.series)
-    others = [label for label in labels if label not in COLOURS]
-    palette = colormaps["tab10" if len(others) <= 10 else "tab20"].colors
-    return {**COLOURS, **{label: palette[place % len(palette)] for place, label in enumerate(others)}}
-
-
-def _finish(figure: Any, grid: Sequence[tuple[Any, Panel]], file: Path, *, legend: bool = True) -> None:
-    """Add one legend for all panels, and write the file."""
-    marks = {
-        label: mark for axes, _ in grid for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if legend and len(marks) > 1:
-        columns = max(1, min(len(marks), int(figure.get_figwidth() / 1.4)))
-        figure.legend(
-            list(marks.values()), list(marks), loc="outside lower center", ncols=columns, fontsize="x-small"
-        )
-    save_figure(figure, file)

@@ -21,19 +21,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_image
+from torch.nn.functional import interpolate
 
 from effpath.files.progress import track
+from page_parts import code, fill_file, markdown, part
 from sources import parser, read_result, write_result
-from tables import code, fill_file, markdown, part
 
-NETWORKS = {
-    "effpath.demo.lenet:LeNet5": ("--input-size", "1,28,28"),
-    "torchvision:alexnet": (),
-    "torchvision:vgg16": (),
-    "torchvision:resnet50": (),
-    "timm:resnetv2_50": (),
-    "timm:inception_v4": (),
-}
+NETWORKS = (
+    "effpath.demo.lenet:LeNet5", "torchvision:alexnet", "torchvision:vgg16", "torchvision:resnet50",
+    "timm:resnetv2_50", "timm:inception_v4",
+)  # fmt: skip
 IN_PYTHON = """
 import sys, time
 import effpath
@@ -57,12 +56,7 @@ export_paths(paths, output, names=names)
 
 def picture(folder: Path, spec: str) -> Path:
     """Write the image of a network into a folder and return the file."""
-    from sklearn.datasets import load_digits, load_sample_image
-    from torch.nn.functional import interpolate
-
     if not spec.endswith("LeNet5"):
-        from PIL import Image
-
         file = folder / "china.png"
         Image.fromarray(load_sample_image("china.jpg")).save(file)
         return file
@@ -72,25 +66,22 @@ def picture(folder: Path, spec: str) -> Path:
     return file
 
 
-def measure(spec: str, options: Sequence[str], folder: Path) -> dict[str, Any]:
+def measure(spec: str, folder: Path) -> dict[str, Any]:
     """Extract one network both ways and compare."""
-    image, size = picture(folder, spec), options[1] if options else ""
+    image, size = picture(folder, spec), "1,28,28" if spec.endswith("LeNet5") else ""
     files = folder / "command.npz", folder / "python.npz"
     command = ["-m", "effpath", "extract", spec, str(image), "-o", str(files[0]), "--preset", "paper", "--json"]
+    command += ["--input-size", size] if size else []
     start = time.perf_counter()
-    found = json.loads(run([sys.executable, *command, *options]))
+    found = json.loads(run([sys.executable, *command]))
     seconds = time.perf_counter() - start
     once, layers = run([sys.executable, "-c", IN_PYTHON, spec, size, str(image), str(files[1])]).split()
     (row,) = found["images"]
     return {
-        "network": spec,
-        "layers": int(layers),
-        "synapses": synapses(files[0]),
+        "network": spec, "layers": int(layers), "synapses": synapses(files[0]),
         **{f"{level}_density": row[f"{level}_density"] for level in ("synapses", "neurons", "weights")},
-        "equal": equal(*files),
-        "command_seconds": round(seconds, 2),
-        "extract_seconds": round(float(once), 4),
-    }
+        "equal": equal(*files), "command_seconds": round(seconds, 2), "extract_seconds": round(float(once), 4),
+    }  # fmt: skip
 
 
 def run(command: Sequence[str]) -> str:
@@ -138,13 +129,13 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--output", type=Path, required=True, help="a .json file")
     made.add_argument("--page", type=Path, help="a .md file whose table is made anew; docs/five-networks.md")
-    made.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    made.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     options = made.parse_args()
     rows = []
     with track(f"{len(options.networks)} networks") as progress:
         for spec in options.networks:
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(measure(spec, NETWORKS[spec], Path(folder)))
+                rows.append(measure(spec, Path(folder)))
             progress(len(rows), len(options.networks))
             print(json.dumps(rows[-1]), flush=True)
     machine = f"{os.cpu_count()} cores"

@@ -9,7 +9,6 @@ the most special class. The study measures how far these figures depend on what 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +17,11 @@ import numpy as np
 
 import effpath
 from drawing import MARKED, Panel, Series, curves
-from effpath.data import Dataset, load_data
+from effpath.data import Dataset, Part, load_data
 from effpath.demo.train import accuracy
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
+from effpath.rules.plan import LEVELS
 from sources import Row, run_study, train_lenet
 
 
@@ -30,9 +31,7 @@ def describe(class_paths: effpath.ClassPaths) -> Row:
     overall = class_paths.overall
     return {
         "images": class_paths.images,
-        "synapse_density": round(overall.density("synapses"), 4),
-        "neuron_density": round(overall.density("neurons"), 4),
-        "weight_density": round(overall.density("weights"), 4),
+        **{f"{level[:-1]}_density": round(overall.density(level), 4) for level in LEVELS},
         "synapse_density_by_layer": {k: round(v, 4) for k, v in overall.layer_density().items()},
         "class_jaccard_mean": round(float(means.mean()), 4),
         "class_jaccard_by_class": means.round(4).tolist(),
@@ -45,12 +44,9 @@ def growth(graph: effpath.Graph, data: Dataset, sizes: list[int], preset: str) -
     whole: effpath.ClassPaths | None = None
     rows = []
     for start, stop in pairwise([0, *sizes]):
-        with track(f"{preset}: images {start} to {stop}") as progress:
-            part = effpath.build_class_paths(
-                graph, data.train_images[start:stop], data.train_labels[start:stop], preset=preset, counts=False,
-                names=data.classes, progress=progress,
-            )  # fmt: skip
-        whole = part if whole is None else whole | part
+        part = Part(data.train_images[start:stop], data.train_labels[start:stop])
+        further = class_paths_step(graph, part, track, preset=preset, counts=False, names=data.classes)
+        whole = further if whole is None else whole | further
         rows.append(describe(whole))
     return rows
 
@@ -65,10 +61,7 @@ def measure(data: Dataset, *, seeds: list[int], presets: list[str], sizes: list[
         for preset in presets if seed == seeds[0] else presets[:1]:
             for row in growth(graph, data, sizes, preset):
                 rows.append({"seed": seed, "preset": preset, "accuracy": top1, **row})
-    return {
-        "paper": {"synapse_density": 0.138, "class_jaccard_mean": 0.5, "most_special": "1"},
-        "rows": rows,
-    }
+    return {"paper": {"synapse_density": 0.138, "class_jaccard_mean": 0.5, "most_special": "1"}, "rows": rows}
 
 
 def draw(tables: Mapping[str, Row], file: Path) -> None:
@@ -98,9 +91,5 @@ OPTIONS: dict[str, Row] = {
 }
 
 
-def measure_data(options: argparse.Namespace) -> Row:
-    return measure(load_data(options.data), seeds=options.seeds, presets=options.presets, sizes=options.sizes)
-
-
 if __name__ == "__main__":
-    run_study(__doc__, OPTIONS, measure_data, draw)
+    run_study(__doc__, OPTIONS, lambda data, **given: measure(load_data(data), **given), draw)

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import adaptive  # noqa: F401  each of these gives parts
 import conformance  # noqa: F401
-import detection.tables  # noqa: F401
+import detection.page  # noqa: F401
 import five_networks  # noqa: F401
 import real_networks  # noqa: F401
+from page_parts import fill_file
 from sources import parser
-from tables import TABLES, fill, fill_file
-
-__all__ = ["TABLES", "fill"]
 
 
 def main() -> None:

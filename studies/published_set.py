@@ -15,9 +15,9 @@ control.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +27,14 @@ from torch import Tensor, nn
 
 import effpath
 from drawing import Panel, Series, curves
-from effpath.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
-from effpath.detect.features import Features, path_features
+from effpath.detect.features import Features
 from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
-from effpath.files.cache import atomic_write
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict
-from sources import NETWORK_OPTIONS, Row, open_network, run_study
+from sources import NETWORK_OPTIONS, Row, open_network, run_study, write_arrays
 
 
 def read_published(file: Path) -> Tensor:
@@ -66,9 +63,7 @@ def measure(
         model, data: as `open_network` gives them.
         perturbation: [C, H, W].
         guards: detectors by name, made from this data.
-        images: at most so many; None for all that are left.
-        seed: of the noise and the bootstrap.
-        batch: images together.
+        images, seed, batch: as the options say.
     """
     abouts = [guard.about for guard in guards.values()]
     part = data.part(abouts[0]["part"])
@@ -82,38 +77,24 @@ def measure(
     clean, labels = pixels[right], labels[right]
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     noise *= perturbation.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
-    groups = {
-        "clean": clean,
-        "published": (clean + perturbation).clamp(0, 1),
-        "noise": (clean + noise).clamp(0, 1),
-    }
-    fooled = {
-        name: np.flatnonzero(predict(model, group, batch).ne(labels).numpy()) for name, group in groups.items()
-    }
+    attacked = {"published": (clean + perturbation).clamp(0, 1), "noise": (clean + noise).clamp(0, 1)}
+    fooled = {name: np.flatnonzero(predict(model, own, batch).ne(labels)) for name, own in attacked.items()}
+    groups = {"clean": clean, **attacked}
     scores: dict[str, dict[str, np.ndarray]] = {}
     features: dict[str, Features] = {}
-    known: ClassPaths | None = None
-    thresholds = {}
     for guard_name, guard in guards.items():
-        if known is None or not same_paths(known, guard.class_paths):
-            known = guard.class_paths
-            likelihood = PathLikelihood(known) if known.counts else None
-            for name, group in groups.items():
-                with track(f"paths of {len(group)} images, {name}") as progress:
-                    features[name] = path_features(
-                        guard.graph, known, group, likelihood=likelihood, allow_missing=True, batch_size=batch,
-                        progress=progress,
-                    )  # fmt: skip
+        for name, group in groups.items():
+            with track(f"paths of {len(group)} images, {name}, for {guard_name}") as progress:
+                features[name] = guard.features(group, batch_size=batch, progress=progress)
         scores[guard_name] = {name: guard.score(found) for name, found in features.items()}
-        thresholds[guard_name] = guard.threshold
     for name, score in BASELINES.items():
         scores[name] = {group: score(found) for group, found in features.items()}
     table = {
         "images": len(chosen), "accuracy": round(accuracy, 4), "attacked": len(clean), "seed": seed,
-        "fooled": {name: len(found) for name, found in fooled.items() if name != "clean"},
+        "fooled": {name: len(found) for name, found in fooled.items()},
         "linf": round(float(perturbation.abs().max()), 4), "l2": round(float(perturbation.norm()), 3),
         "detectors": {
-            name: judged(by_group, fooled["published"], thresholds.get(name), seed)
+            name: judged(by_group, fooled["published"], guards[name].threshold if name in guards else None, seed)
             for name, by_group in scores.items()
         },
         "guards": {
@@ -144,10 +125,6 @@ def judged(scores: Mapping[str, np.ndarray], fooled: np.ndarray, threshold: floa
     }
 
 
-def same_paths(first: ClassPaths, second: ClassPaths) -> bool:
-    return first.classes == second.classes and all(first[label] == second[label] for label in first.classes)
-
-
 def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
     return [round(float(value), 4) for value in values]
 
@@ -167,27 +144,19 @@ def draw(tables: Mapping[str, Row], file: Path) -> None:
     curves(found, file, 3)
 
 
-def measure_published(options: argparse.Namespace) -> Row:
-    model, data = open_network(options.model, options.data)
-    graph = effpath.capture(model, next(iter(data.parts.values())).images[:1])
-    guards = {file.stem: effpath.load_detector(file, graph) for file in options.guards}
-    table, attacked, labels = measure(
-        model, data, read_published(options.perturbation), guards, images=options.images, seed=options.seed,
-        batch=options.batch,
-    )  # fmt: skip
-    if options.arrays:
-        atomic_write(
-            options.arrays, lambda file: write_arrays(file, images=attacked.numpy(), labels=labels.numpy())
-        )
+def measure_published(
+    *, model: str, data: str, perturbation: Path, guards: Sequence[Path], arrays: Path | None = None, **rest: Any
+) -> Row:
+    network, images = open_network(model, data)
+    graph = effpath.capture(network, next(iter(images.parts.values())).images[:1])
+    detectors = {file.stem: effpath.load_detector(file, graph) for file in guards}
+    table, attacked, labels = measure(network, images, read_published(perturbation), detectors, **rest)
+    if arrays:
+        write_arrays(arrays, images=attacked.numpy(), labels=labels.numpy())
     print(f"{table['fooled']['published']} of {table['attacked']} images fool the network")
     for name, row in table["detectors"].items():
         print(f"{name:14} AUC {row['auc']}  found {row['found']}  clean flagged {row['clean_flagged']}")
-    return {"perturbation": options.perturbation.name, **table}
-
-
-def write_arrays(file: Path, **arrays: np.ndarray) -> None:
-    with file.open("wb") as opened:
-        np.savez(opened, **arrays)
+    return {"perturbation": perturbation.name, **table}
 
 
 OPTIONS: dict[str, Row] = {
@@ -196,8 +165,8 @@ OPTIONS: dict[str, Row] = {
     "guards": {"type": Path, "nargs": "+", "help": "files of `effpath fit`, made from these data"},
     "images": {"type": int, "help": "at most so many of the images that are left"},
     "arrays": {"type": Path, "help": "an .npz file for the attacked images"},
-    "batch": {"type": int, "default": 8},
-    "seed": {"type": int, "default": 0},
+    "batch": {"type": int, "help": "images together; 8"},
+    "seed": {"type": int, "help": "of the noise and the bootstrap; 0"},
 }
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from default_preset import COMBINATIONS, DETECTORS, TODAY
 from effpath.rules.plan import LEVELS
+from page_parts import code, markdown, part, with_interval
 from sources import Row, read_result
-from tables import code, markdown, part, with_interval
 
 PAPER = {"alexnet": "20.5 %", "resnet50": "22.2 %"}  # overall synapse density, θ = 0.5; networks we have too
 
@@ -77,23 +76,20 @@ Single images: {table["single"]["images"]}.{similar}
 def growth_table(table: Row) -> str:
     """Return overall and class density by number of images."""
     pooled = table["settings"]["pooled"]
-    kinds = ("overall",) if pooled else ("overall", "class")
+    columns = [(kind, level) for kind in ("overall", "class")[: 1 if pooled else 2] for level in LEVELS]
     head = ["images looked at" if pooled else "images per class", "predicted correctly"]
-    head += [f"{kind}: {level}" for kind in kinds for level in LEVELS]
     rows = [
-        [str(row["size"]), str(row["images"]), *(percent(row[kind][level]) for kind in kinds for level in LEVELS)]
+        [str(row["size"]), str(row["images"]), *(percent(row[kind][level]) for kind, level in columns)]
         for row in table["growth"]
     ]
-    return markdown(head, rows)
+    return markdown([*head, *(f"{kind}: {level}" for kind, level in columns)], rows)
 
 
 def layer_table(table: Row) -> str:
     """Return a line for each layer: density by level, similarity of classes and of images."""
     pooled = table["settings"]["pooled"]
-    kinds = {"single": "image", "class": "class", "overall": "overall"}
-    if pooled:
-        del kinds["class"]
-    head = ["layer", *(f"{level}: {title}" for level in LEVELS for title in kinds.values())]
+    kinds = ("single", "overall") if pooled else ("single", "class", "overall")
+    head = ["layer", *(f"{level}: {kind.replace('single', 'image')}" for level in LEVELS for kind in kinds)]
     head += [] if pooled else ["Jaccard of two classes", "image in own class", "in another"]
     rows = []
     for row in table["layers"]:
@@ -116,7 +112,15 @@ def preset_section(network: str, table: Row) -> str:
     """Return the comparison of selections on one network."""
     detectors = [f"{d}: {what}" for d in DETECTORS for what in ("AUC", "beyond today's")]
     head = ["target, bias, fallback", "synapses per image", "fall back", "out of reach", "path ends", *detectors]
-    rows = [preset_cells(name, table["combinations"][name]) for name in COMBINATIONS]
+    rows = []
+    for name in COMBINATIONS:
+        row = table["combinations"][name]
+        cells = [f"**{name}**" if name == TODAY else name, str(row["synapses_mean"])]
+        cells += [percent(row[key]) for key in ("fall_back", "unreachable", "path_ends")]
+        for auc in (row["auc"][detector] for detector in DETECTORS):
+            beyond = "" if name == TODAY else with_interval(auc["beyond today"], "+.3f")
+            cells += [with_interval(auc["mean"]), beyond]
+        rows.append(cells)
     attacks = "; ".join(
         f"{name} {row['succeeded']}/{row['tried']}, median L2 {row['median_l2']:.3g}, L∞ {row['median_linf']:.3g}"
         for name, row in table["attacks"].items()
@@ -135,12 +139,3 @@ Attacks: {attacks}. AUC of the maximum softmax probability: {soft}. Class paths 
 ({settings["layers"]}) from {table["class_path_images"]} training images; {settings["sized"]} images for the sizes.
 
 {code(table["command"])}"""
-
-
-def preset_cells(name: str, row: Row) -> Sequence[str]:
-    cells = [f"**{name}**" if name == TODAY else name, str(row["synapses_mean"])]
-    cells += [percent(row[key]) for key in ("fall_back", "unreachable", "path_ends")]
-    for detector in DETECTORS:
-        auc = row["auc"][detector]
-        cells += [with_interval(auc["mean"]), "" if name == TODAY else with_interval(auc["beyond today"], "+.3f")]
-    return cells

@@ -1,4 +1,4 @@
-"""Measure and draw the figures of `figures.table`: all that is known of detection on one network, or a part.
+"""Measure and draw the figures of `figures`: all that is known of detection on one network, or a part.
 
     python studies/reproduce.py --case lenet_mnist --processes 2 --output docs/results/detection
     python studies/reproduce.py --study roc --case lenet_digits --output DIR
@@ -17,9 +17,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,49 +28,48 @@ from typing import Any
 import torch
 
 from detection.cases import CASES, Case, named
-from detection.gather import chosen_images, gather, open_case, run_attack
+from detection.gather import Making, gather, open_case
 from effpath.errors import EffpathError, OptionError
-from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
-from figures.table import FIGURES, OPTIONS
+from figures import FIGURES, OPTIONS
 from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
 FIRST = ("CWL2", "FGSM_targeted", "JSMA", "DeepFool", "PGD")  # the slowest attacks begin first
 
 
-def make_attack(case: Case, attack: str, seed: int) -> float:
-    """Make one attack of a case, into the cache; return seconds."""
+def make_attack(case: Case, attack: str, seed: int) -> None:
+    """Make one attack of a case, into the cache."""
     torch.set_num_threads(1)
-    start = time.perf_counter()
-    model, data = open_case(case, seed)
-    clean, attacked, _, _ = chosen_images(model, data.part("test", "val"), case, seed)
-    run_attack(model, clean, attacked, case.attacks[attack], case, seed, default_cache_dir())
-    return round(time.perf_counter() - start, 1)
+    Making(case, seed).attack(case.attacks[attack])
 
 
 def make_study(
     study: str, name: str, case: Case, seed: int, output: Path, given: Row | None = None, threads: int = 1
-) -> float:
-    """Measure one study, and write it, if it is not there; return seconds."""
+) -> None:
+    """Measure one study, and write it, if it is not there."""
     torch.set_num_threads(threads)
-    start = time.perf_counter()
     file = output / study / f"{name}.json"
     if not file.exists():
         write_result(FIGURES[study].result(name, case, seed, output, given or {}), file)
+
+
+def seconds_of(work: Callable[..., object], *arguments: Any) -> float:
+    start = time.perf_counter()
+    work(*arguments)
     return round(time.perf_counter() - start, 1)
 
 
 def side_by_side(
-    work: Callable[..., float], items: Sequence[str], calls: Sequence[tuple[Any, ...]], processes: int, what: str
+    work: Callable[..., None], calls: Mapping[str, tuple[Any, ...]], processes: int, what: str
 ) -> dict[str, float]:
-    """Do work in so many processes; return what it gave, by item."""
+    """Do work in so many processes; return the seconds of each call."""
     found = {}
     with track(what) as progress, ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        running = {item: pool.submit(work, *call) for item, call in zip(items, calls, strict=True)}
+        running = {item: pool.submit(seconds_of, work, *call) for item, call in calls.items()}
         for item, future in running.items():
             found[item] = future.result()
-            progress(len(found), len(items))
+            progress(len(found), len(calls))
     return found
 
 
@@ -78,19 +78,14 @@ def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path)
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
     open_case(case, seed)  # trained once, not by every process
-    seconds: Row = {"attacks": side_by_side(
-        make_attack, attacks, [(case, attack, seed) for attack in attacks], processes, "attacks"
-    )}  # fmt: skip
-    clock = time.perf_counter()
+    calls = {attack: (case, attack, seed) for attack in attacks}
+    seconds: Row = {"attacks": side_by_side(make_attack, calls, processes, "attacks")}
     torch.set_num_threads(processes)
-    gather(name, case, seed=seed)
-    seconds["what detectors see"] = round(time.perf_counter() - clock, 1)
+    seconds["what detectors see"] = seconds_of(partial(gather, seed=seed), name, case)
     studies = sorted(WHOLE, key=lambda study: -len(FIGURES[study].others or ()))  # the slowest begin first
-    seconds["studies"] = side_by_side(
-        make_study, studies, [(study, name, case, seed, output) for study in studies], processes, "studies"
-    )
-    seconds["all"] = round(time.perf_counter() - start, 1)
-    return seconds
+    calls = {study: (study, name, case, seed, output) for study in studies}
+    seconds["studies"] = side_by_side(make_study, calls, processes, "studies")
+    return {**seconds, "all": round(time.perf_counter() - start, 1)}
 
 
 def draw(output: Path, studies: Sequence[str]) -> None:
@@ -112,9 +107,7 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
     made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
     made.add_argument("--name", help="of the network, for tables; without, the case's")
-    made.add_argument(
-        "--attacks", nargs="+", default=[], help="NAME, NAME:setting=value, NAME@images, NAME!: unseen"
-    )
+    made.add_argument("--attacks", nargs="+", default=[], help="NAME, NAME:setting=value@images; with ! unseen")
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
     made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")

@@ -13,17 +13,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 import effpath
-from effpath.data import Dataset, align_labels, load_data
+from effpath.data import Dataset, load_data
+from effpath.data.outputs import by_outputs
 from effpath.demo.network import trained_lenet
 from effpath.files.cache import atomic_write, default_cache_dir
 from effpath.files.progress import track
 from effpath.images import format_of
 from effpath.models import load_model
-from effpath.models.library import imagenet_ids
+from effpath.models.predict import count_classes
 
 Row = dict[str, Any]
 NETWORK_OPTIONS: dict[str, Row] = {
@@ -36,14 +38,7 @@ def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:
     """Return a model and the data in its format, labelled by the outputs of the model."""
     model = load_model(model_spec)
     data = load_data(data_spec, picture_format=format_of(model))
-    part = next(iter(data.parts.values()))
-    with torch.no_grad():
-        outputs = model(part.images[:1]).shape[1]
-    namings = tuple(getattr(model, "classes", ())), imagenet_ids() if outputs == 1000 else ()
-    output = align_labels(data.classes, outputs, *namings)
-    names = {int(index): name for index, name in zip(output, data.classes, strict=True)}
-    known = namings[0] if len(namings[0]) == outputs else [names.get(i, str(i)) for i in range(outputs)]
-    return model, data.relabelled(output, tuple(known))
+    return model, by_outputs(data, model, count_classes(model, next(iter(data.parts.values())).images))
 
 
 def train_lenet(data: Dataset, seed: int) -> nn.Module:
@@ -63,7 +58,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def run_study(
     doc: str | None,
     options: Mapping[str, Mapping[str, Any]],
-    measure: Callable[[argparse.Namespace], Mapping[str, Any]],
+    measure: Callable[..., Mapping[str, Any]],
     draw: Callable[[Mapping[str, Any], Path], None],
 ) -> None:
     """Run a study from the command line: draw the results that ``--plot`` names, or measure and write one.
@@ -71,7 +66,7 @@ def run_study(
     Args:
         doc: of the study, for ``--help``.
         options: of ``add_argument``, by name, beside ``--plot`` and ``--output``.
-        measure: from what was given to a table; a result that is there is kept.
+        measure: from the options that were given, by keyword, to a table; a result that is there is kept.
         draw: draws tables by network.
     """
     made = parser(doc)
@@ -79,14 +74,16 @@ def run_study(
     made.add_argument("--output", type=Path, required=True, help="a .json file; an .svg file with --plot")
     for name, how in options.items():
         made.add_argument(f"--{name}", **how)
-    given = made.parse_args()
-    if given.plot:
-        draw({file.stem: read_result(file) for file in given.plot}, given.output)
-    elif given.output.exists():
-        print(f"{given.output} is there; delete it to have it made again")
+    given = vars(made.parse_args())
+    plot, output = given.pop("plot"), given.pop("output")
+    if plot:
+        draw({file.stem: read_result(file) for file in plot}, output)
+    elif output.exists():
+        print(f"{output} is there; delete it to have it made again")
     else:
         torch.set_num_threads(1)
-        write_result({"network": given.output.stem, **measure(given)}, given.output)
+        table = measure(**{name: value for name, value in given.items() if value is not None})
+        write_result({"network": output.stem, **table}, output)
 
 
 def write_result(table: Mapping[str, Any], file: Path, libraries: Sequence[str] = ()) -> None:
@@ -113,22 +110,29 @@ def write_json(table: Mapping[str, Any], file: Path) -> None:
 
 def written(value: Any, indent: int = 0) -> str:
     """Return JSON with a line for each key, and lists of plain values on one."""
+    inner = " " * (indent + 1)
     if isinstance(value, Mapping) and value:
-        inner = [
-            f"{' ' * (indent + 1)}{json.dumps(key)}: {written(item, indent + 1)}" for key, item in value.items()
-        ]
-        return "{\n" + ",\n".join(inner) + "\n" + " " * indent + "}"
+        lines = [f"{inner}{json.dumps(key)}: {written(item, indent + 1)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{' ' * indent}}}"
     if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
-        inner = [" " * (indent + 1) + written(item, indent + 1) for item in value]
-        return "[\n" + ",\n".join(inner) + "\n" + " " * indent + "]"
+        return "[\n" + ",\n".join(inner + written(item, indent + 1) for item in value) + f"\n{' ' * indent}]"
     return json.dumps(value)
 
 
 def read_result(file: Path) -> Row:
-    found: Row = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_text(text: str, file: Path) -> None:
     """Write a text in one step."""
     atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_arrays(file: Path, **arrays: np.ndarray) -> None:
+    """Write compressed arrays in one step, under the name as it is."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as opened:
+            np.savez_compressed(opened, **arrays)
+
+    atomic_write(file, write)

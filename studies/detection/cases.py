@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from effpath.attacks import ATTACKS
+from effpath.cli.options import parse_attack
 from effpath.errors import OptionError
 
 
@@ -70,12 +71,10 @@ def planned(text: str) -> tuple[str, Planned]:
     """
     unseen = text.endswith("!")
     text, _, count = text.removesuffix("!").partition("@")
-    attack, _, rest = text.partition(":")
+    attack, settings = parse_attack(text)
     if attack not in ATTACKS:
         raise OptionError(f"unknown attack {attack!r}; expected one of: {', '.join(ATTACKS)}")
-    pairs = [pair.split("=", 1) for pair in rest.split(",") if pair]
-    settings = {key: ast.literal_eval(value) for key, value in pairs}
-    label = " ".join([attack, *("=".join(pair) for pair in pairs)])
+    label = text.replace(":", " ").replace(",", " ")
     return label, Planned(attack, settings, int(count) if count else None, unseen)
 
 
@@ -90,60 +89,34 @@ def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[s
 
 
 _FEW = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}  # of C&W, where a step is dear
+_PLAIN = {name: Planned(name) for name in ("FGSM", "BIM", "DeepFool")}
+_IMAGELESS = {"Random": Planned("Random", unseen=True), "Gaussian": Planned("RandomGaussian", unseen=True)}
 
 
-def _photographs(
-    sources: int, *, mild: int | None = None, slow: int = 0, changed: int = 0, whole: bool = False
-) -> dict[str, Planned]:
-    """Attacks on photographs, of the ``whole`` table if asked for.
-
-    Images: ``mild`` for PGD 4/255 (None: all), ``slow`` for C&W, ``changed`` for JSMA; a third of ``slow`` for
-    targeted C&W.
-    """
-    found = {
-        "FGSM": Planned("FGSM"),
-        "BIM": Planned("BIM"),
-        "DeepFool": Planned("DeepFool"),
+def _photographs(mild: int) -> dict[str, Planned]:
+    """Attacks on photographs, of ``mild`` of them with ε = 4/255."""
+    return {
+        **_PLAIN,
         "PGD 4/255": Planned("PGD", {"epsilon": 4 / 255}, mild),
         "PGD 8/255": Planned("PGD", unseen=True),
-        "Random": Planned("Random", unseen=True),
-        "Gaussian": Planned("RandomGaussian", unseen=True),
+        **_IMAGELESS,
     }
-    if whole:
-        found["Patch 0.5"] = Planned("Patch", {"scale": 0.5, "steps": 100}, unseen=True)
-    if slow:
-        few = slow if slow < sources else None
-        found["CWL2"] = Planned("CWL2", _FEW, few)
-        found["CWL2 confidence 14"] = Planned("CWL2_confidence", _FEW, few, unseen=True)
-    if slow and whole:
-        found["CWL2 targeted"] = Planned("CWL2_targeted", _FEW, slow // 3, unseen=True)
-    if changed:
-        found["JSMA"] = Planned("JSMA", {}, changed if changed < sources else None)
-    return found
 
 
 def _small(carlini: Mapping[str, Any], mild: str, strong: str, slow: int | None = None) -> dict[str, Planned]:
     """Attacks on small images; ``mild`` and ``strong`` ε of PGD, ``slow`` images for the slowest attacks."""
     return {
-        "FGSM": Planned("FGSM"),
-        "BIM": Planned("BIM"),
-        "DeepFool": Planned("DeepFool"),
+        **_PLAIN,
         "JSMA": Planned("JSMA"),
         "CWL2": Planned("CWL2", carlini),
-        f"PGD {mild}": Planned("PGD", {"epsilon": _quotient(mild)}),
+        f"PGD {mild}": Planned("PGD", {"epsilon": float(Fraction(mild))}),
         "FGSM targeted": Planned("FGSM_targeted", {}, slow, unseen=True),
         "CWL2 targeted": Planned("CWL2_targeted", carlini, slow, unseen=True),
         "CWL2 confidence 14": Planned("CWL2_confidence", carlini, slow, unseen=True),
-        f"PGD {strong}": Planned("PGD", {"epsilon": _quotient(strong)}, unseen=True),
+        f"PGD {strong}": Planned("PGD", {"epsilon": float(Fraction(strong))}, unseen=True),
         "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 200}, unseen=True),
-        "Random": Planned("Random", unseen=True),
-        "Gaussian": Planned("RandomGaussian", unseen=True),
+        **_IMAGELESS,
     }
-
-
-def _quotient(text: str) -> float:
-    above, _, below = text.partition("/")
-    return float(above) / float(below or 1)
 
 
 _LENET = {"FGSM": 0.92, "BIM": 0.92, "DeepFool": 0.92, "JSMA": 0.92, "CWL2": 0.92}
@@ -168,25 +141,28 @@ CASES: dict[str, Case] = {
     ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
-        _photographs(150, mild=75, slow=75, changed=10, whole=True),
-        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50,
-        theta_per_class=50,
+        {
+            **_photographs(75),
+            "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 100}, unseen=True),
+            "CWL2": Planned("CWL2", _FEW, 75),
+            "CWL2 confidence 14": Planned("CWL2_confidence", _FEW, 75, unseen=True),
+            "CWL2 targeted": Planned("CWL2_targeted", _FEW, 25, unseen=True),
+            "JSMA": Planned("JSMA", sources=10),
+        },
+        sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50, theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(30, mild=15), sources=30, clean=100,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(15), sources=30, clean=100,
         per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "resnet50_paper": Case(  # the paper's attacks on more images, for studies that look at no rival
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette",
-        {
-            "FGSM": Planned("FGSM"), "BIM": Planned("BIM"), "DeepFool": Planned("DeepFool"),
-            "CWL2": Planned("CWL2", _FEW, 18),
-        },
-        sources=60, clean=300, per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+        {**_PLAIN, "CWL2": Planned("CWL2", _FEW, 18)}, sources=60, clean=300, per_class=100,
+        batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
     ),
     "googlenet_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(30, mild=15), sources=30,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(15), sources=30,
         clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),

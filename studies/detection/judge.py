@@ -4,21 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
-from detection.resampling import interval, resampled_auc, row_draws, share
 from detection.seen import Seen
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import allowed_above, threshold_at_fpr
+from effpath.detect.metrics import allowed_above, threshold_at_fpr, weighted_auc
 from effpath.detect.splits import Fractions
 from sources import Row
 
 RATES = (0.01, 0.05, 0.1)
 FRACTIONS = (0.1, 0.2, 0.7)
 SEEDS = (0, 1, 2, 3, 4)
+RESAMPLES = 1000
+
+
+def row_draws(source: np.ndarray, count: int) -> np.ndarray:
+    """Return how often each row is in the sample itself (once) and in each resample, [rows, 1 + resamples].
+
+    Args:
+        source: int64 [rows], the image behind each; rows of one image are drawn together, a row without (−1) on
+            its own.
+        count: of the images.
+    """
+    drawn = _sources_drawn(count)[np.maximum(source, 0)]
+    alone = np.flatnonzero(source < 0)
+    if len(alone):
+        drawn[alone] = _sources_drawn(len(alone))
+    return drawn
+
+
+@cache
+def _sources_drawn(count: int) -> np.ndarray:
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return np.concatenate([np.ones((count, 1)), drawn.T], axis=1)
+
+
+def share(hits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the share of the drawn rows that are hits, [1 + resamples]; NaN where none is drawn."""
+    with np.errstate(invalid="ignore"):
+        return (hits @ draws) / draws.sum(0)
+
+
+def resampled_auc(
+    clean: np.ndarray, attacked: np.ndarray, clean_draws: np.ndarray, draws: np.ndarray
+) -> np.ndarray:
+    """Return the AUC of attacked images beside clean ones in each resample, [1 + resamples]; ties count half."""
+    y = np.repeat([0, 1], [len(clean), len(attacked)])
+    return weighted_auc(y, np.concatenate([clean, attacked]), np.concatenate([clean_draws, draws]).T)
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """Return the value of the sample and the 95 % interval of the resamples behind it."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return [round(float(v), 4) for v in (values[0], low, high)]
+
+
+def intervals(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: interval(values) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -65,15 +110,13 @@ class Resampled:
         """Mean AUC over the attacks, by detector."""
         return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
 
+    def with_mean(self, detector: str) -> dict[str, np.ndarray]:
+        """Return the AUC of a detector by attack, and the mean over attacks."""
+        return {**self.auc[detector], "mean": self.mean[detector]}
+
     def aucs(self) -> dict[str, Row]:
         """Return AUC with intervals, by detector and attack, and the mean over attacks."""
-        return {
-            detector: {
-                **{name: interval(values) for name, values in found.items()},
-                "mean": interval(self.mean[detector]),
-            }
-            for detector, found in self.auc.items()
-        }
+        return {detector: intervals(self.with_mean(detector)) for detector in self.auc}
 
     def beside_best(self, detector: str, attack: str, *, apart: Collection[str]) -> Row:
         """Compare a detector with the best of those not set apart, and with the maximum softmax, by AUC.
@@ -96,12 +139,9 @@ class Resampled:
             detector: {
                 "whose": whose(detector),
                 "fpr": {str(rate): round(value, 4) for rate, value in self.fpr[detector].items()},
-                "auc": {name: interval(values) for name, values in found.items()},
+                "auc": intervals(found),
                 "mean": interval(self.mean[detector]),
-                "tpr": {
-                    str(rate): {name: interval(values) for name, values in rows.items()}
-                    for rate, rows in self.tpr[detector].items()
-                },
+                "tpr": {str(rate): intervals(rows) for rate, rows in self.tpr[detector].items()},
             }
             for detector, found in self.auc.items()
         }
@@ -146,21 +186,13 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
             limits = {  # too few images for a rate flag nothing
                 rate: threshold_at_fpr(held, rate) if allowed_above(len(held), rate) else np.inf for rate in RATES
             }
+            flagged = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
             for rate, limit in limits.items():
-                rates = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
-                rates[rate] += float((scores["clean"] > limit).mean()) * part
-            for group in attacks:
-                attacked, drawn = scores[group.name], draws[group.name]
-                _add(
-                    auc.setdefault(detector, {}),
-                    group.name,
-                    resampled_auc(scores["clean"], attacked, draws["clean"], drawn) * part,
-                )
+                flagged[rate] += float((scores["clean"] > limit).mean()) * part
+            aucs, rates = auc.setdefault(detector, {}), tpr.setdefault(detector, {rate: {} for rate in RATES})
+            for name in (group.name for group in attacks):
+                found = resampled_auc(scores["clean"], scores[name], draws["clean"], draws[name])
+                aucs[name] = aucs.get(name, 0) + found * part
                 for rate, limit in limits.items():
-                    hits = share(attacked > limit, drawn)
-                    _add(tpr.setdefault(detector, {}).setdefault(rate, {}), group.name, hits * part)
+                    rates[rate][name] = rates[rate].get(name, 0) + share(scores[name] > limit, draws[name]) * part
     return Resampled(auc, tpr, fpr, evaluations)
-
-
-def _add(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
-    found[name] = found[name] + values if name in found else values

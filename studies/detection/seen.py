@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from detection.cases import Case
 from effpath import Features
 from effpath.detect.evaluate import Group
-from effpath.files.cache import atomic_write
-from sources import Row
+from sources import Row, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -43,15 +42,20 @@ class Seen:
         controls: images that were not attacked, to be flagged no more often than clean ones: noise as large as an
             attack, and natural mistakes.
         labels: true classes by group, −1 where there is none.
-        unseen: attacks that detectors do without in training.
+        case: what was attacked, with what.
         about: how it was made: accuracy, attacks, seconds, rivals left out.
     """
 
     groups: Mapping[str, Group]
     controls: Mapping[str, Group]
     labels: Mapping[str, np.ndarray]
-    unseen: tuple[str, ...]
+    case: Case
     about: Row
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Attacks that detectors do without in training."""
+        return tuple(name for name, planned in self.case.attacks.items() if planned.unseen)
 
     @property
     def attacks(self) -> list[Group]:
@@ -70,66 +74,43 @@ class Piece:
 def kept(file: Path, make: Callable[[], Piece]) -> Piece:
     """Read a piece from its file; where there is none it is made and written first, so killed work goes on."""
     if not file.exists():
-        atomic_write(file, partial(_write, make()))
+        made = make()
+        write_arrays(file, about=np.array(json.dumps(made.about)), **made.arrays)
     with np.load(file) as held:
         arrays = {name: held[name] for name in held.files if name != "about"}
         return Piece(arrays, json.loads(str(held["about"])))
-
-
-def _write(piece: Piece, file: Path) -> None:
-    with file.open("wb") as opened:
-        np.savez_compressed(opened, about=np.array(json.dumps(piece.about)), **piece.arrays)
 
 
 def paths_piece(
     groups: Mapping[str, Features], images: Mapping[str, Pixels], controls: Sequence[str], about: Row
 ) -> Piece:
     """Return features, sources and labels of groups and controls as a piece."""
-    arrays = {}
-    for name, features in groups.items():
-        assert features.likelihood is not None
-        held = {
-            "values": features.values, "classes": features.classes, "logits": features.logits,
-            "fit": features.likelihood, "source": images[name].source, "labels": images[name].labels,
-        }  # fmt: skip
-        arrays.update({f"{name}|{key}": array for key, array in held.items()})
+    arrays = {
+        f"{name}|{key}": array
+        for name, seen in groups.items()
+        for key, array in {
+            "values": seen.values, "classes": seen.classes, "logits": seen.logits, "fit": seen.likelihood,
+            "source": images[name].source, "labels": images[name].labels,
+        }.items()
+    }  # fmt: skip
     first = groups["clean"]
     columns = {"names": first.names, "fitted": first.likelihood_classes}
     return Piece(arrays, {**about, "controls": list(controls), **columns})
 
 
-def assembled(paths: Piece, others: Mapping[str, Piece], unseen: tuple[str, ...]) -> Seen:
+def assembled(case: Case, paths: Piece, others: Mapping[str, Piece], further: Row) -> Seen:
     """Return what is seen, of the paths and of what other detectors measured."""
-    about = dict(paths.about)
-    controls, names, fitted = (about.pop(key) for key in ("controls", "names", "fitted"))
-    held: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in paths.arrays.items():
-        name, field = key.split("|")
-        held.setdefault(name, {})[field] = array
-    made = {
-        name: Group(
-            name,
-            Features(
-                fields["values"], tuple(names), fields["classes"], fields["logits"], fields["fit"], tuple(fitted)
-            ),
-            fields["source"],
-            {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays},
+    about = {**paths.about, **further}
+    controls, names, fitted = (tuple(about.pop(key)) for key in ("controls", "names", "fitted"))
+    made, labels = {}, {}
+    for name in dict.fromkeys(key.partition("|")[0] for key in paths.arrays):
+        values, classes, logits, fit, source, labels[name] = (
+            paths.arrays[f"{name}|{key}"] for key in ("values", "classes", "logits", "fit", "source", "labels")
         )
-        for name, fields in held.items()
-    }
-    return Seen(
-        {name: group for name, group in made.items() if name not in controls},
-        {name: made[name] for name in controls},
-        {name: fields["labels"] for name, fields in held.items()},
-        unseen,
-        {
-            **about,
-            "seconds": {
-                "effective paths": about["seconds"],
-                **{other: piece.about["seconds"] for other, piece in others.items()},
-            },
-            "skipped": {
-                other: piece.about["skipped"] for other, piece in others.items() if "skipped" in piece.about
-            },
-        },
-    )
+        measured = {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays}
+        made[name] = Group(name, Features(values, names, classes, logits, fit, fitted), source, measured)
+    seconds = {other: piece.about["seconds"] for other, piece in others.items()}
+    about["seconds"] = {"effective paths": about["seconds"], **seconds}
+    about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}
+    groups = {name: group for name, group in made.items() if name not in controls}
+    return Seen(groups, {name: made[name] for name in controls}, labels, case, about)

@@ -1,1 +1,127 @@
-"""A file for each figure and table of the paper: ``measure`` gives numbers, ``panels`` what is drawn of them."""
+"""The figures and tables of the paper, and of this project: what measures each, and how it is drawn.
+
+Each is a file: ``measure`` gives numbers, ``panels`` what is drawn of them. `FIGURES` lists them for the command,
+`studies/reproduce.py`, and for the page, `detection.page`. Where nothing else is said, AUC and rates are means
+over five splits that are disjoint by source image, with 95 % intervals of a bootstrap over source images, the same
+resamples for all that is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from detection.cases import Case
+from detection.gather import OTHERS, gather
+from detection.seen import Seen
+from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
+from effpath.errors import OptionError
+from figures import (
+    breadth,
+    cdrp,
+    controls,
+    detectors,
+    further_signs,
+    layer_similarity,
+    layers,
+    recovery,
+    roc,
+    theta,
+    training_size,
+    transfer,
+    tsne,
+)
+from sources import Row, read_result
+
+HEADING = (
+    "network", "network_fingerprint", "data", "seed", "accuracy", "clean_images", "attacked_images",
+    "training_images", "attacks",
+)  # fmt: skip
+OPTIONS: dict[str, Row] = {  # of single studies, by the name of the parameter
+    "images": {"type": int, "help": "use so many of the attacked images, evenly spread"},
+    "per_class": {"type": int, "help": "training images per class for class paths"},
+    "gated": {"nargs": "+", "help": "nodes whose channels have gates; without, see `gated_nodes`"},
+    "gathered": {"nargs": "+", "help": "use these of the case's attacks"},
+    "timed": {"type": int, "help": "images whose time is taken"},
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the table.
+
+    Attributes:
+        paper: the figure or table of the paper, and what it shows.
+        study: the module that measures it, with ``measure`` and ``panels``.
+        draw: one of the four drawings.
+        columns: panels side by side.
+        others: what the study looks at beside paths; None where it gathers its images itself.
+        reads: the study whose results it reads instead of images.
+        options: of `OPTIONS`, those that ``measure`` takes.
+    """
+
+    paper: str
+    study: ModuleType
+    draw: Draw
+    columns: int = 1
+    others: Sequence[str] | None = ()
+    reads: str = ""
+    options: Sequence[str] = ()
+
+    def result(self, name: str, case: Case, seed: int, output: Path, given: Mapping[str, Any]) -> Row:
+        """Measure a case, with the options that are given; ``output`` is the folder of all results."""
+        if wrong := sorted(set(given) - set(self.options)):
+            raise OptionError(f"expected no --{wrong[0].replace('_', '-')} for {self.study.__name__}")
+        if self.reads:
+            return {"network": name, **self.study.measure(read_result(output / self.reads / f"{name}.json"))}
+        if self.others is None:
+            return {"network": name, **self.study.measure(case, seed=seed, **given)}
+        seen = gather(name, case, seed=seed, others=self.others)
+        return {**heading(seen), **self.study.measure(seen, **given)}
+
+    def panels(self, tables: Mapping[str, Row]) -> list[Panel]:
+        """Return the panels of several networks, those of each on lines of their own."""
+        return [panel for network, table in tables.items() for panel in self.study.panels(network, table)]
+
+    def drawn(self, tables: Mapping[str, Row], file: Path) -> bool:
+        """Draw results by network; False where they hold nothing to be drawn."""
+        panels = self.panels(tables)
+        if panels:
+            self.draw(panels, file, self.columns)
+        return bool(panels)
+
+    def words(self, name: str, table: Row) -> list[str]:
+        """Return what was found, and what was left out."""
+        out = {**table.get("skipped", {}), **table.get("left_out", {})}
+        out |= dict.fromkeys(table.get("only_tested", ()), "too few images to train on it alone")
+        lines = [f"left out: {key}, {why}" for key, why in out.items()]
+        lines += [f"{key}: {value}" for key, value in table.get("time", {}).items()]
+        return [*lines, *in_words(self.panels({name: table}))]
+
+
+FIGURES: dict[str, Figure] = {
+    "layer_similarity": Figure("5, 14: similarity by layer, and its delta", layer_similarity, curves, 3),
+    "roc": Figure("6, 7, 16: ROC", roc, curves, 5),
+    "detectors": Figure("8, 17: detectors", detectors, intervals, 5, OTHERS),
+    "further_signs": Figure("joint surprise with further signs", further_signs, intervals, 1, OTHERS),
+    "training_size": Figure("9, 18: size of the training set", training_size, curves, 3, ("CDRP",)),
+    "transfer": Figure("10, 19: attacks seen in training", transfer, matrices, 5, OTHERS),
+    "theta": Figure("11: θ", theta, curves, options=("images", "per_class")),
+    "layers": Figure("12, 20: layers", layers, curves, 2),
+    "tsne": Figure("15: t-SNE", tsne, clouds),
+    "breadth": Figure("Table 2: breadth", breadth, matrices, reads="detectors"),
+    "cdrp": Figure(
+        "beside CDRP, with times (Table 1: see also [speed](speed.md))", cdrp, intervals, 4, None,
+        options=("images", "gated", "gathered", "timed"),
+    ),
+    "controls": Figure("images without an attack", controls, intervals),
+    "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
+}  # fmt: skip
+
+
+def heading(seen: Seen) -> Row:
+    """Return what every table says of its case."""
+    return {key: seen.about[key] for key in HEADING}

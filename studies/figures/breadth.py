@@ -14,24 +14,16 @@ FOUND = 0.5  # true positive rate at which an attack is found
 
 def measure(result: Row) -> Row:
     """Count the attacks that each detector finds, most first, and name the one that it tells worst."""
-    rows = {name: breadth(row) for name, row in result["detectors"].items()}
+    rows = {}
+    for name, row in result["detectors"].items():
+        tpr = {attack: value for attack, (value, _, _) in row["tpr"][RATE].items()}
+        worst, (lowest, _, _) = min(row["auc"].items(), key=lambda pair: pair[1][0])
+        rows[name] = {
+            "whose": row["whose"], "found": sum(value >= FOUND for value in tpr.values()), "attacks": len(tpr),
+            "lowest_auc": lowest, "lowest_attack": worst, "tpr": tpr,
+        }  # fmt: skip
     ordered = sorted(rows.items(), key=lambda pair: (-pair[1]["found"], -pair[1]["lowest_auc"]))
     return {"settings": {"rate": float(RATE), "found": FOUND}, "detectors": dict(ordered)}
-
-
-def breadth(detector: Row) -> Row:
-    """Return the breadth of one detector from its AUC and TPR by attack."""
-    tpr = {name: value for name, (value, _, _) in detector["tpr"][RATE].items()}
-    auc = {name: value for name, (value, _, _) in detector["auc"].items()}
-    worst = min(auc, key=lambda name: auc[name])
-    return {
-        "whose": detector["whose"],
-        "found": sum(value >= FOUND for value in tpr.values()),
-        "attacks": len(tpr),
-        "lowest_auc": auc[worst],
-        "lowest_attack": worst,
-        "tpr": tpr,
-    }
 
 
 def panels(network: str, table: Row) -> list[Panel]:

@@ -11,23 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from timeit import timeit
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-import effpath
 from detection.cases import Case
-from detection.gather import class_paths_of, made_of, open_case, thinned, training_part
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
-from detection.resampling import interval
+from detection.gather import Making, thinned
+from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
 from drawing import Panel, Series
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group
-from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
+from rivals import entrants
 from rivals.cdrp import cdrp_gates, gated_nodes
-from rivals.table import entrants
 from sources import Row
 
 KINDS = {kind: f"CDRP, {kind}" for kind in ("linear", "forest", "adaboost", "boosting")}  # of paths: of gates
@@ -35,16 +33,11 @@ ROUNDS = 5
 
 
 def median_times(works: Mapping[str, Callable[[], Any]], images: int) -> Row:
-    """Return process time per image in ms, the median of rounds that take each work once."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
-    for _ in range(ROUNDS):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            times[name].append(1e3 * (time.process_time() - start) / images)
-    return {name: float(np.median(found)) for name, found in times.items()}
+    """Return process time per image in ms, the median of rounds that take each work once, after one to warm up."""
+    rounds = [
+        [timeit(work, timer=time.process_time, number=1) for work in works.values()] for _ in range(1 + ROUNDS)
+    ]
+    return dict(zip(works, (1e3 * np.median(rounds[1:], axis=0) / images).tolist(), strict=True))
 
 
 def measure(
@@ -61,25 +54,18 @@ def measure(
 
     Args:
         case: what is attacked, with what.
-        gated: the nodes whose channels have gates.
+        gated, gathered, timed: as the options of `figures` say.
         images: attacked images that gates are trained for, with what was made of them; None for all, and the
             clean images that were not attacked.
-        gathered: attacks of the case; all if empty.
         seeds: of the splits.
-        timed: clean images whose time is taken.
         seed: of training, images and attacks.
     """
-    model, data = open_case(case, seed)
     chosen = {name: planned for name, planned in case.attacks.items() if not gathered or name in gathered}
-    made, _, about = made_of(replace(case, attacks=chosen), model, data, seed, default_cache_dir())
-    groups = thinned(made, images)
-    train = training_part(data, case)
-    graph = effpath.capture(model, train.images[:1])
-    class_paths = class_paths_of(graph, train, case)
-    paths = {
-        name: path_features(graph, class_paths, group.images, batch_size=case.batch)
-        for name, group in groups.items()
-    }
+    making = Making(replace(case, attacks=chosen), seed)
+    made, _, about = making.made
+    groups, graph = thinned(made, images), making.graph
+    class_paths, look = making.class_paths()
+    paths = {name: look(group.images) for name, group in groups.items()}
     gates = {}
     for name, group in groups.items():
         with track(f"gates of {name}") as progress:
@@ -102,7 +88,7 @@ def measure(
         len(some),
     )
     return {
-        "data": data.name,
+        "data": making.data.name,
         "settings": {
             "gated": list(gated_nodes(graph, gated)), "fractions": list(FRACTIONS), "seeds": list(seeds),
             "unseen": unseen, "seed": seed,
@@ -135,9 +121,7 @@ def panels(network: str, table: Row) -> list[Panel]:
     for kind, other in KINDS.items():
         drawn = [
             Series(method, [row["auc"].get(name, row["mean"]) for name in attacks])
-            for method, row in (
-                ("effective paths", table["detectors"][kind]), ("CDRP", table["detectors"][other])
-            )
-        ]  # fmt: skip
+            for method, row in (("effective paths", table["detectors"][kind]), ("CDRP", table["detectors"][other]))
+        ]
         found.append(Panel(f"{network}, {kind}", drawn, attacks, network, line=0.5))
     return found

@@ -2,23 +2,19 @@
 
 At the threshold that flags 5 % of the clean images held out for it, beside the clean test images. Noisy images
 are still classified correctly, and only those of test sources count. Natural mistakes are clean images that the
-network gets wrong; of them also the AUC against clean test images, as of an attack. Means over five splits,
-intervals a bootstrap over source images.
+network gets wrong; of them also the AUC against clean test images, as of an attack.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
-from detection.judge import Protocol, judge, settings
-from detection.resampling import interval, resampled_auc, row_draws, share
+from detection.judge import Protocol, interval, judge, resampled_auc, row_draws, settings, share
 from detection.seen import Seen
 from drawing import Panel, Series
-from effpath import Features
 from effpath.detect import suspicion
 from effpath.detect.classifiers import reading_of
-from effpath.detect.evaluate import BASELINES, Evaluation
+from effpath.detect.evaluate import BASELINES
 from sources import Row
 
 KINDS = ("linear", "surprise", "clean")
@@ -26,7 +22,7 @@ MISTAKES = "natural mistakes"
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
+def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each control is flagged."""
     judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, rate=rate))
     clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)
@@ -41,7 +37,11 @@ def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
             flagged["clean"].append(share(tested_scores > evaluation.threshold[detector], drawn))
             for name, control in seen.controls.items():
                 rows = np.flatnonzero((control.source < 0) | np.isin(control.source, tested))
-                scores = suspicion_of(evaluation, detector, control.features[rows])
+                features = control.features[rows]
+                if detector in BASELINES:
+                    scores = BASELINES[detector](features)
+                else:
+                    scores = suspicion(evaluation.classifiers[detector], reading_of(detector).columns(features))
                 draws = row_draws(control.source[rows], sources)
                 flagged[name].append(share(scores > evaluation.threshold[detector], draws))
                 if name == MISTAKES:
@@ -55,13 +55,6 @@ def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
         "images": {"clean": sources, **{name: len(control.source) for name, control in seen.controls.items()}},
         "detectors": found,
     }
-
-
-def suspicion_of(evaluation: Evaluation, detector: str, features: Features) -> np.ndarray:
-    """Return what a detector of an evaluation says of other images."""
-    if detector in BASELINES:
-        return BASELINES[detector](features)
-    return suspicion(evaluation.classifiers[detector], reading_of(detector).columns(features))
 
 
 def panels(network: str, table: Row) -> list[Panel]:

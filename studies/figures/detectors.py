@@ -3,29 +3,29 @@
 Our detectors, CDRP with the paper's four classifiers, today's rivals, input transformations as detectors by
 disagreement, and the baselines. Rivals are fitted on training images of the class paths. Correctly classified test
 images are attacked and divided by source image, in five ways: on one part the detectors that need attacks learn
-from all but the unseen ones, on another the threshold of each is fixed, the third is tested. AUC and TPR are means
-over the splits, intervals a bootstrap over source images with the same resamples for every detector. A rival that
-is not for the network is listed with the reason. Seconds are process time of fitting and measuring.
+from all but the unseen ones, on another the threshold of each is fixed, the third is tested. A rival that is not
+for the network is listed with the reason. Seconds are process time of fitting and measuring.
 """
 
 from __future__ import annotations
 
-from detection.cases import Case
-from detection.judge import OURS, Protocol, Resampled, judge, settings
-from detection.resampling import interval
+from detection.judge import OURS, Protocol, interval, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 COLOURS = {"ours": "tab:red", "baseline": "black", "rival": "tab:grey"}
 BEST = "surprise"  # of ours, the one that is compared with each rival
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Judge every detector, and compare ours with the best rival of each attack."""
     judged = judge(seen, Protocol(others=entrants(seen.groups["clean"].arrays), unseen=seen.unseen))
-    cells = {group.name: compare(judged, group.name) for group in seen.attacks}
+    cells = {}
+    for name in (group.name for group in seen.attacks):
+        found = judged.beside_best(BEST, name, apart=OURS)
+        cells[name] = {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][name]), **found}
     return {
         "settings": settings(seen),
         "sizes": dict(judged.evaluations[0].sizes),
@@ -37,12 +37,6 @@ def measure(seen: Seen, case: Case) -> Row:
         "seconds": seen.about["seconds"],
         "skipped": seen.about["skipped"],
     }
-
-
-def compare(judged: Resampled, attack: str) -> Row:
-    """Compare our detector with the best rival on an attack, and with the maximum softmax."""
-    found = judged.beside_best(BEST, attack, apart=OURS)
-    return {"best_rival": found.pop("best"), "ours": interval(judged.auc[BEST][attack]), **found}
 
 
 def panels(network: str, table: Row) -> list[Panel]:

@@ -6,24 +6,28 @@ strong ones. So rivals that learn nothing from attacks are added to the four sig
 surprising as it is rare among clean images: every one alone, some of both kinds together, all, and all with
 weights that are learned, with the two signs that look at paths and without them, with other floors of the
 weights, and the four signs alone with learned weights. The best of a cell is taken of all detectors without
-further signs, those of `figures.detectors` but CDRP. Means over five splits, intervals a bootstrap over source
-images, the same resamples for all. No adaptive attack was run against what is added.
+further signs, those of `figures.detectors` but CDRP. No adaptive attack was run against what is added.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Collection, Sequence
 
-from detection.cases import Case
-from detection.judge import Protocol, judge, settings
-from detection.resampling import interval
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from detection.judge import Protocol, interval, intervals, judge, settings
 from detection.seen import Seen
-from detection.signs import FLOOR, KIND, WithoutPaths, signs_among, with_signs
 from drawing import Panel, Series
-from effpath.detect import SIGNS
-from rivals.table import entrants
+from effpath.detect import SIGNS, JointSurprise, make_classifier
+from effpath.detect.classifiers import reading_of
+from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.scoring import FloatArray, SurpriseScore
+from rivals import entrants
 from sources import Row
 
+KIND = "surprise"
+FLOOR = 0.1  # what a sign counts at least where weights are learned
 TOGETHER = (
     ("MagNet", "resize and pad"),
     ("MagNet", "JPEG", "resize and pad"),
@@ -36,7 +40,42 @@ ALONE = "nothing, weighed"
 FLOORS = {f"all of them, weighed, floor {floor:g}": floor for floor in (0, 0.25, 0.5)}  # beside that of `FLOOR`
 
 
-def measure(seen: Seen, case: Case) -> Row:
+class PathlessScore(SurpriseScore):
+    """The two signs that look at paths never surprise."""
+
+    def surprises(self, X: FloatArray) -> FloatArray:
+        found = super().surprises(X)
+        found[:, :2] = 0
+        return found
+
+
+class WithoutPaths(JointSurprise):
+    """Joint surprise without the two signs that look at paths."""
+
+    def as_score(self) -> PathlessScore:
+        return PathlessScore(**vars(super().as_score()))
+
+
+def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
+    """Return those of the measured rivals that learn nothing from attacks."""
+    return {name: rival for name, rival in entrants(measured).items() if rival.make is None}
+
+
+def with_signs(
+    signs: Sequence[Entrant], *, floor: float = 1.0, make: Callable[..., JointSurprise] = JointSurprise
+) -> Entrant:
+    """Return joint surprise that reads the signs as its last columns; what is missing is filled in as without."""
+
+    def read(group: Group) -> np.ndarray:
+        return np.column_stack([reading_of(KIND).columns(group.features), *(rival.read(group) for rival in signs)])
+
+    return Entrant(
+        read,
+        lambda seed: make_pipeline(make_classifier(KIND, seed=seed)[0], make(further=len(signs), floor=floor)),
+    )
+
+
+def measure(seen: Seen) -> Row:
     """Judge joint surprise with each of the further signs, with some together, with all, and these weighed."""
     measured = seen.groups["clean"].arrays
     others, signs = entrants(set(measured) - {"CDRP"}), signs_among(measured)
@@ -79,13 +118,10 @@ def measure(seen: Seen, case: Case) -> Row:
             "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
             "cells": cells,
         }
-    added = {}
+    added: Row = {}
     if WEIGHED in found:
-        with_paths, without = f"{KIND} + {WEIGHED}", f"{KIND} + {PATHLESS}"
-        added = {
-            name: interval(values - judged.auc[without][name]) for name, values in judged.auc[with_paths].items()
-        }
-        added["mean"] = interval(judged.mean[with_paths] - judged.mean[without])
+        with_paths, without = (judged.with_mean(f"{KIND} + {name}") for name in (WEIGHED, PATHLESS))
+        added = intervals({name: values - without[name] for name, values in with_paths.items()})
     return {
         "settings": settings(seen),
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
-from detection.resampling import interval, row_draws
+from detection.judge import interval, row_draws
 from detection.seen import Seen
 from drawing import Panel, Series
-from effpath import Features
 from sources import Row
 
 MEASURES = ("rank 1", "rank 2", "margin")
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure the means of each group by layer."""
     sources = len(seen.groups["clean"].source)
     found: Row = {name: {} for name in MEASURES}
     of_clean: dict[str, np.ndarray] = {}
     for group in seen.groups.values():  # clean first
         draws = row_draws(group.source, sources)
-        for name, values in by_layer(group.features).items():
+        similarities = np.split(group.features.values, 2, axis=1)
+        for name, values in zip(MEASURES, (*similarities, group.features.margins()), strict=True):  # [N, layers]
             mean = means(draws, values)
             row = {"mean": [interval(column) for column in mean.T]}
             if group.name == "clean":
@@ -35,17 +34,8 @@ def measure(seen: Seen, case: Case) -> Row:
             else:
                 row["delta"] = [interval(column) for column in (of_clean[name] - mean).T]
             found[name][group.name] = row
-    return {
-        "layers": seen.about["layers"],
-        "images": {name: len(group.source) for name, group in seen.groups.items()},
-        "measures": found,
-    }
-
-
-def by_layer(features: Features) -> dict[str, np.ndarray]:
-    """Return what is measured of each image, [N, layers]."""
-    rank_1, rank_2 = np.split(features.values, 2, axis=1)
-    return dict(zip(MEASURES, (rank_1, rank_2, features.margins()), strict=True))
+    images = {name: len(group.source) for name, group in seen.groups.items()}
+    return {"layers": seen.about["layers"], "images": images, "measures": found}
 
 
 def means(draws: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,14 +1,13 @@
 """How many layers detection needs (Fig. 12, 20).
 
 Detectors see the last 1, 2, 3 … layers only, or a single layer only; similarities and fits are per layer, so
-that these are columns of the same features. Means over five splits, intervals a bootstrap over source images.
+that these are columns of the same features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detection.cases import Case
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from drawing import MARKED, Panel, Series
@@ -19,7 +18,7 @@ from sources import Row
 KINDS = ("linear", "surprise")
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure our detectors on the last layers and on each single one."""
     layers = seen.about["layers"]
 
@@ -51,14 +50,10 @@ def of_layers(group: Group, places: Sequence[int]) -> Group:
 
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw the mean AUC over the number of last layers, and of each single layer."""
-
-    def drawn(part: str) -> list[Series]:
-        return [
-            Series(kind, [aucs[kind]["mean"] for aucs in table[part].values()], style=MARKED) for kind in KINDS
-        ]
-
     axes = {"xlabel": "last layers used", "ylabel": "AUC, mean over attacks"}
-    return [
-        Panel(network, drawn("last"), list(table["last"]), network, axes=axes),
-        Panel(f"{network}, a single layer", drawn("single"), table["layers"], network),
-    ]
+    found = []
+    for part, title, labels in (("last", network, axes), ("single", f"{network}, a single layer", {})):
+        aucs = table[part].values()
+        drawn = [Series(kind, [auc[kind]["mean"] for auc in aucs], style=MARKED) for kind in KINDS]
+        found.append(Panel(title, drawn, list(table[part]), network, axes=labels))
+    return found

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.cases import Case
-from detection.judge import SEEDS, Protocol, judge, settings
-from detection.resampling import interval, row_draws, share
+from detection.judge import SEEDS, Protocol, interval, judge, row_draws, settings, share
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath import Features
@@ -23,7 +21,7 @@ GUESSES = {"rank 2": "tab:red", "best fit": "tab:blue", "best other fit": "tab:g
 RATE = 0.05
 
 
-def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
+def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each guess is right, of detected images and of others."""
     judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, baselines=False, rate=rate))
     sources = len(seen.groups["clean"].source)
@@ -49,10 +47,7 @@ def measure(seen: Seen, case: Case, rate: float = RATE) -> Row:
                 for part, counts in times.items()
                 if counts.any()
             }
-    return {
-        "settings": {"rate": rate, **settings(seen)},
-        "detectors": found,
-    }
+    return {"settings": {"rate": rate, **settings(seen)}, "detectors": found}
 
 
 def guesses(features: Features) -> dict[str, np.ndarray]:

@@ -1,20 +1,15 @@
 """ROC of our detectors by attack (Fig. 6, 7, 16), and their AUC beside the paper's.
 
-The paper's detector, the joint similarity, and joint surprise, in the order of attacks. AUCs are means over five
-splits that are disjoint by source image, intervals a bootstrap over source images; beside them what the published
-protocol gives, whose splits share source images. Curves are of the first split.
+The paper's detector, the joint similarity, and joint surprise, in the order of attacks; beside
+them what the published protocol gives, whose splits share source images. Curves are of the first split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from detection.cases import Case
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge, settings
-from detection.resampling import interval
+from detection.judge import FRACTIONS, SEEDS, Protocol, intervals, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect import make_classifier, paper_split, suspicion
@@ -25,31 +20,27 @@ DETECTORS = ("linear", "surprise")
 POINTS = 41  # of a curve
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure our two linear detectors on every attack."""
     judged = judge(seen, Protocol(kinds=DETECTORS, unseen=seen.unseen))
     first = judged.evaluations[0]
-    curves = {
-        detector: {
-            group.name: curve(first.suspicion[detector]["clean"], first.suspicion[detector][group.name])
-            for group in seen.attacks
-        }
-        for detector in (*DETECTORS, *BASELINES)
-    }
-    published = published_auc(seen)
-    linear = {name: interval(values) for name, values in judged.auc["linear"].items()}
+    linear = intervals(judged.auc["linear"])
     return {
         "settings": settings(seen),
         "sizes": dict(first.sizes),
         "tested": {group.name: len(first.test[group.name]) for group in seen.attacks},
         "detectors": judged.table(),
-        "published_protocol": published,
+        "published_protocol": published_auc(seen),
         "paper": {
             name: {"paper": goal, "ours": linear[name][0], "met": linear[name][0] >= goal}
-            for name, goal in case.paper.items()
+            for name, goal in seen.case.paper.items()
             if name in linear
         },
-        "curves": curves,
+        "curves": {
+            detector: {group.name: curve(scores["clean"], scores[group.name]) for group in seen.attacks}
+            for detector in (*DETECTORS, *BASELINES)
+            if (scores := first.suspicion[detector])
+        },
     }
 
 
@@ -63,27 +54,18 @@ def curve(clean: np.ndarray, attacked: np.ndarray) -> Row:
 
 def published_auc(seen: Seen) -> dict[str, float]:
     """Return the AUC of the joint similarity where splits are drawn per attack over rows, mean over seeds."""
-    names = ["clean", *(group.name for group in seen.attacks)]
-    values = {name: seen.groups[name].features.values for name in names}
-    groups = np.repeat(np.arange(len(names)), [len(values[name]) for name in names])
-    starts = dict(zip(names, np.cumsum([0, *(len(values[name]) for name in names)])[:-1], strict=True))
-    found: dict[str, float] = {}
+    groups = [seen.groups["clean"], *seen.attacks]
+    values = np.concatenate([group.features.values for group in groups])
+    kinds = np.repeat(np.arange(len(groups)), [len(group.source) for group in groups])
+    fractions = dict(zip(("train", "rest", "test"), FRACTIONS, strict=True))
+    found = dict.fromkeys((group.name for group in seen.attacks), 0.0)
     for seed in SEEDS:
-        parts = paper_split(
-            groups, fractions=dict(zip(("train", "rest", "test"), FRACTIONS, strict=True)), seed=seed
-        )
-
-        def rows(name: str, part: str, parts: Mapping[str, np.ndarray] = parts) -> np.ndarray:
-            inside = parts[part][(parts[part] >= starts[name]) & (parts[part] < starts[name] + len(values[name]))]
-            return values[name][inside - starts[name]]
-
-        for name in names[1:]:
-            clean, attacked = rows("clean", "train"), rows(name, "train")
-            model = make_classifier("linear", seed=seed)
-            model.fit(np.concatenate([clean, attacked]), np.repeat([0, 1], [len(clean), len(attacked)]))
-            scores = [suspicion(model, rows("clean", "test")), suspicion(model, rows(name, "test"))]
-            y = np.repeat([0, 1], [len(part) for part in scores])
-            found[name] = found.get(name, 0) + float(roc_auc_score(y, np.concatenate(scores))) / len(SEEDS)
+        parts = paper_split(kinds, fractions=fractions, seed=seed)
+        for kind, name in enumerate(found, 1):
+            train, test = (parts[part][np.isin(kinds[parts[part]], (0, kind))] for part in ("train", "test"))
+            model = make_classifier("linear", seed=seed).fit(values[train], (kinds[train] > 0).astype(int))
+            auc = roc_auc_score(kinds[test] > 0, suspicion(model, values[test]))
+            found[name] += float(auc) / len(SEEDS)
     return {name: round(value, 4) for name, value in found.items()}
 
 

@@ -2,8 +2,7 @@
 
 A share of the source images trains the detectors, with all their attacked versions that may be learnt from. A
 fifth of the images fixes thresholds and 30 % test, the same ones for every share; smaller shares are parts of
-larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty. Means over five
-splits, intervals a bootstrap over source images.
+larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty.
 """
 
 from __future__ import annotations
@@ -12,14 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.cases import Case
-from detection.judge import SEEDS, Protocol, Resampled, judge_groups
-from detection.resampling import interval
+from detection.judge import SEEDS, Protocol, interval, judge_groups
 from detection.seen import Seen
 from drawing import COLOURS, MARKED, Panel, Series
-from effpath.detect.evaluate import Group
 from effpath.errors import InputError
-from rivals.table import entrants
+from rivals import entrants
 from sources import Row
 
 KINDS = ("linear", "surprise", "forest")
@@ -30,12 +26,14 @@ FEWEST_ATTACKED = 20  # images of an attack, so that the test part has some of t
 MEANS = {"mean": "all attacks", "seen": "attacks of the training", "unseen": "attacks not in training"}
 
 
-def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
+def measure(seen: Seen, shares: Sequence[float] = SHARES) -> Row:
     """Measure our detectors and CDRP's over the share of the sources that they are trained on."""
     clean = seen.groups["clean"]
-    sources = len(clean.source)
-    others = entrants({"CDRP"} & set(clean.arrays))
+    sources, others = len(clean.source), entrants({"CDRP"} & set(clean.arrays))
     attacks = [group for group in seen.attacks if len(group.source) >= FEWEST_ATTACKED]
+    parts: dict[str, list[str]] = {}  # attacks that detectors learn from, and the others
+    for group in attacks:
+        parts.setdefault("unseen" if group.name in seen.unseen else "seen", []).append(group.name)
     found: Row = {}
     left_out: Row = {
         group.name: f"{len(group.source)} images are fewer than {FEWEST_ATTACKED}"
@@ -46,41 +44,19 @@ def measure(seen: Seen, case: Case, shares: Sequence[float] = SHARES) -> Row:
         if round(share * sources) < FEWEST:
             left_out[str(share)] = f"{share:.0%} of {sources} images are fewer than {FEWEST}"
             continue
+        protocol = Protocol(KINDS, others, seen.unseen, fractions={**HELD, "train": share})
         try:
-            judged = judge_groups(
-                clean, attacks, Protocol(KINDS, others, seen.unseen, fractions={**HELD, "train": share})
-            )
+            judged = judge_groups(clean, attacks, protocol)
         except InputError as error:  # no attacked image among so few of the clean ones
             left_out[str(share)] = str(error)
             continue
         aucs = judged.aucs()
-        for part, names in parts_of(attacks, seen.unseen).items():
-            for detector, value in mean_over(judged, names).items():
-                aucs[detector][part] = value
+        for part, names in parts.items():
+            for detector, auc in judged.auc.items():
+                aucs[detector][part] = interval(np.mean([auc[name] for name in names], axis=0))
         found[str(share)] = {"trained": judged.evaluations[0].sizes["train"], "auc": aucs}
-    return {
-        "settings": {**HELD, "seeds": list(SEEDS), "unseen": list(seen.unseen)},
-        "shares": found,
-        "left_out": left_out,
-    }
-
-
-def parts_of(attacks: Sequence[Group], unseen: Sequence[str]) -> dict[str, list[str]]:
-    """Return the attacks that detectors learn from and the others, where there are such."""
-    names = [group.name for group in attacks]
-    parts = {
-        "seen": [name for name in names if name not in unseen],
-        "unseen": [name for name in names if name in unseen],
-    }
-    return {part: members for part, members in parts.items() if members}
-
-
-def mean_over(judged: Resampled, names: Sequence[str]) -> dict[str, list[float]]:
-    """Return the mean AUC over some attacks, by detector."""
-    return {
-        detector: interval(np.mean([aucs[name] for name in names], axis=0))
-        for detector, aucs in judged.auc.items()
-    }
+    told = {**HELD, "seeds": list(SEEDS), "unseen": list(seen.unseen)}
+    return {"settings": told, "shares": found, "left_out": left_out}
 
 
 def panels(network: str, table: Row) -> list[Panel]:

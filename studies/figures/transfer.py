@@ -3,9 +3,8 @@
 The loss is AUC after training on all attacks, the tested one among them, less AUC after training on one other
 attack; the paper's claim is at most 0.03. Attacks of which a training part has fewer than three images are
 tested only. Once over the paper's five attacks, which all stop just over the border, and once over all attacks
-that start from an image, those that other studies keep out of training too. Means over five splits, intervals a
-bootstrap over source images, the same resamples for both trainings. *weighed* is joint surprise with all further
-signs of `figures.further_signs`, whose weights are learned from attacks.
+that start from an image, those that other studies keep out of training too. *weighed* is joint surprise with all
+further signs of `figures.further_signs`, whose weights are learned from attacks.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detection.cases import Case
-from detection.judge import FRACTIONS, SEEDS, Protocol, judge_groups
-from detection.resampling import interval
+from detection.judge import FRACTIONS, SEEDS, Protocol, interval, intervals, judge_groups
 from detection.seen import Seen
-from detection.signs import FLOOR, signs_among, with_signs
 from drawing import Panel, Series
 from effpath.detect.evaluate import Group
 from effpath.detect.splits import split_sources
-from rivals.table import entrants
+from figures.further_signs import FLOOR, signs_among, with_signs
+from rivals import entrants
 from sources import Row
 
 KINDS = ("linear", "surprise")
@@ -33,7 +30,7 @@ CLAIM = 0.03
 FEWEST = 3  # images of an attack in the training part of every split, without which nothing is trained on it alone
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Measure the loss over the paper's attacks and over all."""
     clean = seen.groups["clean"]
     with_source = [group for group in seen.attacks if (group.source >= 0).any()]
@@ -44,11 +41,8 @@ def measure(seen: Seen, case: Case) -> Row:
         only_tested |= {group.name for group in attacks} - set(single)
         if single and len(attacks) > 1:
             found[name] = transfer(clean, attacks, single)
-    return {
-        "settings": {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "claim": CLAIM},
-        "only_tested": sorted(only_tested),
-        "sets": found,
-    }
+    told = {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "claim": CLAIM}
+    return {"settings": told, "only_tested": sorted(only_tested), "sets": found}
 
 
 def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> Row:
@@ -57,30 +51,20 @@ def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> R
     rivals = {name: rival for name, rival in entrants(clean.arrays).items() if name in RIVALS}
     if signs := signs_among(clean.arrays):
         rivals[WEIGHED] = with_signs(list(signs.values()), floor=FLOOR)
-    auc = {
-        trained: judge_groups(
-            clean,
-            attacks,
-            Protocol(KINDS, rivals, [name for name in names if trained not in ("all", name)], baselines=False),
-        ).auc
-        for trained in ("all", *single)
-    }
+    auc = {}
+    for trained in ("all", *single):
+        unseen = [name for name in names if trained not in ("all", name)]
+        auc[trained] = judge_groups(clean, attacks, Protocol(KINDS, rivals, unseen, baselines=False)).auc
     result: Row = {}
-    for detector in auc["all"]:
-        loss = {
-            trained: np.mean(
-                [auc["all"][detector][name] - auc[trained][detector][name] for name in names if name != trained],
-                axis=0,
-            )
-            for trained in single
-        }
+    for detector, whole in auc["all"].items():
+        loss = {}
+        for trained in single:
+            lost = [whole[name] - auc[trained][detector][name] for name in names if name != trained]
+            loss[trained] = np.mean(lost, axis=0)
         mean = interval(np.mean(list(loss.values()), axis=0))
         result[detector] = {
-            "auc": {
-                trained: {name: interval(values) for name, values in aucs[detector].items()}
-                for trained, aucs in auc.items()
-            },
-            "loss": {trained: interval(values) for trained, values in loss.items()},
+            "auc": {trained: intervals(aucs[detector]) for trained, aucs in auc.items()},
+            "loss": intervals(loss),
             "mean_loss": mean,
             "met": mean[0] <= CLAIM,
         }

@@ -13,7 +13,6 @@ from scipy.spatial.distance import cdist
 from sklearn.impute import SimpleImputer
 from sklearn.manifold import TSNE
 
-from detection.cases import Case
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect.evaluate import Group
@@ -25,7 +24,7 @@ NEIGHBOURS = 5
 SEED = 0
 
 
-def measure(seen: Seen, case: Case) -> Row:
+def measure(seen: Seen) -> Row:
     """Place the images in the plane, and count wrong votes of neighbours in the features."""
     rows = {name: spread(len(group.source), MOST) for name, group in seen.groups.items()}
     values = np.concatenate([group.features.values[rows[name]] for name, group in seen.groups.items()])

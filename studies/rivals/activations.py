@@ -123,5 +123,4 @@ def activation_with_gradient(graph: Graph, images: Tensor, name: str) -> Tensor:
 
 def as_array(values: Tensor) -> Floats:
     """Return a tensor as float64 array."""
-    found: Floats = values.detach().double().cpu().numpy()
-    return found
+    return values.detach().double().cpu().numpy()

@@ -63,10 +63,6 @@ class Gates:
     classes: NDArray[np.int64]
     logits: NDArray[np.float32]
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.values)
-
     def features(self) -> Features:
         """Return the gates as features, for the protocol that judges path similarities."""
         return Features(self.values.astype(np.float64), self.names, self.classes[:, None], self.logits)
@@ -151,7 +147,7 @@ def gated_nodes(graph: Graph, gated: Sequence[str] | Literal["auto"] = "auto") -
     }
     if gated == "auto":
         found: list[str] = []
-        for test in (_is_residual, _is_convolution, _is_linear):
+        for test in (_is_residual, _is_convolution, lambda graph, node: node.op == "linear"):
             found = found or [name for name, node in able.items() if test(graph, node)]
     elif isinstance(gated, str):
         raise OptionError(f"gated must be 'auto' or a list of names, got {gated!r}; write [{gated!r}]")
@@ -171,10 +167,6 @@ def _is_residual(graph: Graph, node: Node) -> bool:
 
 def _is_convolution(graph: Graph, node: Node) -> bool:
     return node.op.startswith(("conv1d", "conv2d", "conv3d", "conv_transpose"))
-
-
-def _is_linear(graph: Graph, node: Node) -> bool:
-    return node.op == "linear"
 
 
 def _channel_dimension(graph: Graph, node: Node) -> int:
@@ -269,10 +261,6 @@ def _train(
         values = torch.where(better[:, None], gates, values)
         loss, step = torch.where(better, reached, loss), step.masked_fill(better, number)
     return {
-        "values": values.float(),
-        "loss": loss.float(),
-        "step": step,
-        "held": held,
-        "classes": classes,
+        "values": values.float(), "loss": loss.float(), "step": step, "held": held, "classes": classes,
         "logits": logits.float(),
-    }
+    }  # fmt: skip

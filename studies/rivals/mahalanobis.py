@@ -36,8 +36,7 @@ class Gaussians:
     def distance(self, values: Tensor) -> Tensor:
         """Return min over classes of (v − μ)ᵀ Σ⁺ (v − μ), [N], of values [N, d]."""
         apart = (values.double().cpu() @ self.whitening)[:, None] - self.means  # [N, classes, r]
-        distances: Tensor = apart.square().sum(2).amin(1)
-        return distances
+        return apart.square().sum(2).amin(1)
 
 
 def fit_gaussians(values: Floats, labels: np.ndarray) -> Gaussians:
@@ -76,7 +75,7 @@ class Mahalanobis:
 
     def measure(self, images: Tensor) -> Floats:
         columns = [
-            over_batches(self.graph, images, lambda batch, at=at: as_array(self._distance(batch, *at)))  # type: ignore[misc]
+            over_batches(self.graph, images, lambda batch, at=at: as_array(self._distance(batch, *at)))
             for at in zip(self.layers, self.gaussians, strict=True)
         ]
         return np.stack(columns, axis=1)

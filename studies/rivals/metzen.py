@@ -43,7 +43,7 @@ class Activation:
         return values
 
 
-class ActivationDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ActivationDetector(ClassifierMixin, BaseEstimator):
     """Two convolutions, one of 1×1, and the mean over places; X [n, C, H, W], labels 1 = adversarial.
 
     Trained on the detector's training part alone, as every rival here; the paper's is trained on attacked
@@ -93,5 +93,4 @@ class ActivationDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
     def _logit(self, values: Tensor) -> Tensor:
-        found: Tensor = self.network_(values / self.scale_).mean((1, 2, 3))
-        return found
+        return self.network_(values / self.scale_).mean((1, 2, 3))

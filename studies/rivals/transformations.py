@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,8 @@ from effpath.errors import InputError, MissingExtraError
 from effpath.graph import Graph
 from rivals.activations import Floats, logits, probabilities
 from rivals.squeezing import reduce_bits
+
+Change = Callable[[Tensor], Tensor]
 
 
 def jpeg(images: Tensor, quality: int = 75) -> Tensor:
@@ -56,6 +58,29 @@ def resize_and_pad(images: Tensor, side: float, top: float, left: float) -> Tens
     return functional.pad(resized, (before, width - small[1] - before, above, height - small[0] - above))
 
 
+def total_variations(seed: int) -> Sequence[Change]:
+    """Raise MissingExtraError without scikit-image, which this project does not depend on."""
+    if importlib.util.find_spec("skimage") is None:
+        raise MissingExtraError(
+            "total variation needs scikit-image, which is not installed; pip install scikit-image"
+        )
+    return (total_variation,)
+
+
+def resizes(seed: int, draws: int = 10) -> Sequence[Change]:
+    """Draw sides of 0.85 to 1; Xie et al. enlarge, by up to 1.11, but our graph takes images of one size."""
+    drawn = np.random.default_rng(seed).uniform((0.85, 0, 0), 1, size=(draws, 3))
+    return [partial(resize_and_pad, side=side, top=top, left=left) for side, top, left in drawn]
+
+
+CHANGES: dict[str, Callable[[int], Sequence[Change]]] = {  # from a seed
+    "JPEG": lambda seed: (jpeg,),
+    "bit depth": lambda seed: (partial(reduce_bits, bits=3),),  # Guo et al.'s
+    "total variation": total_variations,
+    "resize and pad": resizes,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Disagreement:
     """Suspicion [N]: by how much another class beats the network's own one on the changed images; > 0 = disagrees.
@@ -65,36 +90,12 @@ class Disagreement:
     """
 
     graph: Graph
-    changes: tuple[Callable[[Tensor], Tensor], ...]
+    changes: Sequence[Change]
 
     @classmethod
-    def jpeg(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Disagreement:
-        """Quality 75."""
-        return cls(graph, (jpeg,))
-
-    @classmethod
-    def bit_depth(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Disagreement:
-        """Guo et al.'s 3 bits."""
-        return cls(graph, (partial(reduce_bits, bits=3),))
-
-    @classmethod
-    def total_variation(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Disagreement:
-        """Raise MissingExtraError without scikit-image, which this project does not depend on."""
-        if importlib.util.find_spec("skimage") is None:
-            raise MissingExtraError(
-                "total variation needs scikit-image, which is not installed; pip install scikit-image"
-            )
-        return cls(graph, (total_variation,))
-
-    @classmethod
-    def resize_and_pad(
-        cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, draws: int = 10
-    ) -> Disagreement:
-        """Sides of 0.85 to 1; Xie et al. enlarge, by up to 1.11, but our graph takes images of one size."""
-        drawn = np.random.default_rng(seed).uniform((0.85, 0, 0), 1, size=(draws, 3))
-        return cls(
-            graph, tuple(partial(resize_and_pad, side=side, top=top, left=left) for side, top, left in drawn)
-        )
+    def fit(cls, name: str, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Disagreement:
+        """Take those of `CHANGES` that are named so; nothing is learned from the images."""
+        return cls(graph, CHANGES[name](seed))
 
     def measure(self, images: Tensor) -> Floats:
         predicted = logits(self.graph, images).argmax(1)[:, None]

@@ -1,5 +1,5 @@
 """Studies are tested with few resamples: a thousand take most of the time, and no test depends on their number."""
 
-from detection import resampling
+from detection import judge
 
-resampling.RESAMPLES = 60
+judge.RESAMPLES = 60

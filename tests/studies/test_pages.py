@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import pages  # noqa: F401  gives every part
 from detection.cases import CASES
 from effpath.errors import InputError
-from pages import TABLES, fill
+from page_parts import TABLES, fill, markdown
 from sources import read_result, written
-from tables import markdown
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "detection.md"
@@ -27,8 +27,8 @@ def test_every_table_of_a_page_is_made_from_the_results(page) -> None:
 
 
 def test_every_table_is_shown_in_some_page_once_for_each_network() -> None:
-    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    shown = re.findall(r"<!-- table (\w+(?: \w+)*) -->", pages)
+    whole = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = re.findall(r"<!-- table (\w+(?: \w+)*) -->", whole)
     assert len(shown) == len(set(shown))
     assert {name.split()[0] for name in shown} == set(TABLES)
 

@@ -13,7 +13,8 @@ import effpath
 from cli_run import run
 from digits_net import data, graph, model
 from guard_files import NETWORK, write_guard, write_network
-from published_set import draw, measure, read_published, write_arrays
+from published_set import draw, measure, read_published
+from sources import write_arrays
 
 
 @pytest.fixture

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import digits_net
 import effpath
-from detection import gather
 from detection.cases import Case, Planned
-from detection.gather import made_of, thinned
+from detection.gather import Making, thinned
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
-from figures import cdrp
-from figures.table import FIGURES
+from figures import FIGURES, cdrp
 from rivals.cdrp import cdrp_gates
 from sources import read_result, write_result
 
@@ -32,23 +28,14 @@ CASE = Case(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("attacks")
-        patch.setenv("EFFPATH_CACHE", str(folder))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def table(folder) -> dict:
+def table(cache) -> dict:
     return cdrp.measure(CASE, images=60, gathered=("FGSM", "Random"), seeds=(3,), timed=8)
 
 
-def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table, folder) -> None:
-    model, graph = digits_net.model(), digits_net.graph()
+def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table) -> None:
+    graph = digits_net.graph()
     wanted = {name: CASE.attacks[name] for name in ("FGSM", "Random")}
-    made, _, _ = made_of(replace(CASE, attacks=wanted), model, digits_net.data(), 0, folder)
+    made, _, _ = Making(replace(CASE, attacks=wanted), 0).made
     groups = thinned(made, 60)
     assert list(groups) == ["clean", "FGSM", "Random"]
     assert table["sources"] == len(groups["clean"].images) == 60
@@ -74,8 +61,8 @@ def test_both_methods_are_judged_on_the_images_and_splits_of_the_protocol(table,
         assert table["paths_beyond_cdrp"][kind][0] == pytest.approx(means[0] - means[1], abs=2e-4)
 
 
-def test_some_images_keep_their_attacks_and_their_sources(folder) -> None:
-    made, _, _ = made_of(CASE, digits_net.model(), digits_net.data(), 0, folder)
+def test_some_images_keep_their_attacks_and_their_sources() -> None:
+    made, _, _ = Making(CASE, 0).made
     groups = thinned(made, 30)
     assert set(groups) == {"clean", "FGSM", "Random", "BIM"}
     assert len(groups["Random"].images) == 30

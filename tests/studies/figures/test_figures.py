@@ -16,13 +16,11 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-import digits_net
-import figures.table as table_module
+import figures as table_module
 import reproduce
 from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
-from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups
-from detection.resampling import resampled_auc, row_draws
+from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, resampled_auc, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
 from effpath.detect import SIGNS, make_classifier, split_sources, suspicion
@@ -30,19 +28,13 @@ from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Group
 from effpath.errors import OptionError
 from figures import (
+    FIGURES,
     breadth,
-    controls,
     further_signs,
     layer_similarity,
     layers,
-    recovery,
-    roc,
-    theta,
-    training_size,
     transfer,
-    tsne,
 )
-from figures.table import FIGURES
 from sources import read_result, write_result
 
 CASE = Case(
@@ -56,10 +48,9 @@ CASE = Case(
     },
     sources=60, clean=60, per_class=40, batch=64, paper={"FGSM": 0.5}, thetas=(0.5,),
 )  # fmt: skip
-MEASURES = {
-    "roc": roc, "training_size": training_size, "transfer": transfer, "theta": theta, "layers": layers,
-    "layer_similarity": layer_similarity, "tsne": tsne, "controls": controls, "recovery": recovery,
-}  # fmt: skip
+MEASURES = [
+    name for name in FIGURES if name not in ("breadth", "cdrp", "detectors", "further_signs")
+]  # told apart
 RATE = 0.1  # twelve images fix thresholds, too few for 5 %
 RESULT = {
     "detectors": {
@@ -69,15 +60,6 @@ RESULT = {
                 "tpr": {"0.05": {"A": [0.51, 0, 1], "B": [0.9, 0, 1]}}},
     }
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("EFFPATH_CACHE", str(folder))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +75,7 @@ def judged(seen) -> Resampled:
 @pytest.fixture(scope="module")
 def tables(seen) -> dict[str, dict]:
     few = {"training_size": {"shares": (0.02, 0.1, 0.2)}, "controls": {"rate": RATE}, "recovery": {"rate": RATE}}
-    return {name: study.measure(seen, CASE, **few.get(name, {})) for name, study in MEASURES.items()}
+    return {name: FIGURES[name].study.measure(seen, **few.get(name, {})) for name in MEASURES}
 
 
 def splits(seen, fractions=(0.1, 0.2, 0.7)) -> Iterator[dict[str, dict[str, np.ndarray]]]:
@@ -194,7 +176,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
 
 
 def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
-    monkeypatch.setattr(gather, "made_of", lambda *a: pytest.fail("gathered again"))
+    monkeypatch.setattr(gather.Making, "made", property(lambda making: pytest.fail("gathered again")))
     again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), others=("CDRP",))  # no part in what is seen
     same_group(again.groups["FGSM"], seen.groups["FGSM"])
     assert len(list((cache / "seen").glob("tiny-*"))) == 1
@@ -384,9 +366,10 @@ def with_further_signs(seen) -> Seen:
 
 def test_transfer_of_what_is_weighed_is_that_of_the_study_of_further_signs(seen) -> None:
     told = with_further_signs(seen)
-    own = transfer.measure(told, CASE)["sets"]["every"][transfer.WEIGHED]
-    learned = replace(told, unseen=())
-    wanted = further_signs.measure(learned, CASE)["with"][further_signs.WEIGHED]["auc"]
+    own = transfer.measure(told)["sets"]["every"][transfer.WEIGHED]
+    every = {name: replace(planned, unseen=False) for name, planned in CASE.attacks.items()}
+    learned = replace(told, case=replace(CASE, attacks=every))
+    wanted = further_signs.measure(learned)["with"][further_signs.WEIGHED]["auc"]
     for name, value in own["auc"]["all"].items():
         if name in ("FGSM", "BIM", "PGD"):
             assert value[0] == pytest.approx(wanted[name][0], abs=0.02)  # there Random is learned from too
@@ -394,7 +377,7 @@ def test_transfer_of_what_is_weighed_is_that_of_the_study_of_further_signs(seen)
 
 
 def test_further_signs_are_judged_beside_joint_surprise_and_each_alone(seen, tmp_path) -> None:
-    table = further_signs.measure(with_further_signs(seen), CASE)
+    table = further_signs.measure(with_further_signs(seen))
     weighed, pathless = further_signs.WEIGHED, further_signs.PATHLESS
     assert list(table["with"])[:4] == ["MagNet", "resize and pad", "MagNet, resize and pad", "all of them"]
     assert list(table["with"])[4:] == [weighed, pathless, *further_signs.FLOORS, further_signs.ALONE]
@@ -578,8 +561,8 @@ def test_the_command_has_help_that_shows_its_uses_and_names_every_study(capsys) 
 def test_a_command_measures_a_case_once_and_passes_its_options_on(seen, tmp_path, monkeypatch, capsys) -> None:
     asked, looked = [], []
 
-    def measure(given: Seen, case: Case, **options: int | None) -> dict:
-        asked.append((given, case, options))
+    def measure(given: Seen, **options: int | None) -> dict:
+        asked.append((given, options))
         return {"value": 1}
 
     def run(*words: str) -> None:
@@ -588,10 +571,12 @@ def test_a_command_measures_a_case_once_and_passes_its_options_on(seen, tmp_path
     study = SimpleNamespace(__name__="theta", measure=measure, panels=lambda network, table: [])
     monkeypatch.setitem(CASES, "tiny", CASE)
     monkeypatch.setitem(FIGURES, "theta", replace(FIGURES["theta"], study=study, others=("CDRP",)))
-    monkeypatch.setattr(table_module, "gather", lambda name, case, seed, others: looked.append(others) or seen)
+    monkeypatch.setattr(
+        table_module, "gather", lambda name, *case, **how: looked.append((*case, how["others"])) or seen
+    )
     run("--case", "tiny", "--per-class", "7", "--attacks", "BIM")
-    assert looked == [("CDRP",)]
-    assert asked == [(seen, replace(CASE, attacks={"BIM": Planned("BIM")}), {"per_class": 7})]
+    assert looked == [(replace(CASE, attacks={"BIM": Planned("BIM")}), ("CDRP",))]
+    assert asked == [(seen, {"per_class": 7})]
     found = read_result(tmp_path / "theta" / "tiny.json")
     assert (found["value"], found["network"], found["attacked_images"]) == (1, "tiny", 60)
     assert "tiny.json" in capsys.readouterr().out

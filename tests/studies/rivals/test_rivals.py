@@ -18,13 +18,12 @@ from torch import nn
 import detection.gather as gather_module
 import digits_net
 import effpath
-import rivals.table as table_module
+import rivals as table_module
 from detection.cases import Case, Planned
 from detection.gather import gather
 from effpath.errors import InputError, MissingExtraError
-from figures import detectors
-from figures.table import FIGURES, heading
-from rivals import transformations
+from figures import FIGURES, detectors, heading
+from rivals import RIVALS, Rival, fit_rivals, transformations
 from rivals.activations import (
     SPREAD,
     Output,
@@ -43,7 +42,6 @@ from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.squeezing import BORNE, FeatureSqueezing, median, reduce_bits
-from rivals.table import RIVALS, Rival, fit_rivals
 from rivals.transformations import Disagreement, jpeg, resize_and_pad
 from sources import read_result, write_result
 
@@ -373,7 +371,7 @@ def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
 def test_a_rival_that_cannot_be_fitted_is_named_with_the_reason(monkeypatch) -> None:
     monkeypatch.setattr(transformations.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="scikit-image"):
-        Disagreement.total_variation(digits_net.graph(), *train(1))
+        RIVALS["total variation"].fit(digits_net.graph(), *train(1))
     torch.manual_seed(0)
     linear = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), fresh(1))
     chosen = {name: RIVALS[name] for name in ("density", "Metzen", "total variation", "JPEG")}
@@ -440,7 +438,7 @@ def studied(tmp_path_factory):
         patch.setattr(table_module.entrants, "__defaults__", (rivals,))
         seen = gather("tiny", CASE, others=tuple(rivals))
         again = gather("tiny", CASE, others=tuple(rivals))
-        return {**heading(seen), **detectors.measure(seen, CASE)}, noted, seen, again
+        return {**heading(seen), **detectors.measure(seen)}, noted, seen, again
 
 
 def test_every_detector_is_judged_on_every_attack_with_one_threshold(studied) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from detection.cases import CASES
+from figures import FIGURES
+from figures.cdrp import KINDS
 from figures.further_signs import PATHLESS, WEIGHED
-from figures.table import FIGURES
+from page_parts import Lines, by_column, by_line, markdown, part, results_of, with_interval
 from sources import Row, read_result
-from tables import Lines, by_column, by_line, markdown, part, results_of, with_interval
 
 
-def titled(attack: str, *, unseen: bool) -> str:
-    return f"{attack} (unseen)" if unseen else attack
+def titled(attack: str, table: Row) -> str:
+    return f"{attack} (unseen)" if attack in table["settings"]["unseen"] else attack
 
 
 def verdict(cell: Row) -> str:
@@ -23,11 +24,8 @@ def verdict(cell: Row) -> str:
     return "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
 
 
-@by_line(
-    "detection/roc",
-    "network | accuracy | training images of class paths | clean images | successes / tried, medians",
-)
-def images(network: str, table: Row) -> Lines:
+@by_line("roc", "accuracy | training images of class paths | clean images | successes / tried, medians")
+def images(table: Row) -> Lines:
     """Every network: how many images, how many attacks succeeded, how large they are."""
     attacks = ", ".join(
         f"{name} {row['succeeded']}/{row['tried']}"
@@ -37,41 +35,37 @@ def images(network: str, table: Row) -> Lines:
     sizes = table["sizes"]
     parts = f"{sizes['train']} to train, {sizes['calibrate']} for the threshold, {sizes['test']} tested"
     clean = f"{table['clean_images']}: {parts}"
-    yield [network, f"{table['accuracy']:.1%}", str(table["training_images"]), clean, attacks]
+    yield [f"{table['accuracy']:.1%}", str(table["training_images"]), clean, attacks]
 
 
 @by_line(
-    "detection/roc",
-    "network | attack | paper | joint similarity | joint surprise | joint similarity, published protocol"
-    " | tested | ",
+    "roc",
+    "attack | paper | joint similarity | joint surprise | joint similarity, published protocol | tested | ",
 )
-def paper(network: str, table: Row) -> Lines:
+def paper(table: Row) -> Lines:
     """The paper's AUC of its linear detector, cell by cell."""
     for name, cell in table["paper"].items():
         linear, surprise = (table["detectors"][kind]["auc"][name] for kind in ("linear", "surprise"))
         met = "met" if cell["met"] else "met by joint surprise" if surprise[0] >= cell["paper"] else "**missed**"
         published = f"{table['published_protocol'][name]:.3f}"
-        yield [network, name, f"{cell['paper']:.2f}", with_interval(linear), with_interval(surprise), published,
+        yield [name, f"{cell['paper']:.2f}", with_interval(linear), with_interval(surprise), published,
                str(table["tested"][name]), met]  # fmt: skip
 
 
-@by_line(
-    "detection/detectors",
-    "network | attack | joint surprise | TPR at 5 % | best of the others |  | max softmax",
-)
-def rivals(network: str, table: Row) -> Lines:
+@by_line("detectors", "attack | joint surprise | TPR at 5 % | best of the others |  | max softmax")
+def rivals(table: Row) -> Lines:
     """Joint surprise beside the best of all others, and the maximum softmax, attack by attack."""
     for name, cell in table["cells"].items():
         softmax = table["detectors"]["max softmax"]["auc"][name][0]
         tpr = table["detectors"]["surprise"]["tpr"]["0.05"][name][0]
         yield [
-            network, titled(name, unseen=name in table["settings"]["unseen"]),
-            with_interval(cell["ours"]), f"{tpr:.0%}", f"{cell['best_rival']} {cell['its_auc']:.3f}",
-            verdict(cell), f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
+            titled(name, table), with_interval(cell["ours"]), f"{tpr:.0%}",
+            f"{cell['best_rival']} {cell['its_auc']:.3f}", verdict(cell),
+            f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
         ]  # fmt: skip
 
 
-@by_column("detection/detectors", "mean AUC over attacks, measured FPR at 5 %")
+@by_column("detectors", "mean AUC over attacks, measured FPR at 5 %")
 def means(table: Row) -> Mapping[str, str]:
     """Mean AUC over the attacks of every detector."""
     return {name: f"{row['mean'][0]:.3f}, {row['fpr']['0.05']:.1%}" for name, row in table["detectors"].items()}
@@ -80,7 +74,7 @@ def means(table: Row) -> Mapping[str, str]:
 @part
 def won(results: Path) -> str:
     """In how many cells joint surprise is the best or within chance of it, alone and with all further signs."""
-    single, further = (results_of(results / "detection" / study) for study in ("detectors", "further_signs"))
+    single, further = (results_of(results, study) for study in ("detectors", "further_signs"))
     found = {
         network: [
             table["within_the_best"],
@@ -93,7 +87,7 @@ def won(results: Path) -> str:
     return markdown(["network", "joint surprise", "with all further signs, weighed", "these without paths"], lines)
 
 
-@by_column("detection/further_signs", "added to joint surprise")
+@by_column("further_signs", "added to joint surprise")
 def further(table: Row) -> Mapping[str, str]:
     """Joint surprise with further signs: mean AUC over attacks, and cells that are the best or within chance."""
     return {
@@ -107,32 +101,28 @@ def further(table: Row) -> Mapping[str, str]:
 
 
 @by_line(
-    "detection/further_signs",
-    "network | attack | all further signs, weighed | TPR at 5 % | best of the others |  | max softmax"
-    " | of it by paths",
+    "further_signs",
+    "attack | all further signs, weighed | TPR at 5 % | best of the others |  | max softmax | of it by paths",
 )
-def weighed(network: str, table: Row) -> Lines:
+def weighed(table: Row) -> Lines:
     """All further signs, weighed, attack by attack, and what paths add to them."""
     for name, cell in table["with"][WEIGHED]["cells"].items():
         yield [
-            network, titled(name, unseen=name in table["settings"]["unseen"]),
-            with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}", f"{cell['best']} {cell['its_auc']:.3f}",
-            verdict(cell), f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
+            titled(name, table), with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}",
+            f"{cell['best']} {cell['its_auc']:.3f}", verdict(cell),
+            f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
             with_interval(table["added_by_paths"][name], "+.3f"),
         ]  # fmt: skip
 
 
-@by_column("detection/further_signs", "sign")
+@by_column("further_signs", "sign")
 def weights(table: Row) -> Mapping[str, str]:
     """What each sign counts, where it is learned."""
     return {sign: f"{weight:.2f}" for sign, weight in table["with"][WEIGHED]["weights"].items()}
 
 
-@by_line(
-    "detection/transfer",
-    "network | attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest",
-)
-def transfer(network: str, table: Row) -> Lines:
+@by_line("transfer", "attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest")
+def transfer(table: Row) -> Lines:
     """The loss of training on one attack only."""
     for name, kinds in table["sets"].items():
         losses = [
@@ -141,50 +131,44 @@ def transfer(network: str, table: Row) -> Lines:
             else "–"
             for detector in ("linear", "surprise", "weighed", "CDRP, linear", "CDRP, forest")
         ]
-        yield [network, {"minimal": "the paper's", "every": "all"}[name], *losses]
+        yield [{"minimal": "the paper's", "every": "all"}[name], *losses]
 
 
 @by_line(
-    "detection/cdrp",
-    "network | features | images | linear | forest | AdaBoost | boosting | forward passes per image"
-    " | ms per image",
+    "cdrp", "features | images | linear | forest | AdaBoost | boosting | forward passes per image | ms per image"
 )
-def cdrp(network: str, table: Row) -> Lines:
+def cdrp(table: Row) -> Lines:
     """CDRP beside effective paths: mean AUC over attacks, and forward passes per image."""
-    for method, prefix, features in (
-        ("paths", "", f"paths, {table['similarities']} similarities"),
-        ("cdrp", "CDRP, ", f"CDRP, {table['gates']} gates"),
+    for method, kinds, features in (
+        ("paths", KINDS.keys(), f"paths, {table['similarities']} similarities"),
+        ("cdrp", KINDS.values(), f"CDRP, {table['gates']} gates"),
     ):
-        aucs = [
-            f"{table['detectors'][prefix + kind]['mean'][0]:.3f}"
-            for kind in ("linear", "forest", "adaboost", "boosting")
-        ]
+        aucs = [f"{table['detectors'][kind]['mean'][0]:.3f}" for kind in kinds]
         times = [f"{table['time'][f'{method}_{of}']:.3g}" for of in ("by_forward", "ms_an_image")]
-        yield [network, features, str(table["sources"]), *aucs, *times]
+        yield [features, str(table["sources"]), *aucs, *times]
 
 
-@by_line("detection/controls", "network | images | number | linear | surprise | clean | max softmax")
-def controls(network: str, table: Row) -> Lines:
+@by_line("controls", "images | number | linear | surprise | clean | max softmax")
+def controls(table: Row) -> Lines:
     """How often images that were not attacked are flagged at a false positive rate of 5 %."""
     for name, count in table["images"].items():
         flagged = [
             f"{table['detectors'][detector]['flagged'][name][0]:.1%}"
             for detector in ("linear", "surprise", "clean", "max softmax")
         ]
-        yield [network, name, str(count), *flagged]
+        yield [name, str(count), *flagged]
 
 
 @by_line(
-    "detection/recovery",
-    "network | attack | flagged images, mean over the splits | rank-2 class | best fit | best fit of others",
+    "recovery", "attack | flagged images, mean over the splits | rank-2 class | best fit | best fit of others"
 )
-def recovery(network: str, table: Row) -> Lines:
+def recovery(table: Row) -> Lines:
     """How often a guess is the true class, of the images that joint surprise flags."""
     for name, parts in table["detectors"]["surprise"].items():
         if "detected" in parts:
             row = parts["detected"]
             guesses = [f"{row[guess][0]:.2f}" for guess in ("rank 2", "best fit", "best other fit")]
-            yield [network, name, f"{row['images']:.0f}", *guesses]
+            yield [name, f"{row['images']:.0f}", *guesses]
 
 
 @part
@@ -199,10 +183,10 @@ def figures(results: Path) -> str:
     return markdown(["figure or table of the paper", "study", "ours"], lines)
 
 
-@by_line("detection/reproduce", "network | processes | attacks, paths, rivals and every study, from nothing")
-def reruns(network: str, table: Row) -> Lines:
+@by_line("reproduce", "processes | attacks, paths, rivals and every study, from nothing")
+def reruns(table: Row) -> Lines:
     """How long everything takes from nothing."""
-    yield [network, str(table["processes"]), f"{table['seconds']['all'] / 60:.1f} min"]
+    yield [str(table["processes"]), f"{table['seconds']['all'] / 60:.1f} min"]
 
 
 @part
@@ -214,7 +198,7 @@ def mnist(results: Path) -> str:
     for name, cell in table["cells"].items():
         row = table["attacks"][name]
         lines.append([
-            titled(name, unseen=row["unseen"]), f"{row['succeeded']}/{row['tried']}",
+            titled(name, table), f"{row['succeeded']}/{row['tried']}",
             with_interval(linear["auc"][name]), with_interval(surprise["auc"][name]),
             f"{surprise['tpr']['0.05'][name][0]:.0%}", f"{softmax['auc'][name][0]:.3f}",
             f"{cell['best_rival']} {cell['its_auc']:.3f}",

@@ -25,15 +25,14 @@ def part(made: Part) -> Part:
     return made
 
 
-def by_line(study: str, head: str) -> Callable[[Callable[[str, Row], Lines]], Part]:
+def by_line(study: str, head: str) -> Callable[[Callable[[Row], Lines]], Part]:
     """Make a part of a function that gives the lines of a network: one table under ``head`` of all networks."""
 
-    def put(lines: Callable[[str, Row], Lines]) -> Part:
+    def put(lines: Callable[[Row], Lines]) -> Part:
         def table(results: Path) -> str:
-            found = results_of(results / study)
-            return markdown(
-                head.split(" | "), [line for network, result in found.items() for line in lines(network, result)]
-            )
+            found = results_of(results, study)
+            rows = [[network, *line] for network, result in found.items() for line in lines(result)]
+            return markdown(["network", *head.split(" | ")], rows)
 
         return TABLES.setdefault(lines.__name__, table)
 
@@ -45,7 +44,7 @@ def by_column(study: str, corner: str) -> Callable[[Callable[[Row], Mapping[str,
 
     def put(cells: Callable[[Row], Mapping[str, str]]) -> Part:
         def table(results: Path) -> str:
-            found = {network: cells(result) for network, result in results_of(results / study).items()}
+            found = {network: cells(result) for network, result in results_of(results, study).items()}
             names = dict.fromkeys(name for column in found.values() for name in column)
             lines = [[name, *(column.get(name, "–") for column in found.values())] for name in names]
             return markdown([corner, *found], lines)
@@ -55,9 +54,9 @@ def by_column(study: str, corner: str) -> Callable[[Callable[[Row], Mapping[str,
     return put
 
 
-def results_of(folder: Path) -> dict[str, Row]:
-    """Return the results of a study by network, in the order of the cases, others behind by name."""
-    found = {file.stem: read_result(file) for file in folder.glob("*.json")}
+def results_of(results: Path, study: str) -> dict[str, Row]:
+    """Return the results of a study of detection by network, in the order of the cases, others behind by name."""
+    found = {file.stem: read_result(file) for file in (results / "detection" / study).glob("*.json")}
     return {name: found[name] for name in (*CASES, *sorted(found)) if name in found}
 
 
