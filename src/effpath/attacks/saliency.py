@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from effpath.attacks.methods import fgsm
-from effpath.attacks.spec import Settings
-from effpath.attacks.targets import draw_others
+from effpath.attacks.spec import Settings, draw_others
 
 
 def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
@@ -35,7 +34,7 @@ def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -
         rows, place, direction = rows[alive], place[alive], direction[alive]
         if not len(rows):
             break
-        at = rows, *(index for index in torch.unravel_index(place, images.shape[1:]))
+        at = rows, *torch.unravel_index(place, images.shape[1:])
         found[at] = (found[at] + settings["theta"] * direction).clamp(0, 1)
         moved[at] += 1
         free[at] = (found[at] > 0) & (found[at] < 1) & (moved[at] < settings["changes"])
