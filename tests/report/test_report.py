@@ -81,7 +81,7 @@ def parsed(page: str) -> Balance:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the text alone: no figure is drawn."""
-    monkeypatch.setattr("effpath.demo.report.page.drawn", lambda chart: [])
+    monkeypatch.setattr("effpath.demo.report.drawn", lambda chart: [])
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import sklearn
@@ -30,14 +29,23 @@ _PAPER = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What the demo's steps left.
+def result_of(
+    options: DemoOptions,
+    data: Dataset,
+    correct: torch.Tensor,
+    class_paths: ClassPaths,
+    clean: Part,
+    attacked: Mapping[str, AdversarialSet],
+    groups: Mapping[str, Group],
+    judged: Evaluation,
+    seconds: Mapping[str, float],
+) -> DemoResult:
+    """Return everything that table and report show.
 
-    Attributes:
+    Args:
         options: what was run.
         data: labelled by the network's outputs.
-        accuracy: on ``test_images`` test images.
+        correct: bool [N], which test images the network classifies as labelled.
         class_paths: of the training images.
         clean: the test images that were attacked.
         attacked: what each attack made of them.
@@ -45,95 +53,74 @@ class Measured:
         judged: how well they do.
         seconds: by step.
     """
-
-    options: DemoOptions
-    data: Dataset
-    accuracy: float
-    test_images: int
-    class_paths: ClassPaths
-    clean: Part
-    attacked: Mapping[str, AdversarialSet]
-    groups: Mapping[str, Group]
-    judged: Evaluation
-    seconds: Mapping[str, float]
-
-
-def result_of(measured: Measured) -> DemoResult:
-    """Return everything that table and report show."""
-    options, data, judged = measured.options, measured.data, measured.judged
-    class_paths, overall = measured.class_paths, measured.class_paths.overall
+    header, overall = class_paths.header, class_paths.overall
     detectors = (*judged.classifiers, *BASELINES)
     return DemoResult(
         title=f"{options.network} on {data.name}",
-        provenance=_provenance(measured),
+        provenance={
+            "command": options.command,
+            **{name: value for name, value in asdict(options).items() if name not in ("model", "weights")},
+            "data": data.name,
+            "model": options.network,
+            "theta": header.options.theta,
+            "train_images": class_paths.seen,
+            "sources": dict(judged.sizes),
+            "fingerprint": header.fingerprint,
+            "seconds": dict(seconds),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "scikit-learn": sklearn.__version__,
+                "numpy": np.__version__,
+            },
+        },
         network=options.network,
-        accuracy=measured.accuracy,
-        test_images=measured.test_images,
+        accuracy=float(correct.double().mean()),
+        test_images=len(correct),
         density={level: overall.density(level) for level in LEVELS},
         layer_density={level: overall.layer_density(level) for level in LEVELS},
         classes=data.classes,
         class_images=tuple(class_paths[label].images for label in class_paths.classes),
         class_similarity=class_paths.class_similarity(),
-        layers=tuple(layer.name for layer in class_paths.header.layers),
-        similarity={name: group.features.values[judged.test[name]] for name, group in measured.groups.items()},
+        layers=tuple(layer.name for layer in header.layers),
+        similarity={name: group.features.values[judged.test[name]] for name, group in groups.items()},
         roc=judged.suspicion,
         threshold=judged.threshold,
         fpr=judged.fpr,
         detectors=detectors,
-        attacks=tuple(_attack(measured, name, made, detectors) for name, made in measured.attacked.items()),
-        examples=examples_of(measured),
+        attacks=tuple(
+            AttackResult(
+                name,
+                made.settings,
+                made.tried,
+                made.successes,
+                *made.norms(),
+                tested=len(judged.test[name]),
+                seen=name not in options.unseen,
+                scores={detector: judged.scores[detector][name] for detector in detectors},
+            )
+            for name, made in attacked.items()
+        ),
+        examples=examples_of(data.classes, clean, attacked, groups, judged),
         paper=_PAPER.get(data.name, {}) if options.model is None else {},
     )
 
 
-def _provenance(measured: Measured) -> dict[str, Any]:
-    options, header = measured.options, measured.class_paths.header
-    return {
-        "command": options.command,
-        **{name: value for name, value in asdict(options).items() if name not in ("model", "weights")},
-        "data": measured.data.name,
-        "model": options.network,
-        "theta": header.options.theta,
-        "train_images": measured.class_paths.seen,
-        "sources": dict(measured.judged.sizes),
-        "fingerprint": header.fingerprint,
-        "seconds": dict(measured.seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
-    }
-
-
-def _attack(measured: Measured, name: str, made: AdversarialSet, detectors: tuple[str, ...]) -> AttackResult:
-    norms, judged = made.norms(), measured.judged
-    return AttackResult(
-        name,
-        made.settings,
-        made.tried,
-        made.successes,
-        norms.l0,
-        norms.l2,
-        norms.linf,
-        len(judged.test[name]),
-        name not in measured.options.unseen,
-        {detector: judged.scores[detector][name] for detector in detectors},
-    )
-
-
-def examples_of(measured: Measured, count: int = 3) -> tuple[Example, ...]:
-    """Return flagged test images of different attacks and classes whose clean originals are not flagged."""
-    judged, groups, labels = measured.judged, measured.groups, measured.clean.labels.tolist()
-    detector = headline_of(judged.classifiers)
+def examples_of(
+    classes: Sequence[str],
+    clean: Part,
+    attacked: Mapping[str, AdversarialSet],
+    groups: Mapping[str, Group],
+    judged: Evaluation,
+) -> tuple[Example, ...]:
+    """Return flagged images, at most three, of different attacks and classes whose clean originals are not flagged."""
+    detector, labels = headline_of(judged.classifiers), clean.labels.tolist()
     scores, threshold = judged.suspicion[detector], judged.threshold[detector]
-    clean_score = dict(
-        zip(groups["clean"].source[judged.test["clean"]].tolist(), scores["clean"].tolist(), strict=True)
-    )
+    tested = groups["clean"].source[judged.test["clean"]].tolist()
+    clean_score = dict(zip(tested, scores["clean"].tolist(), strict=True))
     picked: list[Example] = []
     used: set[int] = set()
-    for name, made in measured.attacked.items():
+    for name, made in attacked.items():
         rows = judged.test[name].tolist()
         for row, score in sorted(zip(rows, scores[name].tolist(), strict=True), key=lambda pair: -pair[1]):
             source = int(groups[name].source[row])
@@ -143,10 +130,10 @@ def examples_of(measured: Measured, count: int = 3) -> tuple[Example, ...]:
             picked.append(
                 Example(
                     attack=name,
-                    clean=measured.clean.images[source : source + 1][0].numpy(),
+                    clean=clean.images[source : source + 1][0].numpy(),
                     adversarial=made.fooling[row].numpy(),
-                    label=measured.data.classes[labels[source]],
-                    predicted=measured.data.classes[int(groups[name].features.classes[row, 0])],
+                    label=classes[labels[source]],
+                    predicted=classes[int(groups[name].features.classes[row, 0])],
                     clean_score=clean_score[source],
                     score=score,
                     threshold=threshold,
@@ -155,4 +142,4 @@ def examples_of(measured: Measured, count: int = 3) -> tuple[Example, ...]:
                 )
             )
             break
-    return tuple(picked[-count:])
+    return tuple(picked[-3:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,8 +13,8 @@ from effpath.attacks.spec import Settings
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
-from effpath.demo.collect import Measured, result_of
-from effpath.demo.inputs import images_to_attack, network_and_data, training_part
+from effpath.demo.collect import result_of
+from effpath.demo.network import images_to_attack, network_and_data, training_part
 from effpath.demo.options import DemoOptions
 from effpath.demo.result import DemoResult
 from effpath.detect.classifiers import OURS
@@ -40,23 +41,22 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     """
     options.check()
     torch.set_num_threads(options.threads)
-    clock = _Clock()
+    ended = {"": time.perf_counter()}  # each step
     model, data = network_and_data(options, folder, track)
     train, test = training_part(data, options), data.part("test", "val")
     graph = capture(model, train.images[:1])
     correct = predict(model, test.images, 256) == test.labels
-    clock.lap("training")
+    ended["training"] = time.perf_counter()
     class_paths = _class_paths(graph, data, train, options, folder, track)
-    clock.lap("class paths")
+    ended["class paths"] = time.perf_counter()
     clean = images_to_attack(test, correct, options)
     attacked: dict[str, AdversarialSet] = {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": default_cache_dir()}
     settings: dict[str, Settings] = {name: {} for name in options.attacks}
-    for name, made in zip(settings, attack_steps(model, clean, settings, track, **how), strict=True):
-        attacked[name] = made
-        clock.lap(name)
+    for made in attack_steps(model, clean, settings, track, **how):
+        attacked[made.name], ended[made.name] = made, time.perf_counter()
     groups = _features(graph, class_paths, clean, attacked, options, track)
-    clock.lap("path similarity")
+    ended["path similarity"] = time.perf_counter()
     with track("detectors trained and tested") as progress:
         judged = evaluate(
             groups["clean"],
@@ -68,21 +68,9 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
             seed=options.seed,
         )
         progress(len(judged.scores), len(judged.scores))
-    clock.lap("detection")
-    return result_of(
-        Measured(
-            options=options,
-            data=data,
-            accuracy=float(correct.double().mean()),
-            test_images=len(test),
-            class_paths=class_paths,
-            clean=clean,
-            attacked=attacked,
-            groups=groups,
-            judged=judged,
-            seconds=clock.seconds,
-        )
-    )
+    ended["detection"] = time.perf_counter()
+    seconds = {step: round(end - start, 2) for (_, start), (step, end) in pairwise(ended.items())}
+    return result_of(options, data, correct, class_paths, clean, attacked, groups, judged, seconds)
 
 
 def _class_paths(
@@ -138,17 +126,3 @@ def _features(
             done += len(images)
             groups[name] = Group(name, features, sources[name].numpy())
     return groups
-
-
-class _Clock:
-    """Seconds of each step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._started = time.perf_counter()
-
-    def lap(self, step: str) -> None:
-        """Note what has passed since the step before."""
-        now = time.perf_counter()
-        self.seconds[step] = round(now - self._started, 2)
-        self._started = now

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from effpath.demo.report.tones import EDGE, INK, LINE, as_variables
+from effpath.demo.result import DemoResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from effpath.demo.report.charts import Chart
 
+# A figure is drawn in these, and no colour scale has them; `as_variables` makes variables of them. Of the groups'
+# colours, by Okabe and Ito, colour-blind readers can tell all apart; line styles and markers repeat them.
+INK, MUTED, LINE, EDGE, CARD, CLEAN = (f"#fe01{place:02x}" for place in range(6))
+GROUPS = tuple(f"#fe02{place:02x}" for place in range(6))
+_NAMES = {INK: "ink", MUTED: "muted", LINE: "line", EDGE: "edge", CARD: "card", CLEAN: "clean"}
+_NAMES |= {tone: f"group-{place}" for place, tone in enumerate(GROUPS)}
 WIDE, NARROW = 11.0, 10.5  # size of text; a unit of a drawing is about a pixel of the window that it is for
 _RC = {
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -39,6 +43,25 @@ _RC = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+def tone(result: DemoResult, group: str) -> str:
+    """Return the colour of a group to draw with: the same in every figure."""
+    return CLEAN if group == "clean" else GROUPS[place(result, group) % len(GROUPS)]
+
+
+def place(result: DemoResult, group: str) -> int:
+    """Return the place of an attack among the attacks."""
+    return [attack.name for attack in result.attacks].index(group)
+
+
+def as_variables(text: str) -> str:
+    """Return the text with variables of the style sheet, which knows light and dark, for the colours.
+
+    >>> as_variables("fill: #fe0100")
+    'fill: var(--ink)'
+    """
+    return re.sub("#fe0[12][0-9a-f]{2}", lambda found: f"var(--{_NAMES[found[0]]})", text)
 
 
 def figure(narrow: bool, wide_size: tuple[float, float], narrow_size: tuple[float, float]) -> Figure:
@@ -69,26 +92,16 @@ def drawn(chart: Chart) -> list[Drawing]:
     return [_drawing(chart, narrow) for narrow in (False, True)]
 
 
-@contextmanager
-def style(narrow: bool) -> Iterator[None]:
-    """Matplotlib's defaults and ours, whatever the user has set; the user's settings return afterwards."""
-    import matplotlib
-
-    size = NARROW if narrow else WIDE
-    sizes = {"font.size": size, "axes.labelsize": size, "legend.fontsize": size}
-    sizes |= {"xtick.labelsize": size, "ytick.labelsize": size}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC | sizes)
-        yield
-
-
 def _drawing(chart: Chart, narrow: bool) -> Drawing:
+    import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
-    with style(narrow):  # `savefig` would draw all twice
-        FigureCanvasSVG(chart.draw(narrow)).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context():  # the user's settings return afterwards
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_RC, "font.size": NARROW if narrow else WIDE})
+        canvas = FigureCanvasSVG(chart.draw(narrow))
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})  # `savefig` would draw all twice
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<(metadata|style|clipPath)\b.*?</\1>", "", text, flags=re.S)
