@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.columns import filled, table, terminal_width
 from effpath.cli.options import (
     NETWORK,
     AllowPickle,
@@ -21,6 +20,7 @@ from effpath.cli.options import (
     Weights,
     parse_size,
 )
+from effpath.cli.output import filled, finite, table, terminal_width
 
 if TYPE_CHECKING:
     from effpath.demo.result import DemoResult
@@ -66,7 +66,6 @@ def demo(
         --data imagefolder:DIR --layers 3 --batch-size 8
     """
     from effpath.cli.network import note_random_weights
-    from effpath.cli.output import finite
     from effpath.demo import DemoOptions, run_demo
     from effpath.demo.report import write_report
 

@@ -35,14 +35,13 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         left_out = [field for extra in extras for field in extra.names]
         inner = get_type_hints(group, include_extras=True)
         fields = [
-            field
+            field.replace(annotation=inner[field.name], kind=inspect.Parameter.KEYWORD_ONLY)
             for field in inspect.signature(cast(type, group)).parameters.values()
             if field.name not in left_out
         ]
         groups[name] = group, [field.name for field in fields]
-        for field in fields:
-            shown = field.replace(annotation=inner[field.name], kind=inspect.Parameter.KEYWORD_ONLY)
-            (before if field.default is field.empty else after).append(shown)
+        before += [field for field in fields if field.default is field.empty]
+        after += [field for field in fields if field.default is not field.empty]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.cli.output import filled, terminal_width
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
 from effpath.detect.summary import Summary
@@ -133,8 +131,4 @@ def show(shown: Shown, summary: Summary, detector: SavedDetector) -> None:
 
 def out(line: str, indent: str = "") -> None:
     """Print a line, folded between words to a terminal's width; whole into a pipe."""
-    if not sys.stdout.isatty():
-        print(line)
-        return
-    width = shutil.get_terminal_size().columns
-    print(textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+    print(filled(line, terminal_width(), indent))
