@@ -113,7 +113,7 @@ def examples_of(
     groups: Mapping[str, Group],
     judged: Evaluation,
 ) -> tuple[Example, ...]:
-    """Return flagged images of different attacks and classes, at most three, whose clean originals are not flagged."""
+    """Return at most three flagged images, of different attacks and classes, whose originals are not flagged."""
     detector, labels = headline_of(judged.classifiers), clean.labels.tolist()
     scores, threshold = judged.suspicion[detector], judged.threshold[detector]
     tested = groups["clean"].source[judged.test["clean"]].tolist()
