@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import ImageSources, Output, Source
+from effpath.cli.options import ImageSources, Output, Source, Without
 
 
 def detect(

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import Extraction, ImageSources, Output, Source, parse_layers
+from effpath.cli.options import Extraction, ImageSources, Output, Source, Without, parse_layers
 
 
 def extract(

@@ -14,8 +14,8 @@ from effpath.cli.demo import demo
 from effpath.cli.detect import detect
 from effpath.cli.extract import extract
 from effpath.cli.fit import fit
-from effpath.cli.groups import with_options
 from effpath.cli.merge import merge
+from effpath.cli.options import with_options
 from effpath.cli.output import show_every_letter
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import ImageSources, Output, Source
+from effpath.cli.options import ImageSources, Output, Source, Without
 
 
 def score(

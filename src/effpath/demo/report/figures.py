@@ -64,14 +64,12 @@ def layer_similarity(result: DemoResult, rank: int, narrow: bool) -> Figure:
     """Draw median and 10–90 % band of the image-class path similarity in each layer, for each group (Fig. 5)."""
     figure = empty(narrow, (520, 420), (320, 360))
     axes = figure.add_subplot()
-    layers = len(result.layers)
-    columns = slice((rank - 1) * layers, rank * layers)
-    places = np.arange(layers)
+    places = np.arange(len(result.layers))
     lowest = [1.0]  # of both ranks, so that they have one scale
     for group, values in result.similarity.items():
         band = _quantiles(values, (0.1, 0.5, 0.9))
         lowest += band[~np.isnan(band)].tolist()
-        low, median, high = band[:, columns]
+        low, median, high = np.split(band, 2, axis=1)[rank - 1]
         shade = tone(result, group)
         axes.fill_between(places, low, high, color=shade, alpha=0.22 if group == "clean" else 0.1, linewidth=0)
         axes.plot(places, median, label=group, color=shade, **_strokes(result, group))
@@ -149,17 +147,15 @@ def suspicion_scores(result: DemoResult, narrow: bool) -> Figure:
 def example_similarity(result: DemoResult, example: Example, narrow: bool) -> Figure:
     """Draw path similarity per layer of an adversarial image beside its clean original: rank 1 above rank 2."""
     figure = empty(narrow, (520, 390), (320, 380))
-    layers = len(result.layers)
-    places = np.arange(layers)
+    places = np.arange(len(result.layers))
     top = None
     for rank in (1, 2):
         axes = top = figure.add_subplot(2, 1, rank, sharex=top)
-        columns = slice((rank - 1) * layers, rank * layers)
         for side, name, values in (
             (-0.2, "clean", example.clean_similarity),
             (0.2, example.attack, example.similarity),
         ):
-            shown = values[columns]
+            shown = np.split(values, 2)[rank - 1]
             axes.bar(places + side, np.nan_to_num(shown), 0.38, color=tone(result, name), label=name)
             for gap in places[np.isnan(shown)]:
                 axes.text(gap + side, 0.02, "none", rotation=90, ha="center", va="bottom", size=10)
@@ -178,8 +174,7 @@ def example_similarity(result: DemoResult, example: Example, narrow: bool) -> Fi
 
 def medians(result: DemoResult, group: str, rank: int) -> list[float]:
     """Return the median similarity in each layer; NaN where no image has one."""
-    layers = len(result.layers)
-    values = result.similarity[group][:, (rank - 1) * layers : rank * layers]
+    values = np.split(result.similarity[group], 2, axis=1)[rank - 1]
     return [float(value) for value in _quantiles(values, (0.5,))[0]]
 
 
