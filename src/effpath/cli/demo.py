@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from effpath.cli.options import (
-    NETWORK,
     AllowPickle,
     BatchSize,
     Extraction,
@@ -18,6 +17,7 @@ from effpath.cli.options import (
     Output,
     Seed,
     Weights,
+    of_network,
     parse_size,
 )
 from effpath.cli.output import filled, finite, table, terminal_width
@@ -34,9 +34,8 @@ def demo(
     ] = "digits",
     model: Annotated[
         str | None,
-        typer.Option(
-            help="torchvision:NAME, timm:NAME or file.py:factory; LeNet-5, which is then trained, if not given.",
-            rich_help_panel=NETWORK,
+        of_network(
+            help="torchvision:NAME, timm:NAME or file.py:factory; LeNet-5, which is then trained, if not given."
         ),
     ] = None,
     weights: Weights = None,

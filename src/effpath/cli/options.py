@@ -74,27 +74,21 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-NETWORK, IMAGES, PATHS = "Network", "Images", "Paths"  # panels of the help
+of_network, of_images, of_paths = (  # panels of the help
+    functools.partial(typer.Option, rich_help_panel=panel) for panel in ("Network", "Images", "Paths")
+)
 
-Weights = Annotated[
-    Path | None, typer.Option(help="State dict or checkpoint: .safetensors, .pt, .pth.", rich_help_panel=NETWORK)
-]
+Weights = Annotated[Path | None, of_network(help="State dict or checkpoint: .safetensors, .pt, .pth.")]
 AllowPickle = Annotated[
     bool,
-    typer.Option(
-        "--allow-pickle",
-        help="Read --weights from a pickle of more than tensors, which can run code.",
-        rich_help_panel=NETWORK,
-    ),
+    of_network("--allow-pickle", help="Read --weights from a pickle of more than tensors, which can run code."),
 ]
-InputSize = Annotated[
-    str | None, typer.Option(help="C,H,W; the model's own if not given.", rich_help_panel=NETWORK)
-]
+InputSize = Annotated[str | None, of_network(help="C,H,W; the model's own if not given.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random: splits, attacks, weights that are not given.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images processed together.", rich_help_panel=IMAGES)]
+BatchSize = Annotated[int, of_images(min=1, help="Images processed together.")]
 Layers = Annotated[
     str | None,
-    typer.Option(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.", rich_help_panel=PATHS),
+    of_paths(help="The last N (3), or names (layer4.1.conv2,fc); all if not given."),
 ]
 ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
 Data = Annotated[
@@ -130,26 +124,18 @@ class Source:
     allow_pickle: AllowPickle = False
     classes: Annotated[
         int | None,
-        typer.Option(
-            help="Outputs of a torchvision or timm network, if not the library's number.", rich_help_panel=NETWORK
-        ),
+        of_network(help="Outputs of a torchvision or timm network, if not the library's number."),
     ] = None
     input_size: InputSize = None
     seed: Seed = 0
-    part: Annotated[
-        str | None, typer.Option(help="Part of the data: train, val, test or all.", rich_help_panel=IMAGES)
-    ] = None
+    part: Annotated[str | None, of_images(help="Part of the data: train, val, test or all.")] = None
     class_map: Annotated[
         Path | None,
-        typer.Option(help="JSON file, {class of the data: output of the network}.", rich_help_panel=IMAGES),
+        of_images(help="JSON file, {class of the data: output of the network}."),
     ] = None
     skip_damaged: Annotated[
         bool,
-        typer.Option(
-            "--skip-damaged",
-            help="Leave out images that cannot be read; reads every image once more.",
-            rich_help_panel=IMAGES,
-        ),
+        of_images("--skip-damaged", help="Leave out images that cannot be read; reads every image once more."),
     ] = False
     batch_size: BatchSize = 8
 
@@ -167,10 +153,8 @@ NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "
 class Extraction:
     """Which paths a command extracts."""
 
-    preset: Annotated[str, typer.Option(help="default, paper or authors.", rich_help_panel=PATHS)] = "default"
-    theta: Annotated[
-        float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.", rich_help_panel=PATHS)
-    ] = None
+    preset: Annotated[str, of_paths(help="default, paper or authors.")] = "default"
+    theta: Annotated[float | None, of_paths(help="θ in (0, 1]; the preset's 0.5 if not given.")] = None
     layers: Layers = None
 
     @property

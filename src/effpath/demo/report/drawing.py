@@ -24,25 +24,12 @@ _NAMES = {INK: "ink", MUTED: "muted", LINE: "line", EDGE: "edge", CARD: "card", 
 _NAMES |= {tone: f"group-{place}" for place, tone in enumerate(GROUPS)}
 WIDE, NARROW = 11.0, 10.5  # size of text; a unit of a drawing is about a pixel of the window that it is for
 _RC = {
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": EDGE,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.labelcolor": INK,
-    "axes.titlelocation": "left",
-    "figure.facecolor": "none",
-    "grid.color": LINE,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "effpath",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+    "font.family": ["DejaVu Sans", "sans-serif"], "figure.facecolor": "none", "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": EDGE, "axes.facecolor": "none",
+    "axes.grid": True, "axes.axisbelow": True, "axes.labelcolor": INK, "axes.titlelocation": "left",
+    "grid.color": LINE, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "text.parse_math": False,
+    "svg.fonttype": "none", "svg.hashsalt": "effpath",
+}  # fmt: skip
 
 
 def tone(result: DemoResult, group: str) -> str:
