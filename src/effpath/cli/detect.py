@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from effpath.cli.options import ImageSources, Output, Source, Without
+from effpath.cli.options import ImageSources, Output, Source, Without, argument
 
 
 def detect(
     source: Annotated[Source, Without("seed")],
-    detector: Annotated[Path, typer.Argument(help="From `effpath fit`.", show_default=False)],
+    detector: Annotated[Path, argument(help="From `effpath fit`.")],
     images: ImageSources,
     to: Output,
     clean: Annotated[

@@ -77,6 +77,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 of_network, of_images, of_paths = (  # panels of the help
     functools.partial(typer.Option, rich_help_panel=panel) for panel in ("Network", "Images", "Paths")
 )
+argument = functools.partial(typer.Argument, show_default=False)
 
 Weights = Annotated[Path | None, of_network(help="State dict or checkpoint: .safetensors, .pt, .pth.")]
 AllowPickle = Annotated[
@@ -86,23 +87,13 @@ AllowPickle = Annotated[
 InputSize = Annotated[str | None, of_network(help="C,H,W; the model's own if not given.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random: splits, attacks, weights that are not given.")]
 BatchSize = Annotated[int, of_images(min=1, help="Images processed together.")]
-Layers = Annotated[
-    str | None,
-    of_paths(help="The last N (3), or names (layer4.1.conv2,fc); all if not given."),
-]
+ClassMap = Annotated[Path | None, of_images(help="JSON file, {class of the data: output of the network}.")]
+Layers = Annotated[str | None, of_paths(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.")]
 ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
-Data = Annotated[
-    str,
-    typer.Argument(
-        help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.", show_default=False
-    ),
-]
+Data = Annotated[str, argument(help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.")]
 ImageSources = Annotated[
     list[str],
-    typer.Argument(
-        help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
-        show_default=False,
-    ),
+    argument(help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR."),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Leave out outputs for which no image is predicted correctly.")
@@ -114,25 +105,17 @@ class Source:
     """Where a command's network comes from, and how its images are read."""
 
     model: Annotated[
-        str,
-        typer.Argument(
-            help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.",
-            show_default=False,
-        ),
+        str, argument(help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.")
     ]
     weights: Weights = None
     allow_pickle: AllowPickle = False
     classes: Annotated[
-        int | None,
-        of_network(help="Outputs of a torchvision or timm network, if not the library's number."),
+        int | None, of_network(help="Outputs of a torchvision or timm network, if not the library's number.")
     ] = None
     input_size: InputSize = None
     seed: Seed = 0
     part: Annotated[str | None, of_images(help="Part of the data: train, val, test or all.")] = None
-    class_map: Annotated[
-        Path | None,
-        of_images(help="JSON file, {class of the data: output of the network}."),
-    ] = None
+    class_map: ClassMap = None
     skip_damaged: Annotated[
         bool,
         of_images("--skip-damaged", help="Leave out images that cannot be read; reads every image once more."),

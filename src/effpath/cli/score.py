@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from effpath.cli.options import ImageSources, Output, Source, Without
+from effpath.cli.options import ImageSources, Output, Source, Without, argument
 
 
 def score(
     source: Annotated[Source, Without("class_map")],
-    class_paths: Annotated[Path, typer.Argument(help="From `effpath profile`.", show_default=False)],
+    class_paths: Annotated[Path, argument(help="From `effpath profile`.")],
     images: ImageSources,
     to: Output,
     level: Annotated[
