@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from effpath.demo.report import charts, pictures, tables, words
-from effpath.demo.report.drawing import as_variables, drawn, tone
+from effpath.demo.report import charts, tables, words
+from effpath.demo.report.drawing import as_variables, drawn, pictures, tone
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError
 from effpath.files.cache import atomic_write
@@ -36,7 +36,7 @@ def write_report(result: DemoResult, file: Path) -> None:
         environment.globals.update({name: given for name, given in vars(part).items() if not name.startswith("_")})
     template = environment.get_template("report.html")
     page = template.render(
-        result=result, charts=charts, drawn=drawn, pictures=pictures.pictures, tone=tone, as_variables=as_variables
+        result=result, charts=charts, drawn=drawn, pictures=pictures, tone=tone, as_variables=as_variables
     )
 
     def write(temporary: Path) -> None:
