@@ -20,7 +20,7 @@ from effpath.attacks.spec import Settings
 def fgsm(
     model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool = False
 ) -> Tensor:
-    """Fast gradient sign (Goodfellow 2015): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
+    """Run fast gradient sign (Goodfellow 2015): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
 
     The sign does not depend on ε, so one gradient serves all of them. A target is often missed at every ε.
     """
@@ -36,7 +36,7 @@ def fgsm(
 
 
 def bim(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Basic iterative method (Kurakin 2017): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
+    """Run the basic iterative method (Kurakin 2017): the smallest of ``epsilons`` steps up to ``max_epsilon``.
 
     Each ε starts afresh: ``steps`` steps of ``rel_stepsize``·ε, kept within ε of the image.
     """
@@ -49,7 +49,7 @@ def bim(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) ->
 
 
 def pgd(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, fooled early or not.
+    """Run projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, fooled or not.
 
     The published ε are 4/255 and 8/255 for photographs, 0.1, 0.2 and 0.3 for digits.
     """
@@ -58,7 +58,7 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) ->
 
 
 def deepfool(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """DeepFool for L2 (Moosavi-Dezfooli 2016): to the nearest linearised boundary of ``candidates`` classes."""
+    """Run L2 DeepFool (Moosavi-Dezfooli 2016): to the nearest linearised boundary of ``candidates`` classes."""
     with _foolbox(model, images.device) as (library, wrapped):
         return library.attacks.L2DeepFoolAttack(**settings).run(wrapped, images, labels)  # type: ignore[no-any-return]
 
@@ -66,7 +66,7 @@ def deepfool(model: nn.Module, images: Tensor, labels: Tensor, settings: Setting
 def cwl2(
     model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool = False
 ) -> Tensor:
-    """Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
+    """Run Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
 
     The paper's 10 000 ``steps`` are too many for a CPU. For LeNet-5 on MNIST the median L2 is 1.387 at 1000
     steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the attacks fail. A ``stepsize`` of 0.05 with
@@ -82,12 +82,12 @@ def cwl2(
 
 
 def uniform(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Unrecognisable images: every value uniform in [0, 1]; only the shape of ``images`` matters."""
+    """Draw unrecognisable images: every value uniform in [0, 1]; only the shape of ``images`` matters."""
     return torch.rand(images.shape).to(images.device)  # drawn on the CPU: the same for every device
 
 
 def gaussian(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Unrecognisable images: every value normal with ``mean`` and ``std``, clipped to [0, 1]."""
+    """Draw unrecognisable images: every value normal with ``mean`` and ``std``, clipped to [0, 1]."""
     drawn = torch.normal(settings["mean"], settings["std"], images.shape)
     return drawn.clamp(0, 1).to(images.device)
 

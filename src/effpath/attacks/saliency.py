@@ -10,7 +10,7 @@ from effpath.attacks.spec import Settings, draw_others
 
 
 def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
+    """Run the Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
 
     Each of at most ``iterations`` rounds changes one value (pixel × channel) of each image by ``theta``, towards a
     guiding class: the value and direction whose effect on the guide's logit times its effect on the sum of the

@@ -46,7 +46,7 @@ def universal(model: nn.Module, images: Tensor, labels: Tensor, settings: Settin
 
 
 def patch(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
-    """Adversarial patch (Brown 2017) on images [N, C, H, W], towards their targets [N], which are all one class.
+    """Run the adversarial patch (Brown 2017) on images [N, C, H, W], towards their targets [N], all one class.
 
     The patch, a square of ``scale`` times the shorter image side, is trained on the images themselves: ``steps``
     steps of Adam, each on the cross-entropy of ``draws`` images with the patch at new places, rotated by at most

@@ -121,7 +121,7 @@ def all_settings(result: DemoResult) -> dict[str, Mapping[str, Any]]:
 
 
 def _of_both(result: DemoResult, write: Callable[[DemoResult, str], str]) -> str:
-    """What the paper's detector reaches here, and the headline's beside it."""
+    """Return what the paper's detector reaches here, and the headline's beside it."""
     main = result.headline
     if PAPERS not in result.detectors or main == PAPERS:
         return write(result, main)
