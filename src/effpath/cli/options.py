@@ -170,8 +170,7 @@ def parse_size(text: str | None) -> tuple[int, int, int] | None:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"expected --input-size C,H,W such as 3,224,224, got {text!r}")
-    channels, height, width = (int(part) for part in parts)
-    return channels, height, width
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def parse_layers(text: str | None) -> int | list[str] | None:
