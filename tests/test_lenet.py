@@ -62,7 +62,7 @@ def test_training_is_repeatable_and_leaves_the_global_generator_alone() -> None:
     for seed in (3, 3, 4):
         net = nn.Sequential(_net(), nn.Dropout(0.5))
         torch.manual_seed(99)
-        train_classifier(net, images, labels, epochs=1, seed=seed, batch_size=16, shift=1)
+        train_classifier(net, images, labels, epochs=1, seed=seed, batch_size=16)
         weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
         after = torch.rand(1)
         torch.manual_seed(99)
@@ -117,7 +117,7 @@ def test_images_and_labels_that_do_not_fit_are_refused(images: torch.Tensor, lab
         accuracy(_net(), images, labels)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"shift": -1}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}])
 def test_an_option_out_of_range_is_refused(wrong: dict[str, int]) -> None:
     images, labels = _toy()
     with pytest.raises(OptionError):

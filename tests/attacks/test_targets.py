@@ -9,7 +9,7 @@ import torch
 
 import digits_net
 from effpath.attacks import ATTACKS, AttackSpec, attack
-from effpath.attacks.targets import draw_targets
+from effpath.attacks.spec import draw_targets
 from effpath.errors import InputError
 
 QUICK: dict[str, dict[str, Any]] = {

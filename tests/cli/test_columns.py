@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from effpath.cli.columns import filled, table
+from effpath.cli.output import filled, table
 
 HEAD = ["attack", *(f"detector {letter}" for letter in "ABCDEFGH")]
 ROWS = [[f"attack {row}", *(f"0.{row}{column}" for column in range(8))] for row in range(3)]

@@ -45,7 +45,7 @@ def test_the_demo_prints_a_table_and_writes_report_and_numbers(small, monkeypatc
 
 
 def test_a_second_run_gives_the_same_numbers_from_what_the_first_one_left(small, monkeypatch, capsys):
-    monkeypatch.setattr("effpath.demo.report.page.drawn", lambda chart: [])  # numbers alone are looked at
+    monkeypatch.setattr("effpath.demo.report.drawn", lambda chart: [])  # numbers alone are looked at
     first = run(monkeypatch, capsys, "demo", "--output", small, "--json", *SMALL)[1]
     monkeypatch.setattr("effpath.demo.network.train_classifier", None)  # neither trained nor attacked again
     monkeypatch.setattr("effpath.attacks.runner._attack_batch", None)

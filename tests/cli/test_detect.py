@@ -311,7 +311,7 @@ def test_on_a_terminal_lines_are_folded_at_its_width_and_into_a_pipe_they_are_wh
     np.save(name, noisy(data().test_images[:2]).numpy())
     assert f"  {name}[0]  class " in detect(monkeypatch, capsys, name)[1]
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("effpath.cli.verdicts.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     code, out, _ = detect(monkeypatch, capsys, name)
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80

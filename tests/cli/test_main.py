@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from effpath.cli import terminal
+from effpath.cli import output
 from effpath.errors import InputError
 from effpath.files import cache
 
@@ -67,7 +67,7 @@ def test_ctrl_c_is_130_and_says_what_was_kept(monkeypatch, capsys, tmp_path, err
 def test_letters_that_a_terminal_lacks_are_spelled_in_others():
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding="ascii")
-    terminal.show_every_letter(stream)
+    output.show_every_letter(stream)
     stream.write("3×32×32 at θ ≥ 0.5 … 字\n")
     stream.flush()
     assert written.getvalue() == b"3x32x32 at theta >= 0.5 ... ?\n"

@@ -10,9 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from cli_run import run
-from effpath.cli.groups import Without, with_options
 from effpath.cli.main import app
-from effpath.cli.options import Extraction, JsonOutput, NetworkSource, Output, Source
+from effpath.cli.options import Extraction, JsonOutput, NetworkSource, Output, Source, Without, with_options
 
 COMMANDS = typer.main.get_command(app).commands
 GIVEN: dict[str, object] = {}

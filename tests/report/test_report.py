@@ -15,7 +15,8 @@ import pytest
 
 from demo_result import ALL, ATTACKS, DETECTORS, make_result, score
 from effpath.demo import report
-from effpath.demo.report import figures, pictures, write_report
+from effpath.demo.report import figures, write_report
+from effpath.demo.report.drawing import difference
 from effpath.demo.report.words import against_baselines, number, percent, summary
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError, StoreError
@@ -81,7 +82,7 @@ def parsed(page: str) -> Balance:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the text alone: no figure is drawn."""
-    monkeypatch.setattr("effpath.demo.report.page.drawn", lambda chart: [])
+    monkeypatch.setattr("effpath.demo.report.drawn", lambda chart: [])
 
 
 @pytest.fixture(scope="module")
@@ -314,10 +315,10 @@ def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
 
 def test_a_difference_fills_its_scale() -> None:
     example = make_result().examples[0]
-    change, times = pictures.difference(example)
+    change, times = difference(example)
     assert change.shape == (3, 8, 8)
     assert times == pytest.approx(1 / np.abs(example.adversarial - example.clean).max())
-    same, once = pictures.difference(dataclasses.replace(example, adversarial=example.clean))
+    same, once = difference(dataclasses.replace(example, adversarial=example.clean))
     assert once == 1
     assert (same == 1).all()
 

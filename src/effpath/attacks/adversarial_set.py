@@ -79,9 +79,7 @@ class AdversarialSet:
     def norms(self) -> Norms:
         """Return the median L0, L2 and L∞ of the successful perturbations."""
         sizes = self.distances[self.succeeded]
-        if len(sizes) == 0:
-            return Norms(float("nan"), float("nan"), float("nan"))
-        return Norms(*torch.quantile(sizes, 0.5, dim=0).tolist())
+        return Norms(*(sizes.quantile(0.5, dim=0).tolist() if len(sizes) else [float("nan")] * 3))
 
 
 def measure(images: Tensor, clean: Tensor) -> Tensor:
@@ -101,12 +99,8 @@ def join(sets: Sequence[AdversarialSet]) -> AdversarialSet:
 
 def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
     """Write a set, atomically, to a safetensors file whose header names the attack and ``key``."""
-    about = {
-        "kind": "AdversarialSet",
-        "key": key,
-        "name": adversarial.name,
-        "settings": dict(adversarial.settings),
-    }
+    settings = dict(adversarial.settings)
+    about = {"kind": "AdversarialSet", "key": key, "name": adversarial.name, "settings": settings}
     arrays = {field: getattr(adversarial, field).numpy() for field in _TENSORS}
     write_sealed(path, arrays, {"effpath": json.dumps(about)})
 

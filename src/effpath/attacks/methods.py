@@ -1,7 +1,7 @@
 """Gradient attacks and random images: (model, images, classes, settings) → candidates, which are verified later.
 
 All work in pixel space [0, 1] on images [N, C, H, W] that the model classifies correctly; the classes [N] are
-their labels or, for a targeted attack, the classes to reach.
+their labels or, for a ``targeted`` attack, the classes to reach.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effpath.attacks.spec import Settings, require
+from effpath.attacks.spec import Settings
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Fast gradient sign (Goodfellow 2015): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
+def fgsm(
+    model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool = False
+) -> Tensor:
+    """Run fast gradient sign (Goodfellow 2015): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
 
-    The sign does not depend on ε, so one gradient serves all of them.
+    The sign does not depend on ε, so one gradient serves all of them. A target is often missed at every ε.
     """
-    return _along_sign(model, images, labels, settings, targeted=False)
+    pixels = images.clone().requires_grad_()
+    sign = torch.autograd.grad(_doubt(model(pixels), classes), pixels)[0].sign()
+    if targeted:
+        sign = -sign
 
+    def attempt(rows: Tensor, epsilons: list[float]) -> Tensor:
+        return torch.stack([(images[rows] + epsilon * sign[rows]).clamp(0, 1) for epsilon in epsilons])
 
-def fgsm_targeted(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
-    """Fast gradient sign towards a class: the smallest ε, as in `fgsm`, that reaches it.
-
-    One step along one gradient often misses, at every ε.
-    """
-    return _along_sign(model, images, targets, settings, targeted=True)
+    return _climb(model, images, classes, settings, attempt, together=len(images), targeted=targeted)
 
 
 def bim(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Basic iterative method (Kurakin 2017): the smallest of ``epsilons`` equal steps up to ``max_epsilon``.
+    """Run the basic iterative method (Kurakin 2017): the smallest of ``epsilons`` steps up to ``max_epsilon``.
 
     Each ε starts afresh: ``steps`` steps of ``rel_stepsize``·ε, kept within ε of the image.
     """
-    with _descent("BIM", model, images.device, settings) as run:
+    with _descent(model, images.device, settings) as run:
 
         def attempt(rows: Tensor, epsilons: list[float]) -> Tensor:
             return torch.stack([run(images[rows], labels[rows], epsilon) for epsilon in epsilons])
@@ -47,49 +49,45 @@ def bim(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) ->
 
 
 def pgd(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, fooled early or not.
+    """Run projected gradient descent (Madry 2018): the image after all steps within ``epsilon``, fooled or not.
 
     The published ε are 4/255 and 8/255 for photographs, 0.1, 0.2 and 0.3 for digits.
     """
-    with _descent("PGD", model, images.device, settings) as run:
+    with _descent(model, images.device, settings) as run:
         return run(images, labels, settings["epsilon"])
 
 
 def deepfool(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """DeepFool for L2 (Moosavi-Dezfooli 2016): to the nearest linearised boundary of ``candidates`` classes."""
-    with _foolbox("DeepFool", model, images.device) as (library, wrapped):
+    """Run L2 DeepFool (Moosavi-Dezfooli 2016): to the nearest linearised boundary of ``candidates`` classes."""
+    with _foolbox(model, images.device) as (library, wrapped):
         return library.attacks.L2DeepFoolAttack(**settings).run(wrapped, images, labels)  # type: ignore[no-any-return]
 
 
-def cwl2(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
+def cwl2(
+    model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool = False
+) -> Tensor:
+    """Run Carlini & Wagner's L2 attack (2017): Adam on the image, a binary search for its constant.
 
     The paper's 10 000 ``steps`` are too many for a CPU. For LeNet-5 on MNIST the median L2 is 1.387 at 1000
     steps and 1.396 at 500, the default; at 200 it is 1.9, and 4 % of the attacks fail. A ``stepsize`` of 0.05 with
     200 ``steps`` equals the default in less than half the time.
 
-    ``confidence`` is how far the logit of another class must exceed the label's.
+    ``confidence`` is how far the logit of another class must exceed the label's, or the target's all others.
     """
-    with _foolbox("CWL2", model, images.device) as (library, wrapped):
-        found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, labels)
-    return _unless_black(found, images)
-
-
-def cwl2_targeted(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
-    """Carlini & Wagner's L2 attack towards a class, whose logit must exceed all others by ``confidence``."""
-    with _foolbox("CWL2_targeted", model, images.device) as (library, wrapped):
-        goal = library.criteria.TargetedMisclassification(targets)
+    with _foolbox(model, images.device) as (library, wrapped):
+        goal = library.criteria.TargetedMisclassification(classes) if targeted else classes
         found = library.attacks.L2CarliniWagnerAttack(**settings).run(wrapped, images, goal)
-    return _unless_black(found, images)
+    failed = (found == 0).flatten(1).all(1)  # Foolbox's failures are black, and may well fool
+    return torch.where(failed[:, None, None, None], images, found)
 
 
 def uniform(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Unrecognisable images: every value uniform in [0, 1]; only the shape of ``images`` matters."""
+    """Draw unrecognisable images: every value uniform in [0, 1]; only the shape of ``images`` matters."""
     return torch.rand(images.shape).to(images.device)  # drawn on the CPU: the same for every device
 
 
 def gaussian(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Unrecognisable images: every value normal with ``mean`` and ``std``, clipped to [0, 1]."""
+    """Draw unrecognisable images: every value normal with ``mean`` and ``std``, clipped to [0, 1]."""
     drawn = torch.normal(settings["mean"], settings["std"], images.shape)
     return drawn.clamp(0, 1).to(images.device)
 
@@ -102,21 +100,6 @@ def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
     """
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return (others.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)).sum()
-
-
-def _along_sign(
-    model: nn.Module, images: Tensor, classes: Tensor, settings: Settings, *, targeted: bool
-) -> Tensor:
-    """Move each image along its gradient's sign, away from its class or towards it, no further than needed."""
-    pixels = images.clone().requires_grad_()
-    sign = torch.autograd.grad(_doubt(model(pixels), classes), pixels)[0].sign()
-    if targeted:
-        sign = -sign
-
-    def attempt(rows: Tensor, epsilons: list[float]) -> Tensor:
-        return torch.stack([(images[rows] + epsilon * sign[rows]).clamp(0, 1) for epsilon in epsilons])
-
-    return _climb(model, images, classes, settings, attempt, together=len(images), targeted=targeted)
 
 
 def _climb(
@@ -155,22 +138,16 @@ def _climb(
     return found
 
 
-def _unless_black(found: Tensor, images: Tensor) -> Tensor:
-    """Return the images that Foolbox's C&W found, or the clean ones: its failures are black, and may well fool."""
-    failed = (found == 0).flatten(1).all(1)
-    return torch.where(failed[:, None, None, None], images, found)
-
-
 @contextlib.contextmanager
 def _descent(
-    attack: str, model: nn.Module, device: torch.device, settings: Settings
+    model: nn.Module, device: torch.device, settings: Settings
 ) -> Iterator[Callable[[Tensor, Tensor, float], Tensor]]:
     """Give Foolbox's iterated sign steps within ε, as a function of images [N, C, H, W], labels [N] and ε."""
-    with _foolbox(attack, model, device) as (library, wrapped):
-        method = library.attacks.LinfBasicIterativeAttack(
-            rel_stepsize=settings["rel_stepsize"], steps=settings["steps"], random_start=settings["random_start"]
-        )
-        eagerpy = require("eagerpy", attack)
+    import eagerpy  # which Foolbox needs too
+
+    with _foolbox(model, device) as (library, wrapped):
+        how = {name: settings[name] for name in ("rel_stepsize", "steps", "random_start")}
+        method = library.attacks.LinfBasicIterativeAttack(**how)
 
         def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
             return lambda pixels: eagerpy.astensor(_doubt(network(pixels).raw, truth.raw))
@@ -180,12 +157,13 @@ def _descent(
 
 
 @contextlib.contextmanager
-def _foolbox(attack: str, model: nn.Module, device: torch.device) -> Iterator[tuple[Any, Any]]:
-    """Give Foolbox and the model wrapped for it; the user's logging is left as it is."""
+def _foolbox(model: nn.Module, device: torch.device) -> Iterator[tuple[Any, Any]]:
+    """Give Foolbox, which `require` has found, and the model wrapped for it; the user's logging is left alone."""
+    import foolbox
+
     silent = logging.NullHandler()  # or else DeepFool's logging.info() would configure the root logger
     logging.getLogger().addHandler(silent)
     try:
-        library = require("foolbox", attack)
-        yield library, library.PyTorchModel(model, bounds=(0, 1), device=device)
+        yield foolbox, foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
     finally:
         logging.getLogger().removeHandler(silent)

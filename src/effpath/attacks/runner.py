@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
-from effpath.attacks.spec import AttackSpec, Settings, require
+from effpath.attacks.spec import AttackSpec, Settings, draw_targets, require
 from effpath.attacks.table import ATTACKS
-from effpath.attacks.targets import draw_targets
 from effpath.errors import InputError, OptionError, StoreError
 from effpath.files.cache import fingerprint, note_step, state_fingerprint
 from effpath.models.logits import LogitsModel
@@ -69,13 +68,19 @@ def attack(
         >>> attack(model, torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2]), "Random").fooling.shape
         torch.Size([3, 1, 28, 28])
     """
-    spec = _spec(name)
+    if name not in ATTACKS:
+        raise OptionError(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
+    spec = ATTACKS[name]
     merged = spec.merged(settings)
     if batch_size < 1:
         raise OptionError(f"batch_size: expected an integer of at least 1; got {batch_size}")
     require_attackable(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
-    version, files, state = _version(spec), spec.contents(merged), state_fingerprint(model)
+    version = None
+    if spec.library is not None:
+        require(spec.library, name)
+        version = importlib.metadata.version(spec.library)
+    files, state = spec.contents(merged), state_fingerprint(model)
     key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)
@@ -84,7 +89,8 @@ def attack(
         targets = torch.full_like(labels, -1)
         if spec.targeting:
             targets = draw_targets(labels, count_classes(model, images), seed, spec.targeting)
-        parts = [_empty(spec, merged, images)]
+        none = labels[:0]  # the result where the model classifies no image correctly
+        parts = [AdversarialSet(name, merged, images[:0], none, none, none, none, none.bool(), torch.zeros(0, 3))]
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             path = None if whole is None else whole.with_suffix("") / f"{start:08d}.safetensors"
@@ -151,38 +157,20 @@ def _attack_batch(
     inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
     found = spec.run(LogitsModel(model), inputs, aim if spec.targeting else truth, settings)
     candidates = found.detach().clamp(0, 1)
-    if not spec.from_clean:  # it cannot fail: any class is wrong
-        predicted = predict(model, candidates)
-        fooled = torch.ones_like(source, dtype=torch.bool)
-        distances = torch.full((len(source), 3), float("nan"))
-        images = candidates.cpu()
-        none = torch.full_like(source, -1)
-        return AdversarialSet(spec.name, settings, images, source, none, targets, predicted, fooled, distances)
-    finite = candidates.flatten(1).isfinite().all(1)
-    candidates = torch.where(finite[:, None, None, None], candidates, inputs)
-    predicted = predict(model, candidates).to(device)
-    fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
-    if spec.targeting:
-        fooled &= predicted == aim
-    images = torch.where(fooled[:, None, None, None], candidates, inputs).cpu()
-    distances = adversarial_set.measure(images, clean)
-    return AdversarialSet(
-        spec.name,
-        settings,
-        images,
-        source,
-        labels,
-        targets,
-        torch.where(fooled, predicted, truth).cpu(),
-        fooled.cpu(),
-        distances,
-    )
-
-
-def _empty(spec: AttackSpec, settings: Settings, images: Tensor) -> AdversarialSet:
-    """Return no rows: the result if the model classifies no image correctly."""
-    none = torch.zeros(0, dtype=torch.int64)
-    return AdversarialSet(spec.name, settings, images[:0], none, none, none, none, none.bool(), torch.zeros(0, 3))
+    if spec.from_clean:
+        finite = candidates.flatten(1).isfinite().all(1)
+        candidates = torch.where(finite[:, None, None, None], candidates, inputs)
+        predicted = predict(model, candidates).to(device)
+        fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
+        if spec.targeting:
+            fooled &= predicted == aim
+        images = torch.where(fooled[:, None, None, None], candidates, inputs).cpu()
+        predicted, fooled = torch.where(fooled, predicted, truth).cpu(), fooled.cpu()
+        distances = adversarial_set.measure(images, clean)
+    else:  # it cannot fail: any class is wrong
+        images, labels, predicted = candidates.cpu(), torch.full_like(labels, -1), predict(model, candidates)
+        fooled, distances = torch.ones_like(labels, dtype=torch.bool), torch.full((len(labels), 3), torch.nan)
+    return AdversarialSet(spec.name, settings, images, source, labels, targets, predicted, fooled, distances)
 
 
 def _recall(path: Path | None, key: str) -> AdversarialSet | None:
@@ -194,21 +182,6 @@ def _recall(path: Path | None, key: str) -> AdversarialSet | None:
     except StoreError as error:
         warnings.warn(f"running a cached attack again: {error}", stacklevel=3)
         return None
-
-
-def _spec(name: str) -> AttackSpec:
-    """Return the attack of that name."""
-    if name not in ATTACKS:
-        raise OptionError(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
-    return ATTACKS[name]
-
-
-def _version(spec: AttackSpec) -> str | None:
-    """Return the version of the library that the attack needs; MissingExtraError if it is not installed."""
-    if spec.library is None:
-        return None
-    require(spec.library, spec.name)
-    return importlib.metadata.version(spec.library)
 
 
 @contextlib.contextmanager

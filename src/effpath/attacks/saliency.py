@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from effpath.attacks.methods import fgsm
-from effpath.attacks.spec import Settings
-from effpath.attacks.targets import draw_others
+from effpath.attacks.spec import Settings, draw_others
+from effpath.models.predict import logits_of
 
 
 def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
+    """Run the Jacobian saliency map attack (Papernot 2016) on images [N, C, H, W] with labels [N].
 
     Each of at most ``iterations`` rounds changes one value (pixel × channel) of each image by ``theta``, towards a
     guiding class: the value and direction whose effect on the guide's logit times its effect on the sum of the
@@ -23,7 +23,9 @@ def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -
 
     The guide is the class that the fast gradient sign reaches, or a random one if it reaches none.
     """
-    guides = _choose_guides(model, images, labels)
+    logits = logits_of(model, fgsm(model, images, labels, {"epsilons": 1000, "max_epsilon": 1.0}))
+    reached = logits.argmax(1)
+    guides = torch.where(reached != labels, reached, draw_others(labels, logits.shape[1]))
     found = images.clone()
     moved = torch.zeros_like(images, dtype=torch.int64)
     free = torch.ones_like(images, dtype=torch.bool)
@@ -35,7 +37,7 @@ def jsma(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -
         rows, place, direction = rows[alive], place[alive], direction[alive]
         if not len(rows):
             break
-        at = rows, *(index for index in torch.unravel_index(place, images.shape[1:]))
+        at = rows, *torch.unravel_index(place, images.shape[1:])
         found[at] = (found[at] + settings["theta"] * direction).clamp(0, 1)
         moved[at] += 1
         free[at] = (found[at] > 0) & (found[at] < 1) & (moved[at] < settings["changes"])
@@ -60,12 +62,3 @@ def _best_move(
     direction = towards.flatten(1).gather(1, best[:, None]).squeeze(1).sign()
     alive = (logits.argmax(1) == labels) & (score.amax(1) > -torch.inf)
     return best, direction, alive
-
-
-def _choose_guides(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return a class other than the label for each image, int64 [N]."""
-    brought = fgsm(model, images, labels, {"epsilons": 1000, "max_epsilon": 1.0})
-    with torch.no_grad():
-        logits = model(brought)
-    reached = logits.argmax(1)
-    return torch.where(reached != labels, reached, draw_others(labels, logits.shape[1]))

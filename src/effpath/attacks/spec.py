@@ -1,4 +1,4 @@
-"""What defines an attack: a name, a norm, settings and a function."""
+"""What defines an attack: a name, a norm, settings, a function, and which classes it aims at."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from effpath.attacks.targets import Targeting
-from effpath.errors import MissingExtraError, OptionError, StoreError
+from effpath.errors import InputError, MissingExtraError, OptionError, StoreError
+from effpath.files.cache import fingerprint
 
 Settings = Mapping[str, Any]
 Run = Callable[[nn.Module, Tensor, Tensor, Settings], Tensor]
@@ -24,6 +25,7 @@ Run = Callable[[nn.Module, Tensor, Tensor, Settings], Tensor]
 The classes are the images' labels or, for a targeted attack, the classes to reach. A candidate that does not fool
 the model does no harm: it is verified, and counted as failed.
 """
+Targeting = Literal["each", "one"]  # one class per image, or one class for all images
 CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine")}
 """Settings that take one of a few words."""
 FROM_ZERO = ("layers",)
@@ -85,30 +87,22 @@ def _checked(where: str, key: str, default: Any, value: Any) -> Any:
     """Return a value in the type of its default: whole numbers from 1, others from 0, paths or choices."""
     least = 0 if key in FROM_ZERO else 1
     if isinstance(default, tuple):
-        expected = "numbers, at least one"
-        if isinstance(value, (tuple, list)) and value:
-            return tuple(_checked(where, key, default[0], one) for one in value)
+        expected, fits = "numbers, at least one", isinstance(value, (tuple, list)) and len(value) > 0
     elif key in CHOICES:
-        expected = f"one of {CHOICES[key]}"
-        if value in CHOICES[key]:
-            return value
+        expected, fits = f"one of {CHOICES[key]}", value in CHOICES[key]
     elif isinstance(default, str):
-        expected = "a path"
-        if isinstance(value, (str, os.PathLike)):
-            return os.fspath(value)
+        expected, fits = "a path", isinstance(value, (str, os.PathLike))
     elif isinstance(default, bool):
-        expected = "True or False"
-        if isinstance(value, bool):
-            return value
+        expected, fits = "True or False", isinstance(value, bool)
     elif isinstance(default, int):
-        expected = f"an integer of at least {least}"
-        if type(value) is int and value >= least:
-            return value
+        expected, fits = f"an integer of at least {least}", type(value) is int and value >= least
     else:
-        expected = "a finite number of at least 0"
-        if type(value) in (int, float) and value >= 0 and math.isfinite(value):
-            return float(value)
-    raise OptionError(f"{where}: expected {expected}; got {value!r}")
+        expected, fits = "a finite number of at least 0", type(value) in (int, float) and 0 <= value < math.inf
+    if not fits:
+        raise OptionError(f"{where}: expected {expected}; got {value!r}")
+    if isinstance(default, tuple):
+        return tuple(_checked(where, key, default[0], one) for one in value)
+    return os.fspath(value) if isinstance(default, str) else type(default)(value)
 
 
 def require(library: str, attack: str) -> ModuleType:
@@ -122,3 +116,27 @@ def require(library: str, attack: str) -> ModuleType:
             f"the attack {attack} needs {library}, which cannot be imported ({error}); "
             f"pip install 'effpath[attacks]'"
         ) from error
+
+
+def draw_targets(labels: Tensor, classes: int, seed: int, targeting: Targeting) -> Tensor:
+    """Return the target classes, int64 [N], of images with these labels [N].
+
+    ``"each"``: uniform among the classes other than the image's label; a target depends on the seed, the row and
+    the label alone, so that all attacks on the same images have the same targets. ``"one"``: one class, uniform
+    among all; an attack on an image of that class fails.
+
+    Raises:
+        InputError: there is no other class.
+    """
+    if classes < 2:
+        raise InputError(f"a targeted attack expects a model with at least 2 classes; got {classes}")
+    generator = torch.Generator().manual_seed(int(fingerprint(seed, "targets")[:15], 16))
+    if targeting == "one":
+        return torch.randint(classes, (1,), generator=generator).expand(len(labels)).clone()
+    return draw_others(labels, classes, generator)
+
+
+def draw_others(labels: Tensor, classes: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return classes, int64 [N], uniform among those other than the label; the only class if there is no other."""
+    drawn = torch.randint(max(1, classes - 1), labels.shape, generator=generator).to(labels.device)
+    return (drawn + (drawn >= labels)) % classes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from effpath.attacks import methods
-from effpath.attacks.patch import patch
 from effpath.attacks.saliency import jsma
 from effpath.attacks.spec import AttackSpec
-from effpath.attacks.universal import universal
+from effpath.attacks.universal import patch, universal
 
 _FGSM = {"epsilons": 1000, "max_epsilon": 1.0}
 _BIM = {"epsilons": 100, "max_epsilon": 1.0, "steps": 10, "rel_stepsize": 0.2, "random_start": False}
@@ -21,12 +22,12 @@ _PATCH = {"scale": 0.3, "rotation": 22.5, "steps": 500, "stepsize": 0.05, "draws
 
 _SPECS = (
     AttackSpec("FGSM", "Linf", _FGSM, methods.fgsm),
-    AttackSpec("FGSM_targeted", "Linf", _FGSM, methods.fgsm_targeted, targeting="each"),
+    AttackSpec("FGSM_targeted", "Linf", _FGSM, partial(methods.fgsm, targeted=True), targeting="each"),
     AttackSpec("BIM", "Linf", _BIM, methods.bim, library="foolbox"),
     AttackSpec("DeepFool", "L2", _DEEPFOOL, methods.deepfool, library="foolbox"),
     AttackSpec("JSMA", "L0", _JSMA, jsma),
     AttackSpec("CWL2", "L2", _CWL2, methods.cwl2, library="foolbox"),
-    AttackSpec("CWL2_targeted", "L2", _CWL2, methods.cwl2_targeted, library="foolbox", targeting="each"),
+    AttackSpec("CWL2_targeted", "L2", _CWL2, partial(methods.cwl2, targeted=True), "foolbox", targeting="each"),
     AttackSpec("CWL2_confidence", "L2", {**_CWL2, "confidence": 14.0}, methods.cwl2, library="foolbox"),
     AttackSpec("PGD", "Linf", _PGD, methods.pgd, library="foolbox"),
     AttackSpec("Patch", None, _PATCH, patch, targeting="one"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from effpath.cli.options import JsonOutput, Layers, NetworkSource, parse_layers
+from effpath.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from effpath.walk.cost import CheckResult
@@ -31,7 +32,6 @@ def check(
 
       effpath check net.py:make --input-size 3,32,32 --json
     """
-    from effpath.cli.output import print_json
     from effpath.errors import CaptureError
     from effpath.walk import cost
 
@@ -52,7 +52,7 @@ def check(
 
 def show(model: str, found: CheckResult) -> None:
     """Print what was found."""
-    from effpath.cli.output import print_table
+    from rich.filesize import decimal
 
     if not found.supported:
         print_table(
@@ -76,7 +76,7 @@ def show(model: str, found: CheckResult) -> None:
     print_table(
         ["level", "elements", share, f"{share}, with use counts", "at most, without counts"],
         [
-            [level, f"{cost.elements:,}", *map(readable, (cost.held, cost.counted, cost.at_most))]
+            [level, f"{cost.elements:,}", *map(decimal, (cost.held, cost.counted, cost.at_most))]
             for level, cost in found.class_path.items()
         ],
         left=1,
@@ -87,16 +87,6 @@ def show(model: str, found: CheckResult) -> None:
         f"{found.classes} classes" + ("" if found.batched else "; runs image by image")
     )
     print(
-        f"memory: parameters {readable(found.parameter_bytes)}, activations {readable(found.activation_bytes)} "
+        f"memory: parameters {decimal(found.parameter_bytes)}, activations {decimal(found.activation_bytes)} "
         f"per image; one forward pass of one image: {found.forward_seconds:.3f} s, measured"
     )
-
-
-def readable(count: int) -> str:
-    """Return a number of bytes in a readable unit: 1.2 MB."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.columns import filled, table, terminal_width
 from effpath.cli.options import (
-    NETWORK,
     AllowPickle,
     BatchSize,
     Extraction,
@@ -19,8 +17,10 @@ from effpath.cli.options import (
     Output,
     Seed,
     Weights,
+    of_network,
     parse_size,
 )
+from effpath.cli.output import filled, finite, table, terminal_width
 
 if TYPE_CHECKING:
     from effpath.demo.result import DemoResult
@@ -34,17 +34,14 @@ def demo(
     ] = "digits",
     model: Annotated[
         str | None,
-        typer.Option(
-            help="torchvision:NAME, timm:NAME or file.py:factory; LeNet-5, which is then trained, if not given.",
-            rich_help_panel=NETWORK,
+        of_network(
+            help="torchvision:NAME, timm:NAME or file.py:factory; LeNet-5, which is then trained, if not given."
         ),
     ] = None,
     weights: Weights = None,
     allow_pickle: AllowPickle = False,
     input_size: InputSize = None,
-    output: Annotated[Path, typer.Option(help="Folder for weights, class paths, tables, report.")] = Path(
-        "effpath-demo"
-    ),
+    output: Annotated[Path, typer.Option(help="Folder for weights, class paths, report.")] = Path("effpath-demo"),
     images: Annotated[int, typer.Option(help="Maximum number of test images to attack.")] = 1000,
     train_images: Annotated[
         int | None, typer.Option(help="Maximum number of training images for network and class paths.")
@@ -66,7 +63,6 @@ def demo(
         --data imagefolder:DIR --layers 3 --batch-size 8
     """
     from effpath.cli.network import note_random_weights
-    from effpath.cli.output import finite
     from effpath.demo import DemoOptions, run_demo
     from effpath.demo.report import write_report
 
@@ -107,21 +103,14 @@ def show(result: DemoResult, width: int | None) -> str:
         width: of the terminal, in characters; None for whole lines.
     """
     main, sources = result.headline, result.provenance["sources"]
-    unseen = [attack.name for attack in result.attacks if not attack.seen]
     named = {attack.name + "*" * (not attack.seen): attack for attack in result.attacks}
     found = []
     for name, attack in named.items():
         auc, tpr = attack.scores[main].auc, attack.scores[main].tpr
-        found.append(
-            [
-                name,
-                f"{attack.succeeded}/{attack.tried}",
-                "-" if math.isnan(attack.l2) else f"{attack.l2:.3f}",
-                str(attack.tested),
-                f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})",
-                f"{tpr.value:.1%} ({100 * tpr.low:.1f}-{100 * tpr.high:.1f})",
-            ]
-        )
+        size = "-" if math.isnan(attack.l2) else f"{attack.l2:.3f}"
+        ours = f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})"
+        flagged = f"{tpr.value:.1%} ({100 * tpr.low:.1f}-{100 * tpr.high:.1f})"
+        found.append([name, f"{attack.succeeded}/{attack.tried}", size, str(attack.tested), ours, flagged])
     order = [main, *(name for name in result.detectors if name != main)]
     aucs = [[name, *(f"{attack.scores[name].auc.value:.4f}" for attack in named.values())] for name in order]
     shown = [
@@ -134,16 +123,16 @@ def show(result: DemoResult, width: int | None) -> str:
         table(["detector", *named], aucs, width=width),
         "",
     ]
-    sentences = [
-        *([f"* no detector was trained on {', '.join(unseen)}"] if unseen else []),
+    unseen = [attack.name for attack in result.attacks if not attack.seen]
+    sentences = [f"* no detector was trained on {', '.join(unseen)}"] * bool(unseen)
+    sentences += [
         f"clean images: {sources['train']} train, {sources['calibrate']} fix the threshold, {sources['test']} "
         f"test; {result.headline_name} flags {result.fpr[main]:.2%} of the test images",
-        *(
-            ["too few clean images to fix a threshold, so that nothing is flagged: give more --images"]
-            if math.isinf(result.threshold[main])
-            else []
-        ),
-        "intervals are over images; training the network again gives other numbers, which they leave out",
+    ]
+    if math.isinf(result.threshold[main]):
+        sentences += ["too few clean images to fix a threshold, so that nothing is flagged: give more --images"]
+    sentences += [
+        "intervals are over images; training the network again gives other numbers, which they leave out"
     ]
     paper = result.paper
     for label, value, published in (

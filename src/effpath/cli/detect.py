@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import ImageSources, Output, Source
+from effpath.cli.options import ImageSources, Output, Source, Without, argument
 
 
 def detect(
     source: Annotated[Source, Without("seed")],
-    detector: Annotated[Path, typer.Argument(help="From `effpath fit`.", show_default=False)],
+    detector: Annotated[Path, argument(help="From `effpath fit`.")],
     images: ImageSources,
     to: Output,
     clean: Annotated[
@@ -49,7 +48,7 @@ def detect(
     import numpy as np
 
     from effpath.cli.output import print_json, say
-    from effpath.cli.verdicts import Shown, rows_of, show
+    from effpath.cli.verdicts import rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
     from effpath.detect.header import read_detector_header
@@ -100,18 +99,12 @@ def detect(
             say(f"left out of the clean images, cannot be read: {opened[1].images.names[row]}: {why}")
     against = (verdicts[1], labels[1]) if clean is not None else (None, None)
     summary = summarise(verdicts[0], labels[0], *against, seed=seed)
-    shown = Shown(
-        names=opened[0].images.names,
-        verdicts=verdicts[0],
-        labels=labels[0],
-        damaged=damaged[0],
-        reasons=explain(saved, verdicts[0].features),
-        signs=strongest_signs(saved, verdicts[0].features),
-        classes=output_names(network.model, graph.classes, saved.class_paths.names),
-        known=frozenset(saved.class_paths.classes),
-    )
+    features, classes = verdicts[0].features, output_names(network.model, graph.classes, saved.class_paths.names)
+    told = explain(saved, features), strongest_signs(saved, features)
+    own = frozenset(saved.class_paths.classes)
+    rows = rows_of(opened[0].images.names, damaged[0], verdicts[0], labels[0], *told, classes, own)
     if to.as_json:
         made = {"kind": saved.name, "threshold": saved.threshold, "fpr": saved.fpr, "not_read": len(damaged[0])}
-        print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows_of(shown)})
+        print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows})
         return
-    show(shown, summary, saved)
+    show(rows, summary, saved)

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import Extraction, ImageSources, Output, Source
+from effpath.cli.options import Extraction, ImageSources, Output, Source, Without, parse_layers
 
 
 def extract(
@@ -32,19 +31,21 @@ def extract(
       effpath extract net.py:make cifar10:DIR --part test --first 100 -o paths.npz
     """
     from effpath.cli.output import percent, print_first, print_json
+    from effpath.kernels.options import make_options
     from effpath.paths.export import export_paths
     from effpath.rules import LEVELS
-    from effpath.walk.extract import extract as extract_paths
+    from effpath.walk.recording import recordings
+    from effpath.walk.visit import paths_of
 
     network = source.open()
     pixels, names = network.images(images, first)
     graph = network.capture(pixels)
-    batches = []
+    options, layers = make_options(extraction.preset, theta=extraction.theta), parse_layers(extraction.layers)
     with to.track(f"paths of {len(names)} images") as progress:
-        for start in range(0, len(names), source.batch_size):
-            end = min(start + source.batch_size, len(names))
-            batches.append(extract_paths(graph, pixels[start:end], rank=rank, **extraction.arguments))
-            progress(end, len(names))
+        found = recordings(
+            graph, pixels, options=options, layers=layers, batch_size=source.batch_size, progress=progress
+        )
+        batches = [paths_of(batch.recorded, rank=rank) for batch in found]
     export_paths(batches, output, names=names)
     known = tuple(getattr(network.model, "classes", ()))
     rows: list[dict[str, Any]] = []

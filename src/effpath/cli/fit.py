@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import AllowMissing, Data, Extraction, Output, Source, parse_attack
+from effpath.cli.options import AllowMissing, Data, Extraction, Output, Source, Without, parse_attack
 
 
 def fit(

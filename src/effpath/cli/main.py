@@ -14,12 +14,12 @@ from effpath.cli.demo import demo
 from effpath.cli.detect import detect
 from effpath.cli.extract import extract
 from effpath.cli.fit import fit
-from effpath.cli.groups import with_options
 from effpath.cli.merge import merge
+from effpath.cli.options import with_options
+from effpath.cli.output import show_every_letter
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
-from effpath.cli.terminal import show_every_letter
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -57,30 +57,22 @@ def main() -> None:
     EFFPATH_TRACEBACK=1 prints the traceback of an unexpected error too.
     """
     show_every_letter()
-    if (
-        cache := sys.modules.get("effpath.files.cache")
-    ) is not None:  # where nothing was imported, nothing was done
+    cache = sys.modules.get("effpath.files.cache")  # where nothing was imported, nothing was done
+    if cache is not None:
         cache.forget_steps()
     try:
         app()
-    except SystemExit as leaving:
-        if leaving.code == 130:  # typer's for Ctrl-C
-            say(interrupted())
-        raise
-    except KeyboardInterrupt:
-        say(interrupted())
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         sys.exit(141)
-    except Exception as error:
-        if was_interrupted(error):  # Numba wraps Ctrl-C in an error of its own
-            say(interrupted())
-            sys.exit(130)
-        if os.environ.get("EFFPATH_TRACEBACK"):
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != 130:
+            raise
+        stopped = isinstance(error, SystemExit) or was_interrupted(error)  # 130 is typer's code for Ctrl-C
+        if not stopped and os.environ.get("EFFPATH_TRACEBACK"):
             traceback.print_exc()
-        say(described(error))
-        sys.exit(1)
+        print(interrupted() if stopped else described(error), file=sys.stderr)
+        sys.exit(130 if stopped else 1)
 
 
 def interrupted() -> str:
@@ -92,7 +84,7 @@ def interrupted() -> str:
     return f"interrupted; the same command goes on from {', '.join(map(str, kept))}"
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Return the line that is printed for an error."""
     kind, text = type(error).__name__, " ".join(str(error).split("\n")) or "no message"
     if isinstance(error, EffpathError):
@@ -105,8 +97,3 @@ def described(error: Exception) -> str:
         f"error: unexpected {kind}: {text[:400]}; this is a defect of effpath: please report it with the command "
         "and what it prints with EFFPATH_TRACEBACK=1"
     )
-
-
-def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(line, file=sys.stderr)

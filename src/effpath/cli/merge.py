@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from effpath.cli.options import ClassPathFile, JsonOutput, NetworkSource
+from effpath.cli.options import ClassPathFile, JsonOutput, NetworkSource, argument
 
 
 def merge(
     source: NetworkSource,
-    files: Annotated[list[Path], typer.Argument(help="Class paths of disjoint images.", show_default=False)],
+    files: Annotated[list[Path], argument(help="Class paths of disjoint images.")],
     output: ClassPathFile,
     to: JsonOutput,
 ) -> None:

@@ -130,12 +130,9 @@ class Network:
         if not any(is_data(source) for source in sources):
             labels: list[int] = []
             others: list[Path] = []
+            pixels = pixel_range_of(self.model)
             images, names = load_images(
-                sources,
-                self.picture_format,
-                pixel_range=pixel_range_of(self.model),
-                labels=labels,
-                left_out=others,
+                sources, self.picture_format, pixel_range=pixels, labels=labels, left_out=others
             )
             _note_left_out(list(map(str, others)), "not pictures")
             return Opened(self._readable(Part(images, torch.tensor(labels, dtype=torch.int64), names)))

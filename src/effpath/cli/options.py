@@ -1,56 +1,99 @@
-"""Options that several commands share: declared once, in groups that a command takes as one parameter each."""
+"""Options that several commands share: declared once, in groups that a command takes as one parameter each.
+
+A group is a dataclass; a command has an option for each of its fields.
+"""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-from dataclasses import dataclass
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
-
-from effpath.cli.groups import Without
 
 if TYPE_CHECKING:
     from effpath.cli.network import Network
     from effpath.files.progress import Progress
 
-NETWORK, IMAGES, PATHS = "Network", "Images", "Paths"  # panels of the help
 
-Weights = Annotated[
-    Path | None, typer.Option(help="State dict or checkpoint: .safetensors, .pt, .pth.", rich_help_panel=NETWORK)
-]
+class Without:
+    """In ``Annotated[Source, Without("part")]``: fields of a group that a command does not offer."""
+
+    def __init__(self, *names: str) -> None:
+        """Keep their names."""
+        self.names = names
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command for typer: an option for each field of each group of options that the command takes.
+
+    A field without a default stands where its group stands; the others follow the command's own options. In the
+    help, lines that are not indented are joined to paragraphs, which the terminal folds.
+    """
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    before: list[inspect.Parameter] = []
+    after: list[inspect.Parameter] = []
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        group, *extras = get_args(hints[name]) or (hints[name],)
+        if not is_dataclass(group):
+            before.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        left_out = [field for extra in extras for field in extra.names]
+        inner = get_type_hints(group, include_extras=True)
+        fields = [
+            field.replace(annotation=inner[field.name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for field in inspect.signature(cast(type, group)).parameters.values()
+            if field.name not in left_out
+        ]
+        groups[name] = group, [field.name for field in fields]
+        before += [field for field in fields if field.default is field.empty]
+        after += [field for field in fields if field.default is not field.empty]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        made = {
+            name: group(**{field: given.pop(field) for field in fields})
+            for name, (group, fields) in groups.items()
+        }
+        command(**made, **given)
+
+    parameters = [*before, *after]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    first, *others = (
+        part if part.startswith(" ") else " ".join(part.splitlines())
+        for part in inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    )
+    run.__doc__ = "\n\n".join([first, "\n" + "\n\n".join(others)])  # typer unindents what follows the first line
+    return run
+
+
+of_network, of_images, of_paths = (  # panels of the help
+    functools.partial(typer.Option, rich_help_panel=panel) for panel in ("Network", "Images", "Paths")
+)
+argument = functools.partial(typer.Argument, show_default=False)
+
+Weights = Annotated[Path | None, of_network(help="State dict or checkpoint: .safetensors, .pt, .pth.")]
 AllowPickle = Annotated[
     bool,
-    typer.Option(
-        "--allow-pickle",
-        help="Read --weights from a pickle of more than tensors, which can run code.",
-        rich_help_panel=NETWORK,
-    ),
+    of_network("--allow-pickle", help="Read --weights from a pickle of more than tensors, which can run code."),
 ]
-InputSize = Annotated[
-    str | None, typer.Option(help="C,H,W; the model's own if not given.", rich_help_panel=NETWORK)
-]
+InputSize = Annotated[str | None, of_network(help="C,H,W; the model's own if not given.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random: splits, attacks, weights that are not given.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images processed together.", rich_help_panel=IMAGES)]
-Layers = Annotated[
-    str | None,
-    typer.Option(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.", rich_help_panel=PATHS),
-]
+BatchSize = Annotated[int, of_images(min=1, help="Images processed together.")]
+ClassMap = Annotated[Path | None, of_images(help="JSON file, {class of the data: output of the network}.")]
+Layers = Annotated[str | None, of_paths(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.")]
 ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
-Data = Annotated[
-    str,
-    typer.Argument(
-        help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.", show_default=False
-    ),
-]
+Data = Annotated[str, argument(help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.")]
 ImageSources = Annotated[
     list[str],
-    typer.Argument(
-        help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR.",
-        show_default=False,
-    ),
+    argument(help=".npy, .npz, pictures, folders of pictures; or one data set, such as imagefolder:DIR."),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Leave out outputs for which no image is predicted correctly.")
@@ -62,36 +105,20 @@ class Source:
     """Where a command's network comes from, and how its images are read."""
 
     model: Annotated[
-        str,
-        typer.Argument(
-            help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.",
-            show_default=False,
-        ),
+        str, argument(help="torchvision:NAME, timm:NAME, path/to/file.py:factory or package.module:factory.")
     ]
     weights: Weights = None
     allow_pickle: AllowPickle = False
     classes: Annotated[
-        int | None,
-        typer.Option(
-            help="Outputs of a torchvision or timm network, if not the library's number.", rich_help_panel=NETWORK
-        ),
+        int | None, of_network(help="Outputs of a torchvision or timm network, if not the library's number.")
     ] = None
     input_size: InputSize = None
     seed: Seed = 0
-    part: Annotated[
-        str | None, typer.Option(help="Part of the data: train, val, test or all.", rich_help_panel=IMAGES)
-    ] = None
-    class_map: Annotated[
-        Path | None,
-        typer.Option(help="JSON file, {class of the data: output of the network}.", rich_help_panel=IMAGES),
-    ] = None
+    part: Annotated[str | None, of_images(help="Part of the data: train, val, test or all.")] = None
+    class_map: ClassMap = None
     skip_damaged: Annotated[
         bool,
-        typer.Option(
-            "--skip-damaged",
-            help="Leave out images that cannot be read; reads every image once more.",
-            rich_help_panel=IMAGES,
-        ),
+        of_images("--skip-damaged", help="Leave out images that cannot be read; reads every image once more."),
     ] = False
     batch_size: BatchSize = 8
 
@@ -109,10 +136,8 @@ NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "
 class Extraction:
     """Which paths a command extracts."""
 
-    preset: Annotated[str, typer.Option(help="default, paper or authors.", rich_help_panel=PATHS)] = "default"
-    theta: Annotated[
-        float | None, typer.Option(help="θ in (0, 1]; the preset's 0.5 if not given.", rich_help_panel=PATHS)
-    ] = None
+    preset: Annotated[str, of_paths(help="default, paper or authors.")] = "default"
+    theta: Annotated[float | None, of_paths(help="θ in (0, 1]; the preset's 0.5 if not given.")] = None
     layers: Layers = None
 
     @property
@@ -145,8 +170,7 @@ def parse_size(text: str | None) -> tuple[int, int, int] | None:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"expected --input-size C,H,W such as 3,224,224, got {text!r}")
-    channels, height, width = (int(part) for part in parts)
-    return channels, height, width
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def parse_layers(text: str | None) -> int | list[str] | None:

@@ -71,14 +71,10 @@ def profile(
     if len(names) != graph.classes:
         at = dict(zip(outputs.tolist(), dataset.classes, strict=True))
         names = tuple(at.get(output, "") for output in range(graph.classes))
-    described = ", ".join(
-        [
-            f"{dataset.name} {source.part or ('train' if 'train' in dataset.parts else 'all')}",
-            f"seed {source.seed}",
-        ]
-        + [f"first {per_class} of each class"] * (per_class is not None)
-        + [f"shard {shard}"] * (shard is not None)
-    )
+    part = source.part or ("train" if "train" in dataset.parts else "all")
+    described = f"{dataset.name} {part}, seed {source.seed}"
+    described += f", first {per_class} of each class" * (per_class is not None)
+    described += f", shard {shard}" * (shard is not None)
     partial = output.with_name(f"{output.name}.partial")
     with to.track(f"class paths of {len(images)} images") as progress:
         found = build_class_paths(

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from effpath.cli.groups import Without
-from effpath.cli.options import ImageSources, Output, Source
+from effpath.cli.options import ImageSources, Output, Source, Without, argument
 
 
 def score(
     source: Annotated[Source, Without("class_map")],
-    class_paths: Annotated[Path, typer.Argument(help="From `effpath profile`.", show_default=False)],
+    class_paths: Annotated[Path, argument(help="From `effpath profile`.")],
     images: ImageSources,
     to: Output,
     level: Annotated[
@@ -52,10 +51,7 @@ def score(
     cells: list[list[str]] = []
     for name, values, ranked in zip(names, found.values, found.classes.tolist(), strict=True):
         ranks = np.split(values, 2)
-        similarities = [
-            {layer: None if np.isnan(value) else float(value) for layer, value in zip(layers, rank, strict=True)}
-            for rank in ranks
-        ]
+        similarities = [dict(zip(layers, rank.tolist(), strict=True)) for rank in ranks]
         rows.append({"image": name, "classes": ranked, "rank1": similarities[0], "rank2": similarities[1]})
         titles = [f"{label} {dict(enumerate(known.names)).get(label, '')}".strip() for label in ranked]
         means = [np.mean(rank[~np.isnan(rank)]) if not np.isnan(rank).all() else np.nan for rank in ranks]

@@ -1,17 +1,15 @@
-"""What `effpath detect` says of images: as text, and as values for JSON."""
+"""What `effpath detect` says of images: as values for JSON, and as text."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.cli.output import filled, terminal_width
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
 from effpath.detect.summary import Summary
@@ -20,11 +18,19 @@ from effpath.detect.verdicts import Verdicts
 INDENT = 19 * " "
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """Images and what was found of them.
+def rows_of(
+    names: Sequence[str],
+    damaged: Mapping[int, str],
+    verdicts: Verdicts,
+    labels: NDArray[np.int64],
+    reasons: Sequence[Sequence[Reason]],
+    signs: Sequence[str] | None,
+    classes: Sequence[str],
+    known: Collection[int],
+) -> list[dict[str, Any]]:
+    """Return what is said of each image, for JSON.
 
-    Attributes:
+    Args:
         names: of all N images.
         damaged: why, by the rows of those that could not be read.
         verdicts, labels, reasons, signs: of the others, in their order; a label is −1 where it is not known, signs
@@ -32,89 +38,57 @@ class Shown:
         classes: names of the outputs, "" where there is none.
         known: the outputs that have a class path.
     """
-
-    names: Sequence[str]
-    verdicts: Verdicts
-    labels: NDArray[np.int64]
-    damaged: Mapping[int, str]
-    reasons: Sequence[Sequence[Reason]]
-    signs: Sequence[str] | None
-    classes: Sequence[str]
-    known: frozenset[int]
-
-    def titled(self, label: int) -> str:
-        """Return a class with its name, where it has one of its own."""
-        name = self.classes[label]
-        return str(label) if name in ("", str(label)) else f"{label} ({name})"
-
-    def unknown(self, row: int) -> str | None:
-        """Say that the class of an image that was read has no class path, if so."""
-        label = int(self.verdicts.predicted[row])
-        if label in self.known:
-            return None
-        return (
-            f"no class path for class {self.titled(label)}: the detector was made without images of it that the "
-            "network gets right, so nothing that is taken for it can pass"
+    rows: list[dict[str, Any]] = []
+    read = iter(range(len(verdicts)))
+    for place, image in enumerate(names):
+        if place in damaged:
+            rows.append({"image": image, "score": None, "flagged": None, "error": damaged[place]})
+            continue
+        at = next(read)
+        first, second = int(verdicts.predicted[at]), int(verdicts.runner_up[at])
+        unknown = first not in known
+        note = (
+            f"no class path for class {_titled(first, classes[first])}: the detector was made without images of "
+            "it that the network gets right, so nothing that is taken for it can pass"
         )
-
-    @property
-    def places(self) -> list[int | None]:
-        """Of each image its row in the verdicts; None where it could not be read."""
-        read = iter(range(len(self.names)))
-        return [None if row in self.damaged else next(read) for row in range(len(self.names))]
-
-
-def rows_of(shown: Shown) -> list[dict[str, Any]]:
-    """Return what is said of each image, for JSON."""
-    return [
-        {
-            "image": name,
-            **({"score": None, "flagged": None, "error": shown.damaged[row]} if at is None else _row(shown, at)),
+        row = {
+            "image": image,
+            "label": None if labels[at] < 0 else int(labels[at]),
+            "class": first,
+            "class_name": classes[first] or None,
+            "runner_up": second,
+            "runner_up_name": classes[second] or None,
+            "score": float(verdicts.scores[at]),
+            "p_value": verdicts[at].p_value,
+            "flagged": bool(verdicts.flagged[at]),
+            "note": note if unknown else None,
+            "sign": signs[at] if signs and not unknown else None,
+            "reasons": [] if unknown else [asdict(reason) for reason in reasons[at]],
         }
-        for row, (name, at) in enumerate(zip(shown.names, shown.places, strict=True))
-    ]
+        absent = ("class_name", "runner_up_name", "note", "sign")  # where there is none
+        rows.append({name: value for name, value in row.items() if value is not None or name not in absent})
+    return rows
 
 
-def _row(shown: Shown, at: int) -> dict[str, Any]:
-    verdicts, unknown = shown.verdicts, shown.unknown(at)
-    first, second = int(verdicts.predicted[at]), int(verdicts.runner_up[at])
-    return {
-        "label": None if shown.labels[at] < 0 else int(shown.labels[at]),
-        "class": first,
-        **({"class_name": shown.classes[first]} if shown.classes[first] else {}),
-        "runner_up": second,
-        **({"runner_up_name": shown.classes[second]} if shown.classes[second] else {}),
-        "score": float(verdicts.scores[at]),
-        "p_value": verdicts[at].p_value,
-        "flagged": bool(verdicts.flagged[at]),
-        **({"note": unknown} if unknown else {}),
-        **({"sign": shown.signs[at]} if shown.signs and not unknown else {}),
-        "reasons": [asdict(reason) for reason in shown.reasons[at]] if not unknown else [],
-    }
-
-
-def show(shown: Shown, summary: Summary, detector: SavedDetector) -> None:
-    """Print a line an image, below it what speaks most for an attack, and what came out over all."""
-    for row, (name, at) in enumerate(zip(shown.names, shown.places, strict=True)):
-        if at is None:
-            out(f"{'not read':17}  {name}", INDENT)
-            out(f"{INDENT}{shown.damaged[row]}", INDENT)
-            continue
-        verdicts, unknown = shown.verdicts, shown.unknown(at)
-        mark = "FLAGGED" if verdicts.flagged[at] else "ok     "
-        score = "-" if unknown else f"{verdicts.scores[at]:.3f}"
-        first, second = shown.titled(int(verdicts.predicted[at])), shown.titled(int(verdicts.runner_up[at]))
-        p_value = "" if unknown or verdicts[at].p_value is None else f"p {verdicts[at].p_value:<7.2g}  "
-        out(f"{mark}  {score:>8}  {p_value}{name}  class {first}, then {second}", INDENT)
-        if unknown:
-            out(f"{INDENT}{unknown}", INDENT)
-            continue
-        if shown.signs:
-            out(f"{INDENT}most surprising: {shown.signs[at]}", INDENT)
-        for reason in map(str, shown.reasons[at]):
-            out(f"{INDENT}{reason}", INDENT)
-    if shown.damaged:
-        out(f"{len(shown.damaged)} of {len(shown.names)} images could not be read and are not counted below")
+def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDetector) -> None:
+    """Print a line per image, below it what speaks most for an attack, and what came out over all."""
+    for row in rows:
+        if "error" in row:
+            line, below = f"{'not read':17}  {row['image']}", [row["error"]]
+        else:
+            note, sign = row.get("note"), row.get("sign")
+            mark = "FLAGGED" if row["flagged"] else "ok     "
+            score = "-" if note else f"{row['score']:.3f}"
+            p_value = "" if note or row["p_value"] is None else f"p {row['p_value']:<7.2g}  "
+            first, second = (_titled(row[name], row.get(f"{name}_name", "")) for name in ("class", "runner_up"))
+            line = f"{mark}  {score:>8}  {p_value}{row['image']}  class {first}, then {second}"
+            below = [note] if note else [f"most surprising: {sign}"] * bool(sign)
+            below += [str(Reason(**reason)) for reason in row["reasons"]]
+        for text in (line, *(INDENT + text for text in below)):
+            out(text, INDENT)
+    unread = len(rows) - summary.images
+    if unread:
+        out(f"{unread} of {len(rows)} images could not be read and are not counted below")
     if summary.correct is not None:
         out(
             f"{summary.labelled} images with labels: accuracy {summary.correct / summary.labelled:.1%}; "
@@ -133,8 +107,9 @@ def show(shown: Shown, summary: Summary, detector: SavedDetector) -> None:
 
 def out(line: str, indent: str = "") -> None:
     """Print a line, folded between words to a terminal's width; whole into a pipe."""
-    if not sys.stdout.isatty():
-        print(line)
-        return
-    width = shutil.get_terminal_size().columns
-    print(textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+    print(filled(line, terminal_width(), indent))
+
+
+def _titled(label: int, name: str) -> str:
+    """Return a class with its name, where it has one of its own."""
+    return str(label) if name in ("", str(label)) else f"{label} ({name})"

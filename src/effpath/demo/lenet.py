@@ -41,7 +41,7 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of images x [N, 1, S, S] in [0, 1]."""
+        """Return the logits [N, classes] of images x [N, 1, S, S] in [0, 1]."""
         x = self.pool1(self.relu1(self.conv1(x)))
         x = self.pool2(self.relu2(self.conv2(x)))
         x = self.relu3(self.fc1(self.flatten(x)))

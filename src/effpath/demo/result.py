@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -144,32 +143,13 @@ class DemoResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers (no images, no score lists) as plain values, for JSON."""
+        left_out = ("layers", "similarity", "roc", "detectors", "examples")
+        kept = [field.name for field in dataclasses.fields(self) if field.name not in left_out]
         return {
-            "title": self.title,
-            "provenance": dict(self.provenance),
-            "network": self.network,
-            "accuracy": self.accuracy,
-            "test_images": self.test_images,
-            "density": dict(self.density),
-            "layer_density": {level: dict(layers) for level, layers in self.layer_density.items()},
-            "classes": list(self.classes),
-            "class_images": list(self.class_images),
+            **{name: getattr(self, name) for name in kept},
             "class_similarity": self.class_similarity.round(4).tolist(),
             "mean_class_similarity": self.mean_class_similarity,
             "most_special": self.most_special,
             "headline": self.headline,
-            "threshold": {name: value if math.isfinite(value) else None for name, value in self.threshold.items()},
-            "fpr": dict(self.fpr),
-            "attacks": [
-                {
-                    **{f.name: getattr(attack, f.name) for f in dataclasses.fields(attack)},
-                    "settings": dict(attack.settings),
-                    "scores": {
-                        name: {"auc": list(score.auc), "tpr": list(score.tpr)}
-                        for name, score in attack.scores.items()
-                    },
-                }
-                for attack in self.attacks
-            ],
-            "paper": dict(self.paper),
+            "attacks": [dataclasses.asdict(attack) for attack in self.attacks],
         }

@@ -1,10 +1,16 @@
-"""The demo's steps, in the order of the paper."""
+"""The demo's steps, in the order of the paper, and its result of what they left."""
 
 from __future__ import annotations
 
+import platform
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import sklearn
 import torch
 
 from effpath.attacks import AdversarialSet
@@ -12,12 +18,11 @@ from effpath.attacks.spec import Settings
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
-from effpath.demo.collect import Measured, result_of
-from effpath.demo.inputs import images_to_attack, network_and_data, training_part
+from effpath.demo.network import images_to_attack, network_and_data, training_part
 from effpath.demo.options import DemoOptions
-from effpath.demo.result import DemoResult
+from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
 from effpath.detect.classifiers import OURS
-from effpath.detect.evaluate import Group, evaluate
+from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
 from effpath.detect.features import path_features
 from effpath.detect.fitting.steps import attack_steps, class_paths_step
 from effpath.errors import InputError
@@ -25,6 +30,11 @@ from effpath.files.cache import default_cache_dir, fingerprint
 from effpath.files.progress import Track
 from effpath.graph import Graph, capture
 from effpath.models.predict import predict
+from effpath.rules import LEVELS
+
+_PAPER = {  # of LeNet-5 on MNIST
+    "density": 0.138, "class similarity": 0.5, "most special": "1", "AUC": (0.92, 0.95), "random detected": 0.9385,
+}  # fmt: skip
 
 
 def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
@@ -40,23 +50,22 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     """
     options.check()
     torch.set_num_threads(options.threads)
-    clock = _Clock()
+    ended = {"": time.perf_counter()}  # each step
     model, data = network_and_data(options, folder, track)
     train, test = training_part(data, options), data.part("test", "val")
     graph = capture(model, train.images[:1])
     correct = predict(model, test.images, 256) == test.labels
-    clock.lap("training")
+    ended["training"] = time.perf_counter()
     class_paths = _class_paths(graph, data, train, options, folder, track)
-    clock.lap("class paths")
+    ended["class paths"] = time.perf_counter()
     clean = images_to_attack(test, correct, options)
     attacked: dict[str, AdversarialSet] = {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": default_cache_dir()}
     settings: dict[str, Settings] = {name: {} for name in options.attacks}
-    for name, made in zip(settings, attack_steps(model, clean, settings, track, **how), strict=True):
-        attacked[name] = made
-        clock.lap(name)
+    for made in attack_steps(model, clean, settings, track, **how):
+        attacked[made.name], ended[made.name] = made, time.perf_counter()
     groups = _features(graph, class_paths, clean, attacked, options, track)
-    clock.lap("path similarity")
+    ended["path similarity"] = time.perf_counter()
     with track("detectors trained and tested") as progress:
         judged = evaluate(
             groups["clean"],
@@ -68,21 +77,9 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
             seed=options.seed,
         )
         progress(len(judged.scores), len(judged.scores))
-    clock.lap("detection")
-    return result_of(
-        Measured(
-            options=options,
-            data=data,
-            accuracy=float(correct.double().mean()),
-            test_images=len(test),
-            class_paths=class_paths,
-            clean=clean,
-            attacked=attacked,
-            groups=groups,
-            judged=judged,
-            seconds=clock.seconds,
-        )
-    )
+    ended["detection"] = time.perf_counter()
+    seconds = {step: round(end - start, 2) for (_, start), (step, end) in pairwise(ended.items())}
+    return result_of(options, data, correct, class_paths, clean, attacked, groups, judged, seconds)
 
 
 def _class_paths(
@@ -140,15 +137,117 @@ def _features(
     return groups
 
 
-class _Clock:
-    """Seconds of each step."""
+def result_of(
+    options: DemoOptions,
+    data: Dataset,
+    correct: torch.Tensor,
+    class_paths: ClassPaths,
+    clean: Part,
+    attacked: Mapping[str, AdversarialSet],
+    groups: Mapping[str, Group],
+    judged: Evaluation,
+    seconds: Mapping[str, float],
+) -> DemoResult:
+    """Return everything that table and report show.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._started = time.perf_counter()
+    Args:
+        options: what was run.
+        data: labelled by the network's outputs.
+        correct: bool [N], which test images the network classifies as labelled.
+        class_paths: of the training images.
+        clean: the test images that were attacked.
+        attacked: what each attack made of them.
+        groups: what detectors look at, ``clean`` first, then by attack.
+        judged: how well they do.
+        seconds: by step.
+    """
+    header, overall = class_paths.header, class_paths.overall
+    detectors = (*judged.classifiers, *BASELINES)
+    return DemoResult(
+        title=f"{options.network} on {data.name}",
+        provenance={
+            "command": options.command,
+            **{name: value for name, value in asdict(options).items() if name not in ("model", "weights")},
+            "data": data.name,
+            "model": options.network,
+            "theta": header.options.theta,
+            "train_images": class_paths.seen,
+            "sources": dict(judged.sizes),
+            "fingerprint": header.fingerprint,
+            "seconds": dict(seconds),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "scikit-learn": sklearn.__version__,
+                "numpy": np.__version__,
+            },
+        },
+        network=options.network,
+        accuracy=float(correct.double().mean()),
+        test_images=len(correct),
+        density={level: overall.density(level) for level in LEVELS},
+        layer_density={level: overall.layer_density(level) for level in LEVELS},
+        classes=data.classes,
+        class_images=tuple(class_paths[label].images for label in class_paths.classes),
+        class_similarity=class_paths.class_similarity(),
+        layers=tuple(layer.name for layer in header.layers),
+        similarity={name: group.features.values[judged.test[name]] for name, group in groups.items()},
+        roc=judged.suspicion,
+        threshold=judged.threshold,
+        fpr=judged.fpr,
+        detectors=detectors,
+        attacks=tuple(
+            AttackResult(
+                name,
+                made.settings,
+                made.tried,
+                made.successes,
+                *made.norms(),
+                tested=len(judged.test[name]),
+                seen=name not in options.unseen,
+                scores={detector: judged.scores[detector][name] for detector in detectors},
+            )
+            for name, made in attacked.items()
+        ),
+        examples=examples_of(data.classes, clean, attacked, groups, judged),
+        paper=_PAPER if data.name == "mnist" and options.model is None else {},
+    )
 
-    def lap(self, step: str) -> None:
-        """Note what has passed since the step before."""
-        now = time.perf_counter()
-        self.seconds[step] = round(now - self._started, 2)
-        self._started = now
+
+def examples_of(
+    classes: Sequence[str],
+    clean: Part,
+    attacked: Mapping[str, AdversarialSet],
+    groups: Mapping[str, Group],
+    judged: Evaluation,
+) -> tuple[Example, ...]:
+    """Return at most three flagged images, of different attacks and classes, whose originals are not flagged."""
+    detector, labels = headline_of(judged.classifiers), clean.labels.tolist()
+    scores, threshold = judged.suspicion[detector], judged.threshold[detector]
+    tested = groups["clean"].source[judged.test["clean"]].tolist()
+    clean_score = dict(zip(tested, scores["clean"].tolist(), strict=True))
+    picked: list[Example] = []
+    used: set[int] = set()
+    for name, made in attacked.items():
+        rows = judged.test[name].tolist()
+        for row, score in sorted(zip(rows, scores[name].tolist(), strict=True), key=lambda pair: -pair[1]):
+            source = int(groups[name].source[row])
+            if source < 0 or labels[source] in used or score <= threshold or clean_score[source] > threshold:
+                continue
+            used.add(labels[source])
+            picked.append(
+                Example(
+                    attack=name,
+                    clean=clean.images[source : source + 1][0].numpy(),
+                    adversarial=made.fooling[row].numpy(),
+                    label=classes[labels[source]],
+                    predicted=classes[int(groups[name].features.classes[row, 0])],
+                    clean_score=clean_score[source],
+                    score=score,
+                    threshold=threshold,
+                    clean_similarity=groups["clean"].features.values[source],
+                    similarity=groups[name].features.values[row],
+                )
+            )
+            break
+    return tuple(picked[-3:])

@@ -1,10 +1,17 @@
-"""The demo's result as one HTML page that needs nothing but itself."""
+"""The demo's result as one HTML page that needs nothing but itself.
+
+The template alone has HTML, and escapes what it is given: the result, and the functions that put it into words.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from effpath.demo.report.page import page_of
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from effpath.demo.report import charts, tables, words
+from effpath.demo.report.drawing import as_variables, drawn, pictures, tone
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError
 from effpath.files.cache import atomic_write
@@ -21,9 +28,18 @@ def write_report(result: DemoResult, file: Path) -> None:
     """
     if not result.attacks:
         raise InputError("the result holds no attack, so there is nothing to report; run the demo with one")
-    content = page_of(result).encode()
+    loader = PackageLoader("effpath.demo.report", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters["detector"] = words.detector_name
+    environment.tests["nan"] = math.isnan
+    for part in (words, tables):
+        environment.globals.update({name: given for name, given in vars(part).items() if not name.startswith("_")})
+    template = environment.get_template("report.html")
+    page = template.render(
+        result=result, charts=charts, drawn=drawn, pictures=pictures, tone=tone, as_variables=as_variables
+    )
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
+        temporary.write_bytes(page.encode())
 
     atomic_write(file, write)

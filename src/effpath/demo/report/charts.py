@@ -39,7 +39,7 @@ class Chart:
 
 
 def classes(result: DemoResult) -> Chart:
-    """How alike class paths are."""
+    """Return how alike class paths are."""
     mean, special = number(result.mean_class_similarity, 2), result.most_special
     return Chart(
         partial(figures.class_similarity, result),
@@ -53,7 +53,7 @@ def classes(result: DemoResult) -> Chart:
 
 
 def layers(result: DemoResult) -> list[Chart]:
-    """Image-class path similarity by layer (Fig. 5), of rank 1 and of rank 2."""
+    """Return the image-class path similarity by layer (Fig. 5), of rank 1 and of rank 2."""
     see = {
         1: "Share of an image's own path that lies in the class path of the predicted class. An adversarial image "
         "that lies below the clean ones reached its class by unusual synapses.",
@@ -75,7 +75,7 @@ def layers(result: DemoResult) -> list[Chart]:
 
 
 def roc(result: DemoResult, detector: str) -> list[Chart]:
-    """ROC curves of a detector, whole and close up."""
+    """Return the ROC curves of a detector, whole and close up."""
     name = detector_name(detector)
     found = ", ".join(f"{attack.name} {number(attack.scores[detector].auc.value)}" for attack in result.attacks)
     size = sizes({group: len(values) for group, values in result.roc[detector].items()})
@@ -101,7 +101,7 @@ def roc(result: DemoResult, detector: str) -> list[Chart]:
 
 
 def scores(result: DemoResult) -> Chart:
-    """How suspicious each group is."""
+    """Return how suspicious each group is."""
     main = result.headline
     flagged = ", ".join(f"{attack.name} {percent(attack.scores[main].tpr.value)}" for attack in result.attacks)
     return Chart(
@@ -117,7 +117,7 @@ def scores(result: DemoResult) -> Chart:
 
 
 def example(result: DemoResult, shown: Example, place: int) -> Chart:
-    """Path similarity of a flagged image and of its clean original."""
+    """Return the path similarity of a flagged image and of its clean original."""
     return Chart(
         partial(figures.example_similarity, result, shown),
         f"example-{place}",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from effpath.demo.report.drawing import CARD, EDGE, INK, MUTED, place, tone
 from effpath.demo.report.drawing import figure as empty
-from effpath.demo.report.tones import CARD, EDGE, INK, MUTED, place, tone
 from effpath.demo.report.words import number, percent
 from effpath.demo.result import DemoResult, Example
 
@@ -25,7 +25,7 @@ CURVE_POINTS = 400
 
 
 def class_similarity(result: DemoResult, narrow: bool) -> Figure:
-    """Jaccard similarity of every pair of class paths; the diagonal, always 1, is left empty."""
+    """Draw the Jaccard similarity of every pair of class paths; the diagonal, always 1, is left empty."""
     values = np.array(result.class_similarity, dtype=np.float64)
     np.fill_diagonal(values, np.nan)
     classes = len(values)
@@ -38,10 +38,7 @@ def class_similarity(result: DemoResult, narrow: bool) -> Figure:
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    step = -(-classes // (15 if narrow else 30))
-    places = np.arange(0, classes, step)
-    names = [_short(result.classes[at], 12 if narrow else 18) for at in places]
-    tilted = max(map(len, names)) * len(names) > (25 if narrow else 45)
+    places, names, tilted = _ticks(result.classes, *((15, 12, 25) if narrow else (30, 18, 45)))
     axes.set_xticks(places + 0.5, names, rotation=90 if tilted else 0)
     axes.set_yticks(places + 0.5, names)
     if classes <= 12:
@@ -64,17 +61,15 @@ def class_similarity(result: DemoResult, narrow: bool) -> Figure:
 
 
 def layer_similarity(result: DemoResult, rank: int, narrow: bool) -> Figure:
-    """Median and 10–90 % band of the image-class path similarity in each layer, for each group (Fig. 5)."""
+    """Draw median and 10–90 % band of the image-class path similarity in each layer, for each group (Fig. 5)."""
     figure = empty(narrow, (520, 420), (320, 360))
     axes = figure.add_subplot()
-    layers = len(result.layers)
-    columns = slice((rank - 1) * layers, rank * layers)
-    places = np.arange(layers)
+    places = np.arange(len(result.layers))
     lowest = [1.0]  # of both ranks, so that they have one scale
     for group, values in result.similarity.items():
         band = _quantiles(values, (0.1, 0.5, 0.9))
         lowest += band[~np.isnan(band)].tolist()
-        low, median, high = band[:, columns]
+        low, median, high = np.split(band, 2, axis=1)[rank - 1]
         shade = tone(result, group)
         axes.fill_between(places, low, high, color=shade, alpha=0.22 if group == "clean" else 0.1, linewidth=0)
         axes.plot(places, median, label=group, color=shade, **_strokes(result, group))
@@ -87,7 +82,7 @@ def layer_similarity(result: DemoResult, rank: int, narrow: bool) -> Figure:
 
 
 def roc_curves(result: DemoResult, detector: str, limit: float, narrow: bool) -> Figure:
-    """ROC of a detector for each attack, up to a false positive rate; the symbols are the threshold."""
+    """Draw the ROC of a detector for each attack, up to a false positive rate; the symbols are the threshold."""
     scores, threshold, rate = result.roc[detector], result.threshold[detector], result.fpr[detector]
     figure = empty(narrow, (520, 420), (320, 380))
     axes = figure.add_subplot()
@@ -115,7 +110,7 @@ def roc_curves(result: DemoResult, detector: str, limit: float, narrow: bool) ->
 
 
 def suspicion_scores(result: DemoResult, narrow: bool) -> Figure:
-    """Distribution of the suspicion score in each group, one row each, with the threshold."""
+    """Draw the distribution of the suspicion score in each group, one row each, with the threshold."""
     detector = result.headline
     scores, threshold = result.roc[detector], result.threshold[detector]
     groups = ["clean", *(attack.name for attack in result.attacks)]
@@ -150,19 +145,17 @@ def suspicion_scores(result: DemoResult, narrow: bool) -> Figure:
 
 
 def example_similarity(result: DemoResult, example: Example, narrow: bool) -> Figure:
-    """Path similarity per layer of one adversarial image beside its clean original, rank 1 above rank 2."""
+    """Draw path similarity per layer of an adversarial image beside its clean original: rank 1 above rank 2."""
     figure = empty(narrow, (520, 390), (320, 380))
-    layers = len(result.layers)
-    places = np.arange(layers)
+    places = np.arange(len(result.layers))
     top = None
     for rank in (1, 2):
         axes = top = figure.add_subplot(2, 1, rank, sharex=top)
-        columns = slice((rank - 1) * layers, rank * layers)
         for side, name, values in (
             (-0.2, "clean", example.clean_similarity),
             (0.2, example.attack, example.similarity),
         ):
-            shown = values[columns]
+            shown = np.split(values, 2)[rank - 1]
             axes.bar(places + side, np.nan_to_num(shown), 0.38, color=tone(result, name), label=name)
             for gap in places[np.isnan(shown)]:
                 axes.text(gap + side, 0.02, "none", rotation=90, ha="center", va="bottom", size=10)
@@ -180,9 +173,8 @@ def example_similarity(result: DemoResult, example: Example, narrow: bool) -> Fi
 
 
 def medians(result: DemoResult, group: str, rank: int) -> list[float]:
-    """Median similarity in each layer; NaN where no image has one."""
-    layers = len(result.layers)
-    values = result.similarity[group][:, (rank - 1) * layers : rank * layers]
+    """Return the median similarity in each layer; NaN where no image has one."""
+    values = np.split(result.similarity[group], 2, axis=1)[rank - 1]
     return [float(value) for value in _quantiles(values, (0.5,))[0]]
 
 
@@ -202,7 +194,7 @@ def roc(clean: Floats, adversarial: Floats) -> tuple[Floats, Floats]:
 
 
 def _until(limit: float, fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:
-    """The part of a curve up to a false positive rate; it ends on it."""
+    """Return the part of a curve up to a false positive rate; it ends on it."""
     inside = fpr < limit
     return np.append(fpr[inside], limit), np.append(tpr[inside], np.interp(limit, fpr, tpr))
 
@@ -221,7 +213,7 @@ def _strokes(result: DemoResult, group: str) -> dict[str, Any]:
 
 
 def _quantiles(values: Floats, shares: Sequence[float]) -> Floats:
-    """Quantiles of each column [shares, columns] without its NaN; NaN where nothing else is there."""
+    """Return quantiles of each column [shares, columns] without its NaN; NaN where nothing else is there."""
     found = np.full((len(shares), values.shape[1]), np.nan)
     for column, entries in enumerate(values.T):
         known = entries[~np.isnan(entries)]
@@ -231,10 +223,8 @@ def _quantiles(values: Floats, shares: Sequence[float]) -> Floats:
 
 
 def _layer_axis(axes: Any, layers: Sequence[str], narrow: bool) -> None:
-    step = -(-len(layers) // (8 if narrow else 16))
-    names = [_short(name, 14 if narrow else 18) for name in layers[::step]]
-    tilted = max(map(len, names)) * len(names) > (30 if narrow else 55)
-    axes.set_xticks(np.arange(0, len(layers), step), names, rotation=60 if tilted else 0)
+    places, names, tilted = _ticks(layers, *((8, 14, 30) if narrow else (16, 18, 55)))
+    axes.set_xticks(places, names, rotation=60 if tilted else 0)
     if tilted:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
@@ -242,5 +232,8 @@ def _layer_axis(axes: Any, layers: Sequence[str], narrow: bool) -> None:
     axes.set_xlabel("layer, from input to output")
 
 
-def _short(name: str, longest: int) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def _ticks(names: Sequence[str], most: int, longest: int, room: int) -> tuple[NDArray[Any], list[str], bool]:
+    """Return the places of at most so many names, the names, cut short, and whether they are to be tilted."""
+    step = -(-len(names) // most)
+    shown = [name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names[::step]]
+    return np.arange(0, len(names), step), shown, max(map(len, shown)) * len(shown) > room

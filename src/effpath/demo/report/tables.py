@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from effpath.demo.report.words import (
-    DASH,
     PAPERS,
     aucs,
     count,
@@ -18,7 +17,7 @@ from effpath.demo.report.words import (
     shown_detectors,
     span,
 )
-from effpath.demo.result import AttackResult, DemoResult
+from effpath.demo.result import DemoResult
 from effpath.detect.evaluate import BASELINES
 
 # The paper's figures, in sections of the report: name → (what it is, ours).
@@ -56,11 +55,6 @@ def ordered_detectors(result: DemoResult) -> list[str]:
     """Return the detectors, the headline's first and those without paths last."""
     trained = [name for name in result.detectors if name not in BASELINES and name != result.headline]
     return [result.headline, *trained, *(name for name in BASELINES if name in result.detectors)]
-
-
-def highest_auc(attack: AttackResult) -> float:
-    """Return the highest AUC that a detector has on an attack."""
-    return max(score.auc.value for score in attack.scores.values())
 
 
 def expected_fpr(result: DemoResult) -> str:
@@ -127,7 +121,7 @@ def all_settings(result: DemoResult) -> dict[str, Mapping[str, Any]]:
 
 
 def _of_both(result: DemoResult, write: Callable[[DemoResult, str], str]) -> str:
-    """What the paper's detector reaches here, and the headline's beside it."""
+    """Return what the paper's detector reaches here, and the headline's beside it."""
     main = result.headline
     if PAPERS not in result.detectors or main == PAPERS:
         return write(result, main)
@@ -141,10 +135,8 @@ def _seen_aucs(result: DemoResult, detector: str) -> str:
 
 
 def _random_detected(result: DemoResult, detector: str) -> str:
-    for attack in result.attacks:
-        if attack.name == "Random":
-            return percent(attack.scores[detector].tpr.value)
-    return DASH
+    rates = (attack.scores[detector].tpr.value for attack in result.attacks if attack.name == "Random")
+    return percent(next(rates, math.nan))
 
 
 def _paper(name: str, value: Any) -> str:

@@ -30,13 +30,8 @@ DETECTORS = {
 
 
 def detector_name(name: str) -> str:
-    """Name of a detector in a sentence."""
+    """Return the name of a detector in a sentence."""
     return SENTENCE_NAMES.get(name, name)
-
-
-def looks_at(name: str) -> str:
-    """Return what a detector looks at."""
-    return DETECTORS.get(name, DASH)
 
 
 def shown_detectors(result: DemoResult) -> list[str]:
@@ -113,12 +108,12 @@ def plain(value: Any) -> str:
 
 
 def aucs(result: DemoResult, detector: str) -> dict[str, Interval]:
-    """AUC of one detector, by attack."""
+    """Return the AUC of one detector, by attack."""
     return {attack.name: attack.scores[detector].auc for attack in result.attacks}
 
 
 def success(attack: AttackResult) -> float:
-    """Share of the attacked images that fooled the network; NaN where none was tried."""
+    """Return the share of the attacked images that fooled the network; NaN where none was tried."""
     return attack.succeeded / attack.tried if attack.tried else math.nan
 
 
@@ -139,7 +134,7 @@ def summary(result: DemoResult) -> list[str]:
     unseen = [attack.name for attack in attacks if not attack.seen]
     flagged = [attack.scores[main].tpr.value for attack in attacks]
     ways = "one way" if len(attacks) == 1 else f"{len(attacks)} ways"
-    return [
+    sentences = [
         f"{result.network} classifies {percent(result.accuracy)} of {count(result.test_images)} test images "
         f"correctly.",
         f"The effective paths of {count(sum(result.class_images))} correctly classified training images "
@@ -147,21 +142,17 @@ def summary(result: DemoResult) -> list[str]:
         f"We attacked {count(max(attack.tried for attack in attacks))} test images in {ways}: "
         f"{listing([attack.name for attack in attacks])}.",
         f"The {detector_name(main)} of paths tells adversarial test images from clean ones with an AUC of "
-        f"{_range(aucs(result, main))}; 1 is perfect, 0.5 is chance.",
-        *(
-            [f"The paper's detector, {detector_name(PAPERS)}, has an AUC of {_range(aucs(result, PAPERS))}."]
-            if PAPERS in result.detectors and main != PAPERS
-            else []
-        ),
+        f"{_range(result, main)}; 1 is perfect, 0.5 is chance.",
+    ]
+    if PAPERS in result.detectors and main != PAPERS:
+        sentences += [f"The paper's detector, {detector_name(PAPERS)}, has an AUC of {_range(result, PAPERS)}."]
+    sentences += [
         f"At one threshold for all attacks {'it' if main == PAPERS else detector_name(main)} flags "
         f"{span(flagged, percent)} of the adversarial images and {percent(result.fpr[main])} of the clean ones.",
-        *(
-            ["There were too few clean images to fix a threshold, so that nothing is flagged."]
-            if math.isinf(result.threshold[main])
-            else []
-        ),
-        *([f"It was not trained on {listing(unseen)}."] if unseen else []),
     ]
+    if math.isinf(result.threshold[main]):
+        sentences += ["There were too few clean images to fix a threshold, so that nothing is flagged."]
+    return sentences + [f"It was not trained on {listing(unseen)}."] * bool(unseen)
 
 
 def tiles(result: DemoResult) -> dict[str, str]:
@@ -195,7 +186,8 @@ def flagged_clean(result: DemoResult, detectors: Sequence[str]) -> str:
     return listing([f"{detector_name(name)} flags {percent(result.fpr[name])}" for name in detectors])
 
 
-def _range(found: Mapping[str, Interval]) -> str:
+def _range(result: DemoResult, detector: str) -> str:
+    found = aucs(result, detector)
     worst, best = (by(found, key=lambda name: found[name].value) for by in (min, max))
     if worst == best:
         return f"{number(found[best].value)} ({best})"
@@ -209,25 +201,20 @@ def against_baselines(result: DemoResult) -> list[str]:
     baselines = [name for name in result.detectors if name in BASELINES and name != main]
     if not baselines:
         return []
+    others = [aucs(result, name) for name in baselines]
     sentences = []
-    for name in baselines:
-        other = aucs(result, name)
+    for name, other in zip(baselines, others, strict=True):
         higher = [attack for attack in ours if other[attack].value > ours[attack].value]
         apart = [attack for attack in higher if other[attack].low > ours[attack].high]
         if not higher:
             continue
-        everywhere = len(higher) == len(ours)
-        where = f"on every attack ({listing(higher)})" if everywhere else f"on {listing(higher)}"
+        where = f"on every attack ({listing(higher)})" if len(higher) == len(ours) else f"on {listing(higher)}"
         if apart:
             sure = f"; the 95\u202f% intervals do not overlap {_of(apart, higher)}"
         else:
             sure = "; the 95\u202f% intervals overlap, so this may be chance"
         sentences.append(f"{name.capitalize()}, which needs no paths, has the higher AUC {where}{sure}.")
-    won = [
-        attack
-        for attack in ours
-        if all(aucs(result, name)[attack].value < ours[attack].value for name in baselines)
-    ]
+    won = [attack for attack in ours if all(other[attack].value < ours[attack].value for other in others)]
     rivals = "the baseline" if len(baselines) == 1 else f"every baseline ({listing(baselines)})"
     if won:
         where = "every attack" if len(won) == len(ours) else listing(won)
