@@ -52,9 +52,9 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def as_score(self) -> CleanScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self, "reference_")
-        return CleanScore(self.reference_, suspicion_directions(self.n_features_in_, self.rank_1))
+        return CleanScore.of(self)
 
     def feature_suspicion(self, X: npt.ArrayLike) -> FloatArray:
         """The summands [n, features] of the suspicion: which layers speak for an attack, which against."""

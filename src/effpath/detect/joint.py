@@ -106,9 +106,9 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def as_score(self) -> JointScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self)
-        return JointScore(self.coef_, self.intercept_)
+        return JointScore.of(self)
 
     def joint_similarity(self, X: npt.ArrayLike) -> FloatArray:
         """J̃ [n] of X [n, features]: low = adversarial."""

@@ -100,17 +100,9 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def as_score(self) -> SurpriseScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self, "weights_")
-        return SurpriseScore(
-            self.similarity_.as_score(),
-            self.margin_.as_score(),
-            self.clean_,
-            self.edge_,
-            self.excess_,
-            self.weights_,
-            self.tail,
-        )
+        return SurpriseScore.of(self)
 
     def signs(self, X: npt.ArrayLike) -> FloatArray:
         """How strong the signs are, [n, 4 + further], in units of their own."""
