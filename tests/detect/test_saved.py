@@ -12,7 +12,7 @@ from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.classifiers import reading_of
 from effpath.detect.explain import explain, strongest_signs
-from effpath.detect.reading import READINGS
+from effpath.detect.features import READINGS
 from effpath.detect.saved import SAVED, WHAT, SavedDetector, open_detector
 from effpath.errors import OptionError, StoreError
 from effpath.files.sealed import SealedFile

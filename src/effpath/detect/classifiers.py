@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
+from effpath.detect.features import READINGS, Reading
 from effpath.detect.joint import JointSimilarity
-from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import FloatArray
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError

@@ -24,10 +24,9 @@ from effpath.detect.classifiers import (
     reading_of,
     suspicion,
 )
-from effpath.detect.features import Features, check_network
+from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
 from effpath.detect.mixin import DetectorMixin
-from effpath.detect.reading import Reading
 from effpath.detect.scoring import FloatArray, Scoring
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph

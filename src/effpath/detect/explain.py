@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effpath.detect.features import Features
-from effpath.detect.reading import Reading
+from effpath.detect.features import Features, Reading
 from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
 from effpath.errors import OptionError
 

@@ -10,9 +10,8 @@ import numpy as np
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.explain import sentences
-from effpath.detect.features import Features, path_features
+from effpath.detect.features import Features, Reading, path_features
 from effpath.detect.metrics import conformal_p_values
-from effpath.detect.reading import Reading
 from effpath.detect.scoring import FloatArray, Scoring
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import OptionError

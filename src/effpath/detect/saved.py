@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
+from effpath.detect.features import READINGS, Reading
 from effpath.detect.mixin import DetectorMixin
-from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import CleanScore, FloatArray, JointScore, Score, Scoring, SurpriseScore
 from effpath.errors import OptionError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile

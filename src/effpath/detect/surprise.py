@@ -56,7 +56,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_, n_features_in_ : scikit-learn's.
     """
 
-    reads: ClassVar[str] = "margins"  # of features, see `effpath.detect.classifiers.READINGS`
+    reads: ClassVar[str] = "margins"  # of features, see `effpath.detect.features.READINGS`
 
     def __init__(self, *, tail: float = 0.3, further: int = 0, floor: float = 1.0) -> None:
         self.tail = tail
