@@ -11,7 +11,7 @@ from digits_net import class_paths, data, graph, model
 from effpath.attacks import attack
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
-from effpath.detect.weights import CAP, PENALTY, learned_weights
+from effpath.detect.surprise import CAP, PENALTY, learned_weights
 from effpath.errors import InputError, OptionError
 
 SETS = 2
