@@ -25,7 +25,7 @@ def test_what_the_similarities_add_sums_to_the_score_beside_that_of_the_usual_im
     features = detector.features(noisy(data().test_images[120:160]))
     usual = detector.classifier[0].statistics_[None]
     at_rest = detector.classifier[-1].decision_function(usual)[0] if kind == "linear" else 0.0
-    total = feature_suspicion(detector, features).sum(axis=1)
+    total = feature_suspicion(detector.scoring, detector.read(features), features).sum(axis=1)
     np.testing.assert_allclose(total, detector.score(features) - at_rest, atol=1e-9)
 
 
@@ -34,7 +34,7 @@ def test_the_reasons_of_joint_surprise_are_those_of_its_first_sign():
     features = detector.features(noisy(data().test_images[120:160]))
     estimator, imputer = detector.classifier[-1], detector.classifier[0]
     sets = len(class_paths().header.layers)
-    added = feature_suspicion(detector, features)
+    added = feature_suspicion(detector.scoring, detector.read(features), features)
     assert (added[:, sets:] == 0).all()
     rows = imputer.transform(detector.read(features))
     sign = estimator.signs(rows)[:, 0] - estimator.signs(imputer.statistics_[None])[0, 0]
@@ -124,6 +124,6 @@ def test_a_scaler_before_the_sum_is_not_passed_over():
 def test_what_has_learned_nothing_cannot_say_why(kind):
     detector = effpath.Detector(graph(), class_paths(), kind=kind)
     features = detector.features(data().test_images[:2])
-    for ask in (explain, feature_suspicion, strongest_signs):
+    for ask in (explain, strongest_signs, lambda given, _: given.scoring):
         with pytest.raises(OptionError, match="call fit first"):
             ask(detector, features)

@@ -141,8 +141,8 @@ def test_an_image_of_a_class_without_a_path_is_flagged_for_that():
 
 def test_detecting_explains_nothing_and_the_reasons_are_found_once(monkeypatch):
     calls = []
-    sums = module._added
-    monkeypatch.setattr(module, "_added", lambda *given: calls.append(1) or sums(*given))
+    sums = module.feature_suspicion
+    monkeypatch.setattr(module, "feature_suspicion", lambda *given: calls.append(1) or sums(*given))
     found = verdicts()
     assert not calls
     _ = [verdict.reasons for verdict in found]
