@@ -10,7 +10,6 @@ from .joint import JointSimilarity as JointSimilarity
 from .metrics import Interval as Interval
 from .metrics import auc_interval as auc_interval
 from .metrics import threshold_at_fpr as threshold_at_fpr
-from .metrics import tpr_at as tpr_at
 from .metrics import tpr_interval as tpr_interval
 from .metrics import weighted_auc as weighted_auc
 from .scoring import SIGNS as SIGNS
