@@ -18,14 +18,21 @@ PARTS = ("train", "calibrate", "test")
 
 
 def split_sources(source: npt.ArrayLike, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
-    """The rows of each part, ascending, such that no source image is in two parts.
+    """Return the rows of each part, ascending, such that no source image is in two parts.
 
-    source [n]: the id of the clean image that a row was made from, or is; −1 = made from no image (random
-    noise), a source of its own. fractions: {part: share of the sources}, or the shares of train, calibrate
-    and test; what is missing to 1 is in no part. Images and sourceless rows are each divided in these shares,
-    and the division of the images depends on their ids and the seed alone: not on how many attacks succeeded,
-    nor on the order of the rows. Raises OptionError for wrong fractions, InputError where a part would stay
-    empty.
+    Images and sourceless rows are each divided in these shares, and the division of the images depends on their
+    ids and the seed alone: not on how many attacks succeeded, nor on the order of the rows.
+
+    Args:
+        source: [n], the id of the clean image that a row was made from, or is; −1 = made from no image (random
+            noise), a source of its own.
+        fractions: {part: share of the sources}, or the shares of train, calibrate and test; what is missing to 1
+            is in no part.
+        seed: of the division.
+
+    Raises:
+        OptionError: wrong fractions.
+        InputError: a part would stay empty.
     """
     source = _sources(source)
     shares = _shares(fractions)
@@ -40,9 +47,9 @@ def split_sources(source: npt.ArrayLike, *, fractions: Fractions, seed: int) -> 
 
 
 def paper_split(labels: npt.ArrayLike, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
-    """The rows of each part, drawn without regard to their source: protocol="paper", for comparison only.
+    """Return the rows of each part, drawn without regard to their source: the paper's protocol, to compare with.
 
-    labels [n]: each label (the class, or the name of the attack) is divided in these shares by itself.
+    ``labels`` [n]: each label (the class, or the name of the attack) is divided in these shares by itself.
     Clean originals of test rows are then among the training rows, which flatters the detector. Fractions,
     result and errors as in `split_sources`.
     """
@@ -56,7 +63,7 @@ def paper_split(labels: npt.ArrayLike, *, fractions: Fractions, seed: int) -> di
 
 
 def source_groups(source: npt.ArrayLike) -> IndexArray:
-    """The group 0 … g-1 of each row, [n]: rows of one source share it, each row of source −1 has its own."""
+    """Return the group 0 … g − 1 of each row, [n]: of its source image; each row of source −1 has its own."""
     source = _sources(source)
     ids, groups = np.unique(source, return_inverse=True)
     sourceless = source == -1

@@ -71,17 +71,13 @@ def summarise(
     rows = None if clean is None else _right(clean, clean_labels)
     auc = None
     if clean is not None and rows is not None and len(rows) and len(judged):
-        from effpath.detect.evaluate import (
-            BASELINES,  # with all that fits detectors, which nothing else here needs
-        )
+        from effpath.detect.evaluate import BASELINES  # imports all that fits detectors, needed nowhere else here
 
         y = np.repeat([1, 0], [len(judged), len(rows)])
-        pairs = {"ours": (verdicts.scores, clean.scores)}
-        for name, score in BASELINES.items():
-            pairs[name] = score(verdicts.features), score(clean.features)
+        baselines = {name: (score(verdicts.features), score(clean.features)) for name, score in BASELINES.items()}
         auc = {
             name: auc_interval(y, np.concatenate([bad[judged], good[rows]]), np.full(len(y), -1), seed=seed)
-            for name, (bad, good) in pairs.items()
+            for name, (bad, good) in {"ours": (verdicts.scores, clean.scores), **baselines}.items()
         }
     caught = verdicts.flagged[judged].astype(np.float64)
     return Summary(
