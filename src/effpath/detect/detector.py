@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
@@ -123,14 +121,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         return Detector(self.graph, self.class_paths, kind=clone(self.kind, safe=False), seed=self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:
-        try:
-            check_is_fitted(self.classifier)
-        except NotFittedError:
-            return False
-        return True
+        return bool(self.classifier.__sklearn_is_fitted__())
 
     def __repr__(self) -> str:
-        """Kind, class paths and state."""
+        """Return kind, class paths and state."""
         state = "not fitted"
         if self.__sklearn_is_fitted__():
             state = "no threshold yet"
@@ -162,9 +156,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
         if getattr(adversarial, "ndim", 0) == 1:
-            adversarial_rows = np.asarray(adversarial) != 0
-            attacked = None if self.clean_only else _taken(clean, adversarial_rows)
-            return self.fit(_taken(clean, ~adversarial_rows), attacked)
+            attacked = np.asarray(adversarial) != 0
+            return self.fit(_taken(clean, ~attacked), None if self.clean_only else _taken(clean, attacked))
         if self.clean_only and adversarial is not None:
             raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:

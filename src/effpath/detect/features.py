@@ -13,6 +13,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
+from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.images import Images
 from effpath.paths.header import differing
@@ -155,7 +156,7 @@ def path_features(
     likelihood: PathLikelihood | None = None,
     allow_missing: bool = False,
     batch_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Features:
     """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image: one forward pass, one walk per rank.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,6 +14,7 @@ from effpath.detect.metrics import conformal_p_values
 from effpath.detect.scoring import FloatArray, Scoring
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import OptionError
+from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.images import Images
 
@@ -23,12 +23,8 @@ class DetectorMixin:
     """A detector that knows what it reads and how suspicious that is.
 
     Attributes:
-        graph, class_paths: of one network.
-        path_likelihood: of the class paths, for detectors that read margins; else None.
-        threshold: scores above it are flagged; None until it is fixed.
-        fpr: the false positive rate that the threshold was fixed for.
-        calibration: float64 [n], ascending, the scores of the clean images that it was fixed on; None where it
-            was not, or where a file of an earlier version does not hold them.
+        graph, class_paths, path_likelihood, threshold, fpr: as of `Detector`.
+        calibration: likewise; None too where a file of an earlier version does not hold it.
         name: the kind as one word.
         reading: what it reads of features.
         scoring: its formula, where that is one of this package, else None; OptionError where it was not fitted.
@@ -49,11 +45,7 @@ class DetectorMixin:
         return self.reading.columns(features)
 
     def features(
-        self,
-        images: Images,
-        *,
-        batch_size: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        self, images: Images, *, batch_size: int | None = None, progress: Progress | None = None
     ) -> Features:
         """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
         return path_features(
