@@ -17,9 +17,8 @@ import effpath
 from effpath.adaptive import ADAPTIVE, Target, adaptive_attack, adaptive_curve, success_rates, within
 from effpath.adaptive.methods import without
 from effpath.adaptive.result import distances
-from effpath.adaptive.slopes import Slopes
+from effpath.adaptive.slopes import Slopes, Suspicion
 from effpath.adaptive.soft import SoftFeatures
-from effpath.adaptive.suspicion import Suspicion
 from effpath.attacks import attack
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import Detector, JointSurprise, threshold_at_fpr

@@ -1,9 +1,9 @@
-"""The attacks: each proposes candidates to a `Search`, which judges them by the detector itself."""
+"""The adaptive attacks: each proposes candidates to a `Search`, which judges them by the detector itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -168,19 +168,13 @@ def _follow(
     search: Search, settings: Settings, direction: Callable[[Gradients], Tensor], *, at_random: bool
 ) -> None:
     """Descend along a direction made of the gradients of misclassification and of the surrogate's suspicion."""
-    slopes = Slopes(
-        search.surrogate,
-        layers=settings["layers"] or None,
-        temperature=settings["temperature"],
-        confidence=settings["confidence"],
-        refresh=settings["refresh"],
-    )
-    _descend(
-        search,
-        settings,
-        lambda pixels, step: direction(slopes.at(pixels, search.labels, step)),
-        at_random=at_random,
-    )
+    others = {name: settings[name] for name in ("temperature", "confidence", "refresh")}
+    slopes = Slopes(search.surrogate, layers=settings["layers"] or None, **others)
+
+    def along(pixels: Tensor, step: int) -> Tensor:
+        return direction(slopes.at(pixels, search.labels, step))
+
+    _descend(search, settings, along, at_random=at_random)
 
 
 def _descend(
@@ -196,3 +190,36 @@ def _descend(
         pixels = search.project(pixels + length * direction(pixels, step))
         if (step + 1) % settings["judge_every"] == 0 or step + 1 == steps:
             search.judge(pixels)
+
+
+class AdaptiveSpec(NamedTuple):
+    """One line of `ADAPTIVE`.
+
+    Attributes:
+        settings: defaults; their types are the expected types.
+        run: proposes candidates to the search.
+        gradients: whether it follows the surrogate's suspicion.
+        guided: whether it needs clean images of other classes.
+        bounded: whether it aims at the bound, so that each bound takes a run of its own.
+    """
+
+    settings: Settings
+    run: Callable[[Search, Settings], None]
+    gradients: bool = True
+    guided: bool = False
+    bounded: bool = True
+
+
+_DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}
+_MIMIC = {**_DESCENT, "layers": (1, 2, 3), "mimics": 5, "distance": "L2"}
+_SLOPES = {**_DESCENT, "layers": 0, "temperature": 0.1, "confidence": 0.5, "refresh": 1}
+_BLACK_BOX = {"norm": "Linf", "steps": 20, "gradient_steps": 50}
+
+ADAPTIVE = {
+    "mimic": AdaptiveSpec(_MIMIC, mimic, gradients=False, guided=True),
+    "surrogate": AdaptiveSpec({**_SLOPES, "tradeoffs": (0.1, 0.3, 1.0)}, surrogate),
+    "orthogonal_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, orthogonal_pgd),
+    "selective_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, selective_pgd),
+    "black_box": AdaptiveSpec(_BLACK_BOX, black_box, gradients=False, guided=True, bounded=False),
+}
+"""Name → attack."""

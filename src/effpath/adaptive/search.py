@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -45,6 +45,7 @@ class Target:
         return self.detector if self.surrogate is None else self.surrogate
 
 
+@dataclass(eq=False)
 class Guides:
     """Clean images that the network gets right, to be mimicked or started from.
 
@@ -54,10 +55,10 @@ class Guides:
         detector: that judges them.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, detector: Detector) -> None:
-        """Hold them; nothing is computed yet."""
-        self.images, self.labels, self.detector = images, labels, detector
-        self._activations: tuple[list[str], list[Tensor]] | None = None
+    images: Tensor
+    labels: Tensor
+    detector: Detector
+    _activations: tuple[list[str], list[Tensor]] = field(default=([], []), init=False)
 
     @cached_property
     def passed(self) -> Tensor:
@@ -66,7 +67,7 @@ class Guides:
 
     def activations(self, names: list[str]) -> list[Tensor]:
         """Return their activations at these nodes, [G, size] each; kept for the next batch."""
-        if self._activations is None or self._activations[0] != names:
+        if self._activations[0] != names:
             graph = self.detector.graph
             parts = torch.split(self.images, 64 if graph.batched else 1)
             with torch.no_grad():
