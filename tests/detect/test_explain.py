@@ -37,10 +37,10 @@ def test_the_reasons_of_joint_surprise_are_those_of_its_first_sign():
     added = feature_suspicion(detector.scoring, detector.read(features), features)
     assert (added[:, sets:] == 0).all()
     rows = imputer.transform(detector.read(features))
-    sign = estimator.signs(rows)[:, 0] - estimator.signs(imputer.statistics_[None])[0, 0]
+    sign = estimator.as_score().signs(rows)[:, 0] - estimator.as_score().signs(imputer.statistics_[None])[0, 0]
     np.testing.assert_allclose(added.sum(1), sign / estimator.excess_[0], atol=1e-9)
     signs = strongest_signs(detector, features)
-    assert signs == [SIGNS[place] for place in estimator.surprises(rows).argmax(1)]
+    assert signs == [SIGNS[place] for place in estimator.as_score().surprises(rows).argmax(1)]
     assert len(set(signs)) > 1
     assert strongest_signs(fitted("linear"), features) is None
     assert all(reason.rank == 1 for reasons in explain(detector, features) for reason in reasons)

@@ -17,9 +17,7 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     A rank-1 similarity is suspicious where it is lower than on clean images, a rank-2 similarity where it is
     higher; no attack is needed to fit it. A usual value gives 0, so that each layer's share can be read off.
 
-    Why log odds: on synthetic correlated similarities they ranked best on average of the rules that keep
-    these directions. −log p alone gains 0.01-0.02 AUC where the ranks vary independently, but loses 0.09 where an
-    image raises or lowers both together; whatever inverts a covariance lost up to 0.1 with many layers.
+    Why log odds: docs/decisions.md.
 
     Input X [n, features]: rank-1 similarities, then rank-2 similarities, of clean images when fitting.
 

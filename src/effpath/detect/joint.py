@@ -76,9 +76,8 @@ class TwoClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class JointSimilarity(TwoClasses):
     """J̃ = Σ ω^l J^l − Σ ω'^l J'^l with all ω, ω' ≥ 0; low = adversarial (paper Sec. 4.2).
 
-    Trained as the paper does, by elastic net: least squares on the targets ±1 over features divided by
-    their standard deviation, so that the penalty treats all layers alike. (On synthetic similarities a
-    logistic loss under the same penalty and directions was at most 0.003 AUC ahead, and up to 0.006 behind.)
+    Trained as the paper does, by elastic net: least squares on the targets ±1 over features divided by their
+    standard deviation, so that the penalty treats all layers alike.
 
     Input X [n, features]: rank-1 similarities, then rank-2 similarities; no NaN (see `make_classifier`).
     Labels y [n]: two classes, the greater one adversarial (0 = clean, 1 = adversarial).

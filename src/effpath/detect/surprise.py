@@ -27,10 +27,7 @@ class JointSurprise(TwoClasses):
     3. *unsure*: the log odds of the predicted class, low.
     4. *too sure*: the log odds, high; attacks that go on after the class has changed end where no clean image is.
 
-    A sum of surprises, not one linear model of all signs: attacks that stop just over the border are so well told
-    by the third sign that a model trained on them hears nothing else, and then misses what the network is sure of.
-    Rank-2 paths have no part: the runner-up is the true class only where an attack stops at the border, and of
-    stronger attacks and of noise the rank-2 path lies outside too, which joint similarity takes for innocence.
+    Why a sum, not one linear model of all signs, and why no rank-2 path: docs/decisions.md.
 
     p is the share of the clean training rows; beyond the `tail` strongest of them it falls exponentially, with
     the mean of their excesses.
@@ -110,14 +107,6 @@ class JointSurprise(TwoClasses):
         """Return what it computes, without the estimator."""
         check_is_fitted(self, "weights_")
         return SurpriseScore.of(self)
-
-    def signs(self, X: npt.ArrayLike) -> FloatArray:
-        """Return how strong the signs are, [n, 4 + further], in units of their own."""
-        return self.as_score().signs(self._checked(X))
-
-    def surprises(self, X: npt.ArrayLike) -> FloatArray:
-        """Return −log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
-        return self.as_score().surprises(self._checked(X))
 
 
 def learned_weights(surprises: FloatArray, adversarial: npt.NDArray[np.bool_], floor: float) -> FloatArray:
