@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effpath.detect.features import Features, Reading
+from effpath.detect.features import Features
 from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
 from effpath.errors import OptionError
 
 if TYPE_CHECKING:
     from effpath.detect.mixin import DetectorMixin
-    from effpath.detect.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> l
             "expected a detector that sums over layers (linear, clean, surprise), got one of kind "
             f"{detector.name!r}"
         )
-    return _layers(scoring, detector.read(features), features, count)
+    return layers_of(scoring, detector.read(features), features, count)
 
 
 def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
@@ -70,7 +69,7 @@ def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | 
     scoring = detector.scoring
     if scoring is None or not isinstance(scoring.score, SurpriseScore):
         return None
-    return [signs[0][0] for signs in _signs(scoring.score, scoring.filled(detector.read(features)))]
+    return [signs[0][0] for signs in signs_of_images(scoring.score, scoring.filled(detector.read(features)))]
 
 
 def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
@@ -96,35 +95,7 @@ def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) ->
     return added
 
 
-def sentences(
-    scoring: Scoring | None, threshold: float, reading: Reading, verdicts: Verdicts
-) -> list[tuple[str, ...]]:
-    """Return what speaks for an attack in each image, strongest first; at least one sentence where it is flagged.
-
-    Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind the
-    first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
-    """
-    found: list[list[str]] = [[] for _ in verdicts.scores]
-    if scoring is not None:
-        read = reading.columns(verdicts.features)
-        layers = [list(map(str, reasons)) for reasons in _layers(scoring, read, verdicts.features)]
-        if not isinstance(scoring.score, SurpriseScore):
-            found = layers
-        else:
-            for told, below, signs in zip(found, layers, _signs(scoring.score, scoring.filled(read)), strict=True):
-                for sign, share in signs:
-                    if share < 0.5:
-                        told.append(f"{sign}: {share:.2%} of clean images show this at least as strongly")
-                        told += below if sign == SIGNS[0] else []
-    for verdict, told in zip(verdicts, found, strict=True):
-        if np.isposinf(verdict.score):
-            told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
-        elif verdict.flagged and not told:
-            told.append(f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}")
-    return [tuple(told) for told in found]
-
-
-def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
+def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
     """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
     surprises = score.surprises(columns)  # [N, signs], in nats
     order = np.argsort(-surprises * score.weights, axis=1, kind="stable")
@@ -135,8 +106,8 @@ def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, fl
     ]
 
 
-def _layers(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
-    """Return the reasons of each image, at most ``count``, strongest first."""
+def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
+    """Return for each image what `explain` does, of columns that were read from the features, [N, columns]."""
     added = feature_suspicion(scoring, read, features)
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}

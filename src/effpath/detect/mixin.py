@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect.explain import sentences
 from effpath.detect.features import Features, Reading, path_features
 from effpath.detect.metrics import conformal_p_values
 from effpath.detect.scoring import FloatArray, Scoring
@@ -84,16 +81,10 @@ class DetectorMixin:
             )
         features = self._as_features(images)
         scores = self.score(features)
-        return Verdicts(
-            scores,
-            (scores > self.threshold) | np.isposinf(scores),
-            features.classes[:, 0],
-            features.classes[:, 1],
-            features,
-            None if self.calibration is None else conformal_p_values(scores, self.calibration),
-            self.class_paths.names,
-            partial(sentences, scoring, self.threshold, self.reading),
-        )
+        p_values = None if self.calibration is None else conformal_p_values(scores, self.calibration)
+        flagged, ranked = (scores > self.threshold) | np.isposinf(scores), features.classes.T
+        said = scores, flagged, ranked[0], ranked[1], features, p_values, self.class_paths.names
+        return Verdicts(*said, self.threshold, scoring, self.reading)
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)

@@ -10,7 +10,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.features import Features
+from effpath.detect.explain import layers_of, signs_of_images
+from effpath.detect.features import Features, Reading
+from effpath.detect.scoring import SIGNS, Scoring, SurpriseScore
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Verdicts(Sequence[Verdict]):
             the false positive rate that the threshold was fixed for. None for a detector whose calibration scores
             were not kept, as in files of earlier versions.
         names: of the classes; empty where the class paths have none.
-        explained: gives the reasons of all rows.
+        threshold, scoring, reading: the detector's, when it gave these verdicts.
     """
 
     scores: NDArray[np.float64]
@@ -65,7 +67,9 @@ class Verdicts(Sequence[Verdict]):
     features: Features
     p_values: NDArray[np.float64] | None
     names: tuple[str, ...]
-    explained: Callable[[Verdicts], list[tuple[str, ...]]] = field(repr=False)
+    threshold: float
+    scoring: Scoring | None = field(repr=False)
+    reading: Reading = field(repr=False)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -96,5 +100,27 @@ class Verdicts(Sequence[Verdict]):
 
     @cached_property
     def reasons(self) -> list[tuple[str, ...]]:
-        """What speaks for an attack, per image in sentences, strongest first; found when first asked for."""
-        return self.explained(self)
+        """What speaks for an attack, per image in sentences, strongest first; found when first asked for.
+
+        Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind
+        the first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
+        """
+        found: list[list[str]] = [[] for _ in self.scores]
+        if self.scoring is not None:
+            read, score = self.reading.columns(self.features), self.scoring.score
+            layers = [list(map(str, reasons)) for reasons in layers_of(self.scoring, read, self.features)]
+            if not isinstance(score, SurpriseScore):
+                found = layers
+            else:
+                signs_found = signs_of_images(score, self.scoring.filled(read))
+                for told, below, signs in zip(found, layers, signs_found, strict=True):
+                    for sign, share in signs:
+                        if share < 0.5:
+                            told.append(f"{sign}: {share:.2%} of clean images show this at least as strongly")
+                            told += below if sign == SIGNS[0] else []
+        for verdict, told in zip(self, found, strict=True):
+            if np.isposinf(verdict.score):
+                told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
+            elif verdict.flagged and not told:
+                told.append(f"its score of {verdict.score:.4g} is above the threshold of {self.threshold:.4g}")
+        return [tuple(told) for told in found]
