@@ -137,7 +137,7 @@ class Search:
         noise = torch.rand(self.images.shape) * 2 - 1 if self.norm == "Linf" else torch.randn(self.images.shape)
         return self.project(self.images + self.stride(noise.to(self.images.device), self.epsilon))
 
-    def stride(self, direction: Tensor, length: float) -> Tensor:
+    def stride(self, direction: Tensor, length: float = 1) -> Tensor:
         """Return changes of this length along directions [N, C, H, W].
 
         For L2 exactly as long. For L∞ as long in the mean square over the pixels, so that the direction is kept.
@@ -148,9 +148,9 @@ class Search:
         change: Tensor = direction / size.clamp(min=1e-30)[:, None, None, None] * length
         return change
 
-    def steepest(self, direction: Tensor, length: float) -> Tensor:
-        """Return the changes of this length that go furthest along directions: signs for L∞."""
-        return direction.sign() * length if self.norm == "Linf" else self.stride(direction, length)
+    def steepest(self, direction: Tensor) -> Tensor:
+        """Return the changes of length 1 that go furthest along directions: signs for L∞."""
+        return direction.sign() if self.norm == "Linf" else self.stride(direction)
 
     def look(self, candidates: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return misclassified (bool), suspicion (float64) and class of images [M, C, H, W] with labels [M].
