@@ -8,13 +8,13 @@ from __future__ import annotations
 from effpath.adaptive.methods import ADAPTIVE
 from effpath.adaptive.result import AdaptiveResult, SuccessRate, success_rates, within
 from effpath.adaptive.runner import adaptive_attack, adaptive_curve
-from effpath.adaptive.search import Target
+from effpath.adaptive.search import Victim
 
 __all__ = [
     "ADAPTIVE",
     "AdaptiveResult",
     "SuccessRate",
-    "Target",
+    "Victim",
     "adaptive_attack",
     "adaptive_curve",
     "success_rates",

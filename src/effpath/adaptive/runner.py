@@ -12,7 +12,7 @@ from torch import Tensor
 
 from effpath.adaptive.methods import ADAPTIVE, AdaptiveSpec
 from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
-from effpath.adaptive.search import Guides, Search, Target
+from effpath.adaptive.search import Guides, Search, Victim
 from effpath.adaptive.slopes import Suspicion
 from effpath.attacks.runner import require_attackable
 from effpath.attacks.spec import Settings, merged_settings
@@ -23,7 +23,7 @@ from effpath.models.predict import correct_rows, device_of
 
 
 def adaptive_attack(
-    target: Target,
+    victim: Victim,
     images: Tensor,
     labels: Tensor,
     name: str,
@@ -41,7 +41,7 @@ def adaptive_attack(
     the least suspicious one is kept, whatever the threshold.
 
     Args:
-        target: detector, model, and what some attacks need.
+        victim: detector, model, and what some attacks need.
         images: float32 [N, C, H, W] in [0, 1].
         labels: int64 [N].
         name: of `ADAPTIVE`.
@@ -59,7 +59,7 @@ def adaptive_attack(
     """
     spec = _spec(name)
     merged = merged_settings(name, spec.settings, settings)
-    detector, model = target.detector, target.model
+    detector, model = victim.detector, victim.model
     if detector.threshold is None:
         raise OptionError(
             "the detector has no threshold: call calibrate(clean_images) with images held out from fit"
@@ -69,7 +69,7 @@ def adaptive_attack(
             f"epsilon must be above 0 and finite, batch_size at least 1; got {epsilon!r}, {batch_size!r}"
         )
     if spec.gradients:
-        Suspicion(target.followed)  # says what it cannot follow, before any work
+        Suspicion(victim.followed)  # says what it cannot follow, before any work
     require_attackable(model, images, labels)
     device = device_of(model)
     if not detector.graph.batched:
@@ -77,10 +77,10 @@ def adaptive_attack(
     rows = correct_rows(model, images, labels, batch_size)
     if not len(rows):
         raise InputError("the model classifies none of the images as labelled: there is nothing to attack")
-    guides = _guides(target, name, batch_size)
+    guides = _guides(victim, name, batch_size)
     found: list[Search] = []
     for part in torch.split(rows, batch_size):
-        search = Search(target, images[part].to(device), labels[part].to(device), guides, merged["norm"], epsilon)
+        search = Search(victim, images[part].to(device), labels[part].to(device), guides, merged["norm"], epsilon)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
             spec.run(search, merged)
@@ -110,7 +110,7 @@ def adaptive_attack(
 
 
 def adaptive_curve(
-    target: Target,
+    victim: Victim,
     images: Tensor,
     labels: Tensor,
     name: str,
@@ -137,13 +137,13 @@ def adaptive_curve(
                 progress(number * total + images, len(runs) * total)
 
         result = adaptive_attack(
-            target, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
+            victim, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
             settings=settings, seed=seed, batch_size=batch_size, progress=done,
         )  # fmt: skip
         results.append(result)
     if spec.bounded:
         return results
-    clean_scores = target.detector.score(results[0].clean)
+    clean_scores = victim.detector.score(results[0].clean)
     return [within(results[0], epsilon, clean_scores) for epsilon in ascending]
 
 
@@ -153,18 +153,18 @@ def _spec(name: str) -> AdaptiveSpec:
     return ADAPTIVE[name]
 
 
-def _guides(target: Target, name: str, batch_size: int) -> Guides:
+def _guides(victim: Victim, name: str, batch_size: int) -> Guides:
     """Return the guides that the network gets right, if the attack needs them."""
     if not ADAPTIVE[name].guided:
-        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), target.detector)
-    if target.guides is None:
+        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), victim.detector)
+    if victim.guides is None:
         raise InputError(f"{name} needs guides=(images, labels): clean images of the network's classes")
-    (images, labels), model = target.guides, target.model
+    (images, labels), model = victim.guides, victim.model
     require_attackable(model, images, labels)
     right = correct_rows(model, images, labels, batch_size)
     if not len(right):
         raise InputError(f"{name} needs guides that the network classifies as labelled; it does none of them")
-    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), target.detector)
+    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), victim.detector)
 
 
 def _gathered(found: Sequence[Search], what: str) -> Tensor:

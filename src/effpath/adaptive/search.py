@@ -21,7 +21,7 @@ def activations(graph: Graph, pixels: Tensor, names: list[str]) -> list[Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Victim:
     """A detector and the network that it guards, and what the attacker has to attack them with.
 
     Attributes:
@@ -108,10 +108,10 @@ class Search:
     """
 
     def __init__(
-        self, target: Target, images: Tensor, labels: Tensor, guides: Guides, norm: Norm, epsilon: float
+        self, victim: Victim, images: Tensor, labels: Tensor, guides: Guides, norm: Norm, epsilon: float
     ) -> None:
         """Start with nothing found."""
-        self.detector, self.surrogate, self.model = target.detector, target.followed, target.model
+        self.detector, self.surrogate, self.model = victim.detector, victim.followed, victim.model
         self.images, self.labels, self.guides = images, labels, guides
         self.norm: Norm = norm
         self.epsilon = epsilon

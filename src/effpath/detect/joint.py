@@ -76,7 +76,7 @@ class TwoClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class JointSimilarity(TwoClasses):
     """J̃ = Σ ω^l J^l − Σ ω'^l J'^l with all ω, ω' ≥ 0; low = adversarial (paper Sec. 4.2).
 
-    Trained as the paper does, by elastic net: least squares on the targets ±1 over features divided by their
+    Trained as the paper does, by elastic net: least squares on ±1 over features divided by their
     standard deviation, so that the penalty treats all layers alike.
 
     Input X [n, features]: rank-1 similarities, then rank-2 similarities; no NaN (see `make_classifier`).

@@ -58,11 +58,11 @@ def attacked_images(
     """
     known = torch.tensor(class_paths.classes)
     whole = len(known) == outputs
-    target = model if whole else _Chosen(model, known.to(device_of(model)))
+    attacked = model if whole else _Chosen(model, known.to(device_of(model)))
     labels = part.labels if whole else torch.searchsorted(known, part.labels)
     pixels, about = [], {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": cache}
-    for made in attack_steps(target, Part(part.images, labels), options.attacks, track, **how):
+    for made in attack_steps(attacked, Part(part.images, labels), options.attacks, track, **how):
         fooling = made.fooling
         if not whole:
             fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
