@@ -64,9 +64,8 @@ def unseen_rows(about: Mapping[str, Any], data: str, part: str, size: int) -> Te
         raise InputError(
             f"expected the data that the detector was made from, to leave that out: {made}; got {here}"
         )
-    held_out = about.get("held_out")
-    rest = torch.ones(size, dtype=torch.bool) if held_out is None else torch.zeros(size, dtype=torch.bool)
-    rest[torch.tensor(held_out or [], dtype=torch.int64)] = True
+    rest = torch.zeros(size, dtype=torch.bool)
+    rest[torch.tensor(about.get("held_out", range(size)), dtype=torch.int64)] = True
     rest[drawn_rows(about)] = False
     if not bool(rest.any()):
         raise InputError(f"the detector was made from all {size} images of {data} {part}; none is left")

@@ -159,17 +159,14 @@ class JointSimilarity(TwoClasses):
         """Return the weight [n] of each row: `sample_weight` times the weight of its class."""
         weights = np.ones(len(features))
         if sample_weight is not None:
-            weights = check_array(
-                sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name="sample_weight"
-            )
+            weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
             if weights.ndim != 1 or (weights < 0).any():
                 raise InputError(
                     f"expected sample_weight of one number ≥ 0 per row, got shape {weights.shape}, "
                     f"lowest value {weights.min()}"
                 )
             check_consistent_length(features, weights)
-        rows = [~adversarial, adversarial]
-        mass = [float(weights[row].sum()) for row in rows]
+        mass = [float(weights[row].sum()) for row in (~adversarial, adversarial)]
         if min(mass) == 0:
             raise InputError(
                 "expected no class of zero weight, got clean rows that weigh "
@@ -177,14 +174,10 @@ class JointSimilarity(TwoClasses):
             )
         if self.class_weight == "balanced":
             factors = [sum(mass) / (2 * each) for each in mass]
-        elif self.class_weight is None:
-            factors = [1.0, 1.0]
-        elif isinstance(self.class_weight, dict):
-            factors = [self.class_weight.get(label, 1.0) for label in self.classes_]
+        elif self.class_weight is None or isinstance(self.class_weight, dict):
+            factors = [(self.class_weight or {}).get(label, 1.0) for label in self.classes_]
         else:
             raise OptionError(
                 f'expected class_weight "balanced", None or {{label: weight}}, got {self.class_weight!r}'
             )
-        for row, factor in zip(rows, factors, strict=True):
-            weights[row] *= factor
-        return weights
+        return weights * np.where(adversarial, factors[1], factors[0])
