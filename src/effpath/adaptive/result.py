@@ -55,17 +55,12 @@ class AdaptiveResult:
         return len(self.images)
 
     @property
-    def flagged(self) -> npt.NDArray[np.bool_]:
-        """Which rows the detector flags at its threshold, [N]."""
-        return self.scores > self.threshold
-
-    @property
     def distances(self) -> Tensor:
         """How far each image is from its clean one, float32 [N], in the norm of the settings."""
         return distances(self.images, self.clean, self.settings["norm"])
 
     def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
-        """Which rows are misclassified and not flagged, at another threshold than the detector's if given, [N]."""
+        """Return which rows are misclassified and not flagged at a threshold, [N]; None for the detector's."""
         limit = self.threshold if threshold is None else threshold
         return self.misclassified.numpy() & (self.scores <= limit)
 
@@ -125,6 +120,6 @@ def within(result: AdaptiveResult, epsilon: float, clean_scores: npt.NDArray[np.
 
 
 def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
-    """Distance [N] of two batches."""
+    """Return the distance [N] of two batches."""
     difference = (images - clean).flatten(1)
     return difference.abs().amax(1) if norm == "Linf" else difference.norm(dim=1)

@@ -52,18 +52,14 @@ class TwoClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: npt.ArrayLike) -> FloatArray:
         """Return the suspicion [n] of X [n, columns]."""
-        return self.as_score()(self._checked(X))
+        score = self.as_score()
+        return score(validate_data(self, X, dtype=np.float64, reset=False))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return the class [n] of each row."""
         suspicious = self.decision_function(X) > self.border
         labels: npt.NDArray[Any] = self.classes_[suspicious.astype(int)]
         return labels
-
-    def _checked(self, X: npt.ArrayLike) -> FloatArray:
-        check_is_fitted(self)
-        features: FloatArray = validate_data(self, X, dtype=np.float64, reset=False)
-        return features
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -148,10 +144,6 @@ class JointSimilarity(TwoClasses):
         """Return what it computes, without the estimator."""
         check_is_fitted(self)
         return JointScore.of(self)
-
-    def joint_similarity(self, X: npt.ArrayLike) -> FloatArray:
-        """Return J̃ [n] of X [n, features]: low = adversarial."""
-        return -(self._checked(X) @ self.coef_)
 
     def _weigh(
         self, features: FloatArray, adversarial: npt.NDArray[np.bool_], sample_weight: npt.ArrayLike | None
