@@ -3,8 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from effpath.detect.features import READINGS, Features
-from effpath.detect.summary import summarise
-from effpath.detect.verdicts import Verdicts
+from effpath.detect.verdicts import Verdicts, summarise
 from effpath.errors import InputError
 
 

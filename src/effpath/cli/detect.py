@@ -55,7 +55,7 @@ def detect(
     from effpath.detect.explain import explain, strongest_signs
     from effpath.detect.held_out import unseen
     from effpath.detect.saved import WHAT, detector_about, open_detector
-    from effpath.detect.summary import summarise
+    from effpath.detect.verdicts import summarise
     from effpath.errors import InputError, OptionError
     from effpath.files.sealed import SealedFile
     from effpath.images import tolerant

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
-from effpath.detect.summary import Summary
-from effpath.detect.verdicts import Verdicts
+from effpath.detect.verdicts import Summary, Verdicts
 
 INDENT = 19 * " "
 
