@@ -32,8 +32,8 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features, path_features
-from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
+from effpath.detect.splits import unseen_rows
 from effpath.files.cache import atomic_write
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict

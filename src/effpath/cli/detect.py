@@ -53,8 +53,8 @@ def detect(
     from effpath.cli.verdicts import Shown, rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
-    from effpath.detect.held_out import unseen
     from effpath.detect.saved import WHAT, detector_about, open_detector
+    from effpath.detect.splits import unseen
     from effpath.detect.verdicts import summarise
     from effpath.errors import InputError, OptionError
     from effpath.files.sealed import SealedFile

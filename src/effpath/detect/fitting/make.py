@@ -16,7 +16,7 @@ from effpath.detect.detector import Detector
 from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
 from effpath.detect.fitting.steps import attacked_images, class_paths_step
-from effpath.detect.held_out import digest_of, drawn_rows
+from effpath.detect.splits import digest_of, drawn_rows
 from effpath.errors import InputError
 from effpath.files.progress import Track
 from effpath.graph.graph import Graph

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from effpath.data import Dataset, Part
 from effpath.detect.fitting.options import FitOptions
-from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import check_enough
-from effpath.detect.splits import split_sources
+from effpath.detect.splits import hold_out, split_sources
 from effpath.errors import InputError, OptionError
 from effpath.images import refuse_known
 from effpath.models.predict import predict
@@ -28,7 +27,7 @@ class Sources:
         test: for fitting and calibration.
         whole: the part that ``test`` is, or was taken from.
         rows: int64 [len(test)], where its images are in ``whole``.
-        about: what `effpath.detect.held_out.unseen` needs to find ``whole`` again.
+        about: what `effpath.detect.splits.unseen` needs to find ``whole`` again.
     """
 
     train: Part
