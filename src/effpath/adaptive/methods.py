@@ -68,7 +68,7 @@ def surrogate(search: Search, settings: Settings) -> None:
 
 
 def orthogonal_pgd(search: Search, settings: Settings) -> None:
-    """Orthogonal PGD (Bryniarski 2021): a step towards misclassification leaves suspicion alone, and the reverse.
+    """Run orthogonal PGD (Bryniarski 2021): steps to misclassification leave suspicion alone, and the reverse.
 
     Where the image is not misclassified yet, the step goes along the margin's gradient without its part along the
     suspicion's; else against the suspicion's without its part along the margin's.
@@ -82,7 +82,7 @@ def orthogonal_pgd(search: Search, settings: Settings) -> None:
 
 
 def selective_pgd(search: Search, settings: Settings) -> None:
-    """Selective PGD (Bryniarski 2021): towards misclassification or, where that is reached, against suspicion."""
+    """Run selective PGD (Bryniarski 2021): towards misclassification; where that is reached, against suspicion."""
 
     def one_of(found: Gradients) -> Tensor:
         return search.steepest(_where(found.fooled, -found.suspicion, found.margin))
@@ -91,7 +91,7 @@ def selective_pgd(search: Search, settings: Settings) -> None:
 
 
 def black_box(search: Search, settings: Settings) -> None:
-    """HopSkipJump (Chen 2020) on the decision "misclassified and not flagged", without gradients.
+    """Run HopSkipJump (Chen 2020) on the decision "misclassified and not flagged", without gradients.
 
     It starts at the nearest guide for which the decision holds, and lessens the distance from there; an image
     without one is left alone. It knows no bound: what it finds is a success where it ends within it. The detector

@@ -51,7 +51,6 @@ class AdaptiveResult:
     queries: int
 
     def __len__(self) -> int:
-        """Number of images attacked."""
         return len(self.images)
 
     @property

@@ -147,7 +147,9 @@ class SoftFeatures:
                     best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
                 for layer in self.layers:
                     at = names.index(layer.name)
-                    near = self._near(layer, values, paths.synapses[layer.name])
+                    x, value = self._inputs(layer, values), values[layer.name].flatten(1)
+                    window, chosen = layer.window.to(self.graph.device), paths.synapses[layer.name]
+                    near = find_near(window, x, self._weight(layer), value, chosen)
                     worth = {rank * len(names) + at: self._members(layer, paths.classes, near)}
                     if self.likelihood:
                         worth[len(names) + at] = self._gains(layer, paths.classes, best[:, at], near)
@@ -180,10 +182,6 @@ class SoftFeatures:
     def _weight(self, layer: Layer) -> Tensor:
         assert layer.weight is not None  # what has a parameter has a weight
         return self.graph.constants[layer.weight].reshape(-1)
-
-    def _near(self, layer: Layer, values: Mapping[str, Tensor], rows: IdRows) -> Near:
-        x, value = self._inputs(layer, values), values[layer.name].flatten(1)
-        return find_near(layer.window.to(self.graph.device), x, self._weight(layer), value, rows)
 
     def _members(self, layer: Layer, classes: NDArray[np.int64], near: Near) -> Tensor:
         """Tell of each candidate whether the class path of its image has it, 1 or 0."""

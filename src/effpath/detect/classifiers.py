@@ -64,7 +64,8 @@ def reading_of(kind: str | Any) -> Reading:
         return reading_of(estimator.estimator)
     reads = getattr(estimator, "reads", "similarities")
     if reads not in READINGS:
-        raise OptionError(f"expected {_type(estimator)}.reads to be one of {', '.join(READINGS)}, got {reads!r}")
+        own = f"{type(estimator).__name__}.reads"
+        raise OptionError(f"expected {own} to be one of {', '.join(READINGS)}, got {reads!r}")
     return READINGS[reads]
 
 
@@ -111,18 +112,14 @@ def _copied(estimator: Any) -> Any:
     if not hasattr(estimator, "__sklearn_tags__") or not (
         is_classifier(estimator) or is_outlier_detector(estimator)
     ):
-        raise OptionError(f"{_EXPECTED}, got {_type(estimator)}")
+        raise OptionError(f"{_EXPECTED}, got {type(estimator).__name__}")
     if is_outlier_detector(estimator) and not hasattr(estimator, "score_samples"):
         raise OptionError(
-            f"{_EXPECTED} that scores new images with score_samples, which {_type(estimator)} does not have; "
-            "LocalOutlierFactor has it with novelty=True"
+            f"{_EXPECTED} that scores new images with score_samples, which {type(estimator).__name__} does not "
+            "have; LocalOutlierFactor has it with novelty=True"
         )
     reading_of(estimator)
     return clone(estimator)
-
-
-def _type(estimator: Any) -> str:
-    return type(estimator).__name__
 
 
 def check_fitted(estimator: Any) -> None:
@@ -156,6 +153,6 @@ def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         raise OptionError(
             "expected a classifier with decision_function or predict_proba, as verdicts need scores; "
-            f"{_type(last)} has neither (a vote may have an option for it)"
+            f"{type(last).__name__} has neither (a vote may have an option for it)"
         )
     return np.asarray(estimator.predict_proba(X)[:, 1], dtype=np.float64)

@@ -76,19 +76,14 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         """Create the unfitted classifier that the parameters describe."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
-        self.path_likelihood: PathLikelihood | None = None
+        self.path_likelihood = None
         if self.reading.wants_likelihood:
             try:
                 self.path_likelihood = PathLikelihood(self.class_paths)
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
-        self._forget_threshold()
-
-    def _forget_threshold(self) -> None:
-        self.threshold: float | None = None
-        self.fpr: float | None = None
-        self.calibration: FloatArray | None = None
+        self.threshold = self.fpr = self.calibration = None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -168,7 +163,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
         parts = [self._as_features(images) for images in given]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self._forget_threshold()
+        self.threshold = self.fpr = self.calibration = None
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         return self
 

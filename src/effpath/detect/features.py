@@ -45,7 +45,6 @@ class Features:
     likelihood_classes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.values)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Features:

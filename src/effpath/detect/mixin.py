@@ -90,6 +90,6 @@ class DetectorMixin:
         return images if isinstance(images, Features) else self.features(images)
 
     def _suspicion(self, columns: FloatArray) -> FloatArray:
-        """Suspicion [N] of what it reads, [N, columns]."""
+        """Return the suspicion [N] of what it reads, [N, columns]."""
         assert self.scoring is not None
         return self.scoring(columns)

@@ -45,22 +45,13 @@ class Learned(NamedTuple):
     parts: Mapping[str, str]
 
 
+_JOINT = {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}
+_SURPRISE = {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1}
+_SUMS = {"similarity_": "linear", "margin_": "linear"}
 SAVED = {
-    "linear": Learned(
-        JointScore.of,
-        "similarities",
-        {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1},
-        ("intercept_", "n_features_in_"),
-        {},
-    ),
+    "linear": Learned(JointScore.of, "similarities", _JOINT, ("intercept_", "n_features_in_"), {}),
     "clean": Learned(CleanScore.of, "similarities", {"reference_": 2}, ("offset_", "n_features_in_"), {}),
-    "surprise": Learned(
-        SurpriseScore.of,
-        "margins",
-        {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1},
-        ("usual_", "n_features_in_"),
-        {"similarity_": "linear", "margin_": "linear"},
-    ),
+    "surprise": Learned(SurpriseScore.of, "margins", _SURPRISE, ("usual_", "n_features_in_"), _SUMS),
 }
 """The kinds that can be saved; one more is a line here."""
 

@@ -105,9 +105,8 @@ def _shares(fractions: Fractions) -> dict[str, float]:
 
 
 def _divide(items: IndexArray, shares: dict[str, float], rng: np.random.Generator) -> dict[str, IndexArray]:
-    bounds = np.round(np.cumsum([0.0, *shares.values()]) * len(items)).astype(int)
-    shuffled = rng.permutation(items)
-    return {part: shuffled[bounds[i] : bounds[i + 1]] for i, part in enumerate(shares)}
+    bounds = np.round(np.cumsum(list(shares.values())) * len(items)).astype(int)
+    return dict(zip(shares, np.split(rng.permutation(items), bounds), strict=False))
 
 
 def _check_filled(parts: dict[str, IndexArray], shares: dict[str, float], what: str) -> None:

@@ -76,7 +76,6 @@ class Verdicts(Sequence[Verdict]):
     reading: Reading = field(repr=False)
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.scores)
 
     @overload
@@ -216,7 +215,7 @@ def _labelled(verdicts: Verdicts, labels: Labels) -> NDArray[np.bool_]:
 
 
 def _right(clean: Verdicts, labels: Labels | None) -> NDArray[np.intp]:
-    """Rows of the clean images that count: without the labelled ones that the network gets wrong."""
+    """Return the rows of the clean images that count: without the labelled ones that the network gets wrong."""
     if labels is None:
         return np.arange(len(clean))
     return np.flatnonzero(~_labelled(clean, labels) | (clean.predicted == labels))
