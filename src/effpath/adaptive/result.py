@@ -56,7 +56,8 @@ class AdaptiveResult:
     @property
     def distances(self) -> Tensor:
         """How far each image is from its clean one, float32 [N], in the norm of the settings."""
-        return distances(self.images, self.clean, self.settings["norm"])
+        change = (self.images - self.clean).flatten(1)
+        return change.abs().amax(1) if self.settings["norm"] == "Linf" else change.norm(dim=1)
 
     def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
         """Return which rows are misclassified and not flagged at a threshold, [N]; None for the detector's."""
@@ -116,9 +117,3 @@ def within(result: AdaptiveResult, epsilon: float, clean_scores: npt.NDArray[np.
         misclassified=kept,
         scores=np.where(kept.numpy(), result.scores, clean_scores),
     )
-
-
-def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
-    """Return the distance [N] of two batches."""
-    difference = (images - clean).flatten(1)
-    return difference.abs().amax(1) if norm == "Linf" else difference.norm(dim=1)

@@ -86,8 +86,7 @@ class SoftFeatures:
     where the gradient is taken. A candidate with contribution c = ± x·w of an active neuron then counts
     sigmoid((c − bound) ÷ (temperature · scale)) instead of 0 or 1, so that moving it across the bound moves the
     similarity, a mean of memberships, and the margin, a mean of log frequencies. As the temperature goes to 0 both
-    become the exact ones. What the gradient does not see: neurons that become active or inactive upstream, that
-    the bound moves with its neuron's value, and that another class may become the most likely.
+    become the exact ones. What the gradient does not see: docs/adaptive.md.
     """
 
     def __init__(
@@ -220,7 +219,7 @@ def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: Id
     ends = torch.searchsorted(row, torch.arange(len(neurons) + 1, device=x.device))  # rows ascend too
     parts = []
     step = max(1, CHUNK // window.candidates)
-    for start in range(0, len(neurons), step):
+    for start in range(0, max(1, len(neurons)), step):  # once where none chooses, for empty columns
         part = neurons[start : start + step]
         b, o = part // window.outputs, part % window.outputs
         ids, weights = window.input_ids(o), window.weight_ids(o)
@@ -234,10 +233,6 @@ def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: Id
         at, k = (chosen | (inside & (c > 0))).nonzero(as_tuple=True)
         slot = o[at] * window.candidates + k
         parts.append((b[at], slot, ids[at, k], weights[at, k], direction[at, 0], bound[at], bound, b))
-    if not parts:
-        none = slots.new_empty(0)
-        empty = x.new_empty(0)
-        return Near(none, none, none, none, empty, empty, empty, images)
     b, slot, ids, weights, direction, bound, bounds, of = (torch.cat(part) for part in zip(*parts, strict=True))
     size = bounds.abs()
     mean = size.new_zeros(images).index_add(0, of, size) / torch.bincount(of, minlength=images).clamp(min=1)
