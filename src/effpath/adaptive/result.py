@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from torch import Tensor
 from effpath.detect import threshold_at_fpr
 from effpath.errors import OptionError
 
-Norm = Literal["Linf", "L2"]
 ROUNDING = 1e-5  # of a distance in float32
 
 

@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from effpath.adaptive.result import Norm
 from effpath.detect import Detector, Features
 from effpath.graph.graph import Graph
 from effpath.models.predict import predict
@@ -108,17 +107,14 @@ class Search:
     """
 
     def __init__(
-        self, victim: Victim, images: Tensor, labels: Tensor, guides: Guides, norm: Norm, epsilon: float
+        self, victim: Victim, images: Tensor, labels: Tensor, guides: Guides, norm: str, epsilon: float
     ) -> None:
         """Start with nothing found."""
         self.detector, self.surrogate, self.model = victim.detector, victim.followed, victim.model
         self.images, self.labels, self.guides = images, labels, guides
-        self.norm: Norm = norm
-        self.epsilon = epsilon
-        self.best = images.clone()
+        self.norm, self.epsilon, self.best = norm, epsilon, images.clone()
         self.scores = torch.full((len(images),), torch.inf, dtype=torch.float64)
-        self.predicted = labels.clone()
-        self.queries = 0
+        self.predicted, self.queries = labels.clone(), 0
 
     def project(self, candidates: Tensor) -> Tensor:
         """Bring candidates within the bound and into [0, 1]."""

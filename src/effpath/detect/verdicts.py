@@ -146,13 +146,13 @@ class Summary:
     images: int
     flagged: int
     labelled: int
-    correct: int | None
-    fooling: int | None
-    fooling_flagged: int | None
-    found: Interval | None
-    clean: int | None
-    clean_flagged: int | None
-    auc: dict[str, Interval] | None
+    correct: int | None = None
+    fooling: int | None = None
+    fooling_flagged: int | None = None
+    found: Interval | None = None
+    clean: int | None = None
+    clean_flagged: int | None = None
+    auc: dict[str, Interval] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that are known, for JSON."""
@@ -182,40 +182,32 @@ def summarise(
     known = _labelled(verdicts, labels)
     fooling = known & (verdicts.predicted != labels)
     judged = np.flatnonzero(fooling if known.any() else np.ones(len(verdicts), bool))
-    rows = None if clean is None else _right(clean, clean_labels)
-    auc = None
-    if clean is not None and rows is not None and len(rows) and len(judged):
-        from effpath.detect.evaluate import BASELINES  # imports all that fits detectors, needed nowhere else here
-
-        y = np.repeat([1, 0], [len(judged), len(rows)])
-        baselines = {name: (score(verdicts.features), score(clean.features)) for name, score in BASELINES.items()}
-        auc = {
-            name: auc_interval(y, np.concatenate([bad[judged], good[rows]]), np.full(len(y), -1), seed=seed)
-            for name, (bad, good) in {"ours": (verdicts.scores, clean.scores), **baselines}.items()
-        }
     caught = verdicts.flagged[judged].astype(np.float64)
-    return Summary(
-        images=len(verdicts),
-        flagged=int(verdicts.flagged.sum()),
-        labelled=int(known.sum()),
-        correct=int((known & ~fooling).sum()) if known.any() else None,
-        fooling=int(fooling.sum()) if known.any() else None,
-        fooling_flagged=int((fooling & verdicts.flagged).sum()) if known.any() else None,
-        found=tpr_interval(caught, np.full(len(caught), -1), 0.5, seed=seed) if len(caught) > 1 else None,
-        clean=None if rows is None else len(rows),
-        clean_flagged=None if clean is None or rows is None else int(clean.flagged[rows].sum()),
-        auc=auc,
-    )
+    found: dict[str, Any] = {"flagged": int(verdicts.flagged.sum()), "labelled": int(known.sum())}
+    if len(caught) > 1:
+        found["found"] = tpr_interval(caught, np.full(len(caught), -1), 0.5, seed=seed)
+    if known.any():
+        counted = {"correct": known & ~fooling, "fooling": fooling, "fooling_flagged": fooling & verdicts.flagged}
+        found |= {name: int(rows.sum()) for name, rows in counted.items()}
+    if clean is not None:
+        right = np.ones(len(clean), bool)
+        if clean_labels is not None:  # those that the network gets wrong do not count
+            right = ~_labelled(clean, clean_labels) | (clean.predicted == clean_labels)
+        rows = np.flatnonzero(right)
+        found |= {"clean": len(rows), "clean_flagged": int(clean.flagged[rows].sum())}
+        if len(rows) and len(judged):
+            from effpath.detect.evaluate import BASELINES  # imports all that fits detectors: needed here alone
+
+            y = np.repeat([1, 0], [len(judged), len(rows)])
+            pairs = {name: (score(verdicts.features), score(clean.features)) for name, score in BASELINES.items()}
+            found["auc"] = {
+                name: auc_interval(y, np.concatenate([bad[judged], good[rows]]), np.full(len(y), -1), seed=seed)
+                for name, (bad, good) in {"ours": (verdicts.scores, clean.scores), **pairs}.items()
+            }
+    return Summary(len(verdicts), **found)
 
 
 def _labelled(verdicts: Verdicts, labels: Labels) -> NDArray[np.bool_]:
     if labels.shape != (len(verdicts),):
         raise InputError(f"expected a label, or −1, for each of {len(verdicts)} images, got {labels.shape}")
     return labels >= 0
-
-
-def _right(clean: Verdicts, labels: Labels | None) -> NDArray[np.intp]:
-    """Return the rows of the clean images that count: without the labelled ones that the network gets wrong."""
-    if labels is None:
-        return np.arange(len(clean))
-    return np.flatnonzero(~_labelled(clean, labels) | (clean.predicted == labels))
