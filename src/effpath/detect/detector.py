@@ -24,7 +24,7 @@ from effpath.detect.classifiers import (
 )
 from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
-from effpath.detect.mixin import DetectorMixin
+from effpath.detect.saved import DetectorMixin
 from effpath.detect.scoring import FloatArray, Scoring
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph

@@ -12,7 +12,7 @@ from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Sc
 from effpath.errors import OptionError
 
 if TYPE_CHECKING:
-    from effpath.detect.mixin import DetectorMixin
+    from effpath.detect.saved import DetectorMixin
 
 
 @dataclass(frozen=True)
