@@ -73,15 +73,10 @@ def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | 
 
 
 def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
-    """Return what each similarity adds to the score, [N, features], beside its usual value.
+    """Return what each similarity adds to the score, [N, features], from the columns that were read, [N, columns].
 
-    Linear: ω · (J − J's median over the images fitted on), with the sign of the score. Clean: the log odds.
-    Surprise: as linear, to the first of its four signs, in nats of the tail.
-
-    Args:
-        scoring: of a fitted detector.
-        read: [N, columns], what that reads of the features.
-        features: of N images.
+    Linear: ω · (J − J's median over the images fitted on), above 0 where it speaks for an attack. Clean: the log
+    odds. Surprise: as linear, to the first of its four signs, in nats of the tail.
     """
     columns, score = scoring.filled(read), scoring.score
     if isinstance(score, CleanScore):

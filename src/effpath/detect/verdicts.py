@@ -56,10 +56,9 @@ class Verdicts(Sequence[Verdict]):
         predicted: int64 [N], the class that the network predicts.
         runner_up: int64 [N], the class with the second highest logit.
         features: the similarities that the scores were computed from.
-        p_values: float64 [N], the conformal p-values (1 + calibration scores ≥ score) ÷ (calibration scores + 1):
-            a clean image's is at most p with a probability of at most p. An image is flagged where it is at most
-            the false positive rate that the threshold was fixed for. None for a detector whose calibration scores
-            were not kept, as in files of earlier versions.
+        p_values: float64 [N], conformal: (1 + calibration scores ≥ score) ÷ (calibration scores + 1). A clean
+            image's is at most p with a probability of at most p; at most `Detector.fpr` is flagged. None where a
+            file of an earlier version holds no calibration scores.
         names: of the classes; empty where the class paths have none.
         threshold, scoring, reading: the detector's, when it gave these verdicts.
     """
