@@ -76,7 +76,7 @@ def orthogonal_pgd(search: Search, settings: Settings) -> None:
 
     def apart(found: Gradients) -> Tensor:
         towards, against = without(found.margin, found.suspicion), without(-found.suspicion, found.margin)
-        return search.stride(_where(found.fooled, against, towards))
+        return search.stride(torch.where(found.fooled[:, None, None, None], against, towards))
 
     _follow(search, settings, [apart] * settings["restarts"])
 
@@ -85,7 +85,8 @@ def selective_pgd(search: Search, settings: Settings) -> None:
     """Run selective PGD (Bryniarski 2021): towards misclassification; where that is reached, against suspicion."""
 
     def one_of(found: Gradients) -> Tensor:
-        return search.steepest(_where(found.fooled, -found.suspicion, found.margin))
+        fooled = found.fooled[:, None, None, None]
+        return search.steepest(torch.where(fooled, -found.suspicion, found.margin))
 
     _follow(search, settings, [one_of] * settings["restarts"])
 
@@ -141,10 +142,6 @@ def without(direction: Tensor, other: Tensor) -> Tensor:
     d, o = direction.flatten(1), other.flatten(1)
     along = (d * o).sum(1, keepdim=True) / o.square().sum(1, keepdim=True).clamp(min=1e-30)
     return (d - along * o).reshape(direction.shape)
-
-
-def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(rows[:, None, None, None], yes, no)
 
 
 def _follow(search: Search, settings: Settings, directions: Sequence[Callable[[Gradients], Tensor]]) -> None:

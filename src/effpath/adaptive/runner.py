@@ -69,7 +69,7 @@ def adaptive_attack(
             f"epsilon must be above 0 and finite, batch_size at least 1; got {epsilon!r}, {batch_size!r}"
         )
     if spec.gradients:
-        Suspicion(victim.followed)  # says what it cannot follow, before any work
+        Suspicion(victim.surrogate or detector)  # says what it cannot follow, before any work
     require_attackable(model, images, labels)
     device = device_of(model)
     if not detector.graph.batched:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from effpath.detect import Detector, Features
+from effpath.detect import Detector
 from effpath.graph.graph import Graph
 from effpath.models.predict import predict
 
@@ -37,11 +37,6 @@ class Victim:
     model: nn.Module
     surrogate: Detector | None = None
     guides: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def followed(self) -> Detector:
-        """The detector whose suspicion has gradients."""
-        return self.detector if self.surrogate is None else self.surrogate
 
 
 @dataclass(eq=False)
@@ -110,7 +105,8 @@ class Search:
         self, victim: Victim, images: Tensor, labels: Tensor, guides: Guides, norm: str, epsilon: float
     ) -> None:
         """Start with nothing found."""
-        self.detector, self.surrogate, self.model = victim.detector, victim.followed, victim.model
+        self.detector, self.model = victim.detector, victim.model
+        self.surrogate = victim.surrogate or victim.detector
         self.images, self.labels, self.guides = images, labels, guides
         self.norm, self.epsilon, self.best = norm, epsilon, images.clone()
         self.scores = torch.full((len(images),), torch.inf, dtype=torch.float64)
@@ -154,7 +150,7 @@ class Search:
         Model and graph must both misclassify: what folding changes in the last bit is no success.
         """
         self.queries += len(candidates)
-        features: Features = self.detector.features(candidates)
+        features = self.detector.features(candidates)
         scores = torch.from_numpy(self.detector.score(features))
         predicted = predict(self.model, candidates).to(candidates.device)
         traced = torch.from_numpy(features.classes[:, 0]).to(predicted.device)

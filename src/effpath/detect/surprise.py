@@ -100,7 +100,6 @@ class JointSurprise(TwoClasses):
 
     @property
     def border(self) -> float:
-        """The suspicion above which `predict` says adversarial."""
         return self.usual_
 
     def as_score(self) -> SurpriseScore:
