@@ -31,7 +31,7 @@ from detection.cases import Case, named
 from detection.gather import open_case
 from drawing import MARKED, Panel, Series, curves
 from effpath import Detector
-from effpath.adaptive import ADAPTIVE, AdaptiveResult, Target, adaptive_curve, success_rates
+from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, success_rates
 from effpath.attacks import attack
 from effpath.data import Dataset, Part
 from effpath.detect import threshold_at_fpr
@@ -165,7 +165,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
         clean_scores = detector.score(threshold_images)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         surrogate = None if kind in GRADIENT else linear
-        target = Target(detector, model, surrogate, (mimicked.images[:], mimicked.labels))
+        victim = Victim(detector, model, surrogate, (mimicked.images[:], mimicked.labels))
         complete: list[list[AdaptiveResult]] = []
         rows: Row = {}
         for name, settings in trial.attacks.items():
@@ -177,7 +177,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
                 detector.calibrate(threshold_images, fpr=fpr)
                 with track(f"{name} on {kind}") as progress:
                     runs.append(adaptive_curve(
-                        target, images[some], labels[some], name, epsilons=trial.epsilons,
+                        victim, images[some], labels[some], name, epsilons=trial.epsilons,
                         settings={**settings, "norm": trial.norm}, seed=seed, batch_size=batch, progress=progress,
                     ))  # fmt: skip
             if len(runs[0][0]) == len(images):

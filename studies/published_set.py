@@ -30,8 +30,8 @@ from drawing import Panel, Series, curves
 from effpath.data import Dataset
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.features import Features
-from effpath.detect.held_out import unseen_rows
 from effpath.detect.metrics import auc_interval, tpr_interval
+from effpath.detect.splits import unseen_rows
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows, predict
 from sources import NETWORK_OPTIONS, Row, open_network, run_study, write_arrays

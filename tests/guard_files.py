@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 import effpath
 from digits_net import class_paths, data, graph, model, noisy
-from effpath.detect.held_out import digest_of
+from effpath.detect.splits import digest_of
 
 NETWORK = ["net.py:make", "--weights", "w.safetensors"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from effpath.detect.held_out import unseen_rows
+from effpath.detect.splits import unseen_rows
 from effpath.errors import InputError
 
 ABOUT = {"data": "digits", "part": "test", "part_size": 6, "rows": {"fit": [0, 3], "calibrate": [4], "wrong": [1]}}

@@ -8,7 +8,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from effpath.detect import CleanSimilarity
+from effpath.detect import CleanSimilarity, suspicion
 from effpath.errors import OptionError
 
 
@@ -30,23 +30,23 @@ def test_less_of_rank_1_or_more_of_rank_2_never_lowers_the_suspicion(seed, colum
     model = CleanSimilarity(rank_1=3).fit(clean)
     moved = rows.copy()
     moved[:, column] += step if column >= 3 else -step
-    assert (model.suspicion(moved) >= model.suspicion(rows)).all()
+    assert (suspicion(model, moved) >= suspicion(model, rows)).all()
 
 
 def test_one_feature_gives_the_log_odds_of_its_rank_among_clean_images():
     model = CleanSimilarity(rank_1=1).fit([[0.1], [0.2], [0.3], [0.4]])
     # All 4, 2, one tied and 2 below it in rank, none are less suspicious.
     expected = np.log([4.5 / 0.5, 2.5 / 2.5, 2 / 3, 0.5 / 4.5])
-    np.testing.assert_allclose(model.suspicion([[0.0], [0.25], [0.3], [0.9]]), expected)
+    np.testing.assert_allclose(suspicion(model, [[0.0], [0.25], [0.3], [0.9]]), expected)
 
 
 def test_the_layers_shares_add_up_to_the_suspicion():
     rng = np.random.default_rng(0)
     model = CleanSimilarity().fit(rng.random((30, 6)))
     rows = rng.random((5, 6))
-    assert model.feature_suspicion(rows).shape == (5, 6)
-    np.testing.assert_allclose(model.feature_suspicion(rows).sum(axis=1), model.suspicion(rows))
-    np.testing.assert_array_equal(model.suspicion(rows), -model.score_samples(rows))
+    assert model.as_score().summands(rows).shape == (5, 6)
+    np.testing.assert_allclose(model.as_score().summands(rows).sum(axis=1), suspicion(model, rows))
+    np.testing.assert_array_equal(suspicion(model, rows), -model.score_samples(rows))
 
 
 def test_a_layer_where_all_clean_images_agree_gives_them_nothing():
@@ -54,15 +54,15 @@ def test_a_layer_where_all_clean_images_agree_gives_them_nothing():
     clean = rng.random((40, 4))
     clean[:, 0] = 1.0
     model = CleanSimilarity().fit(clean)
-    assert (model.feature_suspicion(clean)[:, 0] == 0).all()
-    assert (model.feature_suspicion(clean - [0.01, 0, 0, 0])[:, 0] == np.log(40.5 / 0.5)).all()
+    assert (model.as_score().summands(clean)[:, 0] == 0).all()
+    assert (model.as_score().summands(clean - [0.01, 0, 0, 0])[:, 0] == np.log(40.5 / 0.5)).all()
 
 
 def test_a_strictly_increasing_change_of_the_features_changes_nothing():
     rng = np.random.default_rng(2)
     clean, rows = rng.random((2, 50, 6))
-    before = CleanSimilarity().fit(clean).suspicion(rows)
-    np.testing.assert_array_equal(CleanSimilarity().fit(clean**3).suspicion(rows**3), before)
+    before = suspicion(CleanSimilarity().fit(clean), rows)
+    np.testing.assert_array_equal(suspicion(CleanSimilarity().fit(clean**3), rows**3), before)
 
 
 def test_it_ranks_attacks_that_it_has_never_seen():
@@ -75,7 +75,7 @@ def test_it_ranks_attacks_that_it_has_never_seen():
     model = CleanSimilarity().fit(X[:250])
     held_out, labels = X[250:], y[250:]
     without_signs = EmpiricalCovariance().fit(X[:250]).mahalanobis(held_out)
-    auc = roc_auc_score(labels, model.suspicion(held_out))
+    auc = roc_auc_score(labels, suspicion(model, held_out))
     assert auc > max(0.9, roc_auc_score(labels, without_signs) + 0.1)
     flagged = model.predict(held_out) == -1
     assert flagged[labels == 0].mean() < 0.1

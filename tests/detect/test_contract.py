@@ -28,7 +28,7 @@ from digits_net import class_paths, data, graph, noisy
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import CleanSimilarity, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
-from effpath.detect.store import SAVED
+from effpath.detect.saved import SAVED
 from effpath.errors import FingerprintError, InputError, OptionError
 from own_kinds import Distance, LowestMargin
 

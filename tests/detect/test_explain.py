@@ -25,7 +25,7 @@ def test_what_the_similarities_add_sums_to_the_score_beside_that_of_the_usual_im
     features = detector.features(noisy(data().test_images[120:160]))
     usual = detector.classifier[0].statistics_[None]
     at_rest = detector.classifier[-1].decision_function(usual)[0] if kind == "linear" else 0.0
-    total = feature_suspicion(detector, features).sum(axis=1)
+    total = feature_suspicion(detector.scoring, detector.read(features), features).sum(axis=1)
     np.testing.assert_allclose(total, detector.score(features) - at_rest, atol=1e-9)
 
 
@@ -34,13 +34,13 @@ def test_the_reasons_of_joint_surprise_are_those_of_its_first_sign():
     features = detector.features(noisy(data().test_images[120:160]))
     estimator, imputer = detector.classifier[-1], detector.classifier[0]
     sets = len(class_paths().header.layers)
-    added = feature_suspicion(detector, features)
+    added = feature_suspicion(detector.scoring, detector.read(features), features)
     assert (added[:, sets:] == 0).all()
     rows = imputer.transform(detector.read(features))
-    sign = estimator.signs(rows)[:, 0] - estimator.signs(imputer.statistics_[None])[0, 0]
+    sign = estimator.as_score().signs(rows)[:, 0] - estimator.as_score().signs(imputer.statistics_[None])[0, 0]
     np.testing.assert_allclose(added.sum(1), sign / estimator.excess_[0], atol=1e-9)
     signs = strongest_signs(detector, features)
-    assert signs == [SIGNS[place] for place in estimator.surprises(rows).argmax(1)]
+    assert signs == [SIGNS[place] for place in estimator.as_score().surprises(rows).argmax(1)]
     assert len(set(signs)) > 1
     assert strongest_signs(fitted("linear"), features) is None
     assert all(reason.rank == 1 for reasons in explain(detector, features) for reason in reasons)
@@ -124,6 +124,6 @@ def test_a_scaler_before_the_sum_is_not_passed_over():
 def test_what_has_learned_nothing_cannot_say_why(kind):
     detector = effpath.Detector(graph(), class_paths(), kind=kind)
     features = detector.features(data().test_images[:2])
-    for ask in (explain, feature_suspicion, strongest_signs):
+    for ask in (explain, strongest_signs, lambda given, _: given.scoring):
         with pytest.raises(OptionError, match="call fit first"):
             ask(detector, features)

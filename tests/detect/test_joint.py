@@ -41,7 +41,7 @@ def test_no_weight_is_ever_negative_and_the_signs_are_the_papers(seed, columns, 
     assert (model.omega_ >= 0).all()
     assert (model.omega_rank2_ >= 0).all()
     by_hand = X[:, :rank_1] @ model.omega_ - X[:, rank_1:] @ model.omega_rank2_
-    np.testing.assert_allclose(model.joint_similarity(X), by_hand, atol=1e-12)
+    np.testing.assert_allclose(-X @ model.coef_, by_hand, atol=1e-12)
     np.testing.assert_allclose(model.decision_function(X), model.intercept_ - by_hand, atol=1e-12)
     np.testing.assert_allclose(X @ model.coef_ + model.intercept_, model.intercept_ - by_hand, atol=1e-12)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from effpath.detect import auc_interval, threshold_at_fpr, tpr_at, tpr_interval, weighted_auc
+from effpath.detect import auc_interval, threshold_at_fpr, tpr_interval, weighted_auc
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.errors import InputError, OptionError
 
@@ -105,7 +105,7 @@ def test_the_interval_holds_the_value_and_repeats_with_its_seed():
     assert interval.value == pytest.approx(roc_auc_score(y, scores), abs=1e-12)
     assert interval.low < interval.value < interval.high
     assert interval == auc_interval(y, scores, groups, seed=1)
-    wider = auc_interval(y, scores, groups, seed=1, level=0.99)
+    wider = auc_interval(y, scores, groups, seed=1, confidence=0.99)
     assert wider.low < interval.low < interval.high < wider.high
 
 
@@ -133,7 +133,7 @@ def test_the_rate_has_an_interval_over_images_too():
     groups = np.repeat(np.arange(200), 5)
     scores = rng.standard_normal(200)[groups]  # all five rows of an image agree
     interval = tpr_interval(scores, groups, 0.0, seed=0)
-    assert interval.value == tpr_at(scores, 0.0) == np.mean(scores > 0)
+    assert interval.value == np.mean(scores > 0)
     binomial = np.sqrt(interval.value * (1 - interval.value) / 200)
     assert (interval.high - interval.low) / (2 * 1.96 * binomial) == pytest.approx(1, abs=0.15)
 
@@ -150,7 +150,7 @@ def test_scores_that_are_empty_or_not_numbers_are_refused(scores):
     with pytest.raises(InputError, match="scores"):
         threshold_at_fpr(scores, 0.1)
     with pytest.raises(InputError, match="scores"):
-        tpr_at(scores, 0.1)
+        tpr_interval(scores, [0, 1], 0.1, seed=0)
 
 
 @pytest.mark.parametrize("fpr", [-0.1, 0, 1, 1.1, 5, np.nan, np.inf, "0.05", None, True])
@@ -167,7 +167,7 @@ def test_a_rate_that_does_not_lie_between_0_and_1_is_refused(fpr):
         ([0, 1], [0, 1, 2], {}, InputError),
         ([0, 1, 1], [0, 1], {}, InputError),
         ([0, 1, 1], [5, 5, 5], {}, InputError),
-        ([0, 1, 1], [0, 1, 2], {"level": 95}, OptionError),
+        ([0, 1, 1], [0, 1, 2], {"confidence": 95}, OptionError),
         ([0, 1, 1], [0, 1, 2], {"resamples": -1}, OptionError),
     ],
 )

@@ -12,23 +12,27 @@ from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.classifiers import reading_of
 from effpath.detect.explain import explain, strongest_signs
-from effpath.detect.reading import READINGS
-from effpath.detect.saved import SCORES, open_detector
-from effpath.detect.store import SAVED
+from effpath.detect.features import READINGS
+from effpath.detect.saved import SAVED, WHAT, SavedDetector, open_detector
 from effpath.errors import OptionError, StoreError
+from effpath.files.sealed import SealedFile
 from guard_files import NETWORK, write_guard, write_network
 
 
-def test_every_kind_that_can_be_saved_can_be_read_to_score_what_it_reads():
-    assert SCORES.keys() == SAVED.keys()
-    assert all(READINGS[score.reads] is reading_of(kind) for kind, score in SCORES.items())
+def opened(file) -> SavedDetector:
+    with SealedFile(file, WHAT) as found:
+        return open_detector(found, graph())
+
+
+def test_every_kind_that_can_be_saved_is_read_to_score_what_its_estimator_reads():
+    assert all(READINGS[learned.reads] is reading_of(kind) for kind, learned in SAVED.items())
 
 
 @pytest.mark.parametrize("kind", SAVED)
 def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(kind, tmp_path):
     write_guard(tmp_path, kind)
     detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    saved = opened(tmp_path / "guard.safetensors")
     features = saved.features(torch.cat([data().test_images[200:230], torch.rand(10, 1, 8, 8)]))
     assert (saved.name, saved.threshold, saved.fpr, saved.about) == (
         detector.name, detector.threshold, detector.fpr, detector.about,
@@ -44,7 +48,7 @@ def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(k
 def test_a_missing_similarity_takes_its_usual_value_in_both(kind, tmp_path):
     write_guard(tmp_path, kind)
     detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    saved = opened(tmp_path / "guard.safetensors")
     columns = saved.read(saved.features(data().test_images[200:220]))
     columns[::2, 0] = np.nan
     assert np.array_equal(saved.scoring(columns), detector.scoring(columns))
@@ -64,7 +68,7 @@ def test_an_image_of_a_class_without_a_path_is_flagged_by_both(kind, tmp_path):
         images[120:200], fpr=0.3
     )
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
-    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    saved = opened(tmp_path / "guard.safetensors")
     features = saved.features(images[200:260])
     alone, full = saved.detect(features), detector.detect(images[200:260])
     unknown = features.classes[:, 0] == 3
@@ -78,10 +82,10 @@ def test_what_is_no_detector_and_what_has_no_threshold_is_refused(tmp_path):
     detector = write_guard(tmp_path)
     effpath.save_class_paths(detector.class_paths, tmp_path / "paths.safetensors")
     with pytest.raises(StoreError, match="expected a detector"):
-        open_detector(tmp_path / "paths.safetensors", graph())
+        opened(tmp_path / "paths.safetensors")
     detector.threshold = None
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
-    saved = open_detector(tmp_path / "guard.safetensors", graph())
+    saved = opened(tmp_path / "guard.safetensors")
     with pytest.raises(OptionError, match="no threshold"):
         saved.detect(saved.features(data().test_images[:2]))
 

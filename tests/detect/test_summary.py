@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from effpath.detect.features import Features
-from effpath.detect.summary import summarise
-from effpath.detect.verdicts import Verdicts
+from effpath.detect.features import READINGS, Features
+from effpath.detect.verdicts import Verdicts, summarise
 from effpath.errors import InputError
 
 
@@ -22,7 +21,9 @@ def verdicts(scores, predicted, threshold=0.5):
         features,
         None,
         (),
-        lambda found: [()] * len(found),
+        threshold,
+        None,
+        READINGS["similarities"],
     )
 
 

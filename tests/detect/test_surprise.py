@@ -11,7 +11,7 @@ from digits_net import class_paths, data, graph, model
 from effpath.attacks import attack
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import SIGNS, Detector, JointSimilarity, JointSurprise, make_classifier, path_features
-from effpath.detect.weights import CAP, PENALTY, learned_weights
+from effpath.detect.surprise import CAP, PENALTY, learned_weights
 from effpath.errors import InputError, OptionError
 
 SETS = 2
@@ -34,17 +34,17 @@ def fitted() -> JointSurprise:
 
 def test_suspicion_is_the_sum_of_four_surprises() -> None:
     detector = fitted()
-    surprises = detector.surprises(CLEAN)
+    surprises = detector.as_score().surprises(CLEAN)
     assert surprises.shape == (200, len(SIGNS))
     assert surprises.min() >= 0
-    np.testing.assert_array_equal(detector.decision_function(BORDER), detector.surprises(BORDER).sum(1))
+    np.testing.assert_array_equal(detector.decision_function(BORDER), detector.as_score().surprises(BORDER).sum(1))
     assert (detector.predict(BORDER) == 1).mean() > 0.95
     assert (detector.predict(CLEAN) == 1).mean() == pytest.approx(0.05, abs=0.005)
 
 
 def test_a_surprise_is_minus_the_log_of_the_share_of_clean_rows_and_exponential_in_the_tail() -> None:
     detector = fitted()
-    signs, surprises = detector.signs(CLEAN), detector.surprises(CLEAN)
+    signs, surprises = detector.as_score().signs(CLEAN), detector.as_score().surprises(CLEAN)
     for sign, surprise in zip(signs.T, surprises.T, strict=True):
         edge = np.quantile(sign, 0.7)
         share = np.array([(sign >= value).mean() for value in sign])
@@ -68,7 +68,7 @@ def test_a_surprise_is_minus_the_log_of_the_share_of_clean_rows_and_exponential_
 )
 def test_one_sign_is_enough(which: int, image: dict[str, float]) -> None:
     detector = fitted()
-    surprises = detector.surprises(rows(50, **image, seed=2))
+    surprises = detector.as_score().surprises(rows(50, **image, seed=2))
     assert (surprises.argmax(1) == which).mean() > 0.9
     assert (detector.decision_function(rows(50, **image, seed=2)) > detector.usual_).mean() > 0.9
 
@@ -76,9 +76,9 @@ def test_one_sign_is_enough(which: int, image: dict[str, float]) -> None:
 def test_the_first_sign_is_a_weighted_sum_of_similarities() -> None:
     X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
     alone = JointSimilarity(SETS).fit(X[:, :SETS], y).decision_function(X[:, :SETS])
-    np.testing.assert_array_equal(fitted().signs(X)[:, 0], alone)
-    np.testing.assert_array_equal(fitted().signs(X)[:, 3], X[:, -1])
-    np.testing.assert_array_equal(fitted().signs(X)[:, 2], -X[:, -1])
+    np.testing.assert_array_equal(fitted().as_score().signs(X)[:, 0], alone)
+    np.testing.assert_array_equal(fitted().as_score().signs(X)[:, 3], X[:, -1])
+    np.testing.assert_array_equal(fitted().as_score().signs(X)[:, 2], -X[:, -1])
 
 
 def test_columns_of_another_number_and_a_tail_outside_its_range_are_refused() -> None:
@@ -99,9 +99,9 @@ def test_further_signs_are_summed_with_the_four_and_leave_these_as_they_are() ->
     X, y = np.vstack([CLEAN, BORDER]), np.repeat([0, 1], 200)
     further = np.stack([rng.normal(size=400), np.repeat([0.0, 9], 200) + rng.normal(size=400)], axis=1)
     longer = JointSurprise(further=2).fit(np.hstack([X, further]), y)
-    surprises = longer.surprises(np.hstack([X, further]))
-    np.testing.assert_array_equal(surprises[:, :4], fitted().surprises(X))
-    np.testing.assert_array_equal(longer.signs(np.hstack([X, further]))[:, 4:], further)
+    surprises = longer.as_score().surprises(np.hstack([X, further]))
+    np.testing.assert_array_equal(surprises[:, :4], fitted().as_score().surprises(X))
+    np.testing.assert_array_equal(longer.as_score().signs(np.hstack([X, further]))[:, 4:], further)
     assert surprises[200:, 5].min() > surprises[:200, 5].max()
     np.testing.assert_array_equal(longer.decision_function(np.hstack([X, further])), surprises.sum(1))
     clean = np.hstack([CLEAN[:50], np.zeros((50, 1)), np.full((50, 1), 9.0)])
@@ -118,8 +118,10 @@ def test_with_a_floor_below_1_what_helps_counts_1_and_noise_the_floor() -> None:
     assert weighed.weights_[5] == 1
     assert (weighed.weights_[:5] < 0.3).all()
     assert weighed.weights_.min() == 0.1
-    np.testing.assert_array_equal(weighed.surprises(X), plain.surprises(X))
-    np.testing.assert_array_equal(weighed.decision_function(X), (weighed.surprises(X) * weighed.weights_).sum(1))
+    np.testing.assert_array_equal(weighed.as_score().surprises(X), plain.as_score().surprises(X))
+    np.testing.assert_array_equal(
+        weighed.decision_function(X), (weighed.as_score().surprises(X) * weighed.weights_).sum(1)
+    )
     assert (weighed.predict(X[:200]) == 1).mean() == pytest.approx(0.05, abs=0.005)
     assert (weighed.predict(X[200:]) == 1).mean() > (plain.predict(X[200:]) == 1).mean() + 0.1
 

@@ -141,8 +141,8 @@ def test_an_image_of_a_class_without_a_path_is_flagged_for_that():
 
 def test_detecting_explains_nothing_and_the_reasons_are_found_once(monkeypatch):
     calls = []
-    sums = module._added
-    monkeypatch.setattr(module, "_added", lambda *given: calls.append(1) or sums(*given))
+    sums = module.feature_suspicion
+    monkeypatch.setattr(module, "feature_suspicion", lambda *given: calls.append(1) or sums(*given))
     found = verdicts()
     assert not calls
     _ = [verdict.reasons for verdict in found]
@@ -159,9 +159,15 @@ def test_the_reasons_are_those_of_the_detector_that_detected_though_it_is_fitted
 
 @pytest.mark.parametrize("load", ["load_detector", "open_detector"])
 def test_the_calibration_scores_come_back_from_a_file_and_a_file_without_them_gives_no_p_values(load, tmp_path):
-    from effpath.detect.saved import open_detector
+    from effpath.detect.saved import WHAT, open_detector
+    from effpath.files.sealed import SealedFile
 
-    opener = open_detector if load == "open_detector" else effpath.load_detector
+    def opener(file, network):
+        if load == "load_detector":
+            return effpath.load_detector(file, network)
+        with SealedFile(file, WHAT) as opened:
+            return open_detector(opened, network)
+
     fitted, images = detector(), data().test_images[200:220]
     effpath.save_detector(fitted, tmp_path / "d.safetensors")
     found = opener(tmp_path / "d.safetensors", graph()).detect(images)

@@ -1,21 +1,20 @@
 """Attacks by one who knows the network, the class paths and the detector: what the detector stops, and what not.
 
-Every candidate is judged by the detector itself; what gradients are taken of is only a guide (`soft`, `suspicion`,
-`slopes`).
+Every candidate is judged by the detector itself; what gradients are taken of is only a guide (`soft`, `slopes`).
 """
 
 from __future__ import annotations
 
+from effpath.adaptive.methods import ADAPTIVE
 from effpath.adaptive.result import AdaptiveResult, SuccessRate, success_rates, within
 from effpath.adaptive.runner import adaptive_attack, adaptive_curve
-from effpath.adaptive.search import Target
-from effpath.adaptive.table import ADAPTIVE
+from effpath.adaptive.search import Victim
 
 __all__ = [
     "ADAPTIVE",
     "AdaptiveResult",
     "SuccessRate",
-    "Target",
+    "Victim",
     "adaptive_attack",
     "adaptive_curve",
     "success_rates",

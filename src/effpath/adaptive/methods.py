@@ -1,9 +1,10 @@
-"""The attacks: each proposes candidates to a `Search`, which judges them by the detector itself."""
+"""The adaptive attacks: each proposes candidates to a `Search`, which judges them by the detector itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ def mimic(search: Search, settings: Settings) -> None:
                 pixels = pixels.detach().requires_grad_()
                 with torch.enable_grad():
                     loss = distance(activations(graph, pixels, kept), aim).sum()
-                return search.steepest(-torch.autograd.grad(loss, pixels)[0], 1.0)
+                return search.steepest(-torch.autograd.grad(loss, pixels)[0])
 
             _descend(search, settings, downhill, at_random=False)
 
@@ -57,20 +58,17 @@ def surrogate(search: Search, settings: Settings) -> None:
     """Descend on misclassification and the surrogate's suspicion together, for each of ``tradeoffs``.
 
     Both gradients are brought to length 1, so that a trade-off λ means the same for every detector: the step goes
-    along margin − λ · suspicion. The first descent starts at the image, the others at random.
+    along margin − λ · suspicion.
     """
-    for number, tradeoff in enumerate(settings["tradeoffs"]):
 
-        def together(found: Gradients, tradeoff: float = tradeoff) -> Tensor:
-            return search.steepest(
-                search.stride(found.margin, 1.0) - search.stride(found.suspicion, tradeoff), 1.0
-            )
+    def together(tradeoff: float, found: Gradients) -> Tensor:
+        return search.steepest(search.stride(found.margin) - search.stride(found.suspicion, tradeoff))
 
-        _follow(search, settings, together, at_random=number > 0)
+    _follow(search, settings, [partial(together, tradeoff) for tradeoff in settings["tradeoffs"]])
 
 
 def orthogonal_pgd(search: Search, settings: Settings) -> None:
-    """Orthogonal PGD (Bryniarski 2021): a step towards misclassification leaves suspicion alone, and the reverse.
+    """Run orthogonal PGD (Bryniarski 2021): steps to misclassification leave suspicion alone, and the reverse.
 
     Where the image is not misclassified yet, the step goes along the margin's gradient without its part along the
     suspicion's; else against the suspicion's without its part along the margin's.
@@ -78,22 +76,23 @@ def orthogonal_pgd(search: Search, settings: Settings) -> None:
 
     def apart(found: Gradients) -> Tensor:
         towards, against = without(found.margin, found.suspicion), without(-found.suspicion, found.margin)
-        return search.stride(_where(found.fooled, against, towards), 1.0)
+        return search.stride(torch.where(found.fooled[:, None, None, None], against, towards))
 
-    _restart(search, settings, apart)
+    _follow(search, settings, [apart] * settings["restarts"])
 
 
 def selective_pgd(search: Search, settings: Settings) -> None:
-    """Selective PGD (Bryniarski 2021): towards misclassification or, where that is reached, against suspicion."""
+    """Run selective PGD (Bryniarski 2021): towards misclassification; where that is reached, against suspicion."""
 
     def one_of(found: Gradients) -> Tensor:
-        return search.steepest(_where(found.fooled, -found.suspicion, found.margin), 1.0)
+        fooled = found.fooled[:, None, None, None]
+        return search.steepest(torch.where(fooled, -found.suspicion, found.margin))
 
-    _restart(search, settings, one_of)
+    _follow(search, settings, [one_of] * settings["restarts"])
 
 
 def black_box(search: Search, settings: Settings) -> None:
-    """HopSkipJump (Chen 2020) on the decision "misclassified and not flagged", without gradients.
+    """Run HopSkipJump (Chen 2020) on the decision "misclassified and not flagged", without gradients.
 
     It starts at the nearest guide for which the decision holds, and lessens the distance from there; an image
     without one is left alone. It knows no bound: what it finds is a success where it ends within it. The detector
@@ -111,29 +110,20 @@ def black_box(search: Search, settings: Settings) -> None:
     candidates[rows] = starts
     search.judge(candidates)
 
-    class Unnoticed(library.criteria.Criterion):  # type: ignore[misc, name-defined]
-        """The decision itself, which takes the place of the network's outputs."""
-
-        def __repr__(self) -> str:
-            return "Unnoticed()"
-
-        def __call__(self, perturbed: Any, outputs: Any) -> Any:
-            return outputs[:, 0] > 0
-
     method = library.attacks.HopSkipJumpAttack(
         steps=settings["steps"],
         initial_gradient_eval_steps=settings["gradient_steps"],
         max_gradient_eval_steps=10 * settings["gradient_steps"],
         constraint=search.norm.lower(),
     )
-    decision = _Decision(search, search.labels[rows]).eval()
+    decision, noticed = _Decision(search, search.labels[rows]).eval(), torch.zeros_like(search.labels[rows])
     network = library.PyTorchModel(decision, bounds=(0, 1), device=search.images.device)
-    candidates[rows] = method.run(network, search.images[rows], Unnoticed(), starting_points=starts)
+    candidates[rows] = method.run(network, search.images[rows], noticed, starting_points=starts)
     search.judge(candidates)
 
 
 class _Decision(nn.Module):
-    """1 for images with these labels that are misclassified and not flagged, else 0: [N, C, H, W] → [N, 1]."""
+    """Outputs [N, 2] for images with these labels: class 1 where one is misclassified and not flagged, else 0."""
 
     def __init__(self, search: Search, labels: Tensor) -> None:
         super().__init__()
@@ -144,7 +134,7 @@ class _Decision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         fooled, scores, _ = self.search.look(images, self.labels)
         passed = scores <= self.threshold
-        return (fooled & passed.to(fooled.device)).float()[:, None]
+        return torch.nn.functional.one_hot((fooled & passed.to(fooled.device)).long(), 2).float()
 
 
 def without(direction: Tensor, other: Tensor) -> Tensor:
@@ -154,33 +144,19 @@ def without(direction: Tensor, other: Tensor) -> Tensor:
     return (d - along * o).reshape(direction.shape)
 
 
-def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(rows[:, None, None, None], yes, no)
+def _follow(search: Search, settings: Settings, directions: Sequence[Callable[[Gradients], Tensor]]) -> None:
+    """Descend along directions made of the gradients of misclassification and of the surrogate's suspicion.
 
+    The first descent starts at the images, the others at random points.
+    """
+    others = {name: settings[name] for name in ("temperature", "confidence", "refresh")}
+    slopes = Slopes(search.surrogate, layers=settings["layers"] or None, **others)
 
-def _restart(search: Search, settings: Settings, direction: Callable[[Gradients], Tensor]) -> None:
-    """Follow the direction from the images, and from ``restarts`` − 1 random points."""
-    for number in range(settings["restarts"]):
-        _follow(search, settings, direction, at_random=number > 0)
+    def along(direction: Callable[[Gradients], Tensor], pixels: Tensor, step: int) -> Tensor:
+        return direction(slopes.at(pixels, search.labels, step))
 
-
-def _follow(
-    search: Search, settings: Settings, direction: Callable[[Gradients], Tensor], *, at_random: bool
-) -> None:
-    """Descend along a direction made of the gradients of misclassification and of the surrogate's suspicion."""
-    slopes = Slopes(
-        search.surrogate,
-        layers=settings["layers"] or None,
-        temperature=settings["temperature"],
-        confidence=settings["confidence"],
-        refresh=settings["refresh"],
-    )
-    _descend(
-        search,
-        settings,
-        lambda pixels, step: direction(slopes.at(pixels, search.labels, step)),
-        at_random=at_random,
-    )
+    for number, direction in enumerate(directions):
+        _descend(search, settings, partial(along, direction), at_random=number > 0)
 
 
 def _descend(
@@ -196,3 +172,36 @@ def _descend(
         pixels = search.project(pixels + length * direction(pixels, step))
         if (step + 1) % settings["judge_every"] == 0 or step + 1 == steps:
             search.judge(pixels)
+
+
+class AdaptiveSpec(NamedTuple):
+    """One line of `ADAPTIVE`.
+
+    Attributes:
+        settings: defaults; their types are the expected types.
+        run: proposes candidates to the search.
+        gradients: whether it follows the surrogate's suspicion.
+        guided: whether it needs clean images of other classes.
+        bounded: whether it aims at the bound, so that each bound takes a run of its own.
+    """
+
+    settings: Settings
+    run: Callable[[Search, Settings], None]
+    gradients: bool = True
+    guided: bool = False
+    bounded: bool = True
+
+
+_DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}
+_MIMIC = {**_DESCENT, "layers": (1, 2, 3), "mimics": 5, "distance": "L2"}
+_SLOPES = {**_DESCENT, "layers": 0, "temperature": 0.1, "confidence": 0.5, "refresh": 1}
+_BLACK_BOX = {"norm": "Linf", "steps": 20, "gradient_steps": 50}
+
+ADAPTIVE = {
+    "mimic": AdaptiveSpec(_MIMIC, mimic, gradients=False, guided=True),
+    "surrogate": AdaptiveSpec({**_SLOPES, "tradeoffs": (0.1, 0.3, 1.0)}, surrogate),
+    "orthogonal_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, orthogonal_pgd),
+    "selective_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, selective_pgd),
+    "black_box": AdaptiveSpec(_BLACK_BOX, black_box, gradients=False, guided=True, bounded=False),
+}
+"""Name → attack."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from torch import Tensor
 from effpath.detect import threshold_at_fpr
 from effpath.errors import OptionError
 
-Norm = Literal["Linf", "L2"]
 ROUNDING = 1e-5  # of a distance in float32
 
 
@@ -51,21 +50,16 @@ class AdaptiveResult:
     queries: int
 
     def __len__(self) -> int:
-        """Number of images attacked."""
         return len(self.images)
-
-    @property
-    def flagged(self) -> npt.NDArray[np.bool_]:
-        """Which rows the detector flags at its threshold, [N]."""
-        return self.scores > self.threshold
 
     @property
     def distances(self) -> Tensor:
         """How far each image is from its clean one, float32 [N], in the norm of the settings."""
-        return distances(self.images, self.clean, self.settings["norm"])
+        change = (self.images - self.clean).flatten(1)
+        return change.abs().amax(1) if self.settings["norm"] == "Linf" else change.norm(dim=1)
 
     def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
-        """Which rows are misclassified and not flagged, at another threshold than the detector's if given, [N]."""
+        """Return which rows are misclassified and not flagged at a threshold, [N]; None for the detector's."""
         limit = self.threshold if threshold is None else threshold
         return self.misclassified.numpy() & (self.scores <= limit)
 
@@ -122,9 +116,3 @@ def within(result: AdaptiveResult, epsilon: float, clean_scores: npt.NDArray[np.
         misclassified=kept,
         scores=np.where(kept.numpy(), result.scores, clean_scores),
     )
-
-
-def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
-    """Distance [N] of two batches."""
-    difference = (images - clean).flatten(1)
-    return difference.abs().amax(1) if norm == "Linf" else difference.norm(dim=1)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from effpath.adaptive.methods import ADAPTIVE, AdaptiveSpec
 from effpath.adaptive.result import ROUNDING, AdaptiveResult, within
-from effpath.adaptive.search import Guides, Search, Target
-from effpath.adaptive.suspicion import Suspicion
-from effpath.adaptive.table import ADAPTIVE, AdaptiveSpec
+from effpath.adaptive.search import Guides, Search, Victim
+from effpath.adaptive.slopes import Suspicion
 from effpath.attacks.runner import require_attackable
-from effpath.attacks.spec import Settings
-from effpath.detect import Detector
+from effpath.attacks.spec import Settings, merged_settings
 from effpath.errors import InputError, OptionError
 from effpath.files.cache import fingerprint
+from effpath.files.progress import Progress
 from effpath.models.predict import correct_rows, device_of
-
-Progress = Callable[[int, int], None]
 
 
 def adaptive_attack(
-    target: Target,
+    victim: Victim,
     images: Tensor,
     labels: Tensor,
     name: str,
@@ -43,7 +41,7 @@ def adaptive_attack(
     the least suspicious one is kept, whatever the threshold.
 
     Args:
-        target: detector, model, and what some attacks need.
+        victim: detector, model, and what some attacks need.
         images: float32 [N, C, H, W] in [0, 1].
         labels: int64 [N].
         name: of `ADAPTIVE`.
@@ -60,8 +58,8 @@ def adaptive_attack(
         MissingExtraError: ``black_box`` without foolbox.
     """
     spec = _spec(name)
-    merged = spec.merged(settings)
-    detector, model = target.detector, target.model
+    merged = merged_settings(name, spec.settings, settings)
+    detector, model = victim.detector, victim.model
     if detector.threshold is None:
         raise OptionError(
             "the detector has no threshold: call calibrate(clean_images) with images held out from fit"
@@ -71,7 +69,7 @@ def adaptive_attack(
             f"epsilon must be above 0 and finite, batch_size at least 1; got {epsilon!r}, {batch_size!r}"
         )
     if spec.gradients:
-        Suspicion(target.followed)  # says what it cannot follow, before any work
+        Suspicion(victim.surrogate or detector)  # says what it cannot follow, before any work
     require_attackable(model, images, labels)
     device = device_of(model)
     if not detector.graph.batched:
@@ -79,21 +77,40 @@ def adaptive_attack(
     rows = correct_rows(model, images, labels, batch_size)
     if not len(rows):
         raise InputError("the model classifies none of the images as labelled: there is nothing to attack")
-    guides = _guides(target, spec, batch_size)
+    guides = _guides(victim, name, batch_size)
     found: list[Search] = []
     for part in torch.split(rows, batch_size):
-        search = Search(target, images[part].to(device), labels[part].to(device), guides, merged["norm"], epsilon)
+        search = Search(victim, images[part].to(device), labels[part].to(device), guides, merged["norm"], epsilon)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(int(fingerprint(seed, name, len(found))[:15], 16))
             spec.run(search, merged)
         found.append(search)
         if progress is not None:
             progress(sum(len(each.images) for each in found), len(rows))
-    return _with_start(_result(spec, merged, epsilon, detector, rows, labels, found), start)
+    scores = _gathered(found, "scores").numpy()
+    clean, fooled = _gathered(found, "images"), np.isfinite(scores)
+    if not fooled.all():
+        scores[~fooled] = detector.score(clean[torch.from_numpy(~fooled)])
+    result = AdaptiveResult(
+        name=name,
+        settings=merged,
+        epsilon=epsilon,
+        images=_gathered(found, "best"),
+        clean=clean,
+        source=rows,
+        labels=labels[rows].cpu(),
+        predicted=_gathered(found, "predicted"),
+        misclassified=torch.from_numpy(fooled),
+        scores=scores,
+        threshold=detector.threshold,
+        queries=sum(search.queries for search in found),
+    )
+    assert bool((result.distances <= epsilon * (1 + ROUNDING) + 1e-6).all())
+    return result if start is None else _best(start, result)
 
 
 def adaptive_curve(
-    target: Target,
+    victim: Victim,
     images: Tensor,
     labels: Tensor,
     name: str,
@@ -120,13 +137,13 @@ def adaptive_curve(
                 progress(number * total + images, len(runs) * total)
 
         result = adaptive_attack(
-            target, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
+            victim, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
             settings=settings, seed=seed, batch_size=batch_size, progress=done,
         )  # fmt: skip
         results.append(result)
     if spec.bounded:
         return results
-    clean_scores = target.detector.score(results[0].clean)
+    clean_scores = victim.detector.score(results[0].clean)
     return [within(results[0], epsilon, clean_scores) for epsilon in ascending]
 
 
@@ -136,57 +153,26 @@ def _spec(name: str) -> AdaptiveSpec:
     return ADAPTIVE[name]
 
 
-def _guides(target: Target, spec: AdaptiveSpec, batch_size: int) -> Guides:
+def _guides(victim: Victim, name: str, batch_size: int) -> Guides:
     """Return the guides that the network gets right, if the attack needs them."""
-    if not spec.guided:
-        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), target.detector)
-    if target.guides is None:
-        raise InputError(f"{spec.name} needs guides=(images, labels): clean images of the network's classes")
-    (images, labels), model = target.guides, target.model
+    if not ADAPTIVE[name].guided:
+        return Guides(torch.zeros(0), torch.zeros(0, dtype=torch.int64), victim.detector)
+    if victim.guides is None:
+        raise InputError(f"{name} needs guides=(images, labels): clean images of the network's classes")
+    (images, labels), model = victim.guides, victim.model
     require_attackable(model, images, labels)
     right = correct_rows(model, images, labels, batch_size)
     if not len(right):
-        raise InputError(f"{spec.name} needs guides that the network classifies as labelled; it does none of them")
-    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), target.detector)
+        raise InputError(f"{name} needs guides that the network classifies as labelled; it does none of them")
+    return Guides(images[right].to(device_of(model)), labels[right].to(device_of(model)), victim.detector)
 
 
-def _result(
-    spec: AdaptiveSpec,
-    settings: Settings,
-    epsilon: float,
-    detector: Detector,
-    rows: Tensor,
-    labels: Tensor,
-    found: Sequence[Search],
-) -> AdaptiveResult:
-    clean = torch.cat([search.images for search in found]).cpu()
-    scores = torch.cat([search.scores for search in found]).numpy()
-    fooled = np.isfinite(scores)
-    if not fooled.all():
-        scores[~fooled] = detector.score(clean[torch.from_numpy(~fooled)])
-    assert detector.threshold is not None
-    result = AdaptiveResult(
-        spec.name,
-        settings,
-        epsilon,
-        torch.cat([search.best for search in found]).cpu(),
-        clean,
-        rows,
-        labels[rows].cpu(),
-        torch.cat([search.predicted for search in found]).cpu(),
-        torch.from_numpy(fooled),
-        scores,
-        detector.threshold,
-        sum(search.queries for search in found),
-    )
-    assert bool((result.distances <= epsilon * (1 + ROUNDING) + 1e-6).all())
-    return result
+def _gathered(found: Sequence[Search], what: str) -> Tensor:
+    return torch.cat([getattr(search, what) for search in found]).cpu()
 
 
-def _with_start(result: AdaptiveResult, start: AdaptiveResult | None) -> AdaptiveResult:
+def _best(start: AdaptiveResult, result: AdaptiveResult) -> AdaptiveResult:
     """Take a row of the start where it is misclassified, and the result is not or is more suspicious."""
-    if start is None:
-        return result
     if not torch.equal(start.clean, result.clean) or start.epsilon > result.epsilon:
         raise InputError("start must be a result for the same images, model and norm, within a bound no greater")
     if start.settings["norm"] != result.settings["norm"]:

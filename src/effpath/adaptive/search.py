@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from effpath.adaptive.result import Norm
-from effpath.detect import Detector, Features
+from effpath.detect import Detector
 from effpath.graph.graph import Graph
 from effpath.models.predict import predict
 
@@ -21,7 +20,7 @@ def activations(graph: Graph, pixels: Tensor, names: list[str]) -> list[Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Victim:
     """A detector and the network that it guards, and what the attacker has to attack them with.
 
     Attributes:
@@ -39,12 +38,8 @@ class Target:
     surrogate: Detector | None = None
     guides: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def followed(self) -> Detector:
-        """The detector whose suspicion has gradients."""
-        return self.detector if self.surrogate is None else self.surrogate
 
-
+@dataclass(eq=False)
 class Guides:
     """Clean images that the network gets right, to be mimicked or started from.
 
@@ -54,10 +49,10 @@ class Guides:
         detector: that judges them.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, detector: Detector) -> None:
-        """Hold them; nothing is computed yet."""
-        self.images, self.labels, self.detector = images, labels, detector
-        self._activations: tuple[list[str], list[Tensor]] | None = None
+    images: Tensor
+    labels: Tensor
+    detector: Detector
+    _activations: tuple[list[str], list[Tensor]] = field(default=([], []), init=False)
 
     @cached_property
     def passed(self) -> Tensor:
@@ -66,7 +61,7 @@ class Guides:
 
     def activations(self, names: list[str]) -> list[Tensor]:
         """Return their activations at these nodes, [G, size] each; kept for the next batch."""
-        if self._activations is None or self._activations[0] != names:
+        if self._activations[0] != names:
             graph = self.detector.graph
             parts = torch.split(self.images, 64 if graph.batched else 1)
             with torch.no_grad():
@@ -107,17 +102,15 @@ class Search:
     """
 
     def __init__(
-        self, target: Target, images: Tensor, labels: Tensor, guides: Guides, norm: Norm, epsilon: float
+        self, victim: Victim, images: Tensor, labels: Tensor, guides: Guides, norm: str, epsilon: float
     ) -> None:
         """Start with nothing found."""
-        self.detector, self.surrogate, self.model = target.detector, target.followed, target.model
+        self.detector, self.model = victim.detector, victim.model
+        self.surrogate = victim.surrogate or victim.detector
         self.images, self.labels, self.guides = images, labels, guides
-        self.norm: Norm = norm
-        self.epsilon = epsilon
-        self.best = images.clone()
+        self.norm, self.epsilon, self.best = norm, epsilon, images.clone()
         self.scores = torch.full((len(images),), torch.inf, dtype=torch.float64)
-        self.predicted = labels.clone()
-        self.queries = 0
+        self.predicted, self.queries = labels.clone(), 0
 
     def project(self, candidates: Tensor) -> Tensor:
         """Bring candidates within the bound and into [0, 1]."""
@@ -136,7 +129,7 @@ class Search:
         noise = torch.rand(self.images.shape) * 2 - 1 if self.norm == "Linf" else torch.randn(self.images.shape)
         return self.project(self.images + self.stride(noise.to(self.images.device), self.epsilon))
 
-    def stride(self, direction: Tensor, length: float) -> Tensor:
+    def stride(self, direction: Tensor, length: float = 1) -> Tensor:
         """Return changes of this length along directions [N, C, H, W].
 
         For L2 exactly as long. For L∞ as long in the mean square over the pixels, so that the direction is kept.
@@ -147,9 +140,9 @@ class Search:
         change: Tensor = direction / size.clamp(min=1e-30)[:, None, None, None] * length
         return change
 
-    def steepest(self, direction: Tensor, length: float) -> Tensor:
-        """Return the changes of this length that go furthest along directions: signs for L∞."""
-        return direction.sign() * length if self.norm == "Linf" else self.stride(direction, length)
+    def steepest(self, direction: Tensor) -> Tensor:
+        """Return the changes of length 1 that go furthest along directions: signs for L∞."""
+        return direction.sign() if self.norm == "Linf" else self.stride(direction)
 
     def look(self, candidates: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return misclassified (bool), suspicion (float64) and class of images [M, C, H, W] with labels [M].
@@ -157,7 +150,7 @@ class Search:
         Model and graph must both misclassify: what folding changes in the last bit is no success.
         """
         self.queries += len(candidates)
-        features: Features = self.detector.features(candidates)
+        features = self.detector.features(candidates)
         scores = torch.from_numpy(self.detector.score(features))
         predicted = predict(self.model, candidates).to(candidates.device)
         traced = torch.from_numpy(features.classes[:, 0]).to(predicted.device)

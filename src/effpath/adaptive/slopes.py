@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from effpath.adaptive.soft import Look, SoftFeatures
-from effpath.adaptive.suspicion import Suspicion
-from effpath.detect import Detector
+from effpath.detect import CleanSimilarity, Detector, JointSurprise
+from effpath.detect.classifiers import check_fitted
+from effpath.detect.scoring import CleanScore, SurpriseScore
+from effpath.errors import OptionError
+
+BANDWIDTH = 0.25  # of a smooth tail, in standard deviations of the clean values
 
 
 class Gradients(NamedTuple):
@@ -69,3 +79,86 @@ class Slopes:
             (margin,) = torch.autograd.grad(lead.clamp(max=self.confidence).sum(), pixels, retain_graph=True)
             (slope,) = torch.autograd.grad(suspicion.sum(), pixels)
         return Gradients(margin, slope, (lead >= self.confidence).detach())
+
+
+class Suspicion:
+    """The suspicion of a detector that is linear, of kind ``clean`` or of kind ``surprise``, up to a constant.
+
+    It is a differentiable function of the columns that the detector reads. Where the detector counts how many
+    clean rows are beyond a value, the count is smooth.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        """Read the fitted classifier.
+
+        Raises:
+            OptionError: its suspicion has no gradient.
+        """
+        *before, last = _steps(detector.classifier)
+        refused = OptionError(
+            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise, got "
+            f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
+            "fitted on the same features"
+        )
+        is_known = all(isinstance(step, (SimpleImputer, StandardScaler)) for step in before)
+        if not is_known or getattr(last, "further", 0):
+            raise refused
+        check_fitted(detector.classifier)
+        self._fill = next((step.statistics_ for step in before if isinstance(step, SimpleImputer)), None)
+        self._suspicion: Callable[[Tensor], Tensor]
+        if type(last) is CleanSimilarity:
+            self._suspicion = partial(_unusual, last.as_score())
+        elif type(last) is JointSurprise:
+            self._suspicion = partial(_surprise, last.as_score())
+        elif hasattr(last, "coef_"):
+            divide: Any = next((step.scale_ for step in before if isinstance(step, StandardScaler)), 1.0)
+            self._suspicion = partial(_linear, np.ravel(last.coef_) / divide)
+        else:
+            raise refused
+
+    def __call__(self, columns: Tensor) -> Tensor:
+        """Return the suspicion [N] of what the detector reads, [N, columns]; NaN is filled in as it does."""
+        if self._fill is not None:
+            columns = torch.where(columns.isnan(), _like(self._fill, columns), columns)
+        return self._suspicion(columns)
+
+
+def _steps(classifier: Any) -> list[Any]:
+    """Return what a classifier does, one step after the other; pipelines may be nested."""
+    if not isinstance(classifier, Pipeline):
+        return [classifier]
+    return [step for _, part in classifier.steps for step in _steps(part)]
+
+
+def _like(numbers: Any, columns: Tensor) -> Tensor:
+    return torch.as_tensor(np.asarray(numbers, np.float64)).to(columns)
+
+
+def _linear(weights: Any, columns: Tensor) -> Tensor:
+    return columns @ _like(weights, columns)
+
+
+def _below(values: Tensor, clean: Tensor) -> Tensor:
+    """Return how many clean rows [rows, columns] lie below values [N, columns], smoothly: [N, columns]."""
+    width = (BANDWIDTH * clean.std(0)).clamp(min=1e-4)
+    return torch.sigmoid((values[:, None] - clean) / width).sum(1)
+
+
+def _unusual(score: CleanScore, columns: Tensor) -> Tensor:
+    """Return Σ log((1 − p) ÷ p) over columns, p the share of clean rows that are as suspicious."""
+    clean = _like(score.reference, columns)
+    less = _below(columns * _like(score.directions, columns), clean)
+    return ((less + 0.5) / (len(clean) - less + 0.5)).log().sum(1)
+
+
+def _surprise(score: SurpriseScore, columns: Tensor) -> Tensor:
+    """Return Σ −w log p over the four signs; p is a smooth share of clean rows before the edge, exact beyond."""
+    sets, sure = len(score.similarity.coef), columns[:, -1]
+    outside = columns[:, :sets] @ _like(score.similarity.coef, columns) + score.similarity.intercept
+    elsewhere = columns[:, sets:-1] @ _like(score.margin.coef, columns) + score.margin.intercept
+    signs = torch.stack([outside, elsewhere, -sure, sure], 1)
+    clean = _like(score.clean, columns)
+    beyond = (signs - _like(score.edge, columns)) / _like(score.excess, columns)
+    usual = -((len(clean) - _below(signs, clean) + 0.5) / (len(clean) + 1)).log()
+    surprises = torch.where(beyond > 0, beyond - float(np.log(score.tail)), usual)
+    return (surprises * _like(score.weights, columns)).sum(1)

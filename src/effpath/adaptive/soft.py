@@ -10,15 +10,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effpath.adaptive.near import Near, find_near
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
+from effpath.kernels.window import Window
 from effpath.paths.rows import IdRows
 from effpath.rules.plan import Layer
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
+
+CHUNK = 1 << 22  # candidates looked at together
+
+
+@dataclass(frozen=True, eq=False)
+class Near:
+    """The candidates of one layer that speak for its active neurons, over a batch; [n] each, by image and slot.
+
+    Attributes:
+        image: which image, int64.
+        slot: the synapse, int64.
+        source, weight: id of the input and of the weight, int64.
+        direction: −1 where the neuron's value is negative, else 1.
+        bound: halfway between the smallest chosen contribution of the neuron and the largest that is not.
+        scale: unit of the temperature: the bound, or the mean bound of the image's layer where that is greater.
+        images: size of the batch.
+    """
+
+    image: Tensor
+    slot: Tensor
+    source: Tensor
+    weight: Tensor
+    direction: Tensor
+    bound: Tensor
+    scale: Tensor
+    images: int
+
+    def taken(self, x: Tensor, weight: Tensor, temperature: float) -> Tensor:
+        """Return how far each is taken, [n] in 0 … 1, of inputs x [images, inputs] and weights [weights]."""
+        c = x[self.image, self.source] * weight[self.weight] * self.direction
+        return torch.sigmoid((c - self.bound) / (temperature * self.scale))
+
+    def mean(self, taken: Tensor, worth: Tensor) -> Tensor:
+        """Return the mean worth [images] where each candidate is taken so far, both [n]; NaN where nothing is."""
+        none = taken.new_zeros(self.images)
+        inside = none.index_add(0, self.image, taken * worth)
+        total = none.index_add(0, self.image, taken)
+        return torch.where(total > 0, inside / total.clamp(min=1e-30), torch.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +86,7 @@ class SoftFeatures:
     where the gradient is taken. A candidate with contribution c = ± x·w of an active neuron then counts
     sigmoid((c − bound) ÷ (temperature · scale)) instead of 0 or 1, so that moving it across the bound moves the
     similarity, a mean of memberships, and the margin, a mean of log frequencies. As the temperature goes to 0 both
-    become the exact ones. What the gradient does not see: neurons that become active or inactive upstream, that
-    the bound moves with its neuron's value, and that another class may become the most likely.
+    become the exact ones. What the gradient does not see: docs/adaptive.md.
     """
 
     def __init__(
@@ -79,14 +116,9 @@ class SoftFeatures:
         places = [names.index(layer.name) for layer in self.layers]
         return places + [len(names) + place for place in places]
 
-    @property
-    def keep(self) -> set[str]:
-        """Nodes whose values the columns are made of."""
-        return {name for layer in self.layers for name in (layer.name, *layer.sources)}
-
     def run(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the logits and the values that the columns need, with gradients to the pixels."""
-        keep = self.keep | {self.graph.logits}
+        keep = {self.graph.logits, *(name for layer in self.layers for name in (layer.name, *layer.sources))}
         return self.graph.run(pixels, keep, change=lambda _, value: value)
 
     def look(self, pixels: Tensor, values: Mapping[str, Tensor], classes: Sequence[Tensor]) -> Look:
@@ -114,7 +146,9 @@ class SoftFeatures:
                     best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
                 for layer in self.layers:
                     at = names.index(layer.name)
-                    near = self._near(layer, values, paths.synapses[layer.name])
+                    x, value = self._inputs(layer, values), values[layer.name].flatten(1)
+                    window, chosen = layer.window.to(self.graph.device), paths.synapses[layer.name]
+                    near = find_near(window, x, self._weight(layer), value, chosen)
                     worth = {rank * len(names) + at: self._members(layer, paths.classes, near)}
                     if self.likelihood:
                         worth[len(names) + at] = self._gains(layer, paths.classes, best[:, at], near)
@@ -148,10 +182,6 @@ class SoftFeatures:
         assert layer.weight is not None  # what has a parameter has a weight
         return self.graph.constants[layer.weight].reshape(-1)
 
-    def _near(self, layer: Layer, values: Mapping[str, Tensor], rows: IdRows) -> Near:
-        x, value = self._inputs(layer, values), values[layer.name].flatten(1)
-        return find_near(layer.window.to(self.graph.device), x, self._weight(layer), value, rows)
-
     def _members(self, layer: Layer, classes: NDArray[np.int64], near: Near) -> Tensor:
         """Tell of each candidate whether the class path of its image has it, 1 or 0."""
         label = classes[near.image.cpu().numpy()]
@@ -171,3 +201,48 @@ class SoftFeatures:
             logs = self.likelihood.log_frequencies(layer.name, slots[rows], pair)
             gain[rows] = logs[:, 0] - logs[:, 1]
         return torch.from_numpy(gain).to(near.bound)
+
+
+def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: IdRows) -> Near:
+    """Return what could be taken of a layer: what is chosen, and what else speaks for a neuron that chooses.
+
+    Args:
+        window: of the layer, on the device of the values.
+        x, weight, value: inputs [images, inputs], weights [weights] and outputs [images, outputs].
+        rows: the synapses that were chosen, by image.
+    """
+    images = len(value)
+    slots = torch.from_numpy(rows.values).to(x.device)
+    image = torch.from_numpy(np.repeat(np.arange(images), rows.lengths)).to(x.device)
+    # Neurons that choose something, ascending, as image · outputs + output; `row` is that of each synapse.
+    neurons, row = torch.unique(image * window.outputs + slots // window.candidates, return_inverse=True)
+    ends = torch.searchsorted(row, torch.arange(len(neurons) + 1, device=x.device))  # rows ascend too
+    parts = []
+    step = max(1, CHUNK // window.candidates)
+    for start in range(0, max(1, len(neurons)), step):  # once where none chooses, for empty columns
+        part = neurons[start : start + step]
+        b, o = part // window.outputs, part % window.outputs
+        ids, weights = window.input_ids(o), window.weight_ids(o)
+        inside = ids >= 0
+        direction = torch.where(value[b, o] < 0, -1.0, 1.0).to(x.dtype)[:, None]
+        c = torch.where(inside, x[b[:, None], ids.clamp(min=0)] * weight[weights] * direction, 0)
+        taken = slice(int(ends[start]), int(ends[start + len(part)]))
+        chosen = torch.zeros_like(inside)
+        chosen[row[taken] - start, slots[taken] % window.candidates] = True
+        bound = _halfway(c, chosen, inside)
+        at, k = (chosen | (inside & (c > 0))).nonzero(as_tuple=True)
+        slot = o[at] * window.candidates + k
+        parts.append((b[at], slot, ids[at, k], weights[at, k], direction[at, 0], bound[at], bound, b))
+    b, slot, ids, weights, direction, bound, bounds, of = (torch.cat(part) for part in zip(*parts, strict=True))
+    size = bounds.abs()
+    mean = size.new_zeros(images).index_add(0, of, size) / torch.bincount(of, minlength=images).clamp(min=1)
+    scale = torch.maximum(bound.abs(), mean[b]).clamp(min=1e-30)
+    return Near(b, slot, ids, weights, direction, bound, scale, images)
+
+
+def _halfway(c: Tensor, chosen: Tensor, inside: Tensor) -> Tensor:
+    """Return the middle of smallest chosen and largest other contribution (0 if negative), [M, K] → [M]."""
+    low = c.masked_fill(~chosen, torch.inf).amin(1)
+    high = c.masked_fill(chosen | ~inside, -torch.inf).amax(1)
+    high = torch.where(low > 0, high.clamp(min=0), high)
+    return (low + torch.where(high.isinf(), low - low.abs(), high)) / 2

@@ -47,43 +47,44 @@ def detect(
     """
     import numpy as np
 
+    from effpath.class_paths.store import provenance_of
     from effpath.cli.output import print_json, say
     from effpath.cli.verdicts import rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import explain, strongest_signs
-    from effpath.detect.header import read_detector_header
-    from effpath.detect.held_out import unseen
-    from effpath.detect.saved import open_detector
-    from effpath.detect.summary import summarise
+    from effpath.detect.saved import WHAT, detector_about, open_detector
+    from effpath.detect.splits import unseen
+    from effpath.detect.verdicts import summarise
     from effpath.errors import InputError, OptionError
+    from effpath.files.sealed import SealedFile
     from effpath.images import tolerant
     from effpath.models.naming import output_names
 
-    header = read_detector_header(detector)
-    about = header["about"]
-    made_with = int(about.get("seed", 0))
-    named = [images] + ([[clean]] if clean is not None else [])
-    if held_out:
-        if not any(is_data(name) for names in named for name in names):
-            raise InputError("expected a data set for --held-out, such as imagefolder:DIR, got files")
-        if seed not in (None, made_with):
-            raise OptionError(
-                f"expected --seed {made_with}, the detector's, for --held-out, got {seed}: another seed divides "
-                "the data differently, and images that the detector has seen would be among the rest; leave out "
-                "--seed"
-            )
-        damaged_out = source.skip_damaged or bool(about.get("skip_damaged"))
-        source = replace(source, part=source.part or about.get("part"), skip_damaged=damaged_out)
-    seed = made_with if seed is None else seed
-    network = replace(source, seed=seed).open()
-    opened = []
-    for names in named:
-        found = network.opened(names)
-        if held_out and found.data is not None:
-            found = found.take(unseen(about, found.data.name, found.part, found.images.images))
-        opened.append(found)
-    graph = network.capture(opened[0].images.images, header["structure"])
-    saved = open_detector(detector, graph)
+    with SealedFile(detector, WHAT) as file:
+        about = detector_about(file)["about"]
+        made_with = int(about.get("seed", 0))
+        named = [images] + ([[clean]] if clean is not None else [])
+        if held_out:
+            if not any(is_data(name) for names in named for name in names):
+                raise InputError("expected a data set for --held-out, such as imagefolder:DIR, got files")
+            if seed not in (None, made_with):
+                raise OptionError(
+                    f"expected --seed {made_with}, the detector's, for --held-out, got {seed}: another seed "
+                    "divides the data differently, and images that the detector has seen would be among the rest; "
+                    "leave out --seed"
+                )
+            damaged_out = source.skip_damaged or bool(about.get("skip_damaged"))
+            source = replace(source, part=source.part or about.get("part"), skip_damaged=damaged_out)
+        seed = made_with if seed is None else seed
+        network = replace(source, seed=seed).open()
+        opened = []
+        for names in named:
+            found = network.opened(names)
+            if held_out and found.data is not None:
+                found = found.take(unseen(about, found.data.name, found.part, found.images.images))
+            opened.append(found)
+        graph = network.capture(opened[0].images.images, provenance_of(file).get("structure"))
+        saved = open_detector(file, graph)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)

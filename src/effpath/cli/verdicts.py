@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from effpath.cli.output import filled, terminal_width
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
-from effpath.detect.summary import Summary
-from effpath.detect.verdicts import Verdicts
+from effpath.detect.verdicts import Summary, Verdicts
 
 INDENT = 19 * " "
 

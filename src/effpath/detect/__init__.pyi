@@ -10,12 +10,11 @@ from .joint import JointSimilarity as JointSimilarity
 from .metrics import Interval as Interval
 from .metrics import auc_interval as auc_interval
 from .metrics import threshold_at_fpr as threshold_at_fpr
-from .metrics import tpr_at as tpr_at
 from .metrics import tpr_interval as tpr_interval
 from .metrics import weighted_auc as weighted_auc
+from .scoring import SIGNS as SIGNS
 from .splits import paper_split as paper_split
 from .splits import split_sources as split_sources
-from .surprise import SIGNS as SIGNS
 from .surprise import JointSurprise as JointSurprise
 from .verdicts import Verdict as Verdict
 from .verdicts import Verdicts as Verdicts

@@ -17,37 +17,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
+from effpath.detect.features import READINGS, Reading
 from effpath.detect.joint import JointSimilarity
-from effpath.detect.reading import READINGS, Reading
 from effpath.detect.scoring import FloatArray
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
 
 DEFAULT_KIND = "surprise"
 """The kind where none is given: the best available, see docs/detection.md."""
-
-
-def reading_of(kind: str | Any) -> Reading:
-    """Return what a kind, or an estimator, reads; of a pipeline the last step says it, of a search what it wraps.
-
-    Raises OptionError where its ``reads`` is none of `READINGS`, or for an unknown kind.
-    """
-    estimator = CLASSIFIERS[kind](0) if _is_name(kind) else kind
-    if isinstance(estimator, Pipeline):
-        return reading_of(estimator[-1])
-    if not hasattr(estimator, "reads") and hasattr(estimator, "estimator"):
-        return reading_of(estimator.estimator)
-    reads = getattr(estimator, "reads", "similarities")
-    if reads not in READINGS:
-        raise OptionError(f"expected {_type(estimator)}.reads to be one of {', '.join(READINGS)}, got {reads!r}")
-    return READINGS[reads]
-
-
-def is_clean_only(kind: str | Any) -> bool:
-    """Tell whether a kind, or an estimator, is fitted on clean rows alone: outlier detectors are."""
-    return bool(is_outlier_detector(CLASSIFIERS[kind](0) if _is_name(kind) else kind))
-
-
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     # the paper's four (Sec. 4.2)
     "linear": lambda seed: JointSimilarity(),
@@ -71,6 +48,30 @@ PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
 """The kinds that need nothing but path similarities."""
 OURS = (*PATH_CLASSIFIERS, "surprise")
 """All kinds that read paths."""
+_EXPECTED = f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+
+
+def reading_of(kind: str | Any) -> Reading:
+    """Return what a kind, or an estimator, reads; of a pipeline the last step says it, of a search what it wraps.
+
+    Raises:
+        OptionError: an unknown kind, or ``reads`` is none of `READINGS`.
+    """
+    estimator = _named(kind)
+    if isinstance(estimator, Pipeline):
+        return reading_of(estimator[-1])
+    if not hasattr(estimator, "reads") and hasattr(estimator, "estimator"):
+        return reading_of(estimator.estimator)
+    reads = getattr(estimator, "reads", "similarities")
+    if reads not in READINGS:
+        own = f"{type(estimator).__name__}.reads"
+        raise OptionError(f"expected {own} to be one of {', '.join(READINGS)}, got {reads!r}")
+    return READINGS[reads]
+
+
+def is_clean_only(kind: str | Any) -> bool:
+    """Tell whether a kind, or an estimator, is fitted on clean rows alone: outlier detectors are."""
+    return bool(is_outlier_detector(_named(kind)))
 
 
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
@@ -85,46 +86,40 @@ def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     training rows, or by 0 where these have none, so that it speaks neither for nor against an attack; a pipeline
     that begins with a `SimpleImputer` keeps its own.
 
-    Raises OptionError for an unknown kind, or for what is neither classifier nor outlier detector.
+    Raises:
+        OptionError: an unknown kind, or what is neither classifier nor outlier detector.
 
-    >>> make_classifier("linear").fit([[0.9, 0.1], [0.2, 0.8]], [0, 1]).predict([[0.3, 0.6]])
-    array([1])
+    Example:
+        >>> make_classifier("linear").fit([[0.9, 0.1], [0.2, 0.8]], [0, 1]).predict([[0.3, 0.6]])
+        array([1])
     """
-    estimator = CLASSIFIERS[kind](seed) if _is_name(kind) else _copied(kind)
+    estimator = _named(kind, seed) if isinstance(kind, str) else _copied(kind)
     if isinstance(estimator, Pipeline) and isinstance(estimator[0], SimpleImputer):
         return estimator
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), estimator)
 
 
-def _is_name(kind: str | Any) -> bool:
+def _named(kind: str | Any, seed: int = 0) -> Any:
+    """Return a fresh estimator of a kind that is given by name, anything else as it is."""
     if isinstance(kind, str) and kind not in CLASSIFIERS:
-        raise OptionError(f"{_expected()}, got {kind!r}")
-    return isinstance(kind, str)
-
-
-def _expected() -> str:
-    return f"expected a kind of {', '.join(CLASSIFIERS)}, or a scikit-learn classifier or outlier detector"
+        raise OptionError(f"{_EXPECTED}, got {kind!r}")
+    return CLASSIFIERS[kind](seed) if isinstance(kind, str) else kind
 
 
 def _copied(estimator: Any) -> Any:
-    expected = _expected()
     if isinstance(estimator, type):
-        raise OptionError(f"{expected}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
+        raise OptionError(f"{_EXPECTED}, got the class {estimator.__name__}; make one: {estimator.__name__}()")
     if not hasattr(estimator, "__sklearn_tags__") or not (
         is_classifier(estimator) or is_outlier_detector(estimator)
     ):
-        raise OptionError(f"{expected}, got {_type(estimator)}")
+        raise OptionError(f"{_EXPECTED}, got {type(estimator).__name__}")
     if is_outlier_detector(estimator) and not hasattr(estimator, "score_samples"):
         raise OptionError(
-            f"{expected} that scores new images with score_samples, which {_type(estimator)} does not have; "
-            "LocalOutlierFactor has it with novelty=True"
+            f"{_EXPECTED} that scores new images with score_samples, which {type(estimator).__name__} does not "
+            "have; LocalOutlierFactor has it with novelty=True"
         )
     reading_of(estimator)
     return clone(estimator)
-
-
-def _type(estimator: Any) -> str:
-    return type(estimator).__name__
 
 
 def check_fitted(estimator: Any) -> None:
@@ -136,11 +131,13 @@ def check_fitted(estimator: Any) -> None:
 
 
 def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:
-    """Scores [n] that grow with suspicion, for any fitted two-class classifier or outlier detector.
+    """Return scores [n] that grow with suspicion, for any fitted two-class classifier or outlier detector.
 
-    Outlier detectors: −score_samples. Classifiers: decision_function, else the probability of the greater
-    class. Raises InputError where the classifier was not trained on exactly two classes, OptionError where it is
-    not fitted or gives no scores.
+    Outlier detectors: −score_samples. Classifiers: decision_function, else the probability of the greater class.
+
+    Raises:
+        InputError: a classifier that was not trained on exactly two classes.
+        OptionError: not fitted, or without scores.
     """
     check_fitted(estimator)
     if is_outlier_detector(estimator):
@@ -156,6 +153,6 @@ def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         raise OptionError(
             "expected a classifier with decision_function or predict_proba, as verdicts need scores; "
-            f"{_type(last)} has neither (a vote may have an option for it)"
+            f"{type(last).__name__} has neither (a vote may have an option for it)"
         )
     return np.asarray(estimator.predict_proba(X)[:, 1], dtype=np.float64)

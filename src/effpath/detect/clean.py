@@ -17,9 +17,7 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     A rank-1 similarity is suspicious where it is lower than on clean images, a rank-2 similarity where it is
     higher; no attack is needed to fit it. A usual value gives 0, so that each layer's share can be read off.
 
-    Why log odds: on synthetic correlated similarities they ranked best on average of the rules that keep
-    these signs. −log p alone gains 0.01-0.02 AUC where the ranks vary independently, but loses 0.09 where an
-    image raises or lowers both together; whatever inverts a covariance lost up to 0.1 with many layers.
+    Why log odds: docs/decisions.md.
 
     Input X [n, features]: rank-1 similarities, then rank-2 similarities, of clean images when fitting.
 
@@ -42,7 +40,8 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: npt.ArrayLike, y: object = None) -> CleanSimilarity:
         """Learn what clean rows look like; `y` is ignored, so give clean rows alone.
 
-        Raises OptionError for parameters outside their range.
+        Raises:
+            OptionError: a parameter outside its range.
         """
         if not 0 < self.contamination <= 0.5:
             raise OptionError(f"expected contamination in (0, 0.5], got {self.contamination!r}")
@@ -52,28 +51,19 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def as_score(self) -> CleanScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self, "reference_")
-        return CleanScore(self.reference_, suspicion_directions(self.n_features_in_, self.rank_1))
-
-    def feature_suspicion(self, X: npt.ArrayLike) -> FloatArray:
-        """The summands [n, features] of the suspicion: which layers speak for an attack, which against."""
-        score = self.as_score()
-        return score.summands(validate_data(self, X, dtype=np.float64, reset=False))
-
-    def suspicion(self, X: npt.ArrayLike) -> FloatArray:
-        """Suspicion [n]: 0 = usual, positive = suspicious."""
-        total: FloatArray = self.feature_suspicion(X).sum(axis=1)
-        return total
+        return CleanScore.of(self)
 
     def score_samples(self, X: npt.ArrayLike) -> FloatArray:
-        """Normality [n], the negative suspicion."""
-        return -self.suspicion(X)
+        """Return the normality [n], the negative suspicion: 0 = usual, negative = suspicious."""
+        score = self.as_score()
+        return -score(validate_data(self, X, dtype=np.float64, reset=False))
 
     def decision_function(self, X: npt.ArrayLike) -> FloatArray:
-        """Normality [n] less the offset: negative = outlier."""
+        """Return the normality [n] less the offset: negative = outlier."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """−1 for outliers and 1 for the rest, [n]."""
+        """Return −1 for outliers and 1 for the rest, [n]."""
         return np.where(self.decision_function(X) < 0, -1, 1)

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
@@ -24,10 +22,9 @@ from effpath.detect.classifiers import (
     reading_of,
     suspicion,
 )
-from effpath.detect.features import Features, check_network
+from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
-from effpath.detect.mixin import DetectorMixin
-from effpath.detect.reading import Reading
+from effpath.detect.saved import DetectorMixin
 from effpath.detect.scoring import FloatArray, Scoring
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
@@ -79,19 +76,14 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         """Create the unfitted classifier that the parameters describe."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
-        self.path_likelihood: PathLikelihood | None = None
+        self.path_likelihood = None
         if self.reading.wants_likelihood:
             try:
                 self.path_likelihood = PathLikelihood(self.class_paths)
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
-        self._forget_threshold()
-
-    def _forget_threshold(self) -> None:
-        self.threshold: float | None = None
-        self.fpr: float | None = None
-        self.calibration: FloatArray | None = None
+        self.threshold = self.fpr = self.calibration = None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -124,14 +116,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         return Detector(self.graph, self.class_paths, kind=clone(self.kind, safe=False), seed=self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:
-        try:
-            check_is_fitted(self.classifier)
-        except NotFittedError:
-            return False
-        return True
+        return bool(self.classifier.__sklearn_is_fitted__())
 
     def __repr__(self) -> str:
-        """Kind, class paths and state."""
+        """Return kind, class paths and state."""
         state = "not fitted"
         if self.__sklearn_is_fitted__():
             state = "no threshold yet"
@@ -163,9 +151,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
         """
         if getattr(adversarial, "ndim", 0) == 1:
-            adversarial_rows = np.asarray(adversarial) != 0
-            attacked = None if self.clean_only else _taken(clean, adversarial_rows)
-            return self.fit(_taken(clean, ~adversarial_rows), attacked)
+            attacked = np.asarray(adversarial) != 0
+            return self.fit(_taken(clean, ~attacked), None if self.clean_only else _taken(clean, attacked))
         if self.clean_only and adversarial is not None:
             raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:
@@ -176,7 +163,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
         parts = [self._as_features(images) for images in given]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self._forget_threshold()
+        self.threshold = self.fpr = self.calibration = None
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         return self
 

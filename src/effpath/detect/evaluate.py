@@ -14,13 +14,12 @@ from scipy.special import logsumexp
 from effpath.detect.classifiers import PATH_CLASSIFIERS, is_clean_only, make_classifier, reading_of, suspicion
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
+from effpath.detect.scoring import FloatArray
 from effpath.detect.splits import Fractions, split_sources
 from effpath.errors import InputError, OptionError
 
-Scores = NDArray[np.float64]
-
 # Scores that need no training and grow with suspicion; no detector may lose to them unnoticed.
-BASELINES: dict[str, Callable[[Features], Scores]] = {
+BASELINES: dict[str, Callable[[Features], FloatArray]] = {
     "max softmax": lambda f: -np.exp(f.logits.max(1) - logsumexp(f.logits.astype(np.float64), axis=1)),
     "energy": lambda f: -logsumexp(f.logits.astype(np.float64), axis=1),
 }
@@ -95,8 +94,8 @@ class Evaluation:
 
     scores: Mapping[str, Mapping[str, Score]]
     test: Mapping[str, NDArray[np.intp]]
-    suspicion: Mapping[str, Mapping[str, Scores]]
-    calibration: Mapping[str, Scores]
+    suspicion: Mapping[str, Mapping[str, FloatArray]]
+    calibration: Mapping[str, FloatArray]
     threshold: Mapping[str, float]
     fpr: Mapping[str, float]
     classifiers: Mapping[str, Any]
@@ -138,24 +137,23 @@ def evaluate(
     parts = split_sources(np.concatenate([g.source for g in groups]), fractions=fractions, seed=seed)
 
     def rows(part: str) -> dict[str, NDArray[np.intp]]:
-        found = {}
-        for group, start, end in zip(groups, offsets, offsets[1:], strict=False):
-            inside = parts[part][(parts[part] >= start) & (parts[part] < end)]
-            found[group.name] = (inside - start).astype(np.intp)
-        return found
+        cuts = np.split(parts[part], np.searchsorted(parts[part], offsets[1:-1]))
+        return {group.name: inside - start for group, inside, start in zip(groups, cuts, offsets, strict=False)}
 
     train, calibrate, test = rows("train"), rows("calibrate"), rows("test")
     empty = [group.name for group in groups if not len(test[group.name])]
     if empty:
         raise InputError(f"no image of {', '.join(empty)} is in the test part; attack more images")
+    sources = {group.name: group.source[test[group.name]] for group in groups}
     seen = [group for group in attacks if group.name not in unseen]
+    drawn = {"seed": seed, "resamples": resamples}
     classifiers = {}
     scores: dict[str, dict[str, Score]] = {}
-    suspicions: dict[str, dict[str, Scores]] = {}
+    suspicions: dict[str, dict[str, FloatArray]] = {}
     held_out, thresholds, rates = {}, {}, {}
     for name, entrant in entrants.items():
         looks = {group.name: entrant.read(group) for group in groups}
-        score: Callable[[NDArray[Any]], Scores] = np.asarray
+        score: Callable[[NDArray[Any]], FloatArray] = np.asarray
         if entrant.make is not None:
             made = entrant.make(seed)
             used = [clean] if is_clean_only(made) else [clean, *seen]
@@ -173,17 +171,10 @@ def evaluate(
                 auc_interval(
                     np.repeat([0, 1], [len(tested["clean"]), len(tested[group.name])]),
                     np.concatenate([tested["clean"], tested[group.name]]),
-                    np.concatenate([clean.source[test["clean"]], group.source[test[group.name]]]),
-                    seed=seed,
-                    resamples=resamples,
+                    np.concatenate([sources["clean"], sources[group.name]]),
+                    **drawn,
                 ),
-                tpr_interval(
-                    tested[group.name],
-                    group.source[test[group.name]],
-                    thresholds[name],
-                    seed=seed,
-                    resamples=resamples,
-                ),
+                tpr_interval(tested[group.name], sources[group.name], thresholds[name], **drawn),
             )
             for group in attacks
         }
@@ -193,19 +184,18 @@ def evaluate(
 
 
 def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, Entrant]:
-    """Baselines, detectors on path similarities and the others, by name."""
-    baselines = {name: _baseline(score) for name, score in BASELINES.items()}
-    ours = {kind: _ours(kind) for kind in kinds}
-    taken = [name for name in others if name in baselines or name in ours]
+    """Return baselines, detectors on paths and the others, by name."""
+    ours = {name: Entrant(_of_features(score)) for name, score in BASELINES.items()}
+    ours |= {kind: Entrant(_of_features(reading_of(kind).columns), _maker(kind)) for kind in kinds}
+    taken = [name for name in others if name in ours]
     if taken:
         raise OptionError(f"a detector is called {', '.join(taken)} already; give the other one another name")
-    return {**baselines, **ours, **others}
+    return {**ours, **others}
 
 
-def _baseline(score: Callable[[Features], Scores]) -> Entrant:
-    return Entrant(lambda group: score(group.features))
+def _of_features(look: Callable[[Features], FloatArray]) -> Callable[[Group], FloatArray]:
+    return lambda group: look(group.features)
 
 
-def _ours(kind: str) -> Entrant:
-    reading = reading_of(kind)
-    return Entrant(lambda group: reading.columns(group.features), lambda seed: make_classifier(kind, seed=seed))
+def _maker(kind: str) -> Callable[[int], Any]:
+    return lambda seed: make_classifier(kind, seed=seed)

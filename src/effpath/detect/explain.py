@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effpath.detect.features import Features
-from effpath.detect.reading import Reading
 from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
 from effpath.errors import OptionError
 
 if TYPE_CHECKING:
-    from effpath.detect.mixin import DetectorMixin
-    from effpath.detect.verdicts import Verdicts
-
-SUMS = ("linear", "clean", "surprise")  # the kinds whose score can be told layer by layer
+    from effpath.detect.saved import DetectorMixin
 
 
 @dataclass(frozen=True)
@@ -51,28 +47,37 @@ class Reason:
         )
 
 
-def feature_suspicion(detector: DetectorMixin, features: Features) -> FloatArray:
-    """Return what each similarity adds to the score, [N, features], beside its usual value.
+def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
+    """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
 
-    Linear: ω · (J − J's median over the images fitted on), with the sign of the score. Clean: the log odds.
-    Surprise: as linear, to the first of its four signs, in nats of the tail.
+    An image that has no such layer gets an empty list.
 
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting), or not fitted.
     """
-    return _added(_summed(detector), detector.read(features), features)
-
-
-def _summed(detector: DetectorMixin) -> Scoring:
     scoring = detector.scoring
     if scoring is None:
         raise OptionError(
-            f"expected a detector that sums over layers ({', '.join(SUMS)}), got one of kind {detector.name!r}"
+            "expected a detector that sums over layers (linear, clean, surprise), got one of kind "
+            f"{detector.name!r}"
         )
-    return scoring
+    return layers_of(scoring, detector.read(features), features, count)
 
 
-def _added(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
+def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
+    """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
+    scoring = detector.scoring
+    if scoring is None or not isinstance(scoring.score, SurpriseScore):
+        return None
+    return [signs[0][0] for signs in signs_of_images(scoring.score, scoring.filled(detector.read(features)))]
+
+
+def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
+    """Return what each similarity adds to the score, [N, features], from the columns that were read, [N, columns].
+
+    Linear: ω · (J − J's median over the images fitted on), above 0 where it speaks for an attack. Clean: the log
+    odds. Surprise: as linear, to the first of its four signs, in nats of the tail.
+    """
     columns, score = scoring.filled(read), scoring.score
     if isinstance(score, CleanScore):
         return score.summands(columns)
@@ -85,15 +90,7 @@ def _added(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray
     return added
 
 
-def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
-    """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
-    scoring = detector.scoring
-    if scoring is None or not isinstance(scoring.score, SurpriseScore):
-        return None
-    return [signs[0][0] for signs in _signs(scoring.score, scoring.filled(detector.read(features)))]
-
-
-def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
+def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
     """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
     surprises = score.surprises(columns)  # [N, signs], in nats
     order = np.argsort(-surprises * score.weights, axis=1, kind="stable")
@@ -104,16 +101,9 @@ def _signs(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, fl
     ]
 
 
-def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
-    """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
-
-    An image that has no such layer gets an empty list. Raises OptionError as `feature_suspicion` does.
-    """
-    return _layers(_summed(detector), detector.read(features), features, count)
-
-
-def _layers(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
-    added, usual = _added(scoring, read, features), scoring.usual
+def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
+    """Return for each image what `explain` does, of columns that were read from the features, [N, columns]."""
+    added = feature_suspicion(scoring, read, features)
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
     for column, (_, _, layer) in enumerate(names):
@@ -128,56 +118,11 @@ def _layers(scoring: Scoring, read: FloatArray, features: Features, count: int =
             places = [column for column in places if not np.isnan(features.values[row, column])]
             if not sums[place] > 0 or len(reasons) == count:
                 break
-            if not places:
-                continue
-            at = max(places, key=added[row].__getitem__)
-            rank, level = int(names[at][0].removeprefix("rank")), names[at][1]
-            reasons.append(
-                Reason(
-                    layer,
-                    float(sums[place]),
-                    rank,
-                    level,
-                    float(features.values[row, at]),
-                    float(usual[at]),
-                    int(features.classes[row, rank - 1]),
-                )
-            )
+            if places:
+                at = max(places, key=added[row].__getitem__)
+                rank, suspicion = int(names[at][0].removeprefix("rank")), float(sums[place])
+                similarity, usual = float(features.values[row, at]), float(scoring.usual[at])
+                label = int(features.classes[row, rank - 1])
+                reasons.append(Reason(layer, suspicion, rank, names[at][1], similarity, usual, label))
         found.append(reasons)
     return found
-
-
-def sentences(
-    scoring: Scoring | None, threshold: float, reading: Reading, verdicts: Verdicts
-) -> list[tuple[str, ...]]:
-    """Return what speaks for an attack in each image, strongest first; at least one sentence where it is flagged.
-
-    Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind the
-    first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
-    """
-    features = verdicts.features
-    found: list[list[str]] = [[] for _ in verdicts.scores]
-    if scoring is not None:
-        read = reading.columns(features)
-        layers = [[str(reason) for reason in reasons] for reasons in _layers(scoring, read, features)]
-        found = layers
-        if isinstance(scoring.score, SurpriseScore):
-            shown = _signs(scoring.score, scoring.filled(read))
-            found = [
-                [
-                    sentence
-                    for sign, share in signs
-                    if share < 0.5
-                    for sentence in (
-                        f"{sign}: {share:.2%} of clean images show this at least as strongly",
-                        *(below if sign == SIGNS[0] else ()),
-                    )
-                ]
-                for signs, below in zip(shown, layers, strict=True)
-            ]
-    for verdict, told in zip(verdicts, found, strict=True):
-        if np.isposinf(verdict.score):
-            told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
-        elif verdict.flagged and not told:
-            told.append(f"its score of {verdict.score:.4g} is above the threshold of {threshold:.4g}")
-    return [tuple(told) for told in found]

@@ -13,6 +13,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
+from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.images import Images
 from effpath.paths.header import differing
@@ -44,7 +45,6 @@ class Features:
     likelihood_classes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.values)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Features:
@@ -105,6 +105,36 @@ class Features:
         return self.likelihood
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a detector reads of features.
+
+    Attributes:
+        columns: of features, float64 [N, columns].
+        ranks: of the paths whose similarities it looks at.
+        wants_likelihood: whether the features must hold the likelihood of the paths under all classes.
+    """
+
+    columns: Callable[[Features], NDArray[np.float64]]
+    ranks: tuple[int, ...] = (1, 2)
+    wants_likelihood: bool = False
+
+
+def _with_margins(features: Features) -> NDArray[np.float64]:
+    margins = features.margins()
+    rank_1 = features.values[:, : margins.shape[1]]
+    return np.concatenate([rank_1, margins, features.confidence()[:, None]], axis=1)
+
+
+READINGS = {
+    # [N, 2 · sets]: rank 1, then rank 2
+    "similarities": Reading(Features.similarities),
+    # [N, 2 · sets + 1]: rank 1, the margins of its likelihood, the log odds of the predicted class
+    "margins": Reading(_with_margins, ranks=(1,), wants_likelihood=True),
+}
+"""By the attribute ``reads`` of an estimator; those without it read similarities."""
+
+
 def check_network(graph: Graph, class_paths: ClassPaths) -> None:
     """Raise FingerprintError where class paths were built with another network."""
     found = class_paths.header.fingerprint
@@ -125,9 +155,9 @@ def path_features(
     likelihood: PathLikelihood | None = None,
     allow_missing: bool = False,
     batch_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Features:
-    """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image: one forward pass, one walk a rank.
+    """Return [J^1 … J^L of rank 1, J'^1 … J'^L of rank 2] of each image: one forward pass, one walk per rank.
 
     Args:
         graph, class_paths: of one network.

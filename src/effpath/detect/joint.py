@@ -13,14 +13,15 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from effpath.detect.scoring import FloatArray, JointScore, suspicion_directions
+from effpath.detect.scoring import FloatArray, JointScore, Score, suspicion_directions
 from effpath.errors import InputError, OptionError
 
 
 def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """The two classes, ascending, and [n] where a row is of the greater one, adversarial.
+    """Return the two classes, ascending, and [n] where a row is of the greater one, adversarial.
 
-    Raises InputError where there are fewer or more.
+    Raises:
+        InputError: there are fewer or more classes.
     """
     check_classification_targets(y)
     classes = np.unique(y)
@@ -35,12 +36,44 @@ def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.b
     return classes, y == classes[-1]
 
 
-class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TwoClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier of two classes, the greater one adversarial, whose scores are a formula's."""
+
+    classes_: npt.NDArray[Any]
+
+    @property
+    def border(self) -> float:
+        """The suspicion above which `predict` says adversarial."""
+        return 0.0
+
+    def as_score(self) -> Score:
+        """Return what it computes, without the estimator."""
+        raise NotImplementedError
+
+    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
+        """Return the suspicion [n] of X [n, columns]."""
+        score = self.as_score()
+        return score(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the class [n] of each row."""
+        suspicious = self.decision_function(X) > self.border
+        labels: npt.NDArray[Any] = self.classes_[suspicious.astype(int)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        # Directions are fixed beforehand: columns that say the reverse, or are not what it reads, score at chance.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+
+class JointSimilarity(TwoClasses):
     """J̃ = Σ ω^l J^l − Σ ω'^l J'^l with all ω, ω' ≥ 0; low = adversarial (paper Sec. 4.2).
 
-    Trained as the paper does, by elastic net: least squares on the targets ±1 over features divided by
-    their standard deviation, so that the penalty treats all layers alike. (On synthetic similarities a
-    logistic loss under the same penalty and signs was at most 0.003 AUC ahead, and up to 0.006 behind.)
+    Trained as the paper does, by elastic net: least squares on ±1 over features divided by their
+    standard deviation, so that the penalty treats all layers alike.
 
     Input X [n, features]: rank-1 similarities, then rank-2 similarities; no NaN (see `make_classifier`).
     Labels y [n]: two classes, the greater one adversarial (0 = clean, 1 = adversarial).
@@ -50,13 +83,13 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     rank_1 : how many leading columns are rank-1; None = half of them, rounded up.
     alpha : strength of the penalty, > 0. A layer whose correlation with the label is below
         alpha * l1_ratio gets no weight, so that the default silences only layers below 0.015.
-    l1_ratio : the share of the L1 penalty, 0 … 1; the paper's 0.5.
+    l1_ratio : the fraction of the L1 penalty, 0 … 1; the paper's 0.5.
     class_weight : "balanced" (both classes weigh the same), None, or {label: weight}.
 
     Attributes
     ----------
     omega_, omega_rank2_ : ω [rank-1 columns] and ω' [the other columns], ≥ 0, in the units of X.
-    coef_ : [features], (−ω, ω'): suspicion is X @ coef_ + intercept_.
+    coef_ : [features], (−ω, ω'): suspicion, intercept − J̃, is X @ coef_ + intercept_; above 0 = adversarial.
     intercept_ : float.
     classes_, n_features_in_, feature_names_in_ : scikit-learn's.
     """
@@ -79,7 +112,9 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> JointSimilarity:
         """Learn ω and ω'; `sample_weight` [n] counts a row that many times.
 
-        Raises OptionError for parameters outside their range, InputError where y has not just two classes.
+        Raises:
+            OptionError: a parameter outside its range.
+            InputError: y does not have two classes, or one of them weighs nothing.
         """
         if not self.alpha > 0 or not 0 <= self.l1_ratio <= 1:
             raise OptionError(
@@ -106,47 +141,24 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def as_score(self) -> JointScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self)
-        return JointScore(self.coef_, self.intercept_)
-
-    def joint_similarity(self, X: npt.ArrayLike) -> FloatArray:
-        """J̃ [n] of X [n, features]: low = adversarial."""
-        check_is_fitted(self)
-        features: FloatArray = validate_data(self, X, dtype=np.float64, reset=False)
-        return -(features @ self.coef_)
-
-    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
-        """Suspicion [n], intercept − J̃: above 0 = adversarial."""
-        score = self.as_score()
-        return score(validate_data(self, X, dtype=np.float64, reset=False))
-
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        """The class [n] of each row."""
-        suspicious = self.decision_function(X) > 0
-        labels: npt.NDArray[Any] = self.classes_[suspicious.astype(int)]
-        return labels
+        return JointScore.of(self)
 
     def _weigh(
-        self,
-        features: FloatArray,
-        adversarial: npt.NDArray[np.bool_],
-        sample_weight: npt.ArrayLike | None,
+        self, features: FloatArray, adversarial: npt.NDArray[np.bool_], sample_weight: npt.ArrayLike | None
     ) -> FloatArray:
-        """The weight [n] of each row: `sample_weight` times the weight of its class."""
+        """Return the weight [n] of each row: `sample_weight` times the weight of its class."""
         weights = np.ones(len(features))
         if sample_weight is not None:
-            weights = check_array(
-                sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name="sample_weight"
-            )
+            weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
             if weights.ndim != 1 or (weights < 0).any():
                 raise InputError(
                     f"expected sample_weight of one number ≥ 0 per row, got shape {weights.shape}, "
                     f"lowest value {weights.min()}"
                 )
             check_consistent_length(features, weights)
-        rows = [~adversarial, adversarial]
-        mass = [float(weights[row].sum()) for row in rows]
+        mass = [float(weights[row].sum()) for row in (~adversarial, adversarial)]
         if min(mass) == 0:
             raise InputError(
                 "expected no class of zero weight, got clean rows that weigh "
@@ -154,21 +166,10 @@ class JointSimilarity(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.class_weight == "balanced":
             factors = [sum(mass) / (2 * each) for each in mass]
-        elif self.class_weight is None:
-            factors = [1.0, 1.0]
-        elif isinstance(self.class_weight, dict):
-            factors = [self.class_weight.get(label, 1.0) for label in self.classes_]
+        elif self.class_weight is None or isinstance(self.class_weight, dict):
+            factors = [(self.class_weight or {}).get(label, 1.0) for label in self.classes_]
         else:
             raise OptionError(
                 f'expected class_weight "balanced", None or {{label: weight}}, got {self.class_weight!r}'
             )
-        for row, factor in zip(rows, factors, strict=True):
-            weights[row] *= factor
-        return weights
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        # The signs are fixed beforehand: data that are separable against them score at chance, rightly.
-        tags.classifier_tags.poor_score = True
-        return tags
+        return weights * np.where(adversarial, factors[1], factors[0])

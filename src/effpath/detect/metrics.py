@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from effpath.detect.scoring import FloatArray
-from effpath.detect.splits import IndexArray, source_groups
+from effpath.detect.splits import source_groups
 from effpath.errors import InputError, OptionError
 
 # How many row weights of a bootstrap are held at once: 8 MB, near the caches.
@@ -27,15 +28,16 @@ class Interval(NamedTuple):
 
 
 def threshold_at_fpr(clean_scores: npt.ArrayLike, fpr: float) -> float:
-    """The threshold that new clean images exceed with a probability of at most `fpr`; above it is flagged.
+    """Return the threshold that new clean images exceed with a probability of at most `fpr`; above it is flagged.
 
     It is the clean score of rank ⌈(n + 1)(1 − fpr)⌉ from below (split conformal calibration). A new image like the
     n given ones takes each of the n + 1 ranks among them equally often, so that it lies above with a probability
     of at most `fpr`, on average over calibrations, and with less where scores tie. The empirical quantile, one
     rank lower, promises too much.
 
-    Raises OptionError for an fpr outside (0, 1), InputError for scores that are empty or NaN, and for too few:
-    n ≥ 1/fpr − 1 are needed, 19 for 5 %, 99 for 1 %.
+    Raises:
+        OptionError: an fpr outside (0, 1).
+        InputError: scores that are NaN, or too few: n ≥ 1/fpr − 1 are needed, 19 for 5 %, 99 for 1 %.
     """
     scores = np.sort(_scores(clean_scores))[::-1]
     check_enough(len(scores), fpr)
@@ -43,9 +45,12 @@ def threshold_at_fpr(clean_scores: npt.ArrayLike, fpr: float) -> float:
 
 
 def allowed_above(count: int, fpr: float) -> int:
-    """⌊(count + 1) fpr⌋: how many of `count` clean scores and a new one may lie at or above the threshold's rank.
+    """Return ⌊(count + 1) fpr⌋: how many of so many clean scores and a new one may reach the threshold's rank.
 
-    0 where `count` is too few to keep the rate. Raises OptionError for an fpr outside (0, 1).
+    0 where `count` is too few to keep the rate.
+
+    Raises:
+        OptionError: an fpr outside (0, 1).
     """
     if isinstance(fpr, bool) or not isinstance(fpr, Real) or not 0 < fpr < 1:
         raise OptionError(f"expected fpr, a share of clean images, in (0, 1), such as 0.05 for 5 %, got {fpr!r}")
@@ -67,7 +72,7 @@ def check_enough(count: int, fpr: float) -> None:
 
 
 def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArray:
-    """(1 + how many calibration scores are at least as high) ÷ (n + 1), [N], for scores [N].
+    """Return (1 + how many calibration scores are at least as high) ÷ (n + 1), [N], for scores [N].
 
     A new clean image's is at most p with a probability of at most p. `threshold_at_fpr` flags exactly those with a
     p-value of at most fpr. ``calibration`` [n] ascends.
@@ -77,11 +82,6 @@ def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArra
     return values
 
 
-def tpr_at(scores: npt.ArrayLike, threshold: float) -> float:
-    """The share of these scores (of adversarial rows) above the threshold."""
-    return float(np.mean(_scores(scores) > threshold))
-
-
 def tpr_interval(
     scores: npt.ArrayLike,
     groups: npt.ArrayLike,
@@ -89,12 +89,12 @@ def tpr_interval(
     *,
     seed: int,
     resamples: int = 1000,
-    level: float = 0.95,
+    confidence: float = 0.95,
 ) -> Interval:
-    """`tpr_at` with a bootstrap interval over source images; the threshold is held fixed.
+    """Return the TPR, the share of scores [n] of adversarial rows above the threshold, with an interval.
 
-    scores, groups [n]: of adversarial rows; group −1 = a source of its own. Where all rows or none are
-    flagged the interval has no width. Raises InputError for fewer than two groups.
+    The threshold is held fixed. Where all rows or none are flagged the interval has no width. The rest, and the
+    errors, are as of `auc_interval`.
     """
     flagged = (_scores(scores) > threshold).astype(np.float64)
 
@@ -102,7 +102,7 @@ def tpr_interval(
         rates: FloatArray = weights @ flagged / weights.sum(axis=1)
         return rates
 
-    return _interval(rate, _groups(groups, len(flagged)), seed=seed, resamples=resamples, level=level)
+    return _interval(rate, len(flagged), groups, seed, resamples, confidence)
 
 
 def auc_interval(
@@ -112,28 +112,35 @@ def auc_interval(
     *,
     seed: int,
     resamples: int = 1000,
-    level: float = 0.95,
+    confidence: float = 0.95,
 ) -> Interval:
-    """The AUC with a percentile interval from a bootstrap over source images, not over rows.
+    """Return the AUC with a percentile interval from a bootstrap over source images, not over rows.
 
-    y, scores, groups [n]: label (1 = adversarial), suspicion, source image (−1 = a source of its own). Rows
-    of one image rise and fall together, so that a bootstrap over rows would misjudge the spread. A resample
-    that misses one of the classes is left out. Raises InputError for fewer than two groups or one class only.
+    Rows of one image rise and fall together, so that a bootstrap over rows would misjudge the spread. A resample
+    that misses one of the classes is left out.
+
+    Args:
+        y: [n], 1 for adversarial rows, 0 for clean ones.
+        scores: [n], their suspicion.
+        groups: [n], the source image of each row; −1 for a source of its own.
+        seed, resamples, confidence: of the bootstrap; 0 resamples give the AUC alone.
+
+    Raises:
+        InputError: scores that are empty or NaN; fewer than two groups; one class only.
+        OptionError: a confidence outside (0, 1).
     """
     scores = _scores(scores)
-    y = np.asarray(y)
-
-    def auc(weights: FloatArray) -> FloatArray:
-        return weighted_auc(y, scores, weights)
-
-    return _interval(auc, _groups(groups, len(scores)), seed=seed, resamples=resamples, level=level)
+    return _interval(partial(weighted_auc, y, scores), len(scores), groups, seed, resamples, confidence)
 
 
 def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> FloatArray:
-    """The AUC [B] of y, scores [n] under each row of weights [B, n], by sorting once.
+    """Return the AUC [B] of y, scores [n] under each row of weights [B, n], by sorting once.
 
     It is the weighted share of (adversarial, clean) pairs in which the adversarial score is higher, ties one
-    half; NaN where one of the classes weighs 0. Raises InputError where y does not hold both 0 and 1.
+    half; NaN where one of the classes weighs 0.
+
+    Raises:
+        InputError: scores that are empty or NaN; y does not hold both 0 and 1.
     """
     scores = _scores(scores)
     y = np.asarray(y)
@@ -157,15 +164,20 @@ def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike
 
 def _interval(
     statistic: Callable[[FloatArray], FloatArray],
-    groups: IndexArray,
-    *,
+    rows: int,
+    sources: npt.ArrayLike,
     seed: int,
     resamples: int,
-    level: float,
+    confidence: float,
 ) -> Interval:
-    """The statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
-    if not 0 < level < 1 or resamples < 0:
-        raise OptionError(f"expected a level in (0, 1) and resamples ≥ 0, got {level!r} and {resamples!r}")
+    """Return the statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
+    groups = source_groups(sources)
+    if len(groups) != rows:
+        raise InputError(f"expected groups to name the source image of each of {rows} scores, got {len(groups)}")
+    if not 0 < confidence < 1 or resamples < 0:
+        raise OptionError(
+            f"expected a confidence in (0, 1) and resamples ≥ 0, got {confidence!r} and {resamples!r}"
+        )
     count = int(groups.max()) + 1
     if count < 2:
         raise InputError("expected at least two source images for an interval over them, got one")
@@ -182,7 +194,7 @@ def _interval(
     values = values[~np.isnan(values)]
     if not len(values):
         raise InputError(f"none of {resamples} resamples holds both classes: give more source images")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
 
@@ -194,10 +206,3 @@ def _scores(scores: npt.ArrayLike) -> FloatArray:
             f"{int(np.isnan(array).sum())} NaN"
         )
     return array
-
-
-def _groups(groups: npt.ArrayLike, rows: int) -> IndexArray:
-    indices = source_groups(groups)
-    if len(indices) != rows:
-        raise InputError(f"expected groups to name the source image of each of {rows} scores, got {len(indices)}")
-    return indices

@@ -1,30 +1,142 @@
-"""A detector as its file holds it: ready to score and to explain, without what fitted it."""
+"""What every detector does, and the one that a file holds: ready to score and to explain, without what fits it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path as FilePath
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.class_paths.store import class_paths_in
-from effpath.detect.header import WHAT, array_of, calibration_of, detector_about, known_kind
-from effpath.detect.mixin import DetectorMixin
-from effpath.detect.reading import READINGS, Reading
-from effpath.detect.scoring import (
-    CleanScore,
-    FloatArray,
-    JointScore,
-    Score,
-    Scoring,
-    SurpriseScore,
-    suspicion_directions,
-)  # fmt: skip
-from effpath.errors import StoreError
+from effpath.class_paths.store import class_paths_in, provenance_of
+from effpath.detect.features import READINGS, Features, Reading, path_features
+from effpath.detect.metrics import conformal_p_values
+from effpath.detect.scoring import CleanScore, FloatArray, JointScore, Score, Scoring, SurpriseScore
+from effpath.detect.verdicts import Verdicts
+from effpath.errors import OptionError, StoreError
+from effpath.files.progress import Progress
 from effpath.files.sealed import UNREADABLE, SealedFile
 from effpath.graph.graph import Graph
+from effpath.images import Images
+
+WHAT = "a detector"
+FORMAT = "effpath-detector-3"
+READABLE = ("effpath-detector-2", FORMAT)  # the earlier one has no checksums
+
+
+class DetectorMixin:
+    """A detector that knows what it reads and how suspicious that is.
+
+    Attributes:
+        graph, class_paths, path_likelihood, threshold, fpr: as of `Detector`.
+        calibration: likewise; None too where a file of an earlier version does not hold it.
+        name: the kind as one word.
+        reading: what it reads of features.
+        scoring: its formula, where that is one of this package, else None; OptionError where it was not fitted.
+    """
+
+    graph: Graph
+    class_paths: ClassPaths
+    path_likelihood: PathLikelihood | None
+    threshold: float | None
+    fpr: float | None
+    calibration: FloatArray | None
+    name: str
+    reading: Reading
+    scoring: Scoring | None
+
+    def read(self, features: Features) -> FloatArray:
+        """Return what it reads of features, float64 [N, columns]."""
+        return self.reading.columns(features)
+
+    def features(
+        self, images: Images, *, batch_size: int | None = None, progress: Progress | None = None
+    ) -> Features:
+        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
+        return path_features(
+            self.graph,
+            self.class_paths,
+            images,
+            ranks=self.reading.ranks,
+            likelihood=self.path_likelihood,
+            allow_missing=True,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+    def score(self, images: Images | Features) -> FloatArray:
+        """Return the suspicion of each image, float64 [N]; infinite where its class has no class path.
+
+        Raises:
+            OptionError: it was not fitted yet.
+        """
+        _ = self.scoring  # is an error, before any work, where it was not fitted
+        features = self._as_features(images)
+        known = np.isin(features.classes[:, 0], list(self.class_paths))
+        return np.where(known, self._suspicion(self.read(features)), np.inf)
+
+    def detect(self, images: Images | Features) -> Verdicts:
+        """Score images and flag those above the threshold.
+
+        Raises:
+            OptionError: it was not fitted, or the threshold was not fixed yet.
+        """
+        scoring = self.scoring
+        if self.threshold is None:
+            raise OptionError(
+                "expected a detector with a threshold, got one that has no threshold yet: call "
+                "calibrate(clean_images) with images held out from fit"
+            )
+        features = self._as_features(images)
+        scores = self.score(features)
+        p_values = None if self.calibration is None else conformal_p_values(scores, self.calibration)
+        flagged, ranked = (scores > self.threshold) | np.isposinf(scores), features.classes.T
+        said = scores, flagged, ranked[0], ranked[1], features, p_values, self.class_paths.names
+        return Verdicts(*said, self.threshold, scoring, self.reading)
+
+    def _as_features(self, images: Images | Features) -> Features:
+        return images if isinstance(images, Features) else self.features(images)
+
+    def _suspicion(self, columns: FloatArray) -> FloatArray:
+        """Return the suspicion [N] of what it reads, [N, columns]."""
+        assert self.scoring is not None
+        return self.scoring(columns)
+
+
+class Learned(NamedTuple):
+    """What an estimator learned, by attribute, and what follows from that.
+
+    Attributes:
+        score: gives the formula, from an object with these attributes and the estimator's parameters.
+        reads: what the formula is of: a name of `READINGS`.
+        arrays: with their number of dimensions.
+        numbers: plain ones.
+        parts: estimators inside it, with their kind.
+    """
+
+    score: Callable[[Any], Score]
+    reads: str
+    arrays: Mapping[str, int]
+    numbers: tuple[str, ...]
+    parts: Mapping[str, str]
+
+
+_JOINT = {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}
+_SURPRISE = {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1}
+_SUMS = {"similarity_": "linear", "margin_": "linear"}
+SAVED = {
+    "linear": Learned(JointScore.of, "similarities", _JOINT, ("intercept_", "n_features_in_"), {}),
+    "clean": Learned(CleanScore.of, "similarities", {"reference_": 2}, ("offset_", "n_features_in_"), {}),
+    "surprise": Learned(SurpriseScore.of, "margins", _SURPRISE, ("usual_", "n_features_in_"), _SUMS),
+}
+"""The kinds that can be saved; one more is a line here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +144,9 @@ class SavedDetector(DetectorMixin):
     """A saved detector that scores as `Detector` does, to the last bit, without importing scikit-learn.
 
     Attributes:
-        graph, class_paths, path_likelihood, threshold, fpr, calibration: as of any detector.
-        name: the kind as one word.
         about: what `Detector.about` held when it was saved.
-        scoring: what it computes.
-        reading: what it reads of features.
+        learned: what its estimator learned, and the parameters of that, by attribute.
+        scoring: its formula.
     """
 
     graph: Graph
@@ -46,71 +156,91 @@ class SavedDetector(DetectorMixin):
     fpr: float | None
     calibration: FloatArray | None
     about: dict[str, Any]
+    learned: SimpleNamespace
     scoring: Scoring
-    reading: Reading
-    path_likelihood: PathLikelihood | None
+
+    @property
+    def reading(self) -> Reading:  # type: ignore[override]
+        """What it reads of features."""
+        return READINGS[SAVED[self.name].reads]
+
+    @cached_property
+    def path_likelihood(self) -> PathLikelihood | None:
+        """The likelihood under the class paths, if it reads margins."""
+        return PathLikelihood(self.class_paths) if self.reading.wants_likelihood else None
 
 
-def open_detector(file: str | FilePath, graph: Graph) -> SavedDetector:
-    """Open a saved detector to score with it alone; `load_detector` gives one that can be fitted on.
+def detector_about(opened: SealedFile) -> dict[str, Any]:
+    """Return what an open detector's file says of itself: kind, threshold, FPR, about, versions.
+
+    Raises:
+        StoreError: damaged, or no detector's file.
+    """
+    provenance_of(opened)
+    try:
+        about = dict(json.loads(opened.about.get("detector", "{}")))
+    except UNREADABLE as error:
+        raise opened.damaged(str(error)) from error
+    if about.get("format") not in READABLE or "kind" not in about:
+        raise StoreError(
+            f"expected a detector ({' or '.join(READABLE)}), got class paths with {about.get('format', 'none')} "
+            f"in {opened.file}; make one with effpath fit or save_detector"
+        )
+    return about
+
+
+def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
+    """Return the detector of an open file, to score with alone; `load_detector` gives one that can be fitted on.
 
     Raises:
         FingerprintError: it was fitted to another network; names both fingerprints.
-        StoreError: missing, truncated, damaged, no detector, or of a kind that this version does not know.
+        StoreError: damaged, no detector, or of a kind that this version does not know.
     """
-    with SealedFile(file, WHAT) as opened:
-        about = detector_about(opened)
-        kind = known_kind(about, SCORES, opened)
-        class_paths = class_paths_in(opened, graph)
-        reading = READINGS[SCORES[kind].reads]
-        likelihood = PathLikelihood(class_paths) if reading.wants_likelihood else None
-        try:
-            usual = array_of(opened, "detector/usual", 1)
-            scoring = Scoring(usual, SCORES[kind].read(about, opened, "detector", len(usual)))
-            calibration = calibration_of(opened)
-            threshold, fpr, kept = about["threshold"], about["fpr"], about["about"]
-        except UNREADABLE as error:
-            raise StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again") from error
-    return SavedDetector(graph, class_paths, kind, threshold, fpr, calibration, kept, scoring, reading, likelihood)
+    about = detector_about(opened)
+    kind = about["kind"]
+    if kind not in SAVED:
+        raise StoreError(
+            f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {opened.file}, written by "
+            f"another version ({about.get('versions')}): use that one, or fit the detector again"
+        )
+    class_paths = class_paths_in(opened, graph)
+    try:
+        usual, learned = _array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
+        if not learned.n_features_in_ == len(usual) > 0:
+            raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
+        scoring = Scoring(usual, SAVED[kind].score(learned))
+        kept = "detector/calibration" in opened.names
+        calibration = _array(opened, "detector/calibration", 1) if kept else None
+        threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
+    except (*UNREADABLE, OptionError) as error:
+        raise broken(opened.file, error) from error
+    return SavedDetector(graph, class_paths, kind, threshold, fpr, calibration, said, learned, scoring)
 
 
-def _joint(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> JointScore:
-    if not about["numbers"]["n_features_in_"] == columns > 0:
-        raise ValueError(f"{about['numbers']['n_features_in_']} features in one place, {columns} in another")
-    return JointScore(array_of(opened, f"{at}/coef_", 1), float(about["numbers"]["intercept_"]))
+def broken(file: str | FilePath, error: Exception) -> StoreError:
+    """Return the error for a detector's file whose parts do not fit together."""
+    return StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again")
 
 
-def _clean(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> CleanScore:
-    reference = array_of(opened, f"{at}/reference_", 2)
-    if not reference.shape[1] == columns > 0:
-        raise ValueError(f"{reference.shape[1]} features in one place, {columns} in another")
-    return CleanScore(reference, suspicion_directions(columns, about["parameters"]["rank_1"]))
+def _learned(kind: str, about: Mapping[str, Any], opened: SealedFile, at: str) -> SimpleNamespace:
+    """Return what an estimator learned, and its parameters; its arrays lie below ``at``."""
+    learned = SAVED[kind]
+    return SimpleNamespace(
+        **about["parameters"],
+        **{name: _array(opened, f"{at}/{name}", dimensions) for name, dimensions in learned.arrays.items()},
+        **{name: about["numbers"][name] for name in learned.numbers},
+        **{
+            name: _learned(inner, about["parts"][name], opened, f"{at}/{name}")
+            for name, inner in learned.parts.items()
+        },
+    )
 
 
-def _surprise(about: Mapping[str, Any], opened: SealedFile, at: str, columns: int) -> SurpriseScore:
-    parameters, parts = about["parameters"], about["parts"]
-    sets = (columns - parameters["further"]) // 2
-    similarity, margin = (_joint(parts[n], opened, f"{at}/{n}", sets) for n in ("similarity_", "margin_"))
-    edge, excess, weights = (array_of(opened, f"{at}/{n}", 1) for n in ("edge_", "excess_", "weights_"))
-    clean = array_of(opened, f"{at}/clean_", 2)
-    return SurpriseScore(similarity, margin, clean, edge, excess, weights, float(parameters["tail"]))
-
-
-class SavedScore(NamedTuple):
-    """How the score of a kind comes back from a file.
-
-    Attributes:
-        read: gives the score, from the header, the file, the place in it and the number of columns.
-        reads: what the score is of: a name of `READINGS`.
-    """
-
-    read: Callable[[Mapping[str, Any], SealedFile, str, int], Score]
-    reads: str
-
-
-SCORES = {
-    "linear": SavedScore(_joint, "similarities"),
-    "clean": SavedScore(_clean, "similarities"),
-    "surprise": SavedScore(_surprise, "margins"),
-}
-"""By kind."""
+def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:
+    """Return an array of the file; KeyError or ValueError where it is missing or of another form."""
+    if name not in opened.names:
+        raise KeyError(f"no array {name}")
+    array = opened.array(name)
+    if array.ndim != dimensions:
+        raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
+    return array

@@ -1,12 +1,13 @@
 """What a fitted detector computes, on plain arrays: the formulas of scores, without what learns them.
 
 The estimators of this package score by these, and so does a detector that was read from a file, which needs no
-library of learning for it.
+library of learning for it. ``of`` takes a formula from a fitted estimator, or from an object with its attributes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,14 @@ SIGNS = ("outside its class path", "fits another class better", "unsure", "too s
 
 
 def suspicion_directions(n_features: int, rank_1: int | None) -> FloatArray:
-    """The direction, [n_features], in which each similarity is suspicious: -1 for rank 1, +1 for rank 2.
+    """Return the direction, [n_features], in which each similarity is suspicious: −1 for rank 1, +1 for rank 2.
 
-    `rank_1` is the number of leading rank-1 columns; None means the first half, rounded up.
-    Raises OptionError where it does not lie in 0 … n_features.
+    Args:
+        n_features: how many similarities there are.
+        rank_1: the number of leading rank-1 columns; None for the first half, rounded up.
+
+    Raises:
+        OptionError: ``rank_1`` outside 0 … n_features.
     """
     count = (n_features + 1) // 2 if rank_1 is None else rank_1
     if not 0 <= count <= n_features:
@@ -44,8 +49,13 @@ class JointScore:
     coef: FloatArray
     intercept: float
 
+    @classmethod
+    def of(cls, fitted: Any) -> Self:
+        """Return that of a `JointSimilarity`."""
+        return cls(fitted.coef_, float(fitted.intercept_))
+
     def __call__(self, X: FloatArray) -> FloatArray:
-        """Suspicion [n]."""
+        """Return the suspicion [n]."""
         return self.intercept + X @ self.coef
 
 
@@ -61,8 +71,13 @@ class CleanScore:
     reference: FloatArray
     directions: FloatArray
 
+    @classmethod
+    def of(cls, fitted: Any) -> Self:
+        """Return that of a `CleanSimilarity`."""
+        return cls(fitted.reference_, suspicion_directions(fitted.reference_.shape[1], fitted.rank_1))
+
     def summands(self, X: FloatArray) -> FloatArray:
-        """What each feature adds, [n, features]."""
+        """Return what each feature adds, [n, features]."""
         signed = X * self.directions
         rows = len(self.reference)
         odds = np.empty_like(signed)
@@ -75,7 +90,7 @@ class CleanScore:
         return odds
 
     def __call__(self, X: FloatArray) -> FloatArray:
-        """Suspicion [n]."""
+        """Return the suspicion [n]."""
         total: FloatArray = self.summands(X).sum(axis=1)
         return total
 
@@ -88,7 +103,7 @@ class SurpriseScore:
         similarity, margin: of the first two signs.
         clean: [clean rows, signs], each column sorted.
         edge, excess, weights: [signs].
-        tail: share of the clean rows beyond the edge.
+        tail: fraction of the clean rows beyond the edge.
     """
 
     similarity: JointScore
@@ -99,12 +114,18 @@ class SurpriseScore:
     weights: FloatArray
     tail: float
 
+    @classmethod
+    def of(cls, fitted: Any) -> Self:
+        """Return that of a `JointSurprise`."""
+        sums = JointScore.of(fitted.similarity_), JointScore.of(fitted.margin_)
+        return cls(*sums, fitted.clean_, fitted.edge_, fitted.excess_, fitted.weights_, float(fitted.tail))
+
     def signs(self, X: FloatArray) -> FloatArray:
-        """How strong the signs are, [n, signs], in units of their own."""
+        """Return how strong the signs are, [n, signs], in units of their own."""
         return signs_of(X, self.similarity, self.margin)
 
     def surprises(self, X: FloatArray) -> FloatArray:
-        """−log p of the signs, [n, signs], ≥ 0, in nats."""
+        """Return −log p of the signs, [n, signs], ≥ 0, in nats."""
         signs = self.signs(X)
         rows = len(self.clean)
         usual = np.empty_like(signs)
@@ -116,13 +137,13 @@ class SurpriseScore:
         return np.where(signs > self.edge, tail, np.clip(usual, 0, edge))
 
     def __call__(self, X: FloatArray) -> FloatArray:
-        """Suspicion [n], in nats."""
+        """Return the suspicion [n], in nats."""
         total: FloatArray = (self.surprises(X) * self.weights).sum(1)
         return total
 
 
 def signs_of(X: FloatArray, similarity: JointScore, margin: JointScore) -> FloatArray:
-    """The `SIGNS` and further ones, [n, 4 + further], of X [n, 2 · sets + 1 + further], see `JointSurprise`."""
+    """Return `SIGNS` and further ones, [n, 4 + further], of X [n, 2 · sets + 1 + further], see `JointSurprise`."""
     sets = len(similarity.coef)
     outside, elsewhere = similarity(X[:, :sets]), margin(X[:, sets : 2 * sets])
     sure, further = X[:, 2 * sets], X[:, 2 * sets + 1 :]
@@ -149,5 +170,5 @@ class Scoring:
         return np.where(np.isnan(columns), self.usual, columns)
 
     def __call__(self, columns: FloatArray) -> FloatArray:
-        """Suspicion [n] of what the detector reads of features."""
+        """Return the suspicion [n] of what the detector reads of features."""
         return self.score(self.filled(columns))

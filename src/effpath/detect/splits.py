@@ -1,4 +1,4 @@
-"""Splits of rows: disjoint by source image, or as the paper's program drew them."""
+"""Which rows are for what: splits disjoint by source image, what is held out, what a detector has not seen."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from effpath.errors import InputError, OptionError
+from effpath.files.cache import fingerprint
+from effpath.images import Images
 
 IndexArray = npt.NDArray[np.intp]
 Fractions = Mapping[str, float] | Sequence[float]
@@ -18,14 +22,21 @@ PARTS = ("train", "calibrate", "test")
 
 
 def split_sources(source: npt.ArrayLike, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
-    """The rows of each part, ascending, such that no source image is in two parts.
+    """Return the rows of each part, ascending, such that no source image is in two parts.
 
-    source [n]: the id of the clean image that a row was made from, or is; −1 = made from no image (random
-    noise), a source of its own. fractions: {part: share of the sources}, or the shares of train, calibrate
-    and test; what is missing to 1 is in no part. Images and sourceless rows are each divided in these shares,
-    and the division of the images depends on their ids and the seed alone: not on how many attacks succeeded,
-    nor on the order of the rows. Raises OptionError for wrong fractions, InputError where a part would stay
-    empty.
+    Images and sourceless rows are each divided in these shares, and the division of the images depends on their
+    ids and the seed alone: not on how many attacks succeeded, nor on the order of the rows.
+
+    Args:
+        source: [n], the id of the clean image that a row was made from, or is; −1 = made from no image (random
+            noise), a source of its own.
+        fractions: {part: share of the sources}, or the shares of train, calibrate and test; what is missing to 1
+            is in no part.
+        seed: of the division.
+
+    Raises:
+        OptionError: wrong fractions.
+        InputError: a part would stay empty.
     """
     source = _sources(source)
     shares = _shares(fractions)
@@ -40,9 +51,9 @@ def split_sources(source: npt.ArrayLike, *, fractions: Fractions, seed: int) -> 
 
 
 def paper_split(labels: npt.ArrayLike, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
-    """The rows of each part, drawn without regard to their source: protocol="paper", for comparison only.
+    """Return the rows of each part, drawn without regard to their source: the paper's protocol, to compare with.
 
-    labels [n]: each label (the class, or the name of the attack) is divided in these shares by itself.
+    ``labels`` [n]: each label (the class, or the name of the attack) is divided in these shares by itself.
     Clean originals of test rows are then among the training rows, which flatters the detector. Fractions,
     result and errors as in `split_sources`.
     """
@@ -56,7 +67,7 @@ def paper_split(labels: npt.ArrayLike, *, fractions: Fractions, seed: int) -> di
 
 
 def source_groups(source: npt.ArrayLike) -> IndexArray:
-    """The group 0 … g-1 of each row, [n]: rows of one source share it, each row of source −1 has its own."""
+    """Return the group 0 … g − 1 of each row, [n]: of its source image; each row of source −1 has its own."""
     source = _sources(source)
     ids, groups = np.unique(source, return_inverse=True)
     sourceless = source == -1
@@ -94,9 +105,8 @@ def _shares(fractions: Fractions) -> dict[str, float]:
 
 
 def _divide(items: IndexArray, shares: dict[str, float], rng: np.random.Generator) -> dict[str, IndexArray]:
-    bounds = np.round(np.cumsum([0.0, *shares.values()]) * len(items)).astype(int)
-    shuffled = rng.permutation(items)
-    return {part: shuffled[bounds[i] : bounds[i + 1]] for i, part in enumerate(shares)}
+    bounds = np.round(np.cumsum(list(shares.values())) * len(items)).astype(int)
+    return dict(zip(shares, np.split(rng.permutation(items), bounds), strict=False))
 
 
 def _check_filled(parts: dict[str, IndexArray], shares: dict[str, float], what: str) -> None:
@@ -107,3 +117,83 @@ def _check_filled(parts: dict[str, IndexArray], shares: dict[str, float], what: 
             f"the parts would have { ({part: len(rows) for part, rows in parts.items()}) }; "
             f"give more {what} or larger fractions"
         )
+
+
+def hold_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Return the rows, ascending, of a share of each class that the seed draws; at least one image of each stays.
+
+    Args:
+        labels: int64 [N].
+        share: in (0, 1), rounded for each class.
+        seed: of the draw.
+
+    Raises:
+        OptionError: a share outside (0, 1).
+
+    Example:
+        >>> len(hold_out(torch.tensor([0] * 10 + [1] * 5), 0.2, seed=0))
+        3
+    """
+    if not 0 < share < 1:
+        raise OptionError(f"expected a share to hold out in (0, 1), such as 0.2, got {share!r}")
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    drawn = [order[:0]]
+    for label in sorted(set(labels.tolist())):
+        rows = order[labels[order] == label]
+        drawn.append(rows[: min(round(share * len(rows)), len(rows) - 1)])
+    return torch.cat(drawn).sort().values
+
+
+def digest_of(images: Images, rows: Tensor) -> str:
+    """Return a digest of the pixels of some images, which are read one by one."""
+    return fingerprint([fingerprint(images[row : row + 1]) for row in rows.tolist()])
+
+
+def drawn_rows(about: Mapping[str, Any]) -> Tensor:
+    """Return the rows that were drawn when a detector was made, ascending."""
+    return torch.tensor(sorted(row for rows in about["rows"].values() for row in rows), dtype=torch.int64)
+
+
+def unseen_rows(about: Mapping[str, Any], data: str, part: str, size: int) -> Tensor:
+    """Return the rows of a part, ascending, that were not drawn when a detector was made.
+
+    Args:
+        about: the detector's.
+        data, part, size: name of the data set, name of the part, number of its images.
+
+    Raises:
+        InputError: the detector was made from something else, or from all of it.
+    """
+    here = {"data": data, "part": part, "part_size": size}
+    made = {name: about.get(name) for name in here}
+    if here != made:
+        raise InputError(
+            f"expected the data that the detector was made from, to leave that out: {made}; got {here}"
+        )
+    rest = torch.zeros(size, dtype=torch.bool)
+    rest[torch.tensor(about.get("held_out", range(size)), dtype=torch.int64)] = True
+    rest[drawn_rows(about)] = False
+    if not bool(rest.any()):
+        raise InputError(f"the detector was made from all {size} images of {data} {part}; none is left")
+    return rest.nonzero()[:, 0]
+
+
+def unseen(about: Mapping[str, Any], data: str, part: str, images: Images) -> Tensor:
+    """Return the rows of a part, ascending, that a detector was not made from, after a look at those that it was.
+
+    Args:
+        about: the detector's.
+        data, part: names of the data set and the part.
+        images: of the part, read with the detector's own seed; without damaged ones where it left them out.
+
+    Raises:
+        InputError: other data, another part, or other images in their place; or no image is left.
+    """
+    rows = unseen_rows(about, data, part, len(images))
+    if digest_of(images, drawn_rows(about)) != about.get("digest"):
+        raise InputError(
+            f"expected the images that the detector was made from in {data} {part}, to leave them out, got others "
+            "in their place: files were changed, added or renamed, or the data set is another of that name; name "
+            "the same data, or fit the detector again"
+        )
+    return rows

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from effpath.detect.joint import JointSimilarity, two_classes
-from effpath.detect.scoring import SIGNS, FloatArray, SurpriseScore, signs_of
-from effpath.detect.weights import learned_weights
+from effpath.detect.joint import JointSimilarity, TwoClasses, two_classes
+from effpath.detect.scoring import FloatArray, SurpriseScore, signs_of
 from effpath.errors import InputError, OptionError
 
-__all__ = ["SIGNS", "JointSurprise"]
+CAP = 8.0  # nats: what is more surprising than one clean image of 3000 teaches no more
+PENALTY = 1e-2  # on half the sum of squares
 
 
-class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class JointSurprise(TwoClasses):
     """Suspicion = Σ over four signs of −log p, p the share of clean images that show the sign as strongly.
 
     1. *outside its class path*: a weighted sum, weights ≥ 0, of the layers' rank-1 similarities, low.
@@ -26,10 +27,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     3. *unsure*: the log odds of the predicted class, low.
     4. *too sure*: the log odds, high; attacks that go on after the class has changed end where no clean image is.
 
-    A sum of surprises, not one linear model of all signs: attacks that stop just over the border are so well told
-    by the third sign that a model trained on them hears nothing else, and then misses what the network is sure of.
-    Rank-2 paths have no part: the runner-up is the true class only where an attack stops at the border, and of
-    stronger attacks and of noise the rank-2 path lies outside too, which joint similarity takes for innocence.
+    Why a sum, not one linear model of all signs, and why no rank-2 path: docs/decisions.md.
 
     p is the share of the clean training rows; beyond the `tail` strongest of them it falls exponentially, with
     the mean of their excesses.
@@ -43,7 +41,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     further : how many signs from elsewhere the last columns are, each high where it is suspicious, such as by how
         much the answer changes when the image is made smaller; they are summed with the four.
     floor : in [0, 1], the least that a sign counts beside the one that counts most. 1: all count the same. Below,
-        what they count is learned from attacked rows (`effpath.detect.weights`): worth it with many further signs,
+        what they count is learned from attacked rows (`learned_weights`): worth it with many further signs,
         0.1 say, as those that say the same, or little, drown the others; not with the four alone.
 
     Attributes
@@ -56,7 +54,7 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_, n_features_in_ : scikit-learn's.
     """
 
-    reads: ClassVar[str] = "margins"  # of features, see `effpath.detect.classifiers.READINGS`
+    reads: ClassVar[str] = "margins"  # of features, see `effpath.detect.features.READINGS`
 
     def __init__(self, *, tail: float = 0.3, further: int = 0, floor: float = 1.0) -> None:
         self.tail = tail
@@ -66,8 +64,9 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> JointSurprise:
         """Learn the weights of the first two signs, how strong the signs of clean rows are, and what they count.
 
-        Raises OptionError for a tail outside (0, 1), a floor outside [0, 1] or a negative number of further signs,
-        InputError where the columns are not 2 · sets + 1 + further, or y has not just two classes.
+        Raises:
+            OptionError: a tail outside (0, 1), a floor outside [0, 1], a negative number of further signs.
+            InputError: the columns are not 2 · sets + 1 + further, or y does not have two classes.
         """
         if not 0 < self.tail < 1:
             raise OptionError(f"expected tail in (0, 1), got {self.tail!r}")
@@ -99,44 +98,39 @@ class JointSurprise(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.usual_ = float(np.quantile(self.as_score()(clean), 0.95))
         return self
 
+    @property
+    def border(self) -> float:
+        return self.usual_
+
     def as_score(self) -> SurpriseScore:
-        """What it computes, without the estimator."""
+        """Return what it computes, without the estimator."""
         check_is_fitted(self, "weights_")
-        return SurpriseScore(
-            self.similarity_.as_score(),
-            self.margin_.as_score(),
-            self.clean_,
-            self.edge_,
-            self.excess_,
-            self.weights_,
-            self.tail,
-        )
+        return SurpriseScore.of(self)
 
-    def signs(self, X: npt.ArrayLike) -> FloatArray:
-        """How strong the signs are, [n, 4 + further], in units of their own."""
-        return self.as_score().signs(self._checked(X))
 
-    def surprises(self, X: npt.ArrayLike) -> FloatArray:
-        """−log p of the signs, [n, 4 + further], ≥ 0, in nats; see `SIGNS`."""
-        return self.as_score().surprises(self._checked(X))
+def learned_weights(surprises: FloatArray, adversarial: npt.NDArray[np.bool_], floor: float) -> FloatArray:
+    """Return the weights [signs] of surprises [n, signs] in nats: the greatest is 1, the least `floor`.
 
-    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
-        """Suspicion [n]: the sum of the surprises, each times its weight, in nats."""
-        return self.as_score()(self._checked(X))
+    A logistic regression under an L2 penalty, both classes alike in weight, none of the slopes below 0 (which is
+    no option of scikit-learn's); surprises beyond `CAP` count as `CAP`. Signs that do not help keep the `floor`,
+    as attacks that were not trained on may show them. All weights are 1 where no sign helps.
+    """
+    capped = np.minimum(surprises, CAP)
+    side = np.where(adversarial, 1.0, -1.0)
+    mass = 0.5 / np.where(adversarial, adversarial.sum(), (~adversarial).sum())
+    count = capped.shape[1]
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The class [n] of each row; adversarial where it is more surprising than 95 % of the clean rows."""
-        suspicious = self.decision_function(X) > self.usual_
-        found: npt.NDArray[np.int64] = self.classes_[suspicious.astype(int)]
-        return found
+    def loss(point: FloatArray) -> tuple[float, FloatArray]:
+        slopes, offset = point[:count], point[count]
+        right = side * (capped @ slopes + offset)
+        pull = -side * mass * expit(-right)
+        gradient = np.append(capped.T @ pull + PENALTY * slopes, pull.sum())
+        return float(mass @ np.logaddexp(0, -right) + PENALTY / 2 * slopes @ slopes), gradient
 
-    def _checked(self, X: npt.ArrayLike) -> FloatArray:
-        check_is_fitted(self)
-        features: FloatArray = validate_data(self, X, dtype=np.float64, reset=False)
-        return features
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        tags.classifier_tags.poor_score = True  # columns that are not what it reads score at chance
-        return tags
+    start = np.append(np.full(count, 0.1), -1.0)
+    bounds = [(0, None)] * count + [(None, None)]
+    slopes = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:count]
+    if slopes.max() < 1e-6:
+        return np.ones(count)
+    weights: FloatArray = np.maximum(slopes / slopes.max(), floor)
+    return weights

@@ -1,16 +1,22 @@
-"""What a detector says of images."""
+"""What a detector says of images, one by one and counted: how many are flagged, how many fool the network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.features import Features
+from effpath.detect.explain import layers_of, signs_of_images
+from effpath.detect.features import Features, Reading
+from effpath.detect.metrics import Interval, auc_interval, tpr_interval
+from effpath.detect.scoring import SIGNS, Scoring, SurpriseScore
+from effpath.errors import InputError
+
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,11 @@ class Verdicts(Sequence[Verdict]):
         predicted: int64 [N], the class that the network predicts.
         runner_up: int64 [N], the class with the second highest logit.
         features: the similarities that the scores were computed from.
-        p_values: float64 [N], the conformal p-values (1 + calibration scores ≥ score) ÷ (calibration scores + 1):
-            a clean image's is at most p with a probability of at most p. An image is flagged where it is at most
-            the false positive rate that the threshold was fixed for. None for a detector whose calibration scores
-            were not kept, as in files of earlier versions.
+        p_values: float64 [N], conformal: (1 + calibration scores ≥ score) ÷ (calibration scores + 1). A clean
+            image's is at most p with a probability of at most p; at most `Detector.fpr` is flagged. None where a
+            file of an earlier version holds no calibration scores.
         names: of the classes; empty where the class paths have none.
-        explained: gives the reasons of all rows.
+        threshold, scoring, reading: the detector's, when it gave these verdicts.
     """
 
     scores: NDArray[np.float64]
@@ -65,10 +70,11 @@ class Verdicts(Sequence[Verdict]):
     features: Features
     p_values: NDArray[np.float64] | None
     names: tuple[str, ...]
-    explained: Callable[[Verdicts], list[tuple[str, ...]]] = field(repr=False)
+    threshold: float
+    scoring: Scoring | None = field(repr=False)
+    reading: Reading = field(repr=False)
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.scores)
 
     @overload
@@ -96,5 +102,111 @@ class Verdicts(Sequence[Verdict]):
 
     @cached_property
     def reasons(self) -> list[tuple[str, ...]]:
-        """What speaks for an attack, per image in sentences, strongest first; found when first asked for."""
-        return self.explained(self)
+        """What speaks for an attack, per image in sentences, strongest first; found when first asked for.
+
+        Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind
+        the first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
+        """
+        found: list[list[str]] = [[] for _ in self.scores]
+        if self.scoring is not None:
+            read, score = self.reading.columns(self.features), self.scoring.score
+            layers = [list(map(str, reasons)) for reasons in layers_of(self.scoring, read, self.features)]
+            if not isinstance(score, SurpriseScore):
+                found = layers
+            else:
+                signs_found = signs_of_images(score, self.scoring.filled(read))
+                for told, below, signs in zip(found, layers, signs_found, strict=True):
+                    for sign, share in signs:
+                        if share < 0.5:
+                            told.append(f"{sign}: {share:.2%} of clean images show this at least as strongly")
+                            told += below if sign == SIGNS[0] else []
+        for verdict, told in zip(self, found, strict=True):
+            if np.isposinf(verdict.score):
+                told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
+            elif verdict.flagged and not told:
+                told.append(f"its score of {verdict.score:.4g} is above the threshold of {self.threshold:.4g}")
+        return [tuple(told) for told in found]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts and rates; what needs labels or clean images is None without them.
+
+    Attributes:
+        images, flagged: all of them.
+        labelled, correct: those with a label, and of these the ones that the network puts in their class.
+        fooling, fooling_flagged: those with a label that the network puts in another class.
+        found: the share of the fooling ones (without labels: of all) that is flagged, with its interval.
+        clean, clean_flagged: clean images; of those with labels only the ones that the network gets right.
+        auc: the fooling ones (without labels: all) against the clean ones, by score: ours and two baselines that
+            look at the logits alone.
+    """
+
+    images: int
+    flagged: int
+    labelled: int
+    correct: int | None = None
+    fooling: int | None = None
+    fooling_flagged: int | None = None
+    found: Interval | None = None
+    clean: int | None = None
+    clean_flagged: int | None = None
+    auc: dict[str, Interval] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values that are known, for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def summarise(
+    verdicts: Verdicts,
+    labels: Labels,
+    clean: Verdicts | None = None,
+    clean_labels: Labels | None = None,
+    *,
+    seed: int = 0,
+) -> Summary:
+    """Count what was found.
+
+    Args:
+        verdicts: of the images in question.
+        labels: int64 [N], the true class of each; −1 where it is not known.
+        clean: of clean images, to compare with.
+        clean_labels: as ``labels``, of the clean images.
+        seed: of the bootstrap; each image counts as a source of its own.
+
+    Raises:
+        InputError: labels of another number of images.
+    """
+    known = _labelled(verdicts, labels)
+    fooling = known & (verdicts.predicted != labels)
+    judged = np.flatnonzero(fooling if known.any() else np.ones(len(verdicts), bool))
+    caught = verdicts.flagged[judged].astype(np.float64)
+    found: dict[str, Any] = {"flagged": int(verdicts.flagged.sum()), "labelled": int(known.sum())}
+    if len(caught) > 1:
+        found["found"] = tpr_interval(caught, np.full(len(caught), -1), 0.5, seed=seed)
+    if known.any():
+        counted = {"correct": known & ~fooling, "fooling": fooling, "fooling_flagged": fooling & verdicts.flagged}
+        found |= {name: int(rows.sum()) for name, rows in counted.items()}
+    if clean is not None:
+        right = np.ones(len(clean), bool)
+        if clean_labels is not None:  # those that the network gets wrong do not count
+            right = ~_labelled(clean, clean_labels) | (clean.predicted == clean_labels)
+        rows = np.flatnonzero(right)
+        found |= {"clean": len(rows), "clean_flagged": int(clean.flagged[rows].sum())}
+        if len(rows) and len(judged):
+            from effpath.detect.evaluate import BASELINES  # imports all that fits detectors: needed here alone
+
+            y = np.repeat([1, 0], [len(judged), len(rows)])
+            pairs = {name: (score(verdicts.features), score(clean.features)) for name, score in BASELINES.items()}
+            found["auc"] = {
+                name: auc_interval(y, np.concatenate([bad[judged], good[rows]]), np.full(len(y), -1), seed=seed)
+                for name, (bad, good) in {"ours": (verdicts.scores, clean.scores), **pairs}.items()
+            }
+    return Summary(len(verdicts), **found)
+
+
+def _labelled(verdicts: Verdicts, labels: Labels) -> NDArray[np.bool_]:
+    if labels.shape != (len(verdicts),):
+        raise InputError(f"expected a label, or −1, for each of {len(verdicts)} images, got {labels.shape}")
+    return labels >= 0

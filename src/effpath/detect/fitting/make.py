@@ -13,11 +13,10 @@ from torch import nn
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import reading_of
 from effpath.detect.detector import Detector
-from effpath.detect.fitting.attacked import attacked_images
 from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
-from effpath.detect.fitting.steps import class_paths_step
-from effpath.detect.held_out import digest_of, drawn_rows
+from effpath.detect.fitting.steps import attacked_images, class_paths_step
+from effpath.detect.splits import digest_of, drawn_rows
 from effpath.errors import InputError
 from effpath.files.progress import Track
 from effpath.graph.graph import Graph

@@ -11,9 +11,9 @@ import torch
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import require
 from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only
-from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import allowed_above, check_enough
-from effpath.detect.store import SAVED
+from effpath.detect.saved import SAVED
+from effpath.detect.splits import hold_out
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 

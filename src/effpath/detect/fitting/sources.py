@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from effpath.data import Dataset, Part
 from effpath.detect.fitting.options import FitOptions
-from effpath.detect.held_out import hold_out
 from effpath.detect.metrics import check_enough
-from effpath.detect.splits import split_sources
+from effpath.detect.splits import hold_out, split_sources
 from effpath.errors import InputError, OptionError
 from effpath.images import refuse_known
 from effpath.models.predict import predict
@@ -28,7 +27,7 @@ class Sources:
         test: for fitting and calibration.
         whole: the part that ``test`` is, or was taken from.
         rows: int64 [len(test)], where its images are in ``whole``.
-        about: what `effpath.detect.held_out.unseen` needs to find ``whole`` again.
+        about: what `effpath.detect.splits.unseen` needs to find ``whole`` again.
     """
 
     train: Part
@@ -46,35 +45,35 @@ def sources_of(data: Dataset, options: FitOptions, note: Callable[[str], None]) 
         InputError: the data have no test or validation part and no share of them is to be held out.
         OptionError: a share is to be held out of data that are divided already.
     """
-    other = next((name for name in ("test", "val") if name in data.parts), None)
-    if options.held_out_share is None:
-        if other is None or "train" not in data.parts:
-            raise InputError(
-                f"expected data with a training part and a test or validation part, got {', '.join(data.parts)} "
-                f"in {data.name}; give --held-out-share 0.2 (held_out_share=0.2) to hold a fifth of each class "
-                "out of the class paths, to fit and calibrate on"
-            )
-        whole = _whole(data.part(other), options, note)
-        options.check_count(_wanted(whole, options))
-        train = _whole(data.part("train"), options, note)
-        return Sources(
-            _first(train, options), "train", whole, whole, torch.arange(len(whole)), _about(other, whole, options)
+    other, share = next((name for name in ("test", "val") if name in data.parts), None), options.held_out_share
+    if share is None and (other is None or "train" not in data.parts):
+        raise InputError(
+            f"expected data with a training part and a test or validation part, got {', '.join(data.parts)} "
+            f"in {data.name}; give --held-out-share 0.2 (held_out_share=0.2) to hold a fifth of each class "
+            "out of the class paths, to fit and calibrate on"
         )
-    if other is not None:
+    if share is not None and other is not None:
         raise OptionError(
             f"expected data without a test or validation part for a share to hold out, got "
             f"{', '.join(data.parts)} in {data.name}; leave out --held-out-share (held_out_share): the part "
             f"{other!r} is held out"
         )
-    name = "train" if "train" in data.parts else "all"
+    train_name = "train" if "train" in data.parts else "all"
+    name = other or train_name
     whole = _whole(data.part(name), options, note)
-    rows = hold_out(whole.labels, options.held_out_share, options.seed)
-    kept = torch.ones(len(whole), dtype=torch.bool)
-    kept[rows] = False
-    test = whole.take(rows)
+    rows = torch.arange(len(whole)) if share is None else hold_out(whole.labels, share, options.seed)
+    test = whole if share is None else whole.take(rows)
     options.check_count(_wanted(test, options))
-    about = {**_about(name, whole, options), "held_out": rows.tolist()}
-    return Sources(_first(whole.take(kept), options), name, test, whole, rows, about)
+    about = {"part": name, "part_size": len(whole), "skip_damaged": options.skip_damaged}
+    if share is None:
+        train = _whole(data.part("train"), options, note)
+    else:
+        kept = torch.ones(len(whole), dtype=torch.bool)
+        kept[rows] = False
+        train, about["held_out"] = whole.take(kept), rows.tolist()
+    if options.per_class is not None:
+        train = train.first_of_each_class(options.per_class)
+    return Sources(train, train_name, test, whole, rows, about)
 
 
 def draw(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tensor]:
@@ -102,16 +101,8 @@ def draw(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tensor]
 
 
 def _wanted(part: Part, options: FitOptions) -> int:
-    """How many images of the test part are drawn."""
+    """Return how many images of the test part are drawn."""
     return min(1000, len(part) // 2) if options.images is None else min(options.images, len(part))
-
-
-def _first(train: Part, options: FitOptions) -> Part:
-    return train if options.per_class is None else train.first_of_each_class(options.per_class)
-
-
-def _about(name: str, whole: Part, options: FitOptions) -> dict[str, Any]:
-    return {"part": name, "part_size": len(whole), "skip_damaged": options.skip_damaged}
 
 
 def _whole(part: Part, options: FitOptions, note: Callable[[str], None]) -> Part:
