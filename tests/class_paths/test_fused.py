@@ -54,19 +54,16 @@ def test_a_score_from_any_class_of_any_network_is_the_similarity_of_the_path(nam
         np.testing.assert_array_equal(similarity(recorded, built, classes=starts, level=level), wanted)
 
 
+def thin(sets, keep: int) -> dict[str, effpath.IdSet]:
+    return {key: effpath.IdSet(s.ids[:: max(1, len(s) // keep)], size=s.size) for key, s in sets.items()}
+
+
 def test_sets_of_every_form_are_compared_alike() -> None:
     recorded = record(graph(), data().test_images[:40], options=make_options("default"))
     start = recorded.ranked(1)
     for keep in (3, 40, 100000):  # sorted ids, rows, bits
         thinned = {
-            label: effpath.Path(
-                path.header,
-                {
-                    key: effpath.IdSet(s.ids[:: max(1, len(s) // keep)], size=s.size)
-                    for key, s in path.synapses.items()
-                },
-                path.neurons,
-            )
+            label: effpath.Path(path.header, {"synapses": thin(path.synapses, keep), "neurons": path.neurons})
             for label, path in class_paths().paths.items()
         }
         sparse = effpath.ClassPaths(class_paths().header, ("synapses", "neurons"), thinned)

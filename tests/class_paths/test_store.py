@@ -50,7 +50,7 @@ def test_sets_kept_as_ids_survive(tmp_path):
     file = tmp_path / "class_paths.safetensors"
     header = class_paths().header
     sets = {key: IdSet([0, 2], size=header.universe("synapses", key)) for key in header.keys("synapses")}
-    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, sets, None)}, counts={})
+    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, {"synapses": sets})}, counts={})
     effpath.save_class_paths(tiny, file)
     assert {name.rpartition("/")[2] for name in load_file(file) if name[0].isdigit()} == {"ids"}
     assert effpath.load_class_paths(file, graph())[4] == tiny[4]

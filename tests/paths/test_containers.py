@@ -9,8 +9,7 @@ import effpath
 from container_contract import MappingContract, SequenceContract
 from digits_net import data, graph
 from effpath.paths.batch import Paths
-from effpath.paths.compact import CompactSynapses
-from effpath.paths.rows import Ragged
+from effpath.paths.rows import CompactSynapses, Ragged
 
 
 @cache

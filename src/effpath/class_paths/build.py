@@ -16,7 +16,7 @@ from effpath.class_paths.class_paths import ClassPaths, Counted
 from effpath.class_paths.shares import Digests, Share, digests_of
 from effpath.class_paths.store import load_class_paths, save_class_paths
 from effpath.class_paths.tally import Counts, Tally
-from effpath.class_paths.unions import Unions, path_of
+from effpath.class_paths.unions import Unions
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.files.cache import note_step
 from effpath.graph.graph import Graph
@@ -26,6 +26,7 @@ from effpath.kernels.options import Options, make_options
 from effpath.models.logits import require_two_classes
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
+from effpath.paths.path import Path
 from effpath.rules.plan import LEVELS, Level, plan_for
 from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
@@ -226,7 +227,7 @@ class _Builder:
             for (level, key), tally in tallies.items():
                 ids, counted[level][key] = tally.result()
                 sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
-            paths[label] = path_of(self.header, sets, self.images[label])
+            paths[label] = Path(self.header, sets, self.images[label])
             counts[label] = counted
         share = Share(np.concatenate([np.empty(0, np.uint64), *self.digests]), self.origin, self.rows[: self.seen])
         return ClassPaths(

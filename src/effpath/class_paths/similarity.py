@@ -10,6 +10,7 @@ from torch import Tensor
 
 from effpath.backends.compiled import CompiledWalk, Sets
 from effpath.class_paths.class_paths import ClassPaths
+from effpath.kernels.arguments import BITS, IDS, ROWS
 from effpath.paths.idset import IdSet
 from effpath.rules.kinds import Selection
 from effpath.rules.plan import Level
@@ -78,10 +79,10 @@ def sets_of(sets: Sequence[IdSet]) -> Sets:
     for row, members in enumerate(sets):
         arrays = members.arrays
         if "bits" in arrays:
-            table[row] = 1, arrays["bits"].ctypes.data, 0
+            table[row] = BITS, arrays["bits"].ctypes.data, 0
         elif "lows" in arrays:
-            table[row] = 2, arrays["starts"].ctypes.data, arrays["lows"].ctypes.data
+            table[row] = ROWS, arrays["starts"].ctypes.data, arrays["lows"].ctypes.data
         else:
-            table[row] = 3, arrays["ids"].ctypes.data, len(arrays["ids"])
+            table[row] = IDS, arrays["ids"].ctypes.data, len(arrays["ids"])
         held += arrays.values()
     return Sets(table, False, tuple(held))

@@ -153,7 +153,7 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
                 sets[level][key] = stored.ids(name, header.universe(level, key))
                 if label in about["counted"]:
                     counted[level][key] = stored.counts(name, sets[level][key])
-        paths[label] = Path(header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images))
+        paths[label] = Path(header, sets, int(images))
         if label in about["counted"]:
             counts[label] = counted
     shares = tuple(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from effpath.backends.compiled import CompiledWalk, Sets
+from effpath.kernels.arguments import BITS
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
@@ -54,7 +55,7 @@ class Unions:
         def unite(masks: Masks, name: str, kind: Selection) -> None:
             assert isinstance(masks, CompiledWalk)
             bits = tuple(self._open[label][0][name] for label in labels)
-            table = np.array([[1, slots.ctypes.data, 0] for slots in bits], np.int64)
+            table = np.array([[BITS, slots.ctypes.data, 0] for slots in bits], np.int64)
             masks.decide(name, kind, sets=Sets(table, True, bits))
             for label, mask in zip(labels, masks.mask(name), strict=True):
                 self._open[label][1][name] |= mask.view(np.uint8)
@@ -71,7 +72,7 @@ class Unions:
             self._close(label)
         found = {}
         for label, path in sorted(self._closed.items()):
-            found[label] = path_of(self.header, {level: path.sets(level) for level in levels}, images[label])
+            found[label] = Path(self.header, {level: path.sets(level) for level in levels}, images[label])
         return found
 
     def _make_room(self, needed: set[int]) -> None:
@@ -84,9 +85,4 @@ class Unions:
         bits, neurons = self._open.pop(label)
         synapses = {name: IdSet.from_bits(slots, size=self._slots[name]) for name, slots in bits.items()}
         active = {name: IdSet.from_mask(mask.view(np.bool_)) for name, mask in neurons.items()}
-        self.put(label, Path(self.header, synapses, active))
-
-
-def path_of(header: Header, sets: Mapping[Level, Mapping[str, IdSet]], images: int) -> Path:
-    """Return a path of the given levels."""
-    return Path(header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), images)
+        self.put(label, Path(self.header, {"synapses": synapses, "neurons": active}))

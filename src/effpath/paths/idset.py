@@ -53,8 +53,7 @@ class IdSet:
 
     def __init__(self, ids: Iterable[int] | Ids = (), *, size: int) -> None:
         """Make a set of the ids, in any order, repeated or not; OptionError where one is outside [0, size)."""
-        given: Any = ids if isinstance(ids, np.ndarray) else list(ids)
-        array = flat(given)
+        array = flat(ids if isinstance(ids, np.ndarray) else list(ids))
         check_range(array, size)
         form = smallest_form(len(array), size)
         if form == "ids":
@@ -63,9 +62,7 @@ class IdSet:
             starts, lows, _ = loops().group(array, np.empty(0, np.uint32), chunks_of(size))
             self._keep(loops().sort_rows(starts, lows), size)
         else:
-            words = no_bits(size)
-            loops().set_bits(words, array)
-            self._keep(words, size)
+            self._keep(as_words(array, size), size)
 
     def _keep(self, held: Held, size: int) -> None:
         """Hold sorted ids, rows or bits in the smallest form."""
@@ -135,31 +132,22 @@ class IdSet:
         return held
 
     @property
-    def rows(self) -> Rows | None:
-        """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], or None where the set is kept as bits.
+    def rows(self) -> Rows:
+        """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], made anew where the set is kept otherwise.
 
-        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending. Made anew at each call where the
-        set is kept as ids.
+        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending.
         """
-        return None if self._words is not None else self._as_rows()
-
-    def _as_rows(self) -> Rows:
         return as_rows(self._held, self._length, self.size)
 
     @property
-    def bits(self) -> Bits | None:
-        """The packed bits, lowest first, uint8 [⌈size / 8⌉], or None where the set is not kept as bits."""
-        return None if self._words is None else self._words.view(np.uint8)[: (self.size + 7) // 8]
-
-    @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is kept, by name: ids, or starts and lows, or bits."""
+        """What is kept, by name: ids; or starts and lows, see `rows`; or bits, lowest first, uint8 [size ÷ 8]."""
         if self._ids is not None:
             return {"ids": self._ids}
         if self._rows is not None:
             return dict(zip(("starts", "lows"), self._rows, strict=True))
-        assert self.bits is not None
-        return {"bits": self.bits}
+        assert self._words is not None
+        return {"bits": self._words.view(np.uint8)[: (self.size + 7) // 8]}
 
     @property
     def nbytes(self) -> int:
@@ -193,9 +181,9 @@ class IdSet:
         if self._ids is not None or len(self) * SKEW < len(other):
             return other.contains(self.ids)
         if other._words is not None:
-            inside = loops().rows_in_bits(*self._as_rows(), other._words)
+            inside = loops().rows_in_bits(*self.rows, other._words)
         else:
-            inside = loops().rows_in_rows(*self._as_rows(), *other._as_rows())
+            inside = loops().rows_in_rows(*self.rows, *other.rows)
         return inside
 
     def jaccard(self, other: IdSet) -> float:
@@ -223,9 +211,9 @@ class IdSet:
             return IdSet._of(self._words | other._words, self.size)
         few, many = sorted((self, other), key=len)
         if many._words is None:
-            return IdSet._of(loops().unite_rows(*few._as_rows(), *many._as_rows()), self.size)
+            return IdSet._of(loops().unite_rows(*few.rows, *many.rows), self.size)
         words = many._words.copy()
-        loops().write_rows(words, *few._as_rows(), True)
+        loops().write_rows(words, *few.rows, True)
         return IdSet._of(words, self.size)
 
     def __and__(self, other: IdSet) -> IdSet:
@@ -244,14 +232,14 @@ class IdSet:
         if other._words is not None:
             return IdSet._of(self._words & ~other._words, self.size)
         words = self._words.copy()
-        loops().write_rows(words, *other._as_rows(), False)
+        loops().write_rows(words, *other.rows, False)
         return IdSet._of(words, self.size)
 
     def _chosen(self, chosen: Mask) -> IdSet:
         """Keep some of the members of this set, which is not kept as bits."""
         if self._ids is not None:
             return IdSet._of(self._ids[chosen], self.size)
-        return IdSet._of(loops().choose_rows(*self._as_rows(), chosen), self.size)
+        return IdSet._of(loops().choose_rows(*self.rows, chosen), self.size)
 
     def __len__(self) -> int:
         """Number of members."""
@@ -286,5 +274,4 @@ class IdSet:
         return hash((self.size, *(array.tobytes() for array in self.arrays.values())))
 
     def __repr__(self) -> str:
-        """Length, universe and form."""
         return f"IdSet({len(self)} of {self.size}, {smallest_form(len(self), self.size)})"
