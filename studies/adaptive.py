@@ -156,8 +156,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
             chosen.images,
             chosen.labels,
             layers=trial.layers,
-            counts=counts,
-            batch_size=batch,
+            options=effpath.BuildOptions(counts=counts, batch_size=batch),
             progress=progress,
         )
     made = {}

@@ -47,8 +47,9 @@ def growth(graph: effpath.Graph, data: Dataset, sizes: list[int], preset: str) -
     for start, stop in pairwise([0, *sizes]):
         with track(f"{preset}: images {start} to {stop}") as progress:
             part = effpath.build_class_paths(
-                graph, data.train_images[start:stop], data.train_labels[start:stop], preset=preset, counts=False,
-                names=data.classes, progress=progress,
+                graph, data.train_images[start:stop], data.train_labels[start:stop], preset=preset,
+                options=effpath.BuildOptions(counts=False), description=effpath.Description(data.classes),
+                progress=progress,
             )  # fmt: skip
         whole = part if whole is None else whole | part
         rows.append(describe(whole))

@@ -123,8 +123,8 @@ def class_paths_of(graph: Graph, train: Part, case: Case, *, theta: float | None
     """Return the class paths of a case, with the counts of synapses."""
     with track("class paths") as progress:
         return effpath.build_class_paths(
-            graph, train.images, train.labels, theta=theta, levels=("synapses",),
-            batch_size=case.batch, progress=progress,
+            graph, train.images, train.labels, theta=theta, progress=progress,
+            options=effpath.BuildOptions(("synapses",), batch_size=case.batch),
         )  # fmt: skip
 
 

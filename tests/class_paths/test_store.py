@@ -59,7 +59,8 @@ def test_sets_kept_as_ids_survive(tmp_path):
 @pytest.mark.parametrize("counts", [True, False])
 def test_sets_kept_as_rows_and_as_bits_survive(tmp_path, counts):
     file = tmp_path / "class_paths.safetensors"
-    built = effpath.build_class_paths(graph(), data().train_images[:300], data().train_labels[:300], counts=counts)
+    images, labels = data().train_images[:300], data().train_labels[:300]
+    built = effpath.build_class_paths(graph(), images, labels, options=effpath.BuildOptions(counts=counts))
     sets = [s for label in built.classes for level in built.levels for s in built[label].sets(level).values()]
     assert {name for s in sets for name in s.arrays} == {"starts", "lows", "bits"}
     effpath.save_class_paths(built, file)

@@ -10,7 +10,7 @@ from operator import index, or_
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.class_paths.shares import Share, common
+from effpath.class_paths.shards import Shard
 from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
@@ -35,7 +35,7 @@ class ClassPaths(Mapping[int, Path]):
         seen: images looked at, correctly predicted or not.
         names: of the classes, by class; may be empty.
         data: what the images were, in the builder's words.
-        shares: which images they were; empty where that is not known.
+        shards: which images they were; empty where that is not known.
     """
 
     header: Header
@@ -45,7 +45,7 @@ class ClassPaths(Mapping[int, Path]):
     seen: int = 0
     names: tuple[str, ...] = ()
     data: str = ""
-    shares: tuple[Share, ...] = ()
+    shards: tuple[Shard, ...] = ()
 
     def __getitem__(self, label: int) -> Path:
         """Return the path of a class; ClassPathError where there is none."""
@@ -166,7 +166,7 @@ class ClassPaths(Mapping[int, Path]):
         self.header.check_same(other.header)
         if self.levels != other.levels:
             raise OptionError(f"class paths of different levels: {self.levels} and {other.levels}")
-        if both := common(self.shares, other.shares):
+        if both := sum(one.common(two) for one in self.shards for two in other.shards):
             raise OptionError(
                 f"expected class paths of disjoint images, got {both} of {other.seen} images on both sides (of "
                 f"{self.data!r} and {other.data!r}): merge each shard once, or build them over other images"
@@ -181,7 +181,7 @@ class ClassPaths(Mapping[int, Path]):
                 counts[label] = sides[0].counts[label] if len(sides) == 1 else _add_counts(sides, label)
         return ClassPaths(
             self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
-            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shares + other.shares,
+            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shards + other.shards,
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths, Counted
-from effpath.class_paths.shares import Share
+from effpath.class_paths.shards import Shard
 from effpath.class_paths.tally import Counts
 from effpath.errors import EffpathError, FingerprintError, OptionError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
@@ -59,8 +59,8 @@ def write_class_paths(
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
                     arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
-    for place, share in enumerate(class_paths.shares):
-        arrays |= {f"shares/{place}/digests": share.digests, f"shares/{place}/rows": share.rows}
+    for place, shard in enumerate(class_paths.shards):
+        arrays |= {f"shares/{place}/digests": shard.digests, f"shares/{place}/rows": shard.rows}
     provenance = {
         "format": FORMAT,
         "fingerprint": class_paths.header.fingerprint,
@@ -74,7 +74,7 @@ def write_class_paths(
         "seen": class_paths.seen,
         "names": list(class_paths.names),
         "data": class_paths.data,
-        "shares": [share.origin for share in class_paths.shares],
+        "shares": [shard.origin for shard in class_paths.shards],
     }
     header = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
     write_sealed(FilePath(file), {**arrays, **beside}, header)
@@ -156,11 +156,11 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
         paths[label] = Path(header, sets, int(images))
         if label in about["counted"]:
             counts[label] = counted
-    shares = tuple(
-        Share(opened.array(f"shares/{place}/digests"), origin, opened.array(f"shares/{place}/rows"))
+    shards = tuple(
+        Shard(opened.array(f"shares/{place}/digests"), origin, opened.array(f"shares/{place}/rows"))
         for place, origin in enumerate(about.get("shares", ()))
     )
-    return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shares)
+    return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shards)
 
 
 def _of_another_network(file: str, about: Mapping[str, Any], graph: Graph) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +14,7 @@ Digests = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class Shard:
     """Images that were looked at, in order.
 
     Attributes:
@@ -28,16 +27,8 @@ class Share:
     origin: str = ""
     rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.digests)
-
-    def __repr__(self) -> str:
-        """Size and origin."""
-        return f"Share({len(self)} images, origin {self.origin[:12]!r})"
-
-    def common(self, other: Share) -> int:
-        """Return how many images are in another share too.
+    def common(self, other: Shard) -> int:
+        """Return how many images are in another shard too.
 
         In one data set an image is known by its row too, so that a picture that stands there twice is two images.
         """
@@ -45,11 +36,6 @@ class Share:
             _, at, at_other = np.intersect1d(self.rows, other.rows, return_indices=True)
             return int((self.digests[at] == other.digests[at_other]).sum())
         return int(np.isin(self.digests, other.digests).sum())
-
-
-def common(some: Sequence[Share], others: Sequence[Share]) -> int:
-    """Return how many images are on both sides."""
-    return sum(share.common(other) for share in some for other in others)
 
 
 def digests_of(images: Tensor, labels: Tensor) -> Digests:
