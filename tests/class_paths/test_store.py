@@ -8,9 +8,10 @@ from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import class_paths, data, graph
-from effpath.class_paths.store import read_header
+from effpath.class_paths.store import WHAT, provenance_of
 from effpath.detect import path_features
 from effpath.errors import FingerprintError, StoreError
+from effpath.files.sealed import SealedFile
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
 
@@ -35,6 +36,11 @@ def test_saved_class_paths_open_as_they_were(tmp_path):
                 np.testing.assert_array_equal(opened.counts[label][level][key], counts)
     paths = effpath.extract(graph(), data().test_images[:9])
     np.testing.assert_array_equal(opened.similarity(paths), before.similarity(paths))
+
+
+def read_header(file) -> dict:
+    with SealedFile(file, WHAT) as opened:
+        return provenance_of(opened)
 
 
 def rewrite(file, change, about=None) -> None:

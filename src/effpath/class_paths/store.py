@@ -58,16 +58,19 @@ def write_class_paths(
                 name = f"{label}/{level}/{key}"
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
-                    arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
+                    counts = class_paths.counts[label][level][key]
+                    few = counts.max(initial=0) < 1 << 16
+                    arrays[f"{name}/counts"] = counts.astype(np.uint16) if few else counts
     for place, shard in enumerate(class_paths.shards):
         arrays |= {f"shares/{place}/digests": shard.digests, f"shares/{place}/rows": shard.rows}
+    header = class_paths.header
     provenance = {
         "format": FORMAT,
-        "fingerprint": class_paths.header.fingerprint,
-        "architecture": class_paths.header.architecture,
-        "structure": class_paths.header.structure,
-        "options": class_paths.header.options.to_dict(),
-        "layers": [layer.name for layer in class_paths.header.layers],
+        "fingerprint": header.fingerprint,
+        "architecture": header.architecture,
+        "structure": header.structure,
+        "options": header.options.to_dict(),
+        "layers": [layer.name for layer in header.layers],
         "levels": list(class_paths.levels),
         "images": {str(label): path.images for label, path in class_paths.paths.items()},
         "counted": sorted(class_paths.counts),
@@ -76,27 +79,16 @@ def write_class_paths(
         "data": class_paths.data,
         "shares": [shard.origin for shard in class_paths.shards],
     }
-    header = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
-    write_sealed(FilePath(file), {**arrays, **beside}, header)
-
-
-def _narrow(counts: Counts) -> NDArray[Any]:
-    """Return counts as uint16 where all fit."""
-    return counts.astype(np.uint16) if counts.max(initial=0) < 1 << 16 else counts
-
-
-def read_header(file: str | FilePath) -> dict[str, Any]:
-    """Return the provenance of a class-path file: fingerprint, options, layers, images per class.
-
-    Raises:
-        StoreError: missing, truncated, damaged, or not a class-path file.
-    """
-    with SealedFile(file, WHAT) as opened:
-        return provenance_of(opened)
+    texts = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
+    write_sealed(FilePath(file), {**arrays, **beside}, texts)
 
 
 def provenance_of(opened: SealedFile) -> dict[str, Any]:
-    """Return the provenance in an open class-path file; StoreError if it is not one."""
+    """Return the provenance in an open class-path file: fingerprint, options, layers, images per class.
+
+    Raises:
+        StoreError: damaged, or not a class-path file.
+    """
     try:
         about = dict(json.loads(opened.about.get("effpath", "{}")))
     except UNREADABLE as error:
@@ -126,7 +118,11 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
     about = provenance_of(opened)
     try:
         if about["fingerprint"] != graph.fingerprint:
-            raise FingerprintError(_of_another_network(opened.file, about, graph))
+            what_to_do = differing(about.get("architecture", ""), graph.architecture)
+            raise FingerprintError(
+                f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {opened.file}, "
+                f"built with {about['fingerprint']}; {what_to_do}"
+            )
         return _class_paths(opened, about, graph)
     except StoreError:
         raise
@@ -161,13 +157,6 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
         for place, origin in enumerate(about.get("shares", ()))
     )
     return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shards)
-
-
-def _of_another_network(file: str, about: Mapping[str, Any], graph: Graph) -> str:
-    return (
-        f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {file}, built with "
-        f"{about['fingerprint']}; {differing(about.get('architecture', ''), graph.architecture)}"
-    )
 
 
 class _Stored:
