@@ -21,7 +21,7 @@ from effpath.images import (
     resize_to,
     tolerant,
 )
-from effpath.models.pixel_model import PixelModel
+from effpath.models.library import PixelModel
 
 NAMES = [f"a.npy[{i}]" for i in range(400)]
 

@@ -25,7 +25,7 @@ from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_integers, require_images
 from effpath.images import Images, labelled
 from effpath.kernels.options import Options, make_options
-from effpath.models.logits import require_two_classes
+from effpath.models.predict import require_two_classes
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path

@@ -58,7 +58,7 @@ def detect(
     from effpath.detect.summary import summarise
     from effpath.errors import InputError, OptionError
     from effpath.images import tolerant
-    from effpath.models.naming import output_names
+    from effpath.models.predict import output_names
 
     header = read_detector_header(detector)
     about = header["about"]

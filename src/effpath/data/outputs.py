@@ -10,8 +10,7 @@ from torch import Tensor
 from effpath.data.dataset import Dataset
 from effpath.data.labels import align_labels, read_class_map
 from effpath.models.library import imagenet_ids
-from effpath.models.logits import require_two_classes
-from effpath.models.naming import output_names
+from effpath.models.predict import output_names, require_two_classes
 
 
 def outputs_of(data: Dataset, model: Any, outputs: int, class_map: Path | None = None) -> Tensor:

@@ -14,8 +14,7 @@ from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.steps import attack_steps
 from effpath.errors import InputError
 from effpath.files.progress import Track
-from effpath.models.logits import find_logits
-from effpath.models.predict import device_of, predict
+from effpath.models.predict import device_of, find_logits, predict
 
 
 class _Chosen(nn.Module):
