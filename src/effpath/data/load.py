@@ -8,9 +8,8 @@ from torch import Tensor
 
 from effpath.data.cifar import cifar10, cifar100
 from effpath.data.dataset import Dataset, Part
-from effpath.data.digits import digits
+from effpath.data.digits import digits, mnist
 from effpath.data.folder import image_folder
-from effpath.data.mnist import mnist
 from effpath.data.npz import npz
 from effpath.errors import InputError
 from effpath.images import PictureFormat, checked, resize_to, resized_when_read
