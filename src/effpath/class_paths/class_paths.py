@@ -70,9 +70,7 @@ class ClassPaths(Mapping[int, Path]):
 
     def get(self, label: int, default: Path | None = None) -> Path | None:  # type: ignore[override]
         """Return the path of a class, or ``default`` where there is none."""
-        if label not in self:
-            return default
-        return self[label]
+        return self[label] if label in self else default
 
     def __len__(self) -> int:
         """Number of classes that have a path."""
