@@ -70,7 +70,7 @@ class ClassPaths(Mapping[int, Path]):
 
     def get(self, label: int, default: Path | None = None) -> Path | None:  # type: ignore[override]
         """Return the path of a class, or ``default`` where there is none."""
-        return self[label] if label in self else default
+        return self[label] if label in self else default  # noqa: SIM401
 
     def __len__(self) -> int:
         """Number of classes that have a path."""

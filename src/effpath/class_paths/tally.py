@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.errors import OptionError
-from effpath.paths.forms import Ids, Lows, check_range, chunks_of, flat, loops
+from effpath.paths.idset import Ids, Lows, check_range, chunks_of, flat, loops
 
 Counts = NDArray[np.uint32]
 ONCE: Counts = np.empty(0, dtype=np.uint32)  # no weights: each id counts once

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from effpath.errors import NO_LAYER, CaptureError, OptionError
-from effpath.paths.forms import Ids
 from effpath.paths.header import Header
-from effpath.paths.idset import IdSet
+from effpath.paths.idset import Ids, IdSet
 from effpath.rules.plan import LEVELS, Level
 
 Sets = Mapping[str, IdSet]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.paths.forms import Ids
+from effpath.paths.idset import Ids
 
 
 class IdRows:
