@@ -9,8 +9,8 @@ from effpath.images.lazy import (
     checked,
     choose,
     pictures,
+    prepared,
     refuse_known,
-    resized_when_read,
     tolerant,
 )
 from effpath.images.load import is_hidden, load_images, pictures_below
@@ -18,6 +18,6 @@ from effpath.images.picture import pixels_of, read_picture
 
 __all__ = [
     "Images", "LazyImages", "PictureFormat", "as_pixels", "checked", "choose", "format_of", "is_hidden",
-    "labelled", "load_images", "pictures", "pictures_below", "pixel_range_of", "pixels_of", "read_picture",
-    "refuse_known", "resize_to", "resized", "resized_when_read", "tolerant", "unknown_size",
+    "labelled", "load_images", "pictures", "pictures_below", "pixel_range_of", "pixels_of", "prepared",
+    "read_picture", "refuse_known", "resize_to", "resized", "tolerant", "unknown_size",
 ]  # fmt: skip

@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from effpath.errors import InputError
-from effpath.images.arrays import read_array, resize_to, whole_labels
+from effpath.images.arrays import read_array, whole_labels
 from effpath.images.format import PictureFormat, PixelRange, unknown_size
-from effpath.images.lazy import Images, checked, join, pictures, resized_when_read
+from effpath.images.lazy import Images, join, pictures, prepared
 from effpath.images.picture import known_formats
 
 ARRAYS = (".npy", ".npz")
@@ -57,13 +57,10 @@ def load_images(
         if first.suffix.lower() in ARRAYS:
             array, stated = read_array(first)
             titles = [f"{first}[{i}]" for i in range(len(array))]
-            part: Images = checked(array, titles, pixel_range)
+            part = prepared(array, titles, pixel_range, picture_format, str(first))
+            shape = picture_format.shape if picture_format else tuple(array.shape[1:])
             if labels is not None:
                 known += whole_labels(stated, len(array), first)
-            example = resize_to(array[:1], picture_format, str(first))  # refused here, not hours later
-            shape = tuple(example.shape[1:])
-            if picture_format is not None and tuple(array.shape[1:]) != shape:
-                part = resized_when_read(part, picture_format, str(first))
         elif picture_format is None:
             raise InputError(unknown_size(first))
         else:
