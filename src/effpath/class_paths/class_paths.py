@@ -96,7 +96,7 @@ class ClassPaths(Mapping[int, Path]):
         return reduce(or_, (self.paths[label] for label in self.classes))
 
     def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
-        """Class-wise path similarity (Eq. 5): Jaccard of each two class paths, [classes, classes]."""
+        """Return the Jaccard similarity of each two class paths (Eq. 5), float64 [classes, classes]."""
         labels = self.classes
         matrix = np.eye(len(labels))
         for i, first in enumerate(labels):
@@ -107,7 +107,7 @@ class ClassPaths(Mapping[int, Path]):
     def similarity(
         self, paths: Paths, level: Level = "synapses", *, minimum: int = 1, allow_missing: bool = False
     ) -> NDArray[np.float64]:
-        """Image-class path similarity of each layer: J = |S ∩ S̃_p| ÷ |S|, p the class the path started from.
+        """Return the image-class path similarity of each layer: |S ∩ S̃_p| ÷ |S| for a path from class p.
 
         Args:
             paths: of images, of the same network and options.
@@ -149,7 +149,7 @@ class ClassPaths(Mapping[int, Path]):
         return IdSet.from_sorted(used.ids[self.counts[label][level][key] >= minimum], size=used.size)
 
     def feature_names(self, level: Level = "synapses", rank: int = 1) -> list[str]:
-        """Names of the columns of `similarity` for paths of a rank."""
+        """Return the names of the columns of `similarity` for paths of a rank."""
         return [f"rank{rank}:{level}:{key}" for key in self.header.keys(level)]
 
     def __or__(self, other: ClassPaths) -> ClassPaths:

@@ -34,7 +34,7 @@ class PathLikelihood:
     """Use counts of class paths, arranged so that the likelihood under all classes looks at each element once.
 
     Membership says whether *any* image of a class used an element; counts say how many did. An element that k of
-    n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes an element of the overall path and class.
+    n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes per element of the overall path and class.
 
     Example::
 

@@ -27,7 +27,7 @@ def similarity(
     level: Level = "synapses",
     minimum: int = 1,
 ) -> NDArray[np.float64]:
-    """Image-class path similarity of each layer, as `ClassPaths.similarity` of the images' paths gives it.
+    """Return the image-class path similarity of each layer, as `ClassPaths.similarity` of the paths does.
 
     Synapses and neurons are compared as they are chosen; weights, and networks that the compiled backend does not
     take, go by way of the paths.

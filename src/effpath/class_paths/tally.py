@@ -1,4 +1,4 @@
-"""Counting how often each id was used: one counter an id or, for large universes, counted rows of used ids."""
+"""Counting how often each id was used: one counter per id or, for large universes, counted rows of used ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tally:
         """Count each id once for each time it appears (or as often as ``counts`` says).
 
         Raises:
-            OptionError: an id is outside [0, size), or there is not one count an id.
+            OptionError: an id is outside [0, size), or there is not one count per id.
         """
         array = flat(ids)
         check_range(array, self.size)

@@ -25,9 +25,9 @@ OPEN_BYTES = 2 << 30  # classes are kept as bits while all of them take less tha
 class Unions:
     """Unions of rank-1 paths by class.
 
-    A class that images come for is open: one bit a synapse slot, which the walk sets as it chooses. Where the bits
-    of all open classes would take too much room, those without an image in the batch are closed: kept as sets.
-    Images that come class by class need the bits of one class at a time.
+    A class that images come for is open: one bit per synapse slot, which the walk sets as it chooses. Where the
+    bits of all open classes would take too much room, those without an image in the batch are closed, to sets: of
+    images that come class by class one class is open at a time.
     """
 
     def __init__(self, header: Header) -> None:

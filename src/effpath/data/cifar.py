@@ -39,7 +39,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def cifar10(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """CIFAR-10 from the folder ``argument``."""
+    """Return CIFAR-10 from the folder ``argument``."""
     return _read(
         "cifar10", argument, "cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)], "test_batch",
         "batches.meta", "labels", "label_names",
@@ -47,7 +47,7 @@ def cifar10(argument: str, seed: int, picture_format: PictureFormat | None) -> D
 
 
 def cifar100(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """CIFAR-100, its 100 fine classes, from the folder ``argument``."""
+    """Return CIFAR-100, its 100 fine classes, from the folder ``argument``."""
     return _read(
         "cifar100", argument, "cifar-100-python", ["train"], "test", "meta", "fine_labels", "fine_label_names"
     )

@@ -19,7 +19,7 @@ from effpath.images import PictureFormat
 
 
 def digits(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """scikit-learn's digits; ``argument`` is the side in pixels, 8 where empty."""
+    """Return scikit-learn's digits; ``argument`` is the side in pixels, 8 where empty."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -44,7 +44,7 @@ def digits(argument: str, seed: int, picture_format: PictureFormat | None) -> Da
 
 
 def mnist(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """MNIST from the four IDX files in or below the folder ``argument``."""
+    """Return MNIST from the four IDX files in or below the folder ``argument``."""
     folder = folder_of("mnist", argument, "the folder with MNIST's four IDX files")
     parts = {"train": _part(folder, "train"), "test": _part(folder, "t10k")}
     return Dataset("mnist", parts, tuple(map(str, range(10))))

@@ -56,7 +56,7 @@ class PixelModel(nn.Module):
         return self.picture_format.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, classes] of images x [N, C, H, W] in [0, 1]."""
+        """Return the logits [N, classes] of images x [N, C, H, W] in [0, 1]."""
         return self.network(self.preprocess(x))  # type: ignore[no-any-return]
 
 

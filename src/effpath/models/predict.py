@@ -51,7 +51,7 @@ class LogitsModel(nn.Module):
         self.training = network.training
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, classes] of images x [N, C, H, W]."""
+        """Return the logits [N, classes] of images x [N, C, H, W]."""
         return find_logits(self.network(x))[0]
 
 

@@ -27,10 +27,9 @@ PIECE = 1 << 16  # ids turned into Python's integers at a time
 class IdSet:
     """An immutable set of integers in [0, size).
 
-    Kept in the form that takes the fewest bytes: sorted ids (8 bytes an id), rows (2 bytes an id, 8 a chunk of
-    2^16 of the universe), or bits (one bit an id of the universe). Sets that are equal are kept alike. What an
-    operation takes beside its result is no more than its operands as rows or bits. Loops are compiled at their
-    first use.
+    Kept in the form that takes the fewest bytes: sorted ids (8 bytes per id), rows (2 bytes per id, 8 per
+    chunk of 2^16 of the universe), or bits (one bit per id of the universe). Equal sets are kept alike. Beside its
+    result an operation takes no more memory than its operands as rows or bits. Loops are compiled at first use.
 
     Example:
         >>> a, b = IdSet([1, 2, 5], size=8), IdSet([2, 3], size=8)
@@ -133,7 +132,7 @@ class IdSet:
         return sum(array.nbytes for array in self.arrays.values())
 
     def mask(self) -> Mask:
-        """Return bool [size], true at the members: a byte an id of the universe, so for small ones only."""
+        """Return bool [size], true at the members; one byte per id of the universe, so for small ones only."""
         mask = np.zeros(self.size, dtype=bool)
         mask[self.ids] = True
         return mask
@@ -165,13 +164,13 @@ class IdSet:
         return inside
 
     def jaccard(self, other: IdSet) -> float:
-        """|A ∩ B| ÷ |A ∪ B| (Eq. 5); NaN where both are empty."""
+        """Return |A ∩ B| ÷ |A ∪ B| (Eq. 5); NaN where both are empty."""
         both = self.intersection_size(other)
         either = len(self) + len(other) - both
         return both / either if either else float("nan")
 
     def intersection_size(self, other: IdSet) -> int:
-        """|A ∩ B| without making the set."""
+        """Return |A ∩ B| without making the set."""
         if self._both_bits(other):
             return int(loops().count_bits(self._held, other._held))
         few, many = sorted((self, other), key=len)  # bits, where there are any, are the many
@@ -264,7 +263,7 @@ def check_range(ids: Ids, size: int) -> None:
 
 
 def chunks_of(size: int) -> int:
-    """Number of chunks of 2^16 ids that a universe takes."""
+    """Return the number of chunks of 2^16 ids that a universe takes."""
     return -(-size >> CHUNK_BITS)
 
 

@@ -74,18 +74,18 @@ class Path:
         return outputs.numpy(), inputs.numpy()
 
     def density(self, level: Level = "synapses") -> float:
-        """Share of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
+        """Return the fraction of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
         sets = self.sets(level)
         if not sets:
             raise CaptureError(NO_LAYER)
         return sum(map(len, sets.values())) / sum(self.header.total(level, key) for key in sets)
 
     def layer_density(self, level: Level = "synapses") -> dict[str, float]:
-        """Density of each layer (parameter, for weights)."""
+        """Return the density of each layer (parameter, for weights)."""
         return {key: len(s) / self.header.total(level, key) for key, s in self.sets(level).items()}
 
     def jaccard(self, other: Path, level: Level = "synapses") -> float:
-        """Class-wise path similarity: |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
+        """Return the class-wise similarity |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
         self.header.check_same(other.header)
         others = other.sets(level)
         pairs = [(members, others[key]) for key, members in self.sets(level).items()]
@@ -94,7 +94,7 @@ class Path:
         return both / either if either else float("nan")
 
     def layer_jaccard(self, other: Path, level: Level = "synapses") -> dict[str, float]:
-        """Jaccard of each layer."""
+        """Return the Jaccard similarity of each layer."""
         self.header.check_same(other.header)
         others = other.sets(level)
         return {key: members.jaccard(others[key]) for key, members in self.sets(level).items()}

@@ -65,7 +65,7 @@ class Ragged(IdRows):
 
 @dataclass(frozen=True, eq=False)
 class CompactSynapses(IdRows):
-    """Chosen synapses of one layer as the walk found them: two bytes a synapse, unsorted.
+    """Chosen synapses of one layer as the walk found them: two bytes per synapse, unsorted.
 
     Attributes:
         neurons: int32 [N], active outputs of the images, concatenated, in the order they are stored in.
