@@ -12,7 +12,7 @@ import torch
 import effpath
 from digits_net import data, graph
 from effpath import BuildOptions, Description
-from effpath.class_paths.shards import digests_of
+from effpath.class_paths.class_paths import digests_of
 from effpath.detect import path_features
 from effpath.errors import InputError, OptionError, StoreError
 

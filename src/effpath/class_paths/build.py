@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from effpath.class_paths.class_paths import ClassPaths, Counted
-from effpath.class_paths.shards import Digests, Shard, digests_of
+from effpath.class_paths.class_paths import ClassPaths, Counted, Digests, Shard, digests_of
 from effpath.class_paths.store import load_class_paths, save_class_paths
 from effpath.class_paths.tally import Counts, Tally
 from effpath.class_paths.unions import Unions

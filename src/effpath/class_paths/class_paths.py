@@ -1,16 +1,18 @@
-"""Class paths: the union over a class's correctly predicted training images (Sec. 2.2)."""
+"""Class paths: the union over a class's correctly predicted training images (Sec. 2.2), and which images they were."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import index, or_
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from effpath.class_paths.shards import Shard
 from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
@@ -20,6 +22,32 @@ from effpath.paths.path import Path
 from effpath.rules.plan import Level
 
 Counted = Mapping[Level, Mapping[str, Counts]]
+Digests = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Images that were looked at, in order.
+
+    Attributes:
+        digests: uint64 [N], of each image's pixels and label.
+        origin: names the data set that the rows count in, by its content; "" where it is not known.
+        rows: int64 [N], where each image stands there; empty where that is not known.
+    """
+
+    digests: Digests
+    origin: str = ""
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def common(self, other: Shard) -> int:
+        """Return how many images are in another shard too.
+
+        In one data set an image is known by its row too, so that a picture that stands there twice is two images.
+        """
+        if self.origin and self.origin == other.origin:
+            _, at, at_other = np.intersect1d(self.rows, other.rows, return_indices=True)
+            return int((self.digests[at] == other.digests[at_other]).sum())
+        return int(np.isin(self.digests, other.digests).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,3 +227,14 @@ def _add_counts(sides: Sequence[ClassPaths], label: int) -> Counted:
                 tally.add(side.paths[label].sets(level)[key].ids, side.counts[label][level][key])
             result[level][key] = tally.result()[1]
     return result
+
+
+def digests_of(images: Tensor, labels: Tensor) -> Digests:
+    """Return a digest of each image [N, …] with its label, uint64 [N]; its first 64 bits of SHA-256."""
+    flat = images.detach().cpu().contiguous().reshape(len(images), -1).view(torch.uint8).numpy()
+    found = np.empty(len(images), np.uint64)
+    for row, (pixels, label) in enumerate(zip(flat, labels.tolist(), strict=True)):
+        digest = hashlib.sha256(pixels)
+        digest.update(int(label).to_bytes(8, "little", signed=True))
+        found[row] = int.from_bytes(digest.digest()[:8], "little")
+    return found

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.class_paths.class_paths import ClassPaths, Counted
-from effpath.class_paths.shards import Shard
+from effpath.class_paths.class_paths import ClassPaths, Counted, Shard
 from effpath.class_paths.tally import Counts
 from effpath.errors import EffpathError, FingerprintError, OptionError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed

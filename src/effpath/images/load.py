@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -80,27 +81,22 @@ def load_images(
 
 def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterator[list[Path]]:
     """Yield one array, or the pictures up to the next array, at a time."""
-    group: list[Path] = []
-    for name in files:
-        path = Path(name)
-        if path.is_dir():
-            inside, others = pictures_below(path)
-            if not inside:
-                raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
-            group += inside
-            if left_out is not None:
-                left_out += others
-        elif not path.is_file():
+    paths: list[Path] = []
+    for path in map(Path, files):
+        if path.is_file():
+            paths.append(path)
+            continue
+        if not path.is_dir():
             raise InputError(f"no file or folder {path}")
-        elif path.suffix.lower() in ARRAYS:
-            if group:
-                yield group
-                group = []
-            yield [path]
-        else:
-            group.append(path)
-    if group:
-        yield group
+        inside, others = pictures_below(path)
+        if not inside:
+            raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
+        paths += inside
+        if left_out is not None:
+            left_out += others
+    for are_arrays, group in groupby(paths, lambda path: path.suffix.lower() in ARRAYS):
+        together = list(group)
+        yield from ([path] for path in together) if are_arrays else [together]
 
 
 def is_hidden(name: str) -> bool:
@@ -113,11 +109,11 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
     Links are followed; broken links and folders that may not be opened are among the others.
     """
-    pictures: list[Path] = []
+    found: list[Path] = []
     others: list[Path] = []
     for file, readable in sorted(_files(folder, ())):
-        (pictures if readable and _is_picture(file) else others).append(file)
-    return pictures, others
+        (found if readable and _is_picture(file) else others).append(file)
+    return found, others
 
 
 def _files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:

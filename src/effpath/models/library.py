@@ -93,13 +93,9 @@ def from_torchvision(name: str, classes: int | None = None) -> PixelModel:
         network = get_model(name, weights=None, **settings)
     if hasattr(network, "transform_input"):  # Inception, GoogLeNet: their published weights need a second scaling
         network.transform_input = True
-    names = tuple(stated.meta["categories"])
-    return PixelModel(
-        Normalise(transform.mean, transform.std),
-        network,
-        PictureFormat(3, side, side, resize, transform.interpolation.value),
-        names if classes in (None, len(names)) else (),
-    )
+    picture_format = PictureFormat(3, side, side, resize, transform.interpolation.value)
+    names = tuple(stated.meta["categories"]) if classes in (None, len(stated.meta["categories"])) else ()
+    return PixelModel(Normalise(transform.mean, transform.std), network, picture_format, names)
 
 
 def from_timm(name: str, classes: int | None = None) -> PixelModel:
@@ -119,20 +115,11 @@ def from_timm(name: str, classes: int | None = None) -> PixelModel:
     stated = network.pretrained_cfg
     if stated.get("crop_mode") not in (None, "center", "squash"):
         raise InputError(f"pictures are not prepared for timm's {name}: its crop mode is {stated['crop_mode']!r}")
-    channels, height, width = stated["input_size"]
-    return PixelModel(
-        Normalise(stated["mean"], stated["std"]),
-        network,
-        PictureFormat(
-            channels,
-            height,
-            width,
-            resize=math.floor(min(height, width) / stated["crop_pct"]),
-            interpolation=stated["interpolation"],
-            squash=stated.get("crop_mode") == "squash",
-        ),
-        _timm_classes(network) if classes is None else (),
-    )
+    size = tuple(stated["input_size"])
+    resize = math.floor(min(size[1:]) / stated["crop_pct"])
+    picture_format = PictureFormat(*size, resize, stated["interpolation"], stated.get("crop_mode") == "squash")
+    names = _timm_classes(network) if classes is None else ()
+    return PixelModel(Normalise(stated["mean"], stated["std"]), network, picture_format, names)
 
 
 def imagenet_ids() -> tuple[str, ...]:
