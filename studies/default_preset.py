@@ -32,8 +32,7 @@ from detection.resampling import interval
 from drawing import Panel, Series, intervals
 from effpath import ClassPaths, Features, Graph, Options
 from effpath.attacks import attack
-from effpath.class_paths.similarity import similarity
-from effpath.class_paths.unions import Unions
+from effpath.class_paths.fused import Unions, similarity
 from effpath.data import Dataset, Part
 from effpath.detect.evaluate import Group
 from effpath.files.cache import default_cache_dir

@@ -30,8 +30,7 @@ import effpath
 from drawing import Panel, Series, curves
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
-from effpath.class_paths.similarity import similarity
-from effpath.class_paths.unions import Unions
+from effpath.class_paths.fused import Unions, similarity
 from effpath.data import Dataset, Part
 from effpath.files.progress import track
 from effpath.kernels.options import make_options

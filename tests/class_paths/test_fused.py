@@ -11,8 +11,8 @@ import torch
 import effpath
 from digits_net import class_paths, data, graph
 from effpath import BuildOptions
-from effpath.class_paths import unions
-from effpath.class_paths.similarity import similarity
+from effpath.class_paths import fused
+from effpath.class_paths.fused import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.kernels.options import make_options
 from effpath.paths.batch import Paths
@@ -97,7 +97,7 @@ def test_classes_are_closed_and_opened_again_where_bits_take_too_much_room(monke
     images, labels = data().train_images[:80], data().train_labels[:80]
     options = BuildOptions(counts=False, allow_missing=True)
     whole = effpath.build_class_paths(graph(), images, labels, options=options)
-    monkeypatch.setattr(unions, "OPEN_BYTES", 0)
+    monkeypatch.setattr(fused, "OPEN_BYTES", 0)
     built = effpath.build_class_paths(graph(), images, labels, options=replace(options, batch_size=7))
     assert built.classes == whole.classes
     assert all(built[label] == whole[label] for label in whole.classes)

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effpath.class_paths.class_paths import ClassPaths, Counted, Digests, Shard, digests_of
+from effpath.class_paths.fused import Unions
 from effpath.class_paths.store import load_class_paths, save_class_paths
 from effpath.class_paths.tally import Counts, Tally
-from effpath.class_paths.unions import Unions
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.files.cache import note_step
 from effpath.graph.graph import Graph
@@ -108,7 +108,8 @@ def build_class_paths(
         FingerprintError: the checkpoint belongs to another network.
         StoreError: the checkpoint belongs to another run, or cannot be written.
     """
-    options, description = options or BuildOptions(), description or Description()
+    options = options or BuildOptions()
+    description = description or Description()
     images, labels = labelled(images, labels)
     require_images(images)
     require_two_classes(graph.classes, "the class path of right predictions")

@@ -1,4 +1,4 @@
-"""Class paths: the union over a class's correctly predicted training images (Sec. 2.2), and which images they were."""
+"""Class paths: the union over a class's correctly predicted images (Sec. 2.2), and which images those were."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterato
             left_out += others
     for are_arrays, group in groupby(paths, lambda path: path.suffix.lower() in ARRAYS):
         together = list(group)
-        yield from ([path] for path in together) if are_arrays else [together]
+        yield from [[path] for path in together] if are_arrays else [together]
 
 
 def is_hidden(name: str) -> bool:
