@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import combinations
 from operator import index, or_
 
 import numpy as np
@@ -125,11 +126,9 @@ class ClassPaths(Mapping[int, Path]):
 
     def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
         """Return the Jaccard similarity of each two class paths (Eq. 5), float64 [classes, classes]."""
-        labels = self.classes
-        matrix = np.eye(len(labels))
-        for i, first in enumerate(labels):
-            for j in range(i):
-                matrix[i, j] = matrix[j, i] = self.paths[first].jaccard(self.paths[labels[j]], level)
+        matrix = np.eye(len(self))
+        for (i, one), (j, two) in combinations(enumerate(self.values()), 2):
+            matrix[i, j] = matrix[j, i] = one.jaccard(two, level)
         return matrix
 
     def similarity(
@@ -211,7 +210,6 @@ class ClassPaths(Mapping[int, Path]):
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        """Classes, images, levels."""
         return f"ClassPaths({len(self)} classes, {self.images} images, levels {', '.join(self.levels)})"
 
 

@@ -132,8 +132,7 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
 def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> ClassPaths:
     options = Options(**about["options"])
     plan = plan_for(graph, gates=options.gates)
-    layers = tuple(plan.layer(name) for name in about["layers"])
-    header = Header.of(graph, options, layers)
+    header = Header.of(graph, options, tuple(plan.layer(name) for name in about["layers"]))
     levels: tuple[Level, ...] = tuple(about["levels"])
     stored = _Stored(opened)
     paths: dict[int, Path] = {}
