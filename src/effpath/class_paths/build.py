@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -200,18 +200,15 @@ class _Builder:
     def __init__(self, empty: ClassPaths, shard: Shard, counts: bool, classes: int) -> None:
         self.empty, self.shard, self.counts = empty, shard, counts
         header = empty.header
-        self.sizes = {(lv, key): header.universe(lv, key) for lv in empty.levels for key in header.keys(lv)}
-        self.dense = 4 * classes * sum(self.sizes.values()) <= DENSE_BYTES
-        self.tallies: dict[int, dict[tuple[Level, str], Tally]] = {}
+        sizes = {(level, key): header.universe(level, key) for level in empty.levels for key in header.keys(level)}
+        dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
+        self.tallies: defaultdict[int, dict[tuple[Level, str], Tally]] = defaultdict(
+            lambda: {at: Tally(size, dense=dense) for at, size in sizes.items()}
+        )
         self.unions = Unions(header)
         self.images: Counter[int] = Counter()  # correctly predicted, by class
         self.digests: list[Digests] = []
         self.seen = 0
-
-    def _tallies(self, label: int) -> dict[tuple[Level, str], Tally]:
-        if label not in self.tallies:
-            self.tallies[label] = {at: Tally(size, dense=self.dense) for at, size in self.sizes.items()}
-        return self.tallies[label]
 
     def add(self, batch: Batch, labels: Tensor) -> None:
         """Note the images of a batch, and count or unite the paths of those that are predicted correctly."""
@@ -229,7 +226,7 @@ class _Builder:
         paths = paths_of(recorded)
         for label in np.unique(right).tolist():
             rows = np.flatnonzero(right == label)
-            for (level, key), tally in self._tallies(label).items():
+            for (level, key), tally in self.tallies[label].items():
                 tally.add(paths.ragged(level)[key].take(rows))
 
     def resume(self, before: ClassPaths) -> None:
@@ -240,7 +237,7 @@ class _Builder:
             if not self.counts:
                 self.unions.put(label, path)
                 continue
-            for (level, key), tally in self._tallies(label).items():
+            for (level, key), tally in self.tallies[label].items():
                 tally.add(path.sets(level)[key].ids, before.counts[label][level][key])
 
     def result(self) -> ClassPaths:
