@@ -98,8 +98,8 @@ def build_class_paths(
         options: what is kept, and how; None for all levels with their use counts.
         description: what the images are, stored with the result.
         checkpoint: a file that the work so far is written to about once a minute; where it exists and was
-            made by the same call, the work goes on from there. Images that it was made from are read again, as
-            their pixels and labels must be the same.
+            made by the same call, the work resumes from there. The images behind it are read again, because their
+            pixels and labels must be the same.
         progress: called with (images done, images in all).
 
     Raises:

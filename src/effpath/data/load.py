@@ -1,4 +1,4 @@
-"""From a name to a data set."""
+"""Data sets by name."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def prepared(
 
 
 def tolerant(images: Images) -> tuple[LazyImages, dict[int, str]]:
-    """Return images of which those that cannot be read come out black, so that one does not cost the others.
+    """Return images in which unreadable ones are black, so that one damaged file does not stop the others.
 
     The second result says why, by row; it grows as images are read. Reading raises InputError where no image
     at all can be read.

@@ -32,7 +32,7 @@ class Header:
 
     @classmethod
     def of(cls, graph: Graph, options: Options, layers: tuple[Layer, ...]) -> Header:
-        """Return what paths of a network hold to."""
+        """Return the header of paths of a network."""
         pixels = graph.size(graph.input)
         return cls(graph.fingerprint, options, layers, pixels, graph.architecture, graph.structure)
 

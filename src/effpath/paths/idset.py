@@ -17,7 +17,7 @@ Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 Rows = tuple[Ids, Lows]
 Held = Ids | Rows | Words
-"""Sorted ids; rows: starts int64 [chunks + 1] and lows uint16 [n]; bits, 64 a word."""
+"""Sorted ids; rows: starts int64 [chunks + 1] and lows uint16 [n]; bits, 64 per word."""
 
 CHUNK_BITS = 16
 SKEW = 16  # a set so many times smaller than the other is looked up in it, id by id

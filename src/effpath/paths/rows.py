@@ -49,7 +49,7 @@ class Ragged(IdRows):
 
     @classmethod
     def of(cls, image: NDArray[np.int64], ids: Ids, images: int) -> Ragged:
-        """Make it of ids sorted by image."""
+        """Return the rows of ids that are sorted by image."""
         return cls(ids, np.searchsorted(image, np.arange(images + 1)).astype(np.int64))
 
     @classmethod
