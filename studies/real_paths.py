@@ -47,7 +47,7 @@ class Union:
     def __init__(self, path: EffectivePath) -> None:
         self.images, self.header = path.images, path.header
         self.path = path
-        self.used = EffectivePath(path.header, None, None, path.weights)
+        self.used = EffectivePath(path.header, {"weights": path.weights})
 
     def __or__(self, other: Union) -> Union:
         joined = Union.__new__(Union)
