@@ -99,7 +99,7 @@ def make_files(folder: Path) -> tuple[effpath.Graph, dict[str, tuple[Path, Read]
                 for level, sets in class_paths.counts[label].items()
                 for key, counts in sets.items()
             )
-            and [share.digests.tolist() for share in found.shares] == [class_paths.shares[0].digests.tolist()]
+            and [shard.digests.tolist() for shard in found.shards] == [class_paths.shards[0].digests.tolist()]
         )
 
     def read_paths(file: Path) -> bool:

@@ -144,9 +144,10 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
     others = order[~torch.isin(order, attacked)]
     learned, kept = torch.split(others[: trial.fitted + trial.held_out], [trial.fitted, trial.held_out])
     counts = any(reading_of(kind).wants_likelihood for kind in trial.detectors)
-    class_paths = class_paths_step(graph, chosen, track, layers=trial.layers, counts=counts, batch_size=batch)
-    taught = Part(test.images[learned], test.labels[learned])
     how = {"seed": seed, "batch_size": batch, "cache": cache}
+    building = effpath.BuildOptions(counts=counts, batch_size=batch)
+    class_paths = class_paths_step(graph, chosen, track, layers=trial.layers, options=building)
+    taught = Part(test.images[learned], test.labels[learned])
     made = {}
     for row, (name, settings) in trial.training.items():
         (made[row],) = attack_steps(model, taught, {name: settings}, track, **how)

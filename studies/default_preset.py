@@ -165,8 +165,8 @@ def measure(
     judged = {}
     for name, options in COMBINATIONS.items():
         class_paths = class_paths_step(
-            graph, train, track, preset=options, layers=layers, levels=("synapses",), counts=False,
-            batch_size=batch, allow_missing=True,
+            graph, train, track, preset=options, layers=layers,
+            options=effpath.BuildOptions(("synapses",), counts=False, batch_size=batch, allow_missing=True),
         )  # fmt: skip
         synapses = [sum(map(len, path.synapses.values())) for path in class_paths.values()]
         sizes[name]["class_path_synapses"] = round(float(np.mean(synapses)))

@@ -45,7 +45,10 @@ def growth(graph: effpath.Graph, data: Dataset, sizes: list[int], preset: str) -
     rows = []
     for start, stop in pairwise([0, *sizes]):
         part = Part(data.train_images[start:stop], data.train_labels[start:stop])
-        further = class_paths_step(graph, part, track, preset=preset, counts=False, names=data.classes)
+        further = class_paths_step(
+            graph, part, track, preset=preset, options=effpath.BuildOptions(counts=False),
+            description=effpath.Description(data.classes),
+        )  # fmt: skip
         whole = further if whole is None else whole | further
         rows.append(describe(whole))
     return rows

@@ -31,7 +31,7 @@ import effpath
 from drawing import Panel, Series, curves
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
-from effpath.class_paths.unions import Unions
+from effpath.class_paths.fused import Unions
 from effpath.data import Dataset, Part
 from effpath.detect import path_features
 from effpath.files.progress import track

@@ -19,7 +19,7 @@ from torch import nn
 
 import effpath
 from effpath.data import Dataset, load_data
-from effpath.data.outputs import by_outputs
+from effpath.data.labels import by_outputs
 from effpath.demo.network import trained_lenet
 from effpath.files.cache import atomic_write, default_cache_dir
 from effpath.files.progress import track

@@ -34,8 +34,9 @@ def graph():
 @cache
 def class_paths():
     digits = data()
+    described = effpath.Description(digits.classes, "digits[:400]")
     return effpath.build_class_paths(
-        graph(), digits.train_images[:400], digits.train_labels[:400], names=digits.classes, data="digits[:400]"
+        graph(), digits.train_images[:400], digits.train_labels[:400], description=described
     )
 
 

@@ -233,7 +233,8 @@ def tiny() -> tuple[effpath.Graph, effpath.ClassPaths, Tensor]:
     with torch.no_grad():
         labels = model(images).argmax(1)
     held = torch.rand(6, 1, 6, 6)
-    return graph, effpath.build_class_paths(graph, images, labels, allow_missing=True), held
+    options = effpath.BuildOptions(allow_missing=True)
+    return graph, effpath.build_class_paths(graph, images, labels, options=options), held
 
 
 def classes_that_have_paths(logits: Tensor, class_paths: effpath.ClassPaths) -> list[Tensor]:
@@ -247,7 +248,8 @@ def test_the_soft_columns_become_the_exact_ones_as_the_temperature_goes_to_zero(
     graph, _, held = tiny()
     images = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     labels = graph.run(images)[graph.logits].argmax(1)
-    class_paths = effpath.build_class_paths(graph, images, labels, preset=preset, allow_missing=True)
+    options = effpath.BuildOptions(allow_missing=True)
+    class_paths = effpath.build_class_paths(graph, images, labels, preset=preset, options=options)
     likelihood = PathLikelihood(class_paths)
     starts = classes_that_have_paths(graph.run(held)[graph.logits], class_paths)
     paths = [effpath.extract(graph, held, classes=start, preset=preset) for start in starts]

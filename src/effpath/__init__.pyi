@@ -3,6 +3,8 @@
 from . import errors as errors
 from .attacks.runner import attack as attack
 from .class_paths import ClassPaths as ClassPaths
+from .class_paths.build import BuildOptions as BuildOptions
+from .class_paths.build import Description as Description
 from .class_paths.build import build_class_paths as build_class_paths
 from .class_paths.store import load_class_paths as load_class_paths
 from .class_paths.store import save_class_paths as save_class_paths

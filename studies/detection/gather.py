@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import effpath
 from detection.cases import Case, Planned
 from detection.seen import Piece, Pixels, Row, Seen, assembled, kept, paths_piece
-from effpath import ClassPaths, Features, Graph
+from effpath import BuildOptions, ClassPaths, Features, Graph
 from effpath.attacks import AdversarialSet
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
@@ -153,9 +153,8 @@ class Making:
     def class_paths(self, theta: float | None = None) -> tuple[ClassPaths, Callable[[Tensor], Features]]:
         """Return the class paths of the training images, with counts of synapses, and what sees images by them."""
         batch = self.case.batch
-        found = class_paths_step(
-            self.graph, self.train, track, theta=theta, levels=("synapses",), batch_size=batch
-        )
+        building = BuildOptions(("synapses",), batch_size=batch)
+        found = class_paths_step(self.graph, self.train, track, theta=theta, options=building)
         likelihood = PathLikelihood(found)
         return found, partial(path_features, self.graph, found, likelihood=likelihood, batch_size=batch)
 

@@ -5,6 +5,7 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, TensorData
 
 import effpath
 from digits_net import class_paths, data, graph
+from effpath import BuildOptions, Description
 from effpath.errors import ClassPathError, InputError, OptionError
 from effpath.paths.rows import Ragged
 
@@ -21,7 +22,7 @@ def correct(count):
 
 def test_a_class_path_is_the_union_over_its_correctly_predicted_images():
     images, labels, paths, right = correct(120)
-    built = effpath.build_class_paths(graph(), images, labels, batch_size=50)
+    built = effpath.build_class_paths(graph(), images, labels, options=BuildOptions(batch_size=50))
     for label in range(10):
         rows = [int(r) for r in right if labels[r] == label]
         assert built[label] == paths.union(rows)
@@ -94,9 +95,9 @@ def test_leave_one_out_equals_a_class_path_built_without_the_image():
 
 def test_dense_and_merged_tallies_count_the_same(monkeypatch):
     images, labels = data().train_images[:100], data().train_labels[:100]
-    dense = effpath.build_class_paths(graph(), images, labels, batch_size=16)
+    dense = effpath.build_class_paths(graph(), images, labels, options=BuildOptions(batch_size=16))
     monkeypatch.setattr("effpath.class_paths.build.DENSE_BYTES", 0)
-    merged = effpath.build_class_paths(graph(), images, labels, batch_size=16)
+    merged = effpath.build_class_paths(graph(), images, labels, options=BuildOptions(batch_size=16))
     for label in dense.classes:
         assert dense[label] == merged[label]
         for level in dense.levels:
@@ -130,8 +131,9 @@ def test_class_similarity_is_the_jaccard_of_each_two_class_paths():
 def test_a_class_without_a_correctly_predicted_image_is_an_error_that_names_it():
     images, labels = data().train_images[:30], (data().train_labels[:30] * 0) + 7
     wrong = images[data().train_labels[:30] != 7]
+    described = Description([*map(str, range(7)), "seven"])
     with pytest.raises(ClassPathError, match=r"no image of class seven \(7\) is predicted correctly"):
-        effpath.build_class_paths(graph(), wrong, labels[: len(wrong)], names=[*map(str, range(7)), "seven"])
+        effpath.build_class_paths(graph(), wrong, labels[: len(wrong)], description=described)
 
 
 def test_a_class_that_has_no_path_is_named_with_those_that_have():
@@ -152,7 +154,8 @@ def test_labels_that_do_not_fit_are_refused():
 
 def test_only_the_wanted_levels_and_layers_are_kept():
     images, labels = data().train_images[:100], data().train_labels[:100]
-    built = effpath.build_class_paths(graph(), images, labels, levels=("weights",), layers=2, counts=False)
+    options = BuildOptions(levels=("weights",), counts=False)
+    built = effpath.build_class_paths(graph(), images, labels, layers=2, options=options)
     full = effpath.build_class_paths(graph(), images, labels)
     assert built.levels == ("weights",)
     assert not built.counts
@@ -162,24 +165,25 @@ def test_only_the_wanted_levels_and_layers_are_kept():
     with pytest.raises(OptionError, match="minimum > 1 needs use counts"):
         built.similarity(effpath.extract(graph(), images[:2], layers=2), "weights", minimum=2)
     with pytest.raises(OptionError, match="levels must be some of"):
-        effpath.build_class_paths(graph(), images, labels, levels=("edges",))
+        effpath.build_class_paths(graph(), images, labels, options=BuildOptions(("edges",)))
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     images, labels = data().train_images[:120], data().train_labels[:120]
     monkeypatch.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1.0)
     file = tmp_path / "class_paths.safetensors"
+    options = BuildOptions(batch_size=20)
 
     def die(done, total):
         if done >= 60:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        effpath.build_class_paths(graph(), images, labels, batch_size=20, checkpoint=file, progress=die)
+        effpath.build_class_paths(graph(), images, labels, options=options, checkpoint=file, progress=die)
     assert effpath.load_class_paths(file, graph()).seen == 40
     steps = []
     resumed = effpath.build_class_paths(
-        graph(), images, labels, batch_size=20, checkpoint=file, progress=lambda done, total: steps.append(done)
+        graph(), images, labels, options=options, checkpoint=file, progress=lambda done, total: steps.append(done)
     )
     assert steps == [60, 80, 100, 120]
     whole = effpath.build_class_paths(graph(), images, labels)
@@ -190,25 +194,25 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 def test_a_data_set_and_a_loader_bring_their_labels():
     images, labels = data().train_images[:60], data().train_labels[:60]
     whole = TensorDataset(images, labels)
-    built = effpath.build_class_paths(graph(), images, labels, allow_missing=True)
+    built = effpath.build_class_paths(graph(), images, labels, options=BuildOptions(allow_missing=True))
     for given in (whole, DataLoader(whole, batch_size=7, shuffle=True), list(zip(images, labels, strict=True))):
-        other = effpath.build_class_paths(graph(), given, allow_missing=True)
+        other = effpath.build_class_paths(graph(), given, options=BuildOptions(allow_missing=True))
         assert dict(other) == dict(built)
         assert (other.seen, other.images) == (60, built.images)
-        assert other.shares[0].common(built.shares[0]) == 60
+        assert other.shards[0].common(built.shards[0]) == 60
         np.testing.assert_array_equal(other.counts[2]["synapses"]["conv1"], built.counts[2]["synapses"]["conv1"])
 
 
 def test_of_a_loader_the_images_count_that_its_sampler_visits():
     images, labels = data().train_images[:60], data().train_labels[:60]
     whole = TensorDataset(images, labels)
-    half = effpath.build_class_paths(graph(), images[:30], labels[:30], allow_missing=True)
+    half = effpath.build_class_paths(graph(), images[:30], labels[:30], options=BuildOptions(allow_missing=True))
     for given in (
         DataLoader(whole, sampler=SubsetRandomSampler(range(30))),
         DataLoader(Subset(whole, range(30)), shuffle=True),
         Subset(whole, range(30)),
     ):
-        other = effpath.build_class_paths(graph(), given, allow_missing=True)
+        other = effpath.build_class_paths(graph(), given, options=BuildOptions(allow_missing=True))
         assert dict(other) == dict(half)
         assert other.seen == 30
     with pytest.raises(InputError, match="expected labels beside the images"):
@@ -218,11 +222,12 @@ def test_of_a_loader_the_images_count_that_its_sampler_visits():
 def test_a_checkpoint_of_other_work_is_refused(tmp_path):
     images, labels = data().train_images[:60], data().train_labels[:60]
     file = tmp_path / "class_paths.safetensors"
-    effpath.build_class_paths(graph(), images, labels, data="first", checkpoint=file)
+    first, second = Description(data="first"), Description(data="second")
+    effpath.build_class_paths(graph(), images, labels, description=first, checkpoint=file)
     with pytest.raises(effpath.errors.StoreError, match="belongs to another run"):
-        effpath.build_class_paths(graph(), images, labels, data="second", checkpoint=file)
+        effpath.build_class_paths(graph(), images, labels, description=second, checkpoint=file)
     with pytest.raises(OptionError, match="different options"):
-        effpath.build_class_paths(graph(), images, labels, data="first", theta=0.9, checkpoint=file)
+        effpath.build_class_paths(graph(), images, labels, description=first, theta=0.9, checkpoint=file)
 
 
 def test_paths_of_another_network_are_refused_with_both_fingerprints_named():

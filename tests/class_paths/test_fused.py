@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import effpath
 from digits_net import class_paths, data, graph
-from effpath.class_paths import unions
-from effpath.class_paths.similarity import similarity
+from effpath import BuildOptions
+from effpath.class_paths import fused
+from effpath.class_paths.fused import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.graph import inputs
 from effpath.kernels.options import make_options
@@ -54,19 +57,16 @@ def test_a_score_from_any_class_of_any_network_is_the_similarity_of_the_path(nam
         np.testing.assert_array_equal(similarity(recorded, built, classes=starts, level=level), wanted)
 
 
+def thin(sets, keep: int) -> dict[str, effpath.IdSet]:
+    return {key: effpath.IdSet(s.ids[:: max(1, len(s) // keep)], size=s.size) for key, s in sets.items()}
+
+
 def test_sets_of_every_form_are_compared_alike() -> None:
     recorded = record(graph(), data().test_images[:40], options=make_options("default"))
     start = recorded.ranked(1)
     for keep in (3, 40, 100000):  # sorted ids, rows, bits
         thinned = {
-            label: effpath.Path(
-                path.header,
-                {
-                    key: effpath.IdSet(s.ids[:: max(1, len(s) // keep)], size=s.size)
-                    for key, s in path.synapses.items()
-                },
-                path.neurons,
-            )
+            label: effpath.Path(path.header, {"synapses": thin(path.synapses, keep), "neurons": path.neurons})
             for label, path in class_paths().paths.items()
         }
         sparse = effpath.ClassPaths(class_paths().header, ("synapses", "neurons"), thinned)
@@ -85,7 +85,8 @@ def test_a_union_made_in_the_walk_is_the_union_of_the_paths(name: str, threads: 
     try:
         net, images = small(name)
         paths = effpath.extract(net, images)
-        built = effpath.build_class_paths(net, images, paths.classes.tolist(), counts=False, batch_size=5)
+        options = BuildOptions(counts=False, batch_size=5)
+        built = effpath.build_class_paths(net, images, paths.classes.tolist(), options=options)
         for label in built.classes:
             assert built[label] == paths.union(np.flatnonzero(paths.classes == label).tolist())
     finally:
@@ -94,9 +95,10 @@ def test_a_union_made_in_the_walk_is_the_union_of_the_paths(name: str, threads: 
 
 def test_classes_are_closed_and_opened_again_where_bits_take_too_much_room(monkeypatch) -> None:
     images, labels = data().train_images[:80], data().train_labels[:80]
-    whole = effpath.build_class_paths(graph(), images, labels, counts=False, allow_missing=True)
-    monkeypatch.setattr(unions, "OPEN_BYTES", 0)
-    built = effpath.build_class_paths(graph(), images, labels, counts=False, batch_size=7, allow_missing=True)
+    options = BuildOptions(counts=False, allow_missing=True)
+    whole = effpath.build_class_paths(graph(), images, labels, options=options)
+    monkeypatch.setattr(fused, "OPEN_BYTES", 0)
+    built = effpath.build_class_paths(graph(), images, labels, options=replace(options, batch_size=7))
     assert built.classes == whole.classes
     assert all(built[label] == whole[label] for label in whole.classes)
     assert [built[label].images for label in built.classes] == [whole[label].images for label in whole.classes]
@@ -105,10 +107,11 @@ def test_classes_are_closed_and_opened_again_where_bits_take_too_much_room(monke
 def test_work_on_unions_goes_on_from_a_checkpoint(tmp_path) -> None:
     images, labels = data().train_images[:60], data().train_labels[:60]
     file = tmp_path / "half.safetensors"
-    arguments = {"counts": False, "allow_missing": True, "checkpoint": file, "batch_size": 15}
+    options = BuildOptions(counts=False, allow_missing=True)
+    arguments = {"options": replace(options, batch_size=15), "checkpoint": file}
     effpath.build_class_paths(graph(), images[:30], labels[:30], **arguments)
     resumed = effpath.build_class_paths(graph(), images, labels, **arguments)
-    whole = effpath.build_class_paths(graph(), images, labels, counts=False, allow_missing=True)
+    whole = effpath.build_class_paths(graph(), images, labels, options=options)
     assert resumed.classes == whole.classes
     assert all(resumed[label] == whole[label] for label in whole.classes)
 

@@ -18,7 +18,8 @@ IMAGES = 60
 
 def built(**options: object) -> effpath.ClassPaths:
     images, labels = data().train_images[:IMAGES], data().train_labels[:IMAGES]
-    return effpath.build_class_paths(graph(), images, labels, **options)  # type: ignore[arg-type]
+    chosen = effpath.BuildOptions(**options)  # type: ignore[arg-type]
+    return effpath.build_class_paths(graph(), images, labels, options=chosen)
 
 
 def by_hand(level: Level, image: effpath.Path, users: dict[int, list[effpath.Path]]) -> np.ndarray:

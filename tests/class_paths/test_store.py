@@ -8,9 +8,10 @@ from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import class_paths, data, graph
-from effpath.class_paths.store import read_header
+from effpath.class_paths.store import WHAT, provenance_of
 from effpath.detect import path_features
 from effpath.errors import FingerprintError, StoreError
+from effpath.files.sealed import SealedFile
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
 
@@ -37,6 +38,11 @@ def test_saved_class_paths_open_as_they_were(tmp_path):
     np.testing.assert_array_equal(opened.similarity(paths), before.similarity(paths))
 
 
+def read_header(file) -> dict:
+    with SealedFile(file, WHAT) as opened:
+        return provenance_of(opened)
+
+
 def rewrite(file, change, about=None) -> None:
     """Let ``change`` edit the arrays of a class-path file, written as earlier versions did: unsealed."""
     header = read_header(file) | {"format": "effpath-class-paths-2"}
@@ -50,7 +56,7 @@ def test_sets_kept_as_ids_survive(tmp_path):
     file = tmp_path / "class_paths.safetensors"
     header = class_paths().header
     sets = {key: IdSet([0, 2], size=header.universe("synapses", key)) for key in header.keys("synapses")}
-    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, sets, None)}, counts={})
+    tiny = replace(class_paths(), levels=("synapses",), paths={4: Path(header, {"synapses": sets})}, counts={})
     effpath.save_class_paths(tiny, file)
     assert {name.rpartition("/")[2] for name in load_file(file) if name[0].isdigit()} == {"ids"}
     assert effpath.load_class_paths(file, graph())[4] == tiny[4]
@@ -59,7 +65,8 @@ def test_sets_kept_as_ids_survive(tmp_path):
 @pytest.mark.parametrize("counts", [True, False])
 def test_sets_kept_as_rows_and_as_bits_survive(tmp_path, counts):
     file = tmp_path / "class_paths.safetensors"
-    built = effpath.build_class_paths(graph(), data().train_images[:300], data().train_labels[:300], counts=counts)
+    images, labels = data().train_images[:300], data().train_labels[:300]
+    built = effpath.build_class_paths(graph(), images, labels, options=effpath.BuildOptions(counts=counts))
     sets = [s for label in built.classes for level in built.levels for s in built[label].sets(level).values()]
     assert {name for s in sets for name in s.arrays} == {"starts", "lows", "bits"}
     effpath.save_class_paths(built, file)

@@ -267,7 +267,8 @@ def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_with_the_reas
 ):
     images, labels = data().train_images[:400], data().train_labels[:400]
     few = labels < 3
-    paths = effpath.build_class_paths(graph(), images[few], labels[few], names=["zero", "one", "two"])
+    described = effpath.Description(names=["zero", "one", "two"])
+    paths = effpath.build_class_paths(graph(), images[few], labels[few], description=described)
     own = data().test_images[data().test_labels < 3]
     detector = effpath.Detector(graph(), paths, kind=kind)
     detector.fit(own[:60], None if kind == "clean" else noisy(own[60:90])).calibrate(own[90:150], fpr=0.1)

@@ -40,7 +40,8 @@ def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatc
     rows = loaded.about["rows"]
     test = data().part("test")
     train = data().part("train").first_of_each_class(20)
-    paths = effpath.build_class_paths(graph(), train.images, train.labels, layers=3, levels=["synapses"])
+    kept = effpath.BuildOptions(levels=["synapses"])
+    paths = effpath.build_class_paths(graph(), train.images, train.labels, layers=3, options=kept)
     again = effpath.Detector(graph(), paths, kind="clean").fit(test.images[rows["fit"]])
     again.calibrate(test.images[rows["calibrate"]], fpr=0.1)
     assert loaded.threshold == again.threshold

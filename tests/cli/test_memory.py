@@ -39,7 +39,9 @@ def guarded(tmp_path_factory):
     images = torch.rand(60, 3, SIDE, SIDE)
     graph = effpath.capture(net, images[:1])
     labels = graph.run(images)[graph.logits].argmax(1)  # of whichever classes
-    class_paths = effpath.build_class_paths(graph, images, labels, allow_missing=True)
+    class_paths = effpath.build_class_paths(
+        graph, images, labels, options=effpath.BuildOptions(allow_missing=True)
+    )
     detector = effpath.Detector(graph, class_paths, kind="clean").fit(images[:30]).calibrate(images[30:], fpr=0.1)
     effpath.save_detector(detector, folder / "guard.safetensors")
     for number in range(PICTURES):

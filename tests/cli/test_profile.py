@@ -52,7 +52,7 @@ def test_the_command_line_builds_the_class_paths_of_the_api(digits, tmp_path, mo
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_shares_of_the_images_unite_to_the_whole(digits, tmp_path, monkeypatch, capsys):
+def test_shards_of_the_images_unite_to_the_whole(digits, tmp_path, monkeypatch, capsys):
     for i in (1, 2, 3):
         arguments = [
             "profile",

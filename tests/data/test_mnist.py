@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from effpath.data import Dataset, load_data
-from effpath.data.mnist import read_idx
+from effpath.data.digits import read_idx
 from effpath.errors import InputError, StoreError
 
 

@@ -5,8 +5,8 @@ from sklearn.linear_model import LogisticRegression
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
+from effpath.class_paths.fused import similarity
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.class_paths.similarity import similarity
 from effpath.detect import path_features
 from effpath.detect.explain import explain
 from effpath.detect.features import Features

@@ -182,7 +182,8 @@ def test_the_most_likely_class_of_clean_images_is_mostly_their_own() -> None:
 
 def test_class_paths_without_counts_are_told_which_kinds_do_without() -> None:
     digits = data()
-    bare = effpath.build_class_paths(graph(), digits.train_images[:200], digits.train_labels[:200], counts=False)
+    images, labels = digits.train_images[:200], digits.train_labels[:200]
+    bare = effpath.build_class_paths(graph(), images, labels, options=effpath.BuildOptions(counts=False))
     with pytest.raises(OptionError, match=r"kind 'surprise': .*counts=True.*or choose kind='linear' or 'clean'"):
         Detector(graph(), bare)
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.flips import OTHER, RAW, REFUSED, SAME, chosen_bits, damage, make_files, without_seal
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
-from effpath.class_paths.store import read_header
+from effpath.class_paths.store import provenance_of
 from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile, checksum, write_sealed
 
@@ -85,8 +85,9 @@ def test_a_file_that_lost_its_seal_is_refused(files, tmp_path: Path) -> None:
     arrays = load_file(files["class paths"][0])
     del arrays["checksums"]
     save_file(arrays, tmp_path / "file", about)
-    with pytest.raises(StoreError, match="its seal and its checksums are missing"):
-        read_header(tmp_path / "file")
+    lost = pytest.raises(StoreError, match="its seal and its checksums are missing")
+    with lost, SealedFile(tmp_path / "file", "class paths") as opened:
+        provenance_of(opened)
 
 
 def test_the_checksum_tells_types_and_shapes_apart() -> None:

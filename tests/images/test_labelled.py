@@ -26,7 +26,9 @@ from effpath.images import labelled
 def test_class_paths_over_a_torch_data_set_are_those_over_its_tensors():
     images, labels = data().train_images[:400], data().train_labels[:400]
     part = from_torch(TensorDataset(images, labels))
-    built = effpath.build_class_paths(graph(), part.images, part.labels, batch_size=64)
+    built = effpath.build_class_paths(
+        graph(), part.images, part.labels, options=effpath.BuildOptions(batch_size=64)
+    )
     assert all(built[label] == class_paths()[label] for label in range(10))
 
 

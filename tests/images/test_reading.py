@@ -13,7 +13,6 @@ from effpath.data import load_data
 from effpath.errors import InputError
 from effpath.images import (
     PictureFormat,
-    checked,
     load_images,
     pixel_range_of,
     read_picture,
@@ -21,7 +20,8 @@ from effpath.images import (
     resize_to,
     tolerant,
 )
-from effpath.models.pixel_model import PixelModel
+from effpath.images.lazy import checked
+from effpath.models.library import PixelModel
 
 NAMES = [f"a.npy[{i}]" for i in range(400)]
 

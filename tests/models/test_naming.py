@@ -1,6 +1,6 @@
 import pytest
 
-from effpath.models.naming import output_names
+from effpath.models.predict import output_names
 
 
 class Named:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from effpath.errors import InputError, NumericalError
-from effpath.images import LazyImages
+from effpath.images.lazy import LazyImages
 from effpath.models.predict import correct_rows, count_classes, device_of, logits_of, predict
 
 IMAGES = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(0))

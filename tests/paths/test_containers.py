@@ -9,8 +9,7 @@ import effpath
 from container_contract import MappingContract, SequenceContract
 from digits_net import data, graph
 from effpath.paths.batch import Paths
-from effpath.paths.compact import CompactSynapses
-from effpath.paths.rows import Ragged
+from effpath.paths.rows import CompactSynapses, Ragged
 
 
 @cache
@@ -21,7 +20,11 @@ def compact() -> Paths:
 @cache
 def class_paths() -> effpath.ClassPaths:
     return effpath.build_class_paths(
-        graph(), data().train_images[:40], data().train_labels[:40], allow_missing=True, names=data().classes
+        graph(),
+        data().train_images[:40],
+        data().train_labels[:40],
+        options=effpath.BuildOptions(allow_missing=True),
+        description=effpath.Description(data().classes),
     )
 
 
@@ -72,8 +75,9 @@ class TestClassPaths(MappingContract):
         assert list(class_paths()) == class_paths().classes
         assert len(class_paths()) == len(class_paths().paths)
         one = data().train_labels[:40] == 3
+        images, labels = data().train_images[:40][one], data().train_labels[:40][one]
         built = effpath.build_class_paths(
-            graph(), data().train_images[:40][one], data().train_labels[:40][one], allow_missing=True
+            graph(), images, labels, options=effpath.BuildOptions(allow_missing=True)
         )
         assert list(built) == [3]
         assert 2 not in built

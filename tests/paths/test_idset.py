@@ -73,8 +73,8 @@ class IdSetMachine(RuleBasedStateMachine):
     @rule(target=pairs, pair=pairs)
     def make_of_its_own_arrays(self, pair):
         ours, theirs = pair
-        if ours.bits is not None:
-            return self.keep(IdSet.from_bits(ours.bits, size=self.size), theirs)
+        if "bits" in ours.arrays:
+            return self.keep(IdSet.from_bits(ours.arrays["bits"], size=self.size), theirs)
         return self.keep(IdSet.from_rows(*ours.rows, size=self.size), theirs)
 
     @rule(target=pairs, one=pairs, other=pairs)
@@ -109,7 +109,7 @@ class IdSetMachine(RuleBasedStateMachine):
             assert len(ours) == len(theirs)
             assert list(ours) == sorted(theirs) == ours.ids.tolist()
             assert ours.ids.dtype == np.int64
-            assert (ours.rows is None) != (ours.bits is None)
+            assert set(ours.arrays) in ({"ids"}, {"starts", "lows"}, {"bits"})
             rows = 8 * (math.ceil(self.size / 65536) + 1) + 2 * len(theirs)
             assert ours.nbytes == min(8 * len(theirs), rows, math.ceil(self.size / 8))
 
@@ -161,7 +161,7 @@ def test_a_set_is_kept_in_the_form_that_takes_the_least_room(length, form, nbyte
     for made in (IdSet(ids, size=9 << 16), IdSet.from_sorted(np.sort(ids), size=9 << 16)):
         assert set(made.arrays) == form
         assert made.nbytes == nbytes == sum(array.nbytes for array in made.arrays.values())
-        assert (made.bits is not None) == (form == {"bits"}) == (made.rows is None)
+        assert IdSet.from_rows(*made.rows, size=9 << 16) == made
 
 
 def test_a_set_does_not_change_with_the_array_it_was_made_of() -> None:

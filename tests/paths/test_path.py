@@ -147,8 +147,7 @@ def test_an_unknown_level_or_layer_is_refused_by_name() -> None:
 
 def test_the_similarity_of_two_empty_sets_is_nan() -> None:
     header = paths().header
-    empty = effpath.Path(
-        header, {la.name: effpath.IdSet([], size=la.universe("synapses")) for la in header.layers}, None
-    )
+    sets = {la.name: effpath.IdSet([], size=la.universe("synapses")) for la in header.layers}
+    empty = effpath.Path(header, {"synapses": sets})
     assert math.isnan(empty.jaccard(empty))
     assert all(np.isnan(value) for value in empty.layer_jaccard(empty).values())

@@ -44,7 +44,8 @@ def table() -> dict:
 
 def test_the_overall_path_is_that_of_the_class_paths_built_by_the_library(table) -> None:
     part = digits().part("train").first_of_each_class(3)
-    class_paths = effpath.build_class_paths(digits_net.graph(), part.images, part.labels, allow_missing=True)
+    options = effpath.BuildOptions(allow_missing=True)
+    class_paths = effpath.build_class_paths(digits_net.graph(), part.images, part.labels, options=options)
     last = table["growth"][-1]
     assert last["images"] == class_paths.images
     for level in ("synapses", "neurons", "weights"):
@@ -69,7 +70,8 @@ def test_density_grows_with_images_and_with_classes(table) -> None:
 def test_an_image_lies_in_the_path_of_its_class_that_it_helped_to_build_and_less_in_another() -> None:
     part = digits().part("train").first_of_each_class(3)
     graph = digits_net.graph()
-    class_paths = effpath.build_class_paths(graph, part.images, part.labels, counts=False, allow_missing=True)
+    options = effpath.BuildOptions(counts=False, allow_missing=True)
+    class_paths = effpath.build_class_paths(graph, part.images, part.labels, options=options)
     own, other = real_paths.image_similarity(graph, part, class_paths.paths, 9, 8)
     assert own.shape == (class_paths.images, 5)
     assert (own == 1).all()

@@ -64,7 +64,7 @@ def test_a_class_path_on_disk_costs_what_check_says(tmp_path, density, counts):
             key = layer.parameter if level == "weights" else layer.name
             sets[level][key] = IdSet(np.sort(generator.permutation(size)[:share]), size=size)
     uses = {level: {key: np.ones(len(s), np.uint32) for key, s in of.items()} for level, of in sets.items()}
-    path = Path(header, sets["synapses"], sets["neurons"], sets["weights"], 1)
+    path = Path(header, sets)
     made = effpath.ClassPaths(header, LEVELS, {0: path}, {0: uses} if counts else {})
     effpath.save_class_paths(made, tmp_path / "one.safetensors")
     with safe_open(tmp_path / "one.safetensors", framework="numpy") as opened:

@@ -95,7 +95,7 @@ def test_a_batch_without_an_image_is_refused(size):
     with pytest.raises(OptionError, match=f"expected a batch_size of at least 1, .* got {size}"):
         path_features(graph(), class_paths(), images, batch_size=size)
     with pytest.raises(OptionError, match=f"expected a batch_size of at least 1, .* got {size}"):
-        effpath.build_class_paths(graph(), images, labels, batch_size=size)
+        effpath.build_class_paths(graph(), images, labels, options=effpath.BuildOptions(batch_size=size))
 
 
 def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(recorded, monkeypatch):
@@ -105,7 +105,9 @@ def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(
     def everything():
         detector = effpath.Detector(graph(), class_paths(), kind="linear")
         detector.fit(images[:30], attacked).calibrate(images[30:])
-        built = effpath.build_class_paths(graph(), images, labels, allow_missing=True)
+        built = effpath.build_class_paths(
+            graph(), images, labels, options=effpath.BuildOptions(allow_missing=True)
+        )
         return built, detector.detect(images), detector.score(attacked), effpath.extract(graph(), images)
 
     whole = everything()

@@ -18,8 +18,7 @@ from effpath.attacks.spec import AttackSpec, Settings, draw_targets, require
 from effpath.attacks.table import ATTACKS
 from effpath.errors import InputError, OptionError, StoreError
 from effpath.files.cache import fingerprint, note_step, state_fingerprint
-from effpath.models.logits import LogitsModel
-from effpath.models.predict import correct_rows, count_classes, device_of, predict
+from effpath.models.predict import LogitsModel, correct_rows, count_classes, device_of, predict
 
 _REVISION = 2  # part of every cache key; raise it when an attack's result changes
 

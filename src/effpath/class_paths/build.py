@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,28 +14,63 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from effpath.class_paths.class_paths import ClassPaths, Counted
-from effpath.class_paths.shares import Digests, Share, digests_of
+from effpath.class_paths.class_paths import ClassPaths, Counted, Digests, Shard, digests_of
+from effpath.class_paths.fused import Unions
 from effpath.class_paths.store import load_class_paths, save_class_paths
 from effpath.class_paths.tally import Counts, Tally
-from effpath.class_paths.unions import Unions, path_of
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.files.cache import note_step
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_integers, require_images
 from effpath.images import Images, labelled
 from effpath.kernels.options import Options, make_options
-from effpath.models.logits import require_two_classes
+from effpath.models.predict import require_two_classes
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
+from effpath.paths.path import Path
 from effpath.rules.plan import LEVELS, Level, plan_for
-from effpath.walk.recording import Recorded, recordings
+from effpath.walk.recording import Batch, recordings
 from effpath.walk.visit import paths_of
 
-Progress = Callable[[int, int], None]
-DENSE_BYTES = 1 << 30  # use one counter an id while all of them together take less than this
+DENSE_BYTES = 1 << 30  # use one counter per id while all of them together take less than this
 CHECKPOINT_SECONDS = 60.0
 READ_TOGETHER = 64  # images of a checkpoint that are read again
+INSTEAD = "delete it to start again, or name another file"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What class paths keep, and how they are built.
+
+    Attributes:
+        levels: the sets to keep: synapses, neurons, weights.
+        counts: keep how many images used each element (for likelihoods, frequency thresholds and leave-one-out).
+        batch_size: images extracted together; None for as many as fit in memory.
+        allow_missing: leave out a class of which no image is predicted correctly, instead of an error.
+    """
+
+    levels: Sequence[Level] = LEVELS
+    counts: bool = True
+    batch_size: int | None = None
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What the images of class paths are, stored with them.
+
+    Attributes:
+        names: of the classes, in the order of the network's outputs.
+        data: the images in words.
+        origin: a name of the data set, by its content.
+        rows: int [N], where each image stands in the data set. Class paths that have an image in common do not
+            merge; only rows tell an image from another one of the same pixels.
+    """
+
+    names: Sequence[str] = ()
+    data: str = ""
+    origin: str = ""
+    rows: Sequence[int] | Tensor | None = None
 
 
 def build_class_paths(
@@ -44,16 +81,10 @@ def build_class_paths(
     preset: str | Options = "default",
     theta: float | None = None,
     layers: int | str | Sequence[str] | None = None,
-    levels: Sequence[Level] = LEVELS,
-    counts: bool = True,
-    batch_size: int | None = None,
-    names: Sequence[str] = (),
-    data: str = "",
-    origin: str = "",
-    rows: Sequence[int] | Tensor | None = None,
+    options: BuildOptions | None = None,
+    description: Description | None = None,
     checkpoint: str | FilePath | None = None,
-    allow_missing: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ClassPaths:
     """Return the class path of each class: the union over its correctly predicted images (Sec. 2.2).
 
@@ -64,17 +95,11 @@ def build_class_paths(
             (see `effpath.images.labelled`).
         labels: int [N], the network's outputs; no floats and no names. A data set brings its own.
         preset, theta, layers: as in `extract`.
-        levels: the sets to keep: synapses, neurons, weights.
-        counts: keep how many images used each element (for frequency thresholds and leave-one-out).
-        batch_size: images extracted together, see `recordings`.
-        names: of the classes, stored with the result.
-        data: a description of the images, stored with the result.
-        origin, rows: a name of the data set, by its content, and where each image stands in it. Class paths that
-            have an image in common do not merge; only rows tell an image from another one of the same pixels.
+        options: what is kept, and how; None for all levels with their use counts.
+        description: what the images are, stored with the result.
         checkpoint: a file that the work so far is written to about once a minute; where it exists and was
-            made by the same call, the work goes on from there. Images that it was made from are read again, as
-            their pixels and labels must be the same.
-        allow_missing: leave out a class of which no image is predicted correctly, instead of an error.
+            made by the same call, the work resumes from there. The images behind it are read again, because their
+            pixels and labels must be the same.
         progress: called with (images done, images in all).
 
     Raises:
@@ -83,47 +108,50 @@ def build_class_paths(
         FingerprintError: the checkpoint belongs to another network.
         StoreError: the checkpoint belongs to another run, or cannot be written.
     """
+    options = options or BuildOptions()
+    description = description or Description()
     images, labels = labelled(images, labels)
     require_images(images)
     require_two_classes(graph.classes, "the class path of right predictions")
     target = as_classes(labels, len(images), graph.classes)
     if not len(target):
         raise InputError("expected images of each class, got none")
-    places = None if rows is None else as_integers(rows, len(images), "row").numpy()
-    options = make_options(preset, theta=theta)
-    unknown = [level for level in levels if level not in LEVELS]
-    if unknown or not levels:
-        raise OptionError(f"levels must be some of {LEVELS}, got {tuple(levels)}")
-    chosen = plan_for(graph, gates=options.gates).choose_layers(layers)
-    header = Header.of(graph, options, chosen)
-    builder = _Builder(header, tuple(level for level in LEVELS if level in levels), counts, graph.classes)
-    builder.names, builder.data = tuple(names), data
-    builder.origin, builder.rows = (origin, places) if places is not None else ("", np.empty(0, np.int64))
-    if checkpoint is not None and FilePath(checkpoint).exists():
-        before = load_class_paths(checkpoint, graph)
-        builder.resume(before, str(checkpoint))
-        _check_images(before, str(checkpoint), graph, images, target)
-        note_step(FilePath(checkpoint))
+    shard = Shard(np.empty(0, np.uint64))
+    if description.rows is not None:
+        rows = as_integers(description.rows, len(images), "row").numpy()
+        shard = replace(shard, origin=description.origin, rows=rows)
+    selection = make_options(preset, theta=theta)
+    levels = tuple(level for level in LEVELS if level in options.levels)
+    if not levels or not set(options.levels) <= set(LEVELS):
+        raise OptionError(f"levels must be some of {LEVELS}, got {tuple(options.levels)}")
+    header = Header.of(graph, selection, plan_for(graph, gates=selection.gates).choose_layers(layers))
+    empty = ClassPaths(header, levels, {}, names=tuple(description.names), data=description.data)
+    builder = _Builder(empty, shard, options.counts, graph.classes)
+    file = None if checkpoint is None else FilePath(checkpoint)
+    if file is not None and file.exists():
+        before = load_class_paths(file, graph)
+        _check_same_work(before, empty, options.counts, file)
+        _check_same_images(before, file, graph, images, target)
+        builder.resume(before)
+        note_step(file)
     written = time.monotonic()
-    for batch, pixels, recorded in recordings(
-        graph, images, options=options, layers=layers, batch_size=batch_size, first=builder.seen
+    for batch in recordings(
+        graph, images, options=selection, layers=layers, batch_size=options.batch_size, first=builder.seen
     ):
-        correct = recorded.ranked(1).cpu() == target[batch]
-        if bool(correct.any()):
-            builder.add(recorded if bool(correct.all()) else recorded.select(correct), target[batch][correct])
-        builder.look_at(digests_of(pixels, target[batch]))
+        builder.add(batch, target[batch.rows])
         if progress is not None:  # before the checkpoint: what breaks off here has not been kept
             progress(builder.seen, len(images))
-        if checkpoint is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
-            save_class_paths(builder.result(), checkpoint)
-            note_step(FilePath(checkpoint))
+        if file is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
+            save_class_paths(builder.result(), file)
+            note_step(file)
             written = time.monotonic()
     result = builder.result()
-    if checkpoint is not None:
-        save_class_paths(result, checkpoint)
-        note_step(FilePath(checkpoint))
+    if file is not None:
+        save_class_paths(result, file)
+        note_step(file)
     missing = sorted(set(target.tolist()) - set(result.paths))
-    if missing and not allow_missing:
+    if missing and not options.allow_missing:
+        names = result.names
         wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
         raise ClassPathError(
             f"no image of class {wrong} is predicted correctly, so it has no class path; check that labels "
@@ -133,109 +161,98 @@ def build_class_paths(
     return result
 
 
-def _check_images(before: ClassPaths, file: str, graph: Graph, images: Images, labels: Tensor) -> None:
+def _check_same_work(before: ClassPaths, here: ClassPaths, counts: bool, file: FilePath) -> None:
+    """Raise OptionError or StoreError unless a checkpoint is of the same options, levels and data."""
+    try:
+        here.header.check_same(before.header)
+    except OptionError as error:
+        raise OptionError(f"the checkpoint {file} belongs to another run: {error}; {INSTEAD}") from error
+    counted = bool(before.counts) if before.paths else counts
+    if (before.levels, before.data, counted) != (here.levels, here.data, counts):
+        raise StoreError(
+            f"the checkpoint {file} belongs to another run: levels {before.levels}, data {before.data!r}, "
+            f"{'with' if counted else 'without'} counts; here levels {here.levels}, data {here.data!r}, "
+            f"{'with' if counts else 'without'}; {INSTEAD}"
+        )
+
+
+def _check_same_images(before: ClassPaths, file: FilePath, graph: Graph, images: Images, labels: Tensor) -> None:
     """Raise StoreError unless a checkpoint was made from the first of these images, with these labels."""
     other = f"the checkpoint {file} belongs to another run"
-    instead = "delete it to start again, or name another file"
-    known = np.concatenate([np.empty(0, np.uint64), *(share.digests for share in before.shares)])
+    known = np.concatenate([np.empty(0, np.uint64), *(shard.digests for shard in before.shards)])
     if len(known) != before.seen:
         raise StoreError(
-            f"the checkpoint {file}, of an earlier version, does not say which images it was made from: {instead}"
+            f"the checkpoint {file}, of an earlier version, does not say which images it was made from: {INSTEAD}"
         )
     if before.seen > len(images):
-        raise StoreError(f"{other}: it was made from {before.seen} images, here are {len(images)}; {instead}")
+        raise StoreError(f"{other}: it was made from {before.seen} images, here are {len(images)}; {INSTEAD}")
     for start in range(0, before.seen, READ_TOGETHER):
         batch = slice(start, min(start + READ_TOGETHER, before.seen))
         found = digests_of(graph.check_images(images[batch]), labels[batch])
         if not np.array_equal(found, known[batch]):
             row = start + int((found != known[batch]).argmax())
-            raise StoreError(f"{other}: image {row} had other pixels or another label there; {instead}")
+            raise StoreError(f"{other}: image {row} had other pixels or another label there; {INSTEAD}")
 
 
 class _Builder:
     """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
-    def __init__(self, header: Header, levels: tuple[Level, ...], counts: bool, classes: int) -> None:
-        self.header, self.levels, self.counts = header, levels, counts
-        self.seen, self.names, self.data = 0, (), ""  # type: tuple[int, tuple[str, ...], str]
-        self.origin = ""
-        self.rows: NDArray[np.int64] = np.empty(0, np.int64)
-        self.digests: list[Digests] = []
-        sizes = {(level, key): header.universe(level, key) for level in levels for key in header.keys(level)}
-        self.sizes = sizes
-        self.dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
-        self.tallies: dict[int, dict[tuple[Level, str], Tally]] = {}
+    def __init__(self, empty: ClassPaths, shard: Shard, counts: bool, classes: int) -> None:
+        self.empty, self.shard, self.counts = empty, shard, counts
+        header = empty.header
+        sizes = {(level, key): header.universe(level, key) for level in empty.levels for key in header.keys(level)}
+        dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
+        self.tallies: defaultdict[int, dict[tuple[Level, str], Tally]] = defaultdict(
+            lambda: {at: Tally(size, dense=dense) for at, size in sizes.items()}
+        )
         self.unions = Unions(header)
-        self.images: dict[int, int] = {}
+        self.images: Counter[int] = Counter()  # correctly predicted, by class
+        self.digests: list[Digests] = []
+        self.seen = 0
 
-    def _tallies(self, label: int) -> dict[tuple[Level, str], Tally]:
-        if label not in self.tallies:
-            self.tallies[label] = {at: Tally(size, dense=self.dense) for at, size in self.sizes.items()}
-        return self.tallies[label]
-
-    def add(self, recorded: Recorded, labels: Tensor) -> None:
-        """Count or unite the paths of correctly predicted images."""
-        for label, images in zip(*np.unique(labels.numpy(), return_counts=True), strict=True):
-            self.images[int(label)] = self.images.get(int(label), 0) + int(images)
+    def add(self, batch: Batch, labels: Tensor) -> None:
+        """Note the images of a batch, and count or unite the paths of those that are predicted correctly."""
+        self.digests.append(digests_of(batch.pixels, labels))
+        self.seen += len(labels)
+        correct = batch.recorded.ranked(1).cpu() == labels
+        if not bool(correct.any()):
+            return
+        recorded = batch.recorded if bool(correct.all()) else batch.recorded.select(correct)
+        right: NDArray[np.int64] = labels[correct].numpy()
+        self.images.update(right.tolist())
         if not self.counts:
-            self.unions.add(recorded, labels.tolist())
+            self.unions.add(recorded, right.tolist())
             return
         paths = paths_of(recorded)
-        for label in sorted(set(labels.tolist())):
-            rows = np.flatnonzero(labels.numpy() == label)
-            for (level, key), tally in self._tallies(label).items():
+        for label in np.unique(right).tolist():
+            rows = np.flatnonzero(right == label)
+            for (level, key), tally in self.tallies[label].items():
                 tally.add(paths.ragged(level)[key].take(rows))
 
-    def look_at(self, digests: Digests) -> None:
-        """Note the images of a batch, correctly predicted or not."""
-        self.digests.append(digests)
-        self.seen += len(digests)
-
-    def resume(self, before: ClassPaths, file: str) -> None:
-        """Go on from a checkpoint of the same work on the same images."""
-        try:
-            self.header.check_same(before.header)
-        except OptionError as error:
-            raise OptionError(
-                f"the checkpoint {file} belongs to another run: {error}; delete it to start again, or name "
-                "another file"
-            ) from error
-        counted = bool(before.counts) if before.paths else self.counts
-        if (before.levels, before.data, counted) != (self.levels, self.data, self.counts):
-            raise StoreError(
-                f"the checkpoint {file} belongs to another run: levels {before.levels}, data {before.data!r}, "
-                f"{'with' if counted else 'without'} counts; here levels {self.levels}, data {self.data!r}, "
-                f"{'with' if self.counts else 'without'}; delete it to start again, or name another file"
-            )
-        self.digests, self.seen = [share.digests for share in before.shares], before.seen
+    def resume(self, before: ClassPaths) -> None:
+        """Go on from class paths of the same work on the first of the same images."""
+        self.digests, self.seen = [shard.digests for shard in before.shards], before.seen
         for label, path in before.paths.items():
             self.images[label] = path.images
             if not self.counts:
                 self.unions.put(label, path)
                 continue
-            for (level, key), tally in self._tallies(label).items():
+            for (level, key), tally in self.tallies[label].items():
                 tally.add(path.sets(level)[key].ids, before.counts[label][level][key])
 
     def result(self) -> ClassPaths:
         """Return the class paths so far."""
-        paths = {} if self.counts else self.unions.paths(self.levels, self.images)
+        levels = self.empty.levels
+        paths = {} if self.counts else self.unions.paths(levels, self.images)
         counts: dict[int, Counted] = {}
         for label, tallies in sorted(self.tallies.items()):
-            counted: dict[Level, dict[str, Counts]] = {level: {} for level in self.levels}
-            sets: dict[Level, dict[str, IdSet]] = {level: {} for level in self.levels}
+            counted: dict[Level, dict[str, Counts]] = {level: {} for level in levels}
+            sets: dict[Level, dict[str, IdSet]] = {level: {} for level in levels}
             for (level, key), tally in tallies.items():
                 ids, counted[level][key] = tally.result()
                 sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
-            paths[label] = path_of(self.header, sets, self.images[label])
+            paths[label] = Path(self.empty.header, sets, self.images[label])
             counts[label] = counted
-        share = Share(np.concatenate([np.empty(0, np.uint64), *self.digests]), self.origin, self.rows[: self.seen])
-        return ClassPaths(
-            self.header,
-            self.levels,
-            paths,
-            counts,
-            self.seen,
-            self.names,
-            self.data,
-            (share,) if self.seen else (),
-        )
+        digests = np.concatenate([self.shard.digests, *self.digests])
+        shard = replace(self.shard, digests=digests, rows=self.shard.rows[: self.seen])
+        return replace(self.empty, paths=paths, counts=counts, seen=self.seen, shards=(shard,))

@@ -1,16 +1,19 @@
-"""Class paths: the union over a class's correctly predicted training images (Sec. 2.2)."""
+"""Class paths: the union over a class's correctly predicted images (Sec. 2.2), and which images those were."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import combinations
 from operator import index, or_
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from effpath.class_paths.shares import Share, common
 from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
@@ -20,6 +23,32 @@ from effpath.paths.path import Path
 from effpath.rules.plan import Level
 
 Counted = Mapping[Level, Mapping[str, Counts]]
+Digests = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Images that were looked at, in order.
+
+    Attributes:
+        digests: uint64 [N], of each image's pixels and label.
+        origin: names the data set that the rows count in, by its content; "" where it is not known.
+        rows: int64 [N], where each image stands there; empty where that is not known.
+    """
+
+    digests: Digests
+    origin: str = ""
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def common(self, other: Shard) -> int:
+        """Return how many images are in another shard too.
+
+        In one data set an image is known by its row too, so that a picture that stands there twice is two images.
+        """
+        if self.origin and self.origin == other.origin:
+            _, at, at_other = np.intersect1d(self.rows, other.rows, return_indices=True)
+            return int((self.digests[at] == other.digests[at_other]).sum())
+        return int(np.isin(self.digests, other.digests).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +64,7 @@ class ClassPaths(Mapping[int, Path]):
         seen: images looked at, correctly predicted or not.
         names: of the classes, by class; may be empty.
         data: what the images were, in the builder's words.
-        shares: which images they were; empty where that is not known.
+        shards: which images they were; empty where that is not known.
     """
 
     header: Header
@@ -45,7 +74,7 @@ class ClassPaths(Mapping[int, Path]):
     seen: int = 0
     names: tuple[str, ...] = ()
     data: str = ""
-    shares: tuple[Share, ...] = ()
+    shards: tuple[Shard, ...] = ()
 
     def __getitem__(self, label: int) -> Path:
         """Return the path of a class; ClassPathError where there is none."""
@@ -70,9 +99,7 @@ class ClassPaths(Mapping[int, Path]):
 
     def get(self, label: int, default: Path | None = None) -> Path | None:  # type: ignore[override]
         """Return the path of a class, or ``default`` where there is none."""
-        if label not in self:
-            return default
-        return self[label]
+        return self[label] if label in self else default  # noqa: SIM401
 
     def __len__(self) -> int:
         """Number of classes that have a path."""
@@ -98,18 +125,16 @@ class ClassPaths(Mapping[int, Path]):
         return reduce(or_, (self.paths[label] for label in self.classes))
 
     def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
-        """Class-wise path similarity (Eq. 5): Jaccard of each two class paths, [classes, classes]."""
-        labels = self.classes
-        matrix = np.eye(len(labels))
-        for i, first in enumerate(labels):
-            for j in range(i):
-                matrix[i, j] = matrix[j, i] = self.paths[first].jaccard(self.paths[labels[j]], level)
+        """Return the Jaccard similarity of each two class paths (Eq. 5), float64 [classes, classes]."""
+        matrix = np.eye(len(self))
+        for (i, one), (j, two) in combinations(enumerate(self.values()), 2):
+            matrix[i, j] = matrix[j, i] = one.jaccard(two, level)
         return matrix
 
     def similarity(
         self, paths: Paths, level: Level = "synapses", *, minimum: int = 1, allow_missing: bool = False
     ) -> NDArray[np.float64]:
-        """Image-class path similarity of each layer: J = |S ∩ S̃_p| ÷ |S|, p the class the path started from.
+        """Return the image-class path similarity of each layer: |S ∩ S̃_p| ÷ |S| for a path from class p.
 
         Args:
             paths: of images, of the same network and options.
@@ -151,7 +176,7 @@ class ClassPaths(Mapping[int, Path]):
         return IdSet.from_sorted(used.ids[self.counts[label][level][key] >= minimum], size=used.size)
 
     def feature_names(self, level: Level = "synapses", rank: int = 1) -> list[str]:
-        """Names of the columns of `similarity` for paths of a rank."""
+        """Return the names of the columns of `similarity` for paths of a rank."""
         return [f"rank{rank}:{level}:{key}" for key in self.header.keys(level)]
 
     def __or__(self, other: ClassPaths) -> ClassPaths:
@@ -166,7 +191,7 @@ class ClassPaths(Mapping[int, Path]):
         self.header.check_same(other.header)
         if self.levels != other.levels:
             raise OptionError(f"class paths of different levels: {self.levels} and {other.levels}")
-        if both := common(self.shares, other.shares):
+        if both := sum(one.common(two) for one in self.shards for two in other.shards):
             raise OptionError(
                 f"expected class paths of disjoint images, got {both} of {other.seen} images on both sides (of "
                 f"{self.data!r} and {other.data!r}): merge each shard once, or build them over other images"
@@ -181,11 +206,10 @@ class ClassPaths(Mapping[int, Path]):
                 counts[label] = sides[0].counts[label] if len(sides) == 1 else _add_counts(sides, label)
         return ClassPaths(
             self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
-            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shares + other.shares,
+            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shards + other.shards,
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        """Classes, images, levels."""
         return f"ClassPaths({len(self)} classes, {self.images} images, levels {', '.join(self.levels)})"
 
 
@@ -201,3 +225,14 @@ def _add_counts(sides: Sequence[ClassPaths], label: int) -> Counted:
                 tally.add(side.paths[label].sets(level)[key].ids, side.counts[label][level][key])
             result[level][key] = tally.result()[1]
     return result
+
+
+def digests_of(images: Tensor, labels: Tensor) -> Digests:
+    """Return a digest of each image [N, …] with its label, uint64 [N]; its first 64 bits of SHA-256."""
+    flat = images.detach().cpu().contiguous().reshape(len(images), -1).view(torch.uint8).numpy()
+    found = np.empty(len(images), np.uint64)
+    for row, (pixels, label) in enumerate(zip(flat, labels.tolist(), strict=True)):
+        digest = hashlib.sha256(pixels)
+        digest.update(int(label).to_bytes(8, "little", signed=True))
+        found[row] = int.from_bytes(digest.digest()[:8], "little")
+    return found

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
-from effpath.paths.forms import chunks_of
-from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.rules.plan import Level
 
@@ -36,7 +34,7 @@ class PathLikelihood:
     """Use counts of class paths, arranged so that the likelihood under all classes looks at each element once.
 
     Membership says whether *any* image of a class used an element; counts say how many did. An element that k of
-    n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes an element of the overall path and class.
+    n images used has the frequency (k + ½) ÷ (n + 1). Memory: two bytes per element of the overall path and class.
 
     Example::
 
@@ -51,7 +49,7 @@ class PathLikelihood:
                 f"the likelihood of a path needs the use counts of {level} of every class; build the class paths "
                 f"with counts=True and levels that include {level!r}"
             )
-        self.header: Header = class_paths.header
+        self.header = class_paths.header
         self.level: Level = level
         self.classes = class_paths.classes
         self.images = np.array([class_paths[label].images for label in self.classes], np.int64)
@@ -72,14 +70,20 @@ class PathLikelihood:
             ClassPathError: an image is to be left out of a class path that it did not help to build.
             FingerprintError: paths of another network.
         """
+        from effpath.kernels.likelihood import add_logs  # importing Numba takes a third of a second
+
         self.header.check_same(paths.header)
         places = np.full(len(paths), -1) if left_out is None else self._places(left_out, len(paths))
         found = np.full((len(paths), len(self._tables), len(self.classes)), np.nan)
         for column, (key, sets) in enumerate(paths.ragged(self.level).items()):
-            lengths = np.asarray(sets.lengths)
-            sums = self._sums(self._tables[key], sets.values, np.asarray(sets.offsets), places)
-            some = lengths > 0
-            found[some, column] = sums[some] / lengths[some, None]
+            table, sums = self._tables[key], np.zeros((len(paths), len(self.classes)))
+            logs = self._logs(table)
+            without = np.full_like(logs, np.nan)  # an image that helped to build a path used what is in its own
+            without[:, 1:] = np.log((np.arange(1, logs.shape[1]) - 0.5) / self.images[:, None])
+            known = table.starts, table.lows, table.counts
+            add_logs(*known, logs, without, sets.values, sets.offsets, places, sums)
+            some = sets.lengths > 0
+            found[some, column] = sums[some] / sets.lengths[some, None]
             wrong = np.flatnonzero(np.isnan(sums).any(1))
             if len(wrong):
                 raise ClassPathError(
@@ -132,18 +136,6 @@ class PathLikelihood:
         logs: Floats = np.log((seen + 0.5) / (self.images[:, None] + 1))
         return logs
 
-    def _sums(
-        self, table: _Table, ids: NDArray[np.int64], offsets: NDArray[np.int64], places: NDArray[np.int64]
-    ) -> Floats:
-        from effpath.kernels.likelihood import add_logs  # importing Numba takes a third of a second
-
-        sums = np.zeros((len(offsets) - 1, len(self.classes)))
-        logs = self._logs(table)
-        without = np.full_like(logs, np.nan)  # an image that helped to build a path used what is in its own
-        without[:, 1:] = np.log((np.arange(1, logs.shape[1]) - 0.5) / self.images[:, None])
-        add_logs(table.starts, table.lows, table.counts, logs, without, ids, offsets, places, sums)
-        return sums
-
     def _places(self, left_out: NDArray[np.int64], images: int) -> NDArray[np.int64]:
         """Return the columns of the classes that images are left out of, −1 for none."""
         given = np.asarray(left_out, np.int64)
@@ -155,8 +147,6 @@ class PathLikelihood:
 
 
 def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
-    from effpath.kernels.sets import rows_of_sorted
-
     sets = {label: class_paths[label].sets(level)[key] for label in class_paths.classes}
     known: IdSet = reduce(or_, sets.values())
     ids = known.ids
@@ -165,12 +155,11 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     counts = np.zeros((len(ids), len(sets)), np.uint16 if highest < 1 << 16 else np.uint32)
     for column, (label, members) in enumerate(sets.items()):
         counts[np.searchsorted(ids, members.ids), column] = used[label]
-    starts, lows = rows_of_sorted(ids, chunks_of(known.size))
-    return _Table(known.size, starts, lows, counts, highest)
+    return _Table(known.size, *known.rows, counts, highest)
 
 
 def margins(likelihood: Floats, places: NDArray[np.int64]) -> Floats:
-    """The likelihood of each layer's set under one class less the highest under another.
+    """Return the likelihood of each layer's set under one class less the highest under another.
 
     Args:
         likelihood: [N, sets, classes], what `PathLikelihood` gives; two classes at least.

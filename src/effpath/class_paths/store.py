@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.class_paths.class_paths import ClassPaths, Counted
-from effpath.class_paths.shares import Share
+from effpath.class_paths.class_paths import ClassPaths, Counted, Shard
 from effpath.class_paths.tally import Counts
 from effpath.errors import EffpathError, FingerprintError, OptionError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
@@ -58,45 +57,37 @@ def write_class_paths(
                 name = f"{label}/{level}/{key}"
                 arrays |= {f"{name}/{kind}": array for kind, array in ids.arrays.items()}
                 if label in class_paths.counts:
-                    arrays[f"{name}/counts"] = _narrow(class_paths.counts[label][level][key])
-    for place, share in enumerate(class_paths.shares):
-        arrays |= {f"shares/{place}/digests": share.digests, f"shares/{place}/rows": share.rows}
+                    counts = class_paths.counts[label][level][key]
+                    few = counts.max(initial=0) < 1 << 16
+                    arrays[f"{name}/counts"] = counts.astype(np.uint16) if few else counts
+    for place, shard in enumerate(class_paths.shards):
+        arrays |= {f"shares/{place}/digests": shard.digests, f"shares/{place}/rows": shard.rows}
+    header = class_paths.header
     provenance = {
         "format": FORMAT,
-        "fingerprint": class_paths.header.fingerprint,
-        "architecture": class_paths.header.architecture,
-        "structure": class_paths.header.structure,
-        "options": class_paths.header.options.to_dict(),
-        "layers": [layer.name for layer in class_paths.header.layers],
+        "fingerprint": header.fingerprint,
+        "architecture": header.architecture,
+        "structure": header.structure,
+        "options": header.options.to_dict(),
+        "layers": [layer.name for layer in header.layers],
         "levels": list(class_paths.levels),
         "images": {str(label): path.images for label, path in class_paths.paths.items()},
         "counted": sorted(class_paths.counts),
         "seen": class_paths.seen,
         "names": list(class_paths.names),
         "data": class_paths.data,
-        "shares": [share.origin for share in class_paths.shares],
+        "shares": [shard.origin for shard in class_paths.shards],
     }
-    header = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
-    write_sealed(FilePath(file), {**arrays, **beside}, header)
-
-
-def _narrow(counts: Counts) -> NDArray[Any]:
-    """Return counts as uint16 where all fit."""
-    return counts.astype(np.uint16) if counts.max(initial=0) < 1 << 16 else counts
-
-
-def read_header(file: str | FilePath) -> dict[str, Any]:
-    """Return the provenance of a class-path file: fingerprint, options, layers, images per class.
-
-    Raises:
-        StoreError: missing, truncated, damaged, or not a class-path file.
-    """
-    with SealedFile(file, WHAT) as opened:
-        return provenance_of(opened)
+    texts = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
+    write_sealed(FilePath(file), {**arrays, **beside}, texts)
 
 
 def provenance_of(opened: SealedFile) -> dict[str, Any]:
-    """Return the provenance in an open class-path file; StoreError if it is not one."""
+    """Return the provenance in an open class-path file: fingerprint, options, layers, images per class.
+
+    Raises:
+        StoreError: damaged, or not a class-path file.
+    """
     try:
         about = dict(json.loads(opened.about.get("effpath", "{}")))
     except UNREADABLE as error:
@@ -126,7 +117,11 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
     about = provenance_of(opened)
     try:
         if about["fingerprint"] != graph.fingerprint:
-            raise FingerprintError(_of_another_network(opened.file, about, graph))
+            what_to_do = differing(about.get("architecture", ""), graph.architecture)
+            raise FingerprintError(
+                f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {opened.file}, "
+                f"built with {about['fingerprint']}; {what_to_do}"
+            )
         return _class_paths(opened, about, graph)
     except StoreError:
         raise
@@ -137,8 +132,7 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
 def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> ClassPaths:
     options = Options(**about["options"])
     plan = plan_for(graph, gates=options.gates)
-    layers = tuple(plan.layer(name) for name in about["layers"])
-    header = Header.of(graph, options, layers)
+    header = Header.of(graph, options, tuple(plan.layer(name) for name in about["layers"]))
     levels: tuple[Level, ...] = tuple(about["levels"])
     stored = _Stored(opened)
     paths: dict[int, Path] = {}
@@ -153,21 +147,14 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
                 sets[level][key] = stored.ids(name, header.universe(level, key))
                 if label in about["counted"]:
                     counted[level][key] = stored.counts(name, sets[level][key])
-        paths[label] = Path(header, sets.get("synapses"), sets.get("neurons"), sets.get("weights"), int(images))
+        paths[label] = Path(header, sets, int(images))
         if label in about["counted"]:
             counts[label] = counted
-    shares = tuple(
-        Share(opened.array(f"shares/{place}/digests"), origin, opened.array(f"shares/{place}/rows"))
+    shards = tuple(
+        Shard(opened.array(f"shares/{place}/digests"), origin, opened.array(f"shares/{place}/rows"))
         for place, origin in enumerate(about.get("shares", ()))
     )
-    return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shares)
-
-
-def _of_another_network(file: str, about: Mapping[str, Any], graph: Graph) -> str:
-    return (
-        f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {file}, built with "
-        f"{about['fingerprint']}; {differing(about.get('architecture', ''), graph.architecture)}"
-    )
+    return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shards)
 
 
 class _Stored:

@@ -1,4 +1,4 @@
-"""Counting how often each id was used: one counter an id or, for large universes, counted rows of used ids."""
+"""Counting how often each id was used: one counter per id or, for large universes, counted rows of used ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.errors import OptionError
-from effpath.paths.forms import Ids, Lows, check_range, chunks_of, flat, loops
+from effpath.paths.idset import Ids, Lows, check_range, chunks_of, flat, loops
 
 Counts = NDArray[np.uint32]
 ONCE: Counts = np.empty(0, dtype=np.uint32)  # no weights: each id counts once
@@ -30,7 +30,7 @@ class Tally:
         """Count each id once for each time it appears (or as often as ``counts`` says).
 
         Raises:
-            OptionError: an id is outside [0, size), or there is not one count an id.
+            OptionError: an id is outside [0, size), or there is not one count per id.
         """
         array = flat(ids)
         check_range(array, self.size)

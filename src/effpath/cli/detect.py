@@ -58,7 +58,7 @@ def detect(
     from effpath.errors import InputError, OptionError
     from effpath.files.sealed import SealedFile
     from effpath.images import tolerant
-    from effpath.models.naming import output_names
+    from effpath.models.predict import output_names
 
     with SealedFile(detector, WHAT) as file:
         about = detector_about(file)["about"]

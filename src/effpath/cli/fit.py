@@ -67,7 +67,7 @@ def fit(
         --attack FGSM --attack PGD:epsilon=0.2,steps=40 -o guard.safetensors
     """
     from effpath.cli.output import print_json, say
-    from effpath.data.outputs import by_outputs
+    from effpath.data.labels import by_outputs
     from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, is_clean_only
     from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
     from effpath.detect.store import save_detector

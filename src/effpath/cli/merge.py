@@ -30,10 +30,10 @@ def merge(
     check_output(output)
     network = source.open()
     graph, found = network.class_paths(files[0])
-    unknown = [] if found.shares else [files[0]]
+    unknown = [] if found.shards else [files[0]]
     for file in files[1:]:
         shard = load_class_paths(file, graph)
-        unknown += [] if shard.shares else [file]
+        unknown += [] if shard.shards else [file]
         try:
             found |= shard
         except OptionError as error:

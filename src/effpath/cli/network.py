@@ -17,8 +17,8 @@ from effpath.class_paths.store import WHAT, class_paths_in, provenance_of
 from effpath.cli.options import Source, parse_size
 from effpath.cli.output import say
 from effpath.data import Dataset, Part, load_data
+from effpath.data.labels import outputs_of
 from effpath.data.load import is_data
-from effpath.data.outputs import outputs_of
 from effpath.errors import InputError
 from effpath.files.sealed import SealedFile
 from effpath.graph import Graph, capture

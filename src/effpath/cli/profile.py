@@ -44,7 +44,7 @@ def profile(
     """
     import torch
 
-    from effpath.class_paths.build import build_class_paths
+    from effpath.class_paths.build import BuildOptions, Description, build_class_paths
     from effpath.data import Part
     from effpath.errors import InputError
     from effpath.files.cache import check_output, fingerprint, move
@@ -76,20 +76,15 @@ def profile(
     described += f", first {per_class} of each class" * (per_class is not None)
     described += f", shard {shard}" * (shard is not None)
     partial = output.with_name(f"{output.name}.partial")
+    kept = [name.strip() for name in levels.split(",")]
     with to.track(f"class paths of {len(images)} images") as progress:
         found = build_class_paths(
             graph,
             images.images,
             outputs[images.labels],
-            levels=[name.strip() for name in levels.split(",")],  # type: ignore[misc]
-            counts=counts,
-            batch_size=source.batch_size,
-            names=names,
-            data=described,
-            origin=origin,
-            rows=rows,
+            options=BuildOptions(kept, counts, source.batch_size, allow_missing),  # type: ignore[arg-type]
+            description=Description(names, described, origin, rows),
             checkpoint=partial,
-            allow_missing=allow_missing,
             progress=progress,
             **extraction.arguments,
         )

@@ -13,22 +13,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from effpath.data.dataset import Dataset, Part
-from effpath.errors import InputError, StoreError
+from effpath.data.dataset import Dataset, Part, folder_of
+from effpath.errors import StoreError
 from effpath.images import PictureFormat
 
 SIDE = 32
-_NEEDED = {  # all names in the pickle of a batch of arrays, in old and new NumPy
-    (module, name)
-    for module, names in {
-        "numpy": ("ndarray", "dtype"),
-        "numpy.core.multiarray": ("_reconstruct",),
-        "numpy._core.multiarray": ("_reconstruct",),
-        "numpy.core.numeric": ("_frombuffer",),  # of protocol 5
-        "numpy._core.numeric": ("_frombuffer",),
-        "_codecs": ("encode",),
-    }.items()
-    for name in names
+_NEEDED = {  # all names in the pickle of a batch of arrays, in old and new NumPy; _frombuffer is of protocol 5
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
 }
 
 
@@ -42,7 +39,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def cifar10(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """CIFAR-10 from the folder ``argument``."""
+    """Return CIFAR-10 from the folder ``argument``."""
     return _read(
         "cifar10", argument, "cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)], "test_batch",
         "batches.meta", "labels", "label_names",
@@ -50,7 +47,7 @@ def cifar10(argument: str, seed: int, picture_format: PictureFormat | None) -> D
 
 
 def cifar100(argument: str, seed: int, picture_format: PictureFormat | None) -> Dataset:
-    """CIFAR-100, its 100 fine classes, from the folder ``argument``."""
+    """Return CIFAR-100, its 100 fine classes, from the folder ``argument``."""
     return _read(
         "cifar100", argument, "cifar-100-python", ["train"], "test", "meta", "fine_labels", "fine_label_names"
     )
@@ -59,9 +56,7 @@ def cifar100(argument: str, seed: int, picture_format: PictureFormat | None) -> 
 def _read(
     name: str, argument: str, archive: str, train: Sequence[str], test: str, meta: str, labels: str, names: str
 ) -> Dataset:
-    folder = Path(argument).expanduser()
-    if not argument or not folder.is_dir():
-        raise InputError(f"expected '{name}:DIR', the folder with its batches; there is no folder {argument!r}")
+    folder = folder_of(name, argument, "the folder with its batches")
     if (folder / "classes.json").is_file():
         return _sheets(name, folder)
     places = [place for place in (folder, folder / archive) if (place / test).is_file()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -134,3 +135,11 @@ class Dataset:
     def test_labels(self) -> Tensor:
         """Labels of the test part, otherwise of the validation part."""
         return self.part("test", "val").labels
+
+
+def folder_of(scheme: str, argument: str, what: str) -> Path:
+    """Return the folder that a reader's argument names; InputError where there is none."""
+    folder = Path(argument).expanduser()
+    if not argument or not folder.is_dir():
+        raise InputError(f"expected '{scheme}:DIR', {what}; got no folder {argument!r}")
+    return folder

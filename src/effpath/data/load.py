@@ -1,19 +1,19 @@
-"""From a name to a data set."""
+"""Data sets by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from effpath.data.cifar import cifar10, cifar100
-from effpath.data.dataset import Dataset, Part
-from effpath.data.digits import digits
+from effpath.data.dataset import Dataset
+from effpath.data.digits import digits, mnist
 from effpath.data.folder import image_folder
-from effpath.data.mnist import mnist
 from effpath.data.npz import npz
 from effpath.errors import InputError
-from effpath.images import PictureFormat, checked, resize_to, resized_when_read
+from effpath.images import PictureFormat, prepared
 
 Reader = Callable[[str, int, PictureFormat | None], Dataset]
 
@@ -57,28 +57,19 @@ def load_data(
             f"unknown data set {spec!r}; expected one of: {', '.join(sorted(SCHEMES))} (as scheme:argument)"
         )
     read = SCHEMES[scheme](argument, seed, picture_format)
-    parts = {
-        name: _fitted(part, picture_format, pixel_range, f"{spec}, {name}") for name, part in read.parts.items()
-    }
-    return Dataset(read.name, parts, read.classes, read.left_out)
+    parts = dict(read.parts)
+    for name, part in read.parts.items():
+        if isinstance(part.images, Tensor):
+            source = f"{spec}, {name}"
+            titles = part.names or [f"{source}[{i}]" for i in range(len(part))]
+            images = prepared(part.images, titles, pixel_range, picture_format, source)
+            parts[name] = replace(part, images=images)
+    return replace(read, parts=parts)
 
 
 def is_data(spec: str) -> bool:
     """Return whether a name is that of a data set, not of a file."""
     return spec.partition(":")[0] in SCHEMES
-
-
-def _fitted(
-    part: Part, picture_format: PictureFormat | None, pixel_range: tuple[float, float] | None, source: str
-) -> Part:
-    if not isinstance(part.images, Tensor):
-        return part
-    names = part.names or [f"{source}[{i}]" for i in range(len(part))]
-    images = checked(part.images, names, pixel_range)
-    if picture_format is not None and tuple(part.images.shape[1:]) != picture_format.shape:
-        resize_to(part.images[:1], picture_format, source)  # what does not fit is refused here, not hours later
-        images = resized_when_read(images, picture_format, source)
-    return Part(images, part.labels, part.names)
 
 
 SCHEMES: dict[str, Reader] = {

@@ -15,6 +15,7 @@ import torch
 
 from effpath.attacks import AdversarialSet
 from effpath.attacks.spec import Settings
+from effpath.class_paths.build import BuildOptions, Description
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
@@ -90,6 +91,7 @@ def _class_paths(
     how = options.preset, options.theta, options.train_images
     key = fingerprint(graph.fingerprint, *how, train.labels, list(train.names), *layers)[:12]
     equal = " in equal shares of the classes" if options.model and options.train_images else ""
+    described = f"{data.name} train, seed {options.seed}, first {len(train)}{equal}"
     return class_paths_step(
         graph,
         train,
@@ -97,9 +99,8 @@ def _class_paths(
         preset=options.preset,
         theta=options.theta,
         layers=options.layers,
-        batch_size=options.batch_size,
-        names=data.classes,
-        data=f"{data.name} train, seed {options.seed}, first {len(train)}{equal}",
+        options=BuildOptions(batch_size=options.batch_size),
+        description=Description(data.classes, described),
         checkpoint=folder / f"class_paths-{key}.safetensors",
     )
 

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from effpath.errors import InputError, OptionError
-from effpath.models.logits import find_logits
-from effpath.models.predict import device_of, predict
+from effpath.models.predict import device_of, find_logits, predict
 
 
 def train_classifier(

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.fused import similarity
 from effpath.class_paths.likelihood import PathLikelihood, margins
-from effpath.class_paths.similarity import similarity
 from effpath.errors import FingerprintError, OptionError
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,8 @@ from effpath.files.cache import atomic_write
 
 CHECKSUMS = "checksums"  # the array of them: uint64 [arrays + 4], in the order of the arrays' names, then the seal
 UNREADABLE = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-)
+    SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError,
+)  # fmt: skip
 """What safetensors, NumPy and JSON raise on damaged files."""
 
 
@@ -64,34 +56,29 @@ class SealedFile:
         if not Path(file).is_file():
             raise StoreError(f"expected a file of {what}, found no file at {file}")
         try:
-            opened: Any = safe_open(file, framework="numpy")
-            header = dict(opened.metadata() or {})
-            names = sorted(opened.keys())
+            self._opened: Any = safe_open(file, framework="numpy")
+            self.about: dict[str, str] = dict(self._opened.metadata() or {})
+            self.names = set(self._opened.keys())
         except UNREADABLE as error:
             raise self.damaged(str(error)) from error
-        self._opened = opened
-        self.sealed = CHECKSUMS in names
-        self.about, self.names = header, set(names) - {CHECKSUMS}
+        self.sealed = CHECKSUMS in self.names
         self._checksums: dict[str, int] = {}
         if not self.sealed:
             return
+        self.names.remove(CHECKSUMS)
         names = sorted(self.names)
         checksums = self._read(CHECKSUMS)
         if checksums.dtype != np.uint64 or checksums.shape != (len(names) + 4,):
             raise self.damaged(f"expected {len(names)} checksums, got {checksums.dtype} {list(checksums.shape)}")
         checksums, seal = checksums[:-4], checksums[-4:]
-        if not np.array_equal(seal, _seal(header, names, checksums)):
+        if not np.array_equal(seal, _seal(self.about, names, checksums)):
             raise self.damaged("the header or the list of arrays differs from what was written")
         self._checksums = dict(zip(names, checksums.tolist(), strict=True))
 
     def __enter__(self) -> SealedFile:
-        """Return the open file."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
+    def __exit__(self, *error: object) -> None:
         del self._opened
 
     def array(self, name: str) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.rewrite import outlines
 from effpath.graph.simplify import simplify
 from effpath.graph.structure import read_structure, write_structure
-from effpath.models.logits import find_logits
+from effpath.models.predict import find_logits
 
 FORMAT = "effpath-graph-1"
 

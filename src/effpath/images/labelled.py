@@ -32,8 +32,8 @@ def labelled(images: Any, labels: Any = None) -> tuple[Images, Any]:
             once.
 
     Raises:
-        InputError: no labels; an item that is no such pair; labels that are no whole numbers or do not fit; a
-            data set without an index; a loader that makes its batches in another way than torch.
+        InputError: no labels; an item that is not such a pair; labels that are not integers or do not fit; a
+            data set without an index; a loader with its own way of making batches.
 
     Example:
         >>> items = [(torch.zeros(1, 8, 8), 3), (torch.ones(1, 8, 8), 5)]

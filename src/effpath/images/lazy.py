@@ -76,13 +76,6 @@ def pictures(files: Sequence[Path], picture_format: PictureFormat) -> LazyImages
     return LazyImages(len(files), read)
 
 
-def resized_when_read(images: Images, picture_format: PictureFormat, source: str) -> LazyImages:
-    """Return images that `resize_to` brings to a format when they are indexed; messages name ``source``."""
-    return LazyImages(
-        len(images), lambda rows: resize_to(images[rows], picture_format, source), refused_rows(images)
-    )
-
-
 def choose(images: Images, rows: Tensor) -> Images:
     """Return the images of some rows, int64 [n], in their order; none is read that is not in memory."""
     if isinstance(images, Tensor):
@@ -131,8 +124,27 @@ def checked(images: Tensor, names: Sequence[str], pixel_range: PixelRange | None
     return LazyImages(len(images), read, refused) if refused else images
 
 
+def prepared(
+    images: Tensor,
+    names: Sequence[str],
+    pixel_range: PixelRange | None,
+    picture_format: PictureFormat | None,
+    source: str,
+) -> Images:
+    """Return images that are `checked`, and that `resize_to` brings to a format, when they are read.
+
+    Raises:
+        InputError: images of this shape do not fit the format; names the source.
+    """
+    found = checked(images, names, pixel_range)
+    if picture_format is None or tuple(images.shape[1:]) == picture_format.shape:
+        return found
+    resize_to(images[:1], picture_format, source)  # what does not fit is refused here, not hours later
+    return LazyImages(len(found), lambda rows: resize_to(found[rows], picture_format, source), refused_rows(found))
+
+
 def tolerant(images: Images) -> tuple[LazyImages, dict[int, str]]:
-    """Return images of which those that cannot be read come out black, so that one does not cost the others.
+    """Return images in which unreadable ones are black, so that one damaged file does not stop the others.
 
     The second result says why, by row; it grows as images are read. Reading raises InputError where no image
     at all can be read.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from PIL import Image
+
 from effpath.errors import InputError
-from effpath.images.arrays import read_array, resize_to, whole_labels
-from effpath.images.files import PICTURES, pictures_below
+from effpath.images.arrays import read_array, whole_labels
 from effpath.images.format import PictureFormat, PixelRange, unknown_size
-from effpath.images.lazy import Images, checked, join, pictures, resized_when_read
+from effpath.images.lazy import Images, join, pictures, prepared
+from effpath.images.picture import known_formats
 
 ARRAYS = (".npy", ".npz")
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".jp2", ".tga",
+)  # fmt: skip
+"""Files with these extensions are pictures, or damaged; others are recognised by their first bytes."""
+_MADE_BY_SYSTEMS = ("@eadir", "__macosx", "thumbs.db", "desktop.ini")
 
 
 def load_images(
@@ -47,13 +58,10 @@ def load_images(
         if first.suffix.lower() in ARRAYS:
             array, stated = read_array(first)
             titles = [f"{first}[{i}]" for i in range(len(array))]
-            part: Images = checked(array, titles, pixel_range)
+            part = prepared(array, titles, pixel_range, picture_format, str(first))
+            shape = picture_format.shape if picture_format else tuple(array.shape[1:])
             if labels is not None:
                 known += whole_labels(stated, len(array), first)
-            example = resize_to(array[:1], picture_format, str(first))  # refused here, not hours later
-            shape = tuple(example.shape[1:])
-            if picture_format is not None and tuple(array.shape[1:]) != shape:
-                part = resized_when_read(part, picture_format, str(first))
         elif picture_format is None:
             raise InputError(unknown_size(first))
         else:
@@ -73,24 +81,74 @@ def load_images(
 
 def _groups(files: Sequence[str | Path], left_out: list[Path] | None) -> Iterator[list[Path]]:
     """Yield one array, or the pictures up to the next array, at a time."""
-    group: list[Path] = []
-    for name in files:
-        path = Path(name)
-        if path.is_dir():
-            inside, others = pictures_below(path)
-            if not inside:
-                raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
-            group += inside
-            if left_out is not None:
-                left_out += others
-        elif not path.is_file():
+    paths: list[Path] = []
+    for path in map(Path, files):
+        if path.is_file():
+            paths.append(path)
+            continue
+        if not path.is_dir():
             raise InputError(f"no file or folder {path}")
-        elif path.suffix.lower() in ARRAYS:
-            if group:
-                yield group
-                group = []
-            yield [path]
+        inside, others = pictures_below(path)
+        if not inside:
+            raise InputError(f"no pictures ({', '.join(PICTURES)}) in the folder {path}")
+        paths += inside
+        if left_out is not None:
+            left_out += others
+    for are_arrays, group in groupby(paths, lambda path: path.suffix.lower() in ARRAYS):
+        together = list(group)
+        yield from [[path] for path in together] if are_arrays else [together]
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name was made by a system, not by the user."""
+    return name.startswith(".") or name.lower() in _MADE_BY_SYSTEMS
+
+
+def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the pictures in a folder and its subfolders, sorted, and the other files that are not hidden.
+
+    Links are followed; broken links and folders that may not be opened are among the others.
+    """
+    found: list[Path] = []
+    others: list[Path] = []
+    for file, readable in sorted(_files(folder, ())):
+        (found if readable and _is_picture(file) else others).append(file)
+    return found, others
+
+
+def _files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
+    """Return what is not hidden below a folder, and whether it is a file that exists.
+
+    ``above`` are the folders around it, so that links cannot form a cycle.
+    """
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    try:
+        with os.scandir(folder) as opened:
+            inside = list(opened)
+    except OSError:
+        yield folder, False
+        return
+    for entry in inside:
+        if is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _files(folder / entry.name, (*above, here))
         else:
-            group.append(path)
-    if group:
-        yield group
+            yield folder / entry.name, entry.is_file()
+
+
+def _is_picture(file: Path) -> bool:
+    if file.suffix.lower() in PICTURES:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            marked = [name for name in known_formats() if name != "TGA"]  # which has no mark
+            with Image.open(file, formats=marked):
+                return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # readers raise anything for other files
+        return False

@@ -1,16 +1,63 @@
-"""Networks of torchvision and timm, with the preprocessing that the library states for its weights."""
+"""Networks of torchvision and timm, behind the preprocessing that the library states for their weights."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from effpath.errors import InputError, MissingExtraError
 from effpath.images import PictureFormat
-from effpath.models.pixel_model import Normalise, PixelModel
+
+
+class Normalise(nn.Module):
+    """(x − mean) ÷ std of each channel; x is [N, C, H, W]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Keep mean and std, one of each per channel, out of the state dict."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise images."""
+        return (x - self.mean) / self.std
+
+
+class PixelModel(nn.Module):
+    """Logits of images in [0, 1]: a library's network behind the preprocessing it was trained with.
+
+    Attributes:
+        preprocess: the first layer.
+        network: the library's module; its layers keep their names, prefixed by ``network.``.
+        picture_format: how pictures are scaled and cropped for it.
+        classes: names of the outputs; empty if they are not known.
+    """
+
+    def __init__(
+        self, preprocess: nn.Module, network: nn.Module, picture_format: PictureFormat, classes: Sequence[str]
+    ) -> None:
+        """Put the preprocessing in front of the network."""
+        super().__init__()
+        self.preprocess, self.network = preprocess, network
+        self.picture_format, self.classes = picture_format, tuple(classes)
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.picture_format.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images x [N, C, H, W] in [0, 1]."""
+        return self.network(self.preprocess(x))  # type: ignore[no-any-return]
 
 
 def from_torchvision(name: str, classes: int | None = None) -> PixelModel:
@@ -46,13 +93,9 @@ def from_torchvision(name: str, classes: int | None = None) -> PixelModel:
         network = get_model(name, weights=None, **settings)
     if hasattr(network, "transform_input"):  # Inception, GoogLeNet: their published weights need a second scaling
         network.transform_input = True
-    names = tuple(stated.meta["categories"])
-    return PixelModel(
-        Normalise(transform.mean, transform.std),
-        network,
-        PictureFormat(3, side, side, resize, transform.interpolation.value),
-        names if classes in (None, len(names)) else (),
-    )
+    picture_format = PictureFormat(3, side, side, resize, transform.interpolation.value)
+    names = tuple(stated.meta["categories"]) if classes in (None, len(stated.meta["categories"])) else ()
+    return PixelModel(Normalise(transform.mean, transform.std), network, picture_format, names)
 
 
 def from_timm(name: str, classes: int | None = None) -> PixelModel:
@@ -72,20 +115,11 @@ def from_timm(name: str, classes: int | None = None) -> PixelModel:
     stated = network.pretrained_cfg
     if stated.get("crop_mode") not in (None, "center", "squash"):
         raise InputError(f"pictures are not prepared for timm's {name}: its crop mode is {stated['crop_mode']!r}")
-    channels, height, width = stated["input_size"]
-    return PixelModel(
-        Normalise(stated["mean"], stated["std"]),
-        network,
-        PictureFormat(
-            channels,
-            height,
-            width,
-            resize=math.floor(min(height, width) / stated["crop_pct"]),
-            interpolation=stated["interpolation"],
-            squash=stated.get("crop_mode") == "squash",
-        ),
-        _timm_classes(network) if classes is None else (),
-    )
+    size = tuple(stated["input_size"])
+    resize = math.floor(min(size[1:]) / stated["crop_pct"])
+    picture_format = PictureFormat(*size, resize, stated["interpolation"], stated.get("crop_mode") == "squash")
+    names = _timm_classes(network) if classes is None else ()
+    return PixelModel(Normalise(stated["mean"], stated["std"]), network, picture_format, names)
 
 
 def imagenet_ids() -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""Weights from a file: safetensors and pickled tensors; other pickles only on request."""
+"""Weights from a file, as training scripts save them: safetensors, pickles of tensors; others only on request."""
 
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from effpath.errors import InputError, StoreError
-from effpath.models.state_dict import renamed, unwrapped
+
+WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
+"""Keys under which training scripts store a network in a checkpoint."""
+_PREFIX = re.compile(r"(?:(?:module|model|network|net)\.)+")  # of DataParallel, Lightning, `PixelModel` …
+_COMPILED = "_orig_mod."  # torch.compile's, at the front or, where a part was compiled, in the middle
 
 
 def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) -> None:
     """Load the state dict in a file into the network.
 
     Auxiliary classifiers (``aux…``), which are used only in training, may be missing from the file. Wrappings and
-    prefixes of training scripts are removed, see `effpath.models.state_dict`.
+    prefixes of training scripts are removed, see `renamed`.
 
     Raises:
         InputError: a pickle of more than tensors, and ``allow_pickle`` is not set.
@@ -30,7 +35,9 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise StoreError(f"expected a state dict in {file}, names with tensors, got {type(state).__name__}")
     state = renamed(state, set(network.state_dict()))
-    _drop_unused_heads(network, state)
+    for name, _ in list(network.named_children()):
+        if name.lower().startswith("aux") and not any(key.startswith(f"{name}.") for key in state):
+            setattr(network, name, None)
     expected = network.state_dict()
     other = {name: state[name] for name in expected if name in state and state[name].shape != expected[name].shape}
     if other:
@@ -66,7 +73,7 @@ def _read(file: Path, allow_pickle: bool) -> Any:
                     "--allow-pickle (allow_pickle=True)"
                 ) from error
         return unwrapped(torch.load(file, map_location="cpu", weights_only=False))
-    except (InputError, KeyboardInterrupt):
+    except InputError:
         raise
     except Exception as error:  # code in a pickle raises anything
         raise StoreError(f"cannot read weights from {file}: {error}; copy or export them again") from error
@@ -95,7 +102,38 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _drop_unused_heads(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    for name, _ in list(network.named_children()):
-        if name.lower().startswith("aux") and not any(key.startswith(f"{name}.") for key in state):
-            setattr(network, name, None)
+def unwrapped(held: Any) -> Any:
+    """Return what a checkpoint holds under the usual keys, or the checkpoint itself; of a module, its state."""
+    for key in WRAPPINGS:
+        if isinstance(held, Mapping) and isinstance(held.get(key), (Mapping, nn.Module)):
+            return unwrapped(held[key])
+    return held.state_dict() if isinstance(held, nn.Module) else held
+
+
+def renamed(state: Mapping[str, Tensor], names: set[str]) -> dict[str, Tensor]:
+    """Return a state dict under the ``names`` of the network.
+
+    The prefix that all of the network's names have in the file is removed: ``module.`` of DataParallel, ``model.``
+    of Lightning, ``_orig_mod.`` of torch.compile, and any number of them. Other content of the file, such as the
+    weights of a loss, is then left out. If the names fit with no prefix, only a prefix that all of them share is
+    removed.
+
+    Example:
+        >>> import torch
+        >>> held = {"model._orig_mod.fc.weight": torch.ones(1), "loss.weight": torch.ones(1)}
+        >>> list(renamed(held, {"fc.weight"}))
+        ['fc.weight']
+    """
+    if not any(_COMPILED in name for name in names):
+        state = {name.replace(_COMPILED, ""): value for name, value in state.items()}
+    optional = [name for name in names if name.endswith("num_batches_tracked") or name.lower().startswith("aux")]
+    needed = names.difference(optional)  # counters of batch norm and heads used only in training may be missing
+    matches = [matched[0] for name in state if (matched := _PREFIX.match(name))]
+    prefixes = {match[: dot.end()] for match in matches for dot in re.finditer(r"\.", match)}
+    for prefix in sorted({"", *prefixes}, key=len):
+        if all(prefix + name in state for name in needed):
+            held = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            return held if prefix else dict(state)
+    shared = [prefix for prefix in prefixes if all(name.startswith(prefix) for name in state)]
+    longest = max(shared, key=len, default="")
+    return {name.removeprefix(longest): value for name, value in state.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.errors import OptionError
-from effpath.paths.forms import Ids
 from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
@@ -20,6 +20,7 @@ from effpath.paths.rows import IdRows, Ragged, join_rows, select_rows
 from effpath.rules.plan import LEVELS, Level
 
 
+@dataclass(eq=False, repr=False)
 class Paths(Sequence[Path]):
     """Effective paths of a batch of images.
 
@@ -33,19 +34,13 @@ class Paths(Sequence[Path]):
         pixels: active input elements; None for a partial extraction.
     """
 
-    def __init__(
-        self,
-        header: Header,
-        classes: NDArray[np.int64],
-        rank: int,
-        logits: NDArray[np.float32],
-        synapses: Mapping[str, IdRows],
-        neurons: Mapping[str, IdRows],
-        pixels: Ragged | None,
-    ) -> None:
-        """Hold the sets of a batch."""
-        self.header, self.classes, self.rank, self.logits = header, classes, rank, logits
-        self.synapses, self.neurons, self.pixels = synapses, neurons, pixels
+    header: Header
+    classes: NDArray[np.int64]
+    rank: int
+    logits: NDArray[np.float32]
+    synapses: Mapping[str, IdRows]
+    neurons: Mapping[str, IdRows]
+    pixels: Ragged | None
 
     @classmethod
     def join(cls, parts: Sequence[Paths]) -> Paths:
@@ -72,33 +67,27 @@ class Paths(Sequence[Path]):
         )
 
     @cached_property
-    def weights(self) -> Mapping[str, Ragged]:
-        """Weight ids by parameter, each once an image; derived from the synapses."""
-        images = len(self)
-        found: dict[str, tuple[list[Ids], list[Ids]]] = {}
-        for layer in self.header.layers:
-            if layer.parameter is None:
-                continue
-            ragged = self.synapses[layer.name]
-            rows, ids = found.setdefault(layer.parameter, ([], []))
-            rows.append(np.repeat(np.arange(images), ragged.lengths))
-            ids.append(layer.window.weights_of(torch.from_numpy(ragged.values)).numpy())
-        result = {}
-        for parameter, (rows, ids) in found.items():
+    def weights(self) -> Mapping[str, IdRows]:
+        """Weight ids by parameter, each once per image; derived from the synapses."""
+        found = {}
+        for parameter in self.header.keys("weights"):
             size = self.header.universe("weights", parameter)
-            keys = np.unique(np.concatenate(rows) * size + np.concatenate(ids))
-            result[parameter] = Ragged.of(keys // size, keys % size, images)
-        return result
+            keys = []
+            for layer in self.header.layers:
+                if layer.parameter == parameter:
+                    slots = self.synapses[layer.name]
+                    images = np.repeat(np.arange(len(self)), slots.lengths)
+                    keys.append(images * size + layer.window.weights_of(torch.from_numpy(slots.values)).numpy())
+            used = np.unique(np.concatenate(keys))
+            found[parameter] = Ragged.of(used // size, used % size, len(self))
+        return found
 
     def ragged(self, level: Level) -> Mapping[str, IdRows]:
         """Return the sets of a level, by layer (by parameter, for weights)."""
-        if level == "synapses":
-            return self.synapses
-        if level == "neurons":
-            return self.neurons
-        if level == "weights":
-            return self.weights
-        raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
+        if level not in LEVELS:
+            raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
+        found: Mapping[str, IdRows] = getattr(self, level)
+        return found
 
     def __len__(self) -> int:
         """Number of images."""
@@ -133,7 +122,7 @@ class Paths(Sequence[Path]):
         if outside.size:
             raise IndexError(f"no image {outside.flat[0]} among the paths of {len(self)} images")
         at = np.where(rows < 0, rows + len(self), rows).astype(np.int64)
-        return self._take(at) if at.ndim else self._path([int(at)], 1)
+        return self._take(at) if at.ndim else self.union([int(at)])
 
     def _take(self, rows: NDArray[np.int64]) -> Paths:
         synapses: dict[str, IdRows] = {}
@@ -143,30 +132,18 @@ class Paths(Sequence[Path]):
         pixels = None if self.pixels is None else self.pixels.select(rows)
         return Paths(self.header, self.classes[rows], self.rank, self.logits[rows], synapses, neurons, pixels)
 
-    def __iter__(self) -> Iterator[Path]:
-        """Paths of the images in order."""
-        return (self[i] for i in range(len(self)))
-
     def __repr__(self) -> str:
-        """Sizes."""
         return f"Paths({len(self)} images, {len(self.header.layers)} layers)"
 
     def union(self, rows: Sequence[int] | None = None) -> Path:
         """Return the union of the paths of all images, or of some rows."""
-        chosen = list(range(len(self)) if rows is None else rows)
-        return self._path(chosen, len(chosen))
-
-    def _path(self, rows: Sequence[int], images: int) -> Path:
-        at = np.asarray(rows, dtype=np.int64)
-
-        def sets(level: Level) -> dict[str, IdSet]:
-            result = {}
-            for key, ragged in self.ragged(level).items():
+        at = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
+        sets: dict[Level, dict[str, IdSet]] = {"synapses": {}, "neurons": {}}
+        for level, found in sets.items():
+            for key, ids in self.ragged(level).items():
                 size = self.header.universe(level, key)
                 one = len(at) == 1
-                result[key] = (
-                    IdSet.from_sorted(ragged[int(at[0])], size=size) if one else IdSet(ragged.take(at), size=size)
+                found[key] = (
+                    IdSet.from_sorted(ids[int(at[0])], size=size) if one else IdSet(ids.take(at), size=size)
                 )
-            return result
-
-        return Path(self.header, sets("synapses"), sets("neurons"), None, images)
+        return Path(self.header, sets, len(at))

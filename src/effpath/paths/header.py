@@ -32,7 +32,7 @@ class Header:
 
     @classmethod
     def of(cls, graph: Graph, options: Options, layers: tuple[Layer, ...]) -> Header:
-        """Return what paths of a network hold to."""
+        """Return the header of paths of a network."""
         pixels = graph.size(graph.input)
         return cls(graph.fingerprint, options, layers, pixels, graph.architecture, graph.structure)
 
@@ -44,17 +44,17 @@ class Header:
         raise OptionError(f"no layer {name!r} in this path; it has {', '.join(la.name for la in self.layers)}")
 
     def keys(self, level: Level) -> list[str]:
-        """Names of the sets of a level: layers, or parameters for weights, each once, in forward order."""
+        """Return the names of the sets of a level, in forward order: layers; for weights parameters, each once."""
         if level == "weights":
             return list(dict.fromkeys(layer.parameter for layer in self.layers if layer.parameter))
         return [layer.name for layer in self.layers]
 
     def universe(self, level: Level, key: str) -> int:
-        """Size of the universe of one set."""
+        """Return the size of the universe of one set."""
         return self._of(level, key).universe(level)
 
     def total(self, level: Level, key: str) -> int:
-        """Number of elements that exist (in-bounds synapses, neurons or weights)."""
+        """Return the number of elements that exist (in-bounds synapses, neurons or weights)."""
         return self._of(level, key).total(level)
 
     def _of(self, level: Level, key: str) -> Layer:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effpath.errors import OptionError
-from effpath.paths.forms import (
-    CHUNK_BITS,
-    Bits,
-    Held,
-    Ids,
-    Lows,
-    Rows,
-    Words,
-    as_ids,
-    as_rows,
-    as_words,
-    check_range,
-    chunks_of,
-    flat,
-    length_of,
-    loops,
-    no_bits,
-    smallest_form,
-)  # fmt: skip
 
+Ids = NDArray[np.int64]
+Lows = NDArray[np.uint16]
+Bits = NDArray[np.uint8]
+Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
+Rows = tuple[Ids, Lows]
+Held = Ids | Rows | Words
+"""Sorted ids; rows: starts int64 [chunks + 1] and lows uint16 [n]; bits, 64 per word."""
 
+CHUNK_BITS = 16
 SKEW = 16  # a set so many times smaller than the other is looked up in it, id by id
 PIECE = 1 << 16  # ids turned into Python's integers at a time
 
@@ -38,10 +27,9 @@ PIECE = 1 << 16  # ids turned into Python's integers at a time
 class IdSet:
     """An immutable set of integers in [0, size).
 
-    Kept in the form that takes the fewest bytes: sorted ids (8 bytes an id), rows (2 bytes an id, 8 a chunk of
-    2^16 of the universe), or bits (one bit an id of the universe). Sets that are equal are kept alike. What an
-    operation takes beside its result is no more than its operands as rows or bits. Loops are compiled at their
-    first use.
+    Kept in the form that takes the fewest bytes: sorted ids (8 bytes per id), rows (2 bytes per id, 8 per
+    chunk of 2^16 of the universe), or bits (one bit per id of the universe). Equal sets are kept alike. Beside its
+    result an operation takes no more memory than its operands as rows or bits. Loops are compiled at first use.
 
     Example:
         >>> a, b = IdSet([1, 2, 5], size=8), IdSet([2, 3], size=8)
@@ -49,12 +37,11 @@ class IdSet:
         ([1, 2, 3, 5], [2], [1, 5], 0.25, True)
     """
 
-    __slots__ = ("_ids", "_length", "_rows", "_words", "size")
+    __slots__ = ("_form", "_held", "_length", "size")
 
     def __init__(self, ids: Iterable[int] | Ids = (), *, size: int) -> None:
         """Make a set of the ids, in any order, repeated or not; OptionError where one is outside [0, size)."""
-        given: Any = ids if isinstance(ids, np.ndarray) else list(ids)
-        array = flat(given)
+        array = flat(ids if isinstance(ids, np.ndarray) else list(ids))
         check_range(array, size)
         form = smallest_form(len(array), size)
         if form == "ids":
@@ -63,17 +50,13 @@ class IdSet:
             starts, lows, _ = loops().group(array, np.empty(0, np.uint32), chunks_of(size))
             self._keep(loops().sort_rows(starts, lows), size)
         else:
-            words = no_bits(size)
-            loops().set_bits(words, array)
-            self._keep(words, size)
+            self._keep(as_bits(array, len(array), size), size)
 
     def _keep(self, held: Held, size: int) -> None:
         """Hold sorted ids, rows or bits in the smallest form."""
         self.size, self._length = size, length_of(held)
-        form = smallest_form(self._length, size)
-        self._ids: Ids | None = as_ids(held, self._length) if form == "ids" else None
-        self._rows: Rows | None = as_rows(held, self._length, size) if form == "rows" else None
-        self._words: Words | None = as_words(held, size) if form == "bits" else None
+        self._form = smallest_form(self._length, size)
+        self._held: Any = FORMS[self._form](held, self._length, size)
 
     @classmethod
     def _of(cls, held: Held, size: int) -> IdSet:
@@ -87,8 +70,7 @@ class IdSet:
         array = flat(ids)
         if not (array[1:] > array[:-1]).all():
             raise OptionError("expected ids that are sorted and unique; give others to IdSet(ids, size=…)")
-        if len(array) and (array[0] < 0 or array[-1] >= size):
-            raise OptionError(f"ids must lie in [0, {size}), got {array[0]} … {array[-1]}")
+        check_range(array[:: max(1, len(array) - 1)], size)  # the first and the last
         if np.may_share_memory(array, ids) and smallest_form(len(array), size) == "ids":
             array = array.copy()  # what is held must neither change nor keep a larger array alive
         return cls._of(array, size)
@@ -126,40 +108,23 @@ class IdSet:
     @property
     def ids(self) -> Ids:
         """All ids, sorted, int64."""
-        return as_ids(self._held, self._length)
+        return as_ids(self._held, self._length, self.size)
 
     @property
-    def _held(self) -> Held:
-        held = self._ids if self._ids is not None else self._rows if self._rows is not None else self._words
-        assert held is not None
-        return held
+    def rows(self) -> Rows:
+        """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], made anew where the set is kept otherwise.
 
-    @property
-    def rows(self) -> Rows | None:
-        """Starts int64 [chunks of 2^16 + 1] and lows uint16 [n], or None where the set is kept as bits.
-
-        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending. Made anew at each call where the
-        set is kept as ids.
+        Chunk c holds the ids c · 2^16 + lows[starts[c]:starts[c + 1]], ascending.
         """
-        return None if self._words is not None else self._as_rows()
-
-    def _as_rows(self) -> Rows:
         return as_rows(self._held, self._length, self.size)
 
     @property
-    def bits(self) -> Bits | None:
-        """The packed bits, lowest first, uint8 [⌈size / 8⌉], or None where the set is not kept as bits."""
-        return None if self._words is None else self._words.view(np.uint8)[: (self.size + 7) // 8]
-
-    @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is kept, by name: ids, or starts and lows, or bits."""
-        if self._ids is not None:
-            return {"ids": self._ids}
-        if self._rows is not None:
-            return dict(zip(("starts", "lows"), self._rows, strict=True))
-        assert self.bits is not None
-        return {"bits": self.bits}
+        """What is kept, by name: ids; or starts and lows, see `rows`; or bits, lowest first, uint8 [size ÷ 8]."""
+        if self._form == "rows":
+            return dict(zip(("starts", "lows"), self._held, strict=True))
+        held = self._held if self._form == "ids" else self._held.view(np.uint8)[: (self.size + 7) // 8]
+        return {self._form: held}
 
     @property
     def nbytes(self) -> int:
@@ -167,7 +132,7 @@ class IdSet:
         return sum(array.nbytes for array in self.arrays.values())
 
     def mask(self) -> Mask:
-        """Return bool [size], true at the members: a byte an id of the universe, so for small ones only."""
+        """Return bool [size], true at the members; one byte per id of the universe, so for small ones only."""
         mask = np.zeros(self.size, dtype=bool)
         mask[self.ids] = True
         return mask
@@ -176,82 +141,79 @@ class IdSet:
         """Tell for each id, any integer, whether it is a member: bool of the shape of ``ids``."""
         asked = flat(ids)
         inside: Mask
-        if self._ids is not None:
-            inside = np.zeros(len(asked), dtype=bool)
-            if len(self):
-                at = np.searchsorted(self._ids, asked)
-                inside = self._ids[np.minimum(at, len(self) - 1)] == asked
-        elif self._rows is not None:
-            inside = loops().ids_in_rows(*self._rows, asked, self.size)
+        if self._form == "bits":
+            inside = loops().ids_in_bits(self._held, asked, self.size)
+        elif self._form == "rows":
+            inside = loops().ids_in_rows(*self._held, asked, self.size)
+        elif len(self):
+            at = np.searchsorted(self._held, asked)
+            inside = self._held[np.minimum(at, len(self) - 1)] == asked
         else:
-            inside = loops().ids_in_bits(self._words, asked, self.size)
+            inside = np.zeros(len(asked), dtype=bool)
         return inside.reshape(np.shape(ids))
 
     def _inside(self, other: IdSet) -> Mask:
         """Tell for each member of this set, which is not kept as bits, whether it is one of the other."""
         inside: Mask
-        if self._ids is not None or len(self) * SKEW < len(other):
+        if self._form == "ids" or len(self) * SKEW < len(other):
             return other.contains(self.ids)
-        if other._words is not None:
-            inside = loops().rows_in_bits(*self._as_rows(), other._words)
+        if other._form == "bits":
+            inside = loops().rows_in_bits(*self.rows, other._held)
         else:
-            inside = loops().rows_in_rows(*self._as_rows(), *other._as_rows())
+            inside = loops().rows_in_rows(*self.rows, *other.rows)
         return inside
 
     def jaccard(self, other: IdSet) -> float:
-        """|A ∩ B| ÷ |A ∪ B| (Eq. 5); NaN where both are empty."""
+        """Return |A ∩ B| ÷ |A ∪ B| (Eq. 5); NaN where both are empty."""
         both = self.intersection_size(other)
         either = len(self) + len(other) - both
         return both / either if either else float("nan")
 
     def intersection_size(self, other: IdSet) -> int:
-        """|A ∩ B| without making the set."""
-        self._same_size(other)
-        if self._words is not None and other._words is not None:
-            return int(loops().count_bits(self._words, other._words))
+        """Return |A ∩ B| without making the set."""
+        if self._both_bits(other):
+            return int(loops().count_bits(self._held, other._held))
         few, many = sorted((self, other), key=len)  # bits, where there are any, are the many
         return int(np.count_nonzero(few._inside(many)))
 
-    def _same_size(self, other: IdSet) -> None:
+    def _both_bits(self, other: IdSet) -> bool:
+        """Tell whether both are kept as bits; OptionError where they are of different universes."""
         if self.size != other.size:
             raise OptionError(f"sets of different universes: {self.size} and {other.size} ids")
+        return self._form == other._form == "bits"
 
     def __or__(self, other: IdSet) -> IdSet:
         """Union."""
-        self._same_size(other)
-        if self._words is not None and other._words is not None:
-            return IdSet._of(self._words | other._words, self.size)
+        if self._both_bits(other):
+            return IdSet._of(self._held | other._held, self.size)
         few, many = sorted((self, other), key=len)
-        if many._words is None:
-            return IdSet._of(loops().unite_rows(*few._as_rows(), *many._as_rows()), self.size)
-        words = many._words.copy()
-        loops().write_rows(words, *few._as_rows(), True)
+        if many._form != "bits":
+            return IdSet._of(loops().unite_rows(*few.rows, *many.rows), self.size)
+        words = many._held.copy()
+        loops().write_rows(words, *few.rows, True)
         return IdSet._of(words, self.size)
 
     def __and__(self, other: IdSet) -> IdSet:
         """Intersection."""
-        self._same_size(other)
-        if self._words is not None and other._words is not None:
-            return IdSet._of(self._words & other._words, self.size)
+        if self._both_bits(other):
+            return IdSet._of(self._held & other._held, self.size)
         few, many = sorted((self, other), key=len)
         return few._chosen(few._inside(many))
 
     def __sub__(self, other: IdSet) -> IdSet:
         """Difference."""
-        self._same_size(other)
-        if self._words is None:
+        if self._both_bits(other):
+            return IdSet._of(self._held & ~other._held, self.size)
+        if self._form != "bits":
             return self._chosen(~self._inside(other))
-        if other._words is not None:
-            return IdSet._of(self._words & ~other._words, self.size)
-        words = self._words.copy()
-        loops().write_rows(words, *other._as_rows(), False)
+        words = self._held.copy()
+        loops().write_rows(words, *other.rows, False)
         return IdSet._of(words, self.size)
 
     def _chosen(self, chosen: Mask) -> IdSet:
         """Keep some of the members of this set, which is not kept as bits."""
-        if self._ids is not None:
-            return IdSet._of(self._ids[chosen], self.size)
-        return IdSet._of(loops().choose_rows(*self._as_rows(), chosen), self.size)
+        kept = self._held[chosen] if self._form == "ids" else loops().choose_rows(*self.rows, chosen)
+        return IdSet._of(kept, self.size)
 
     def __len__(self) -> int:
         """Number of members."""
@@ -286,5 +248,94 @@ class IdSet:
         return hash((self.size, *(array.tobytes() for array in self.arrays.values())))
 
     def __repr__(self) -> str:
-        """Length, universe and form."""
-        return f"IdSet({len(self)} of {self.size}, {smallest_form(len(self), self.size)})"
+        return f"IdSet({len(self)} of {self.size}, {self._form})"
+
+
+def flat(ids: Any) -> Ids:
+    """Return ids as contiguous int64 [n]."""
+    return np.ascontiguousarray(ids, dtype=np.int64).reshape(-1)
+
+
+def check_range(ids: Ids, size: int) -> None:
+    """Raise OptionError where an id is outside [0, size)."""
+    if len(ids) and (ids.min() < 0 or ids.max() >= size):
+        raise OptionError(f"ids must lie in [0, {size}), got {ids.min()} … {ids.max()}")
+
+
+def chunks_of(size: int) -> int:
+    """Return the number of chunks of 2^16 ids that a universe takes."""
+    return -(-size >> CHUNK_BITS)
+
+
+def smallest_form(length: int, size: int) -> str:
+    """Return the form that takes the fewest bytes: ids, rows, bits; in this order as sets grow."""
+    taken = bytes_as(length, size)
+    return min(taken, key=lambda form: taken[form])
+
+
+def bytes_of(length: int, size: int) -> int:
+    """Return the bytes that a set of so many ids takes, in memory as in a file."""
+    return min(bytes_as(length, size).values())
+
+
+def bytes_as(length: int, size: int) -> dict[str, int]:
+    """Return the bytes that a set of so many ids takes in each form."""
+    return {"ids": 8 * length, "rows": 2 * length + 8 * (chunks_of(size) + 1), "bits": -(-size // 8)}
+
+
+def length_of(held: Held) -> int:
+    """Return the number of ids, in whichever form."""
+    if isinstance(held, tuple):
+        return len(held[1])
+    return int(loops().count_bits(held, held)) if held.dtype == np.uint64 else len(held)
+
+
+def as_ids(held: Held, length: int, size: int) -> Ids:
+    """Return so many ids in the form of ids: itself, where it has that form."""
+    array: Any = held
+    if isinstance(held, tuple):
+        array = loops().ids_of_rows(*held)
+    elif held.dtype == np.uint64:
+        array = loops().ids_of_bits(held, length)
+    ids: Ids = array
+    return ids
+
+
+def as_rows(held: Held, length: int, size: int) -> Rows:
+    """Return so many ids in the form of rows: itself, where it has that form."""
+    if isinstance(held, tuple):
+        return held
+    rows: Rows
+    if held.dtype == np.uint64:
+        rows = loops().rows_of_bits(held, length, chunks_of(size))
+    else:
+        rows = loops().rows_of_sorted(held, chunks_of(size))
+    return rows
+
+
+def as_bits(held: Held, length: int, size: int) -> Words:
+    """Return ids in the form of bits: itself, where it has that form."""
+    array: Any = held
+    if isinstance(held, tuple):
+        array = no_bits(size)
+        loops().write_rows(array, *held, True)
+    elif held.dtype != np.uint64:
+        array = no_bits(size)
+        loops().set_bits(array, held)
+    words: Words = array
+    return words
+
+
+FORMS: dict[str, Callable[[Held, int, int], Held]] = {"ids": as_ids, "rows": as_rows, "bits": as_bits}
+
+
+def no_bits(size: int) -> Words:
+    """Return the bits of the empty set."""
+    return np.zeros(-(-size // 64), dtype=np.uint64)
+
+
+def loops() -> Any:
+    """Return the compiled loops; imported at first use because importing Numba takes a third of a second."""
+    from effpath.kernels import sets
+
+    return sets

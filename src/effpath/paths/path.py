@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
 from effpath.errors import NO_LAYER, CaptureError, OptionError
-from effpath.paths.forms import Ids
 from effpath.paths.header import Header
-from effpath.paths.idset import IdSet
+from effpath.paths.idset import Ids, IdSet
 from effpath.rules.plan import LEVELS, Level
 
 Sets = Mapping[str, IdSet]
@@ -20,68 +19,50 @@ class Path:
 
     Attributes:
         header: network, options, layers.
-        synapses: slot ids by layer (`pairs` turns them into output and input ids).
-        neurons: ids of the layer's active outputs in C·H·W order, by layer.
-        weights: flat ids into the parameter, by parameter; None where they were not kept.
         images: number of images in the union.
+        levels: which sets this path has, weights included where they follow from its synapses.
     """
 
-    def __init__(
-        self,
-        header: Header,
-        synapses: Sets | None,
-        neurons: Sets | None,
-        weights: Sets | None = None,
-        images: int = 1,
-    ) -> None:
-        """Hold the sets; weights follow from the synapses where they are not given."""
-        self.header = header
-        self.images = images
-        self._synapses, self._neurons, self._weights = synapses, neurons, weights
+    def __init__(self, header: Header, sets: Mapping[Level, Sets], images: int = 1) -> None:
+        """Hold the sets by level; weights follow from the synapses where they are not given."""
+        self.header, self.images, self._sets = header, images, dict(sets)
+        has = {*sets, "weights"} if "synapses" in sets else {*sets}
+        self.levels: tuple[Level, ...] = tuple(level for level in LEVELS if level in has)
 
     @property
     def synapses(self) -> Sets:
-        """Slot ids by layer."""
-        return self._kept(self._synapses, "synapses")
+        """Slot ids by layer; `pairs` turns them into output and input ids."""
+        return self.sets("synapses")
 
     @property
     def neurons(self) -> Sets:
-        """Active outputs by layer."""
-        return self._kept(self._neurons, "neurons")
+        """Ids of the layer's active outputs in C·H·W order, by layer."""
+        return self.sets("neurons")
 
     @property
     def weights(self) -> Sets:
-        """Weight ids by parameter; derived from the synapses at first use."""
-        if self._weights is None and self._synapses is not None:
-            self._weights = weights_of(self.header, {k: s.ids for k, s in self._synapses.items()})
-        return self._kept(self._weights, "weights")
-
-    @staticmethod
-    def _kept(sets: Sets | None, level: Level) -> Sets:
-        if sets is None:
-            raise OptionError(f"this path keeps no {level}; build it with levels=({level!r}, …)")
-        return sets
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Levels that this path can give."""
-        has: dict[Level, bool] = {
-            "synapses": self._synapses is not None,
-            "neurons": self._neurons is not None,
-            "weights": self._weights is not None or self._synapses is not None,
-        }
-        return tuple(level for level in LEVELS if has[level])
+        """Flat ids into the parameter, by parameter; derived from the synapses at first use."""
+        return self.sets("weights")
 
     def sets(self, level: Level) -> Sets:
-        """Return the sets of a level."""
+        """Return the sets of a level; OptionError where it is not kept."""
         if level not in LEVELS:
             raise OptionError(f"level must be one of {LEVELS}, got {level!r}")
-        by_level: dict[Level, Callable[[], Sets]] = {
-            "synapses": lambda: self.synapses,
-            "neurons": lambda: self.neurons,
-            "weights": lambda: self.weights,
-        }
-        return by_level[level]()
+        if level not in self.levels:
+            raise OptionError(f"this path keeps no {level}; build it with levels=({level!r}, …)")
+        if level not in self._sets:
+            self._sets[level] = self._derived_weights()
+        return self._sets[level]
+
+    def _derived_weights(self) -> Sets:
+        """Return the weights behind the synapses; layers that share a parameter are united."""
+        found: dict[str, IdSet] = {}
+        for layer in self.header.layers:
+            if layer.parameter is not None:
+                ids = layer.window.weights_of(torch.from_numpy(self.synapses[layer.name].ids)).numpy()
+                used = IdSet(ids, size=layer.window.weights)
+                found[layer.parameter] = found[layer.parameter] | used if layer.parameter in found else used
+        return found
 
     def pairs(self, layer: str) -> tuple[Ids, Ids]:
         """Return the layer's synapses as (output ids, input ids), each int64 [n], C·H·W order, no padding.
@@ -93,18 +74,18 @@ class Path:
         return outputs.numpy(), inputs.numpy()
 
     def density(self, level: Level = "synapses") -> float:
-        """Share of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
+        """Return the fraction of the network that the path uses: Σ|set| ÷ Σ|all| over the layers (Eq. 4)."""
         sets = self.sets(level)
         if not sets:
             raise CaptureError(NO_LAYER)
         return sum(map(len, sets.values())) / sum(self.header.total(level, key) for key in sets)
 
     def layer_density(self, level: Level = "synapses") -> dict[str, float]:
-        """Density of each layer (parameter, for weights)."""
+        """Return the density of each layer (parameter, for weights)."""
         return {key: len(s) / self.header.total(level, key) for key, s in self.sets(level).items()}
 
     def jaccard(self, other: Path, level: Level = "synapses") -> float:
-        """Class-wise path similarity: |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
+        """Return the class-wise similarity |A ∩ B| ÷ |A ∪ B| over all layers (Eq. 5); NaN where both are empty."""
         self.header.check_same(other.header)
         others = other.sets(level)
         pairs = [(members, others[key]) for key, members in self.sets(level).items()]
@@ -113,30 +94,22 @@ class Path:
         return both / either if either else float("nan")
 
     def layer_jaccard(self, other: Path, level: Level = "synapses") -> dict[str, float]:
-        """Jaccard of each layer."""
+        """Return the Jaccard similarity of each layer."""
         self.header.check_same(other.header)
         others = other.sets(level)
         return {key: members.jaccard(others[key]) for key, members in self.sets(level).items()}
 
     def __or__(self, other: Path) -> Path:
-        """Union of two paths of one network."""
+        """Union of two paths of one network, with the levels that both have."""
         self.header.check_same(other.header)
-
-        def union(one: Sets | None, two: Sets | None) -> Sets | None:
-            if one is None or two is None:
-                return None
-            return {key: members | two[key] for key, members in one.items()}
-
-        weights = None
-        if self._synapses is None or other._synapses is None:
-            weights = union(self._weights, other._weights)
-        return Path(
-            self.header,
-            union(self._synapses, other._synapses),
-            union(self._neurons, other._neurons),
-            weights,
-            self.images + other.images,
-        )
+        levels = [level for level in self.levels if level in other.levels]
+        if "synapses" in levels:
+            levels.remove("weights")  # they follow
+        sets = {
+            level: {key: members | other.sets(level)[key] for key, members in self.sets(level).items()}
+            for level in levels
+        }
+        return Path(self.header, sets, self.images + other.images)
 
     def __le__(self, other: Path) -> bool:
         """Tell whether every set lies inside the other's."""
@@ -158,18 +131,5 @@ class Path:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Levels and sizes."""
         sizes = ", ".join(f"{sum(map(len, self.sets(lv).values()))} {lv}" for lv in self.levels)
         return f"Path({sizes}; {self.images} images, {len(self.header.layers)} layers)"
-
-
-def weights_of(header: Header, slots: Mapping[str, Ids]) -> dict[str, IdSet]:
-    """Return the weights behind synapse slots, by parameter; layers that share one are united."""
-    found: dict[str, IdSet] = {}
-    for layer in header.layers:
-        if layer.parameter is None:
-            continue
-        ids = layer.window.weights_of(torch.from_numpy(slots[layer.name])).numpy()
-        used = IdSet(ids, size=layer.window.weights)
-        found[layer.parameter] = found[layer.parameter] | used if layer.parameter in found else used
-    return found

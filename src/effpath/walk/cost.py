@@ -12,7 +12,7 @@ from torch import nn
 
 from effpath.errors import NO_LAYER, CaptureError
 from effpath.graph import Graph, capture
-from effpath.paths.forms import bytes_of
+from effpath.paths.idset import bytes_of
 from effpath.rules import LEVELS, Layer, Level, plan_for
 from effpath.rules.plan import apply_rules
 

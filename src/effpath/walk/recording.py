@@ -20,7 +20,7 @@ from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_whole, images_together, require_images
 from effpath.images import Images
 from effpath.kernels.options import Options
-from effpath.models.logits import require_two_classes
+from effpath.models.predict import require_two_classes
 from effpath.paths.header import Header
 from effpath.rules.plan import Plan, plan_for
 

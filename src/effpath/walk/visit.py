@@ -16,8 +16,7 @@ from effpath.backends.threads import thread_pool
 from effpath.errors import NumericalError, was_interrupted
 from effpath.kernels.reference import Chosen
 from effpath.paths.batch import Paths
-from effpath.paths.compact import CompactNeurons, CompactSynapses
-from effpath.paths.rows import IdRows, Ragged
+from effpath.paths.rows import CompactNeurons, CompactSynapses, IdRows, Ragged
 from effpath.rules.kinds import Selection
 from effpath.walk.recording import Recorded
 

@@ -2,5 +2,6 @@
 
 from effpath.detect.fitting.make import fit_detector
 from effpath.detect.fitting.options import ATTACKED_WITH, FitOptions
+from effpath.detect.fitting.steps import attack_steps, class_paths_step
 
-__all__ = ["ATTACKED_WITH", "FitOptions", "fit_detector"]
+__all__ = ["ATTACKED_WITH", "FitOptions", "attack_steps", "class_paths_step", "fit_detector"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from effpath.class_paths.build import BuildOptions, Description
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import reading_of
 from effpath.detect.detector import Detector
@@ -62,6 +63,12 @@ def fit_detector(
     train = source.train
     _check_outputs(graph.classes, train, data, options, note)
     parts = draw(model, source.test, options)
+    counts = reading_of(options.kind).wants_likelihood
+    described = (
+        f"{data.name} {source.train_name}, seed {options.seed}"
+        + f", without {options.held_out_share} of each class" * (options.held_out_share is not None)
+        + f", first {options.per_class} of each class" * bool(options.per_class)
+    )
     class_paths = class_paths_step(
         graph,
         train,
@@ -69,15 +76,9 @@ def fit_detector(
         preset=options.preset,
         theta=options.theta,
         layers=options.layers,
-        levels=("synapses",),
-        counts=reading_of(options.kind).wants_likelihood,
-        batch_size=options.batch_size,
-        names=data.classes,
-        data=f"{data.name} {source.train_name}, seed {options.seed}"
-        + (f", without {options.held_out_share} of each class" * (options.held_out_share is not None))
-        + (f", first {options.per_class} of each class" * bool(options.per_class)),
+        options=BuildOptions(("synapses",), counts, options.batch_size, options.allow_missing),
+        description=Description(data.classes, described),
         checkpoint=checkpoint,
-        allow_missing=options.allow_missing,
     )
     detector = Detector(graph, class_paths, kind=options.kind, seed=options.seed)
     images = {name: source.test.take(parts[name]) for name in ("fit", "calibrate")}

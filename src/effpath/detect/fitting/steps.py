@@ -18,8 +18,7 @@ from effpath.detect.fitting.options import FitOptions
 from effpath.errors import InputError
 from effpath.files.progress import Track
 from effpath.graph.graph import Graph
-from effpath.models.logits import find_logits
-from effpath.models.predict import device_of, predict
+from effpath.models.predict import device_of, find_logits, predict
 
 
 def class_paths_step(graph: Graph, part: Part, track: Track, **options: Any) -> ClassPaths:

@@ -11,7 +11,8 @@ import torch
 
 import effpath
 from digits_net import data, graph
-from effpath.class_paths.shares import digests_of
+from effpath import BuildOptions, Description
+from effpath.class_paths.class_paths import digests_of
 from effpath.detect import path_features
 from effpath.errors import InputError, OptionError, StoreError
 
@@ -20,10 +21,11 @@ def images(rows: slice):
     return data().train_images[rows], data().train_labels[rows]
 
 
-def build(rows: slice, **options) -> effpath.ClassPaths:
-    return effpath.build_class_paths(
-        graph(), *images(rows), levels=("neurons",), layers=2, allow_missing=True, **options
-    )
+NEURONS = BuildOptions(levels=("neurons",), allow_missing=True)
+
+
+def build(rows: slice, options: BuildOptions = NEURONS, **others) -> effpath.ClassPaths:
+    return effpath.build_class_paths(graph(), *images(rows), layers=2, options=options, **others)
 
 
 @cache
@@ -31,7 +33,7 @@ def first() -> effpath.ClassPaths:
     return build(slice(0, 60))
 
 
-def cut(monkeypatch, file, rows: slice, **options) -> None:
+def cut(monkeypatch, file, rows: slice, options: BuildOptions = NEURONS) -> None:
     """Leave a checkpoint of the first 40 images."""
 
     def die(done, total):
@@ -41,7 +43,7 @@ def cut(monkeypatch, file, rows: slice, **options) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
-            build(rows, batch_size=20, checkpoint=file, progress=die, **options)
+            build(rows, replace(options, batch_size=20), checkpoint=file, progress=die)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["finished", "cut off"])
@@ -76,21 +78,21 @@ def exchange(pixels, labels):
 @pytest.mark.parametrize("counts", [True, False])
 def test_one_other_pixel_or_label_among_the_images_done_is_noticed(tmp_path, monkeypatch, change, counts) -> None:
     file = tmp_path / "c"
-    cut(monkeypatch, file, slice(0, 80), counts=counts)
+    options = replace(NEURONS, counts=counts)
+    cut(monkeypatch, file, slice(0, 80), options)
     pixels, labels = (tensor.clone() for tensor in images(slice(0, 80)))
     change(pixels, labels)
-    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True, "counts": counts}
     with pytest.raises(StoreError, match="image 17 had other pixels or another label"):
-        effpath.build_class_paths(graph(), pixels, labels, checkpoint=file, **options)
+        effpath.build_class_paths(graph(), pixels, labels, layers=2, options=options, checkpoint=file)
 
 
 def test_the_memory_layout_and_the_way_of_reading_do_not_matter(tmp_path, monkeypatch) -> None:
     file = tmp_path / "c"
     cut(monkeypatch, file, slice(0, 80))
     pixels, labels = images(slice(0, 80))
-    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
+    options = replace(NEURONS, batch_size=7)
     other = pixels.double().to(memory_format=torch.channels_last)
-    found = effpath.build_class_paths(graph(), other, labels.tolist(), checkpoint=file, batch_size=7, **options)
+    found = effpath.build_class_paths(graph(), other, labels.tolist(), layers=2, options=options, checkpoint=file)
     assert found == build(slice(0, 80))
     assert found.seen == 80
 
@@ -100,8 +102,8 @@ def test_a_checkpoint_of_other_options_is_refused_by_name(tmp_path) -> None:
     build(slice(0, 60), checkpoint=file)
     for error, other in (
         (OptionError, {"theta": 0.9}),
-        (StoreError, {"data": "other"}),
-        (StoreError, {"counts": False}),
+        (StoreError, {"description": Description(data="other")}),
+        (StoreError, {"options": replace(NEURONS, counts=False)}),
     ):
         with pytest.raises(error, match=rf"the checkpoint {file} belongs to another run.*delete it"):
             build(slice(0, 60), checkpoint=file, **other)
@@ -109,12 +111,12 @@ def test_a_checkpoint_of_other_options_is_refused_by_name(tmp_path) -> None:
 
 def test_a_checkpoint_that_does_not_name_its_images_is_refused(tmp_path) -> None:
     file = tmp_path / "c"
-    effpath.save_class_paths(replace(first(), shares=()), file)
+    effpath.save_class_paths(replace(first(), shards=()), file)
     with pytest.raises(StoreError, match="does not say which images it was made from: delete it"):
         build(slice(0, 60), checkpoint=file)
 
 
-def test_the_same_share_does_not_merge_twice() -> None:
+def test_the_same_shard_does_not_merge_twice() -> None:
     with pytest.raises(OptionError, match=r"60 of 60 images on both sides.*merge each shard once"):
         first() | first()
     other = build(slice(60, 90))
@@ -125,7 +127,7 @@ def test_the_same_share_does_not_merge_twice() -> None:
     assert both.seen == 90
 
 
-def test_a_share_that_was_saved_is_still_the_same(tmp_path) -> None:
+def test_a_shard_that_was_saved_is_still_the_same(tmp_path) -> None:
     effpath.save_class_paths(first(), tmp_path / "a")
     opened = effpath.load_class_paths(tmp_path / "a", graph())
     with pytest.raises(OptionError, match="60 of 60 images on both sides"):
@@ -136,19 +138,20 @@ def test_a_share_that_was_saved_is_still_the_same(tmp_path) -> None:
 def test_a_picture_that_stands_in_the_data_twice_is_two_images_where_rows_are_known() -> None:
     twice = torch.arange(40).repeat(2)
     pixels, labels = data().train_images[twice], data().train_labels[twice]
-    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
 
-    def share(rows: slice, origin: str = "", known: bool = True) -> effpath.ClassPaths:
-        place = {"origin": origin, "rows": range(80)[rows]} if known else {}
-        return effpath.build_class_paths(graph(), pixels[rows], labels[rows], **place, **options)
+    def shard(rows: slice, origin: str = "", known: bool = True) -> effpath.ClassPaths:
+        place = Description(origin=origin, rows=range(80)[rows]) if known else None
+        return effpath.build_class_paths(
+            graph(), pixels[rows], labels[rows], layers=2, options=NEURONS, description=place
+        )
 
-    halves = share(slice(0, 40), "a"), share(slice(40, 80), "a")
+    halves = shard(slice(0, 40), "a"), shard(slice(40, 80), "a")
     assert (halves[0] | halves[1]).seen == 80
     for other in (
-        share(slice(39, 79), "a"),
-        share(slice(40, 80), "b"),
-        share(slice(40, 80), known=False),
-        share(slice(40, 80)),
+        shard(slice(39, 79), "a"),
+        shard(slice(40, 80), "b"),
+        shard(slice(40, 80), known=False),
+        shard(slice(40, 80)),
     ):
         with pytest.raises(OptionError, match="on both sides"):
             halves[0] | other
@@ -184,8 +187,8 @@ def test_labels_that_are_no_integers_are_refused(labels, said) -> None:
 @pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor, lambda v: np.array(v, np.uint8)])
 def test_labels_may_be_any_integers(kind) -> None:
     pixels, labels = images(slice(0, 20))
-    options = {"levels": ("neurons",), "layers": 2, "allow_missing": True}
-    assert effpath.build_class_paths(graph(), pixels, kind(labels.tolist()), **options) == build(slice(0, 20))
+    found = effpath.build_class_paths(graph(), pixels, kind(labels.tolist()), layers=2, options=NEURONS)
+    assert found == build(slice(0, 20))
 
 
 def test_no_images_are_an_error_and_no_class_has_no_overall_path() -> None:
