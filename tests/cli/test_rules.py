@@ -15,7 +15,7 @@ def test_the_table_has_a_line_for_every_operator_and_names_its_kind(monkeypatch,
     }  # fmt: skip
     assert (
         rows["max_pool2d"]["rule"]
-        == "The largest input of the window, one; an explicit padding by -inf is never it."
+        == "Choose the largest input of the window, one; an explicit padding by -inf is never it."
     )
     assert all(row["rule"] for row in rows.values())
 

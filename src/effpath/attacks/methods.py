@@ -143,14 +143,14 @@ def _descent(
     model: nn.Module, device: torch.device, settings: Settings
 ) -> Iterator[Callable[[Tensor, Tensor, float], Tensor]]:
     """Give Foolbox's iterated sign steps within ε, as a function of images [N, C, H, W], labels [N] and ε."""
-    import eagerpy  # which Foolbox needs too
+    from eagerpy.astensor import astensor  # which Foolbox needs too
 
     with _foolbox(model, device) as (library, wrapped):
         how = {name: settings[name] for name in ("rel_stepsize", "steps", "random_start")}
         method = library.attacks.LinfBasicIterativeAttack(**how)
 
         def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
-            return lambda pixels: eagerpy.astensor(_doubt(network(pixels).raw, truth.raw))
+            return lambda pixels: astensor(_doubt(network(pixels).raw, truth.raw))
 
         method.get_loss_fn = loss_function  # Foolbox lets it be overridden; its default can saturate
         yield lambda images, labels, epsilon: method.run(wrapped, images, labels, epsilon=epsilon)
