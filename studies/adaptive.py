@@ -77,16 +77,11 @@ class Trial:
     seed: int = 0
 
 
-# What the command line takes where nothing is given: of small images, and of photographs.
-SMALL: Row = {
-    "Linf": (13, 26, 39, 51, 77, 255), "L2": (0.5, 1, 1.5, 2, 3, 8),  # L∞ in 1/255
-    "fitted": 200, "held_out": 200, "spared": 100, "layers": None, "guides": 20, "decided": None, "batch": 64,
-    "steps": 40, "queries": 20,
-}  # fmt: skip
-PHOTOGRAPHS: Row = {
-    "Linf": (2, 4, 8, 16), "L2": (1, 2, 4, 8),
-    "fitted": 100, "held_out": 150, "spared": 0, "layers": 3, "guides": 5, "decided": 6, "batch": 6,
-    "steps": 12, "queries": 4,
+# What the command line takes where nothing is given: of small images, of photographs. L∞ in 1/255.
+USUAL: dict[str, tuple[Any, Any]] = {
+    "Linf": ((13, 26, 39, 51, 77, 255), (2, 4, 8, 16)), "L2": ((0.5, 1, 1.5, 2, 3, 8), (1, 2, 4, 8)),
+    "fitted": (200, 100), "held_out": (200, 150), "spared": (100, 0), "layers": (None, 3), "guides": (20, 5),
+    "decided": (None, 6), "batch": (64, 6), "steps": (40, 12), "queries": (20, 4),
 }  # fmt: skip
 
 
@@ -260,7 +255,7 @@ def trial_of(
     **given: Any,
 ) -> Trial:
     """Return what the options say, the rest as photographs or small images take it."""
-    usual = {**(PHOTOGRAPHS if photographs else SMALL), **given}
+    usual = {**{name: pair[photographs] for name, pair in USUAL.items()}, **given}
     steps, queries, *bounds = (usual.pop(name) for name in ("steps", "queries", "Linf", "L2"))
     descent = {"steps": steps, "judge_every": 3 if photographs else 1}
     slopes = {**descent, "refresh": 2 if photographs else 1, "confidence": confidence}
