@@ -166,14 +166,14 @@ class Making:
         shown = {**pixels, **controls}
         with track("paths of images"):
             features = {group: look(shots.images) for group, shots in shown.items()}
-        told = {
+        heading = {
             "network": name, "network_fingerprint": self.graph.fingerprint, "data": self.data.name,
             "seed": self.seed, "training_images": len(self.train), "theta": class_paths.header.options.theta,
             "layers": [layer.name for layer in class_paths.header.layers],
             "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
             **about, "seconds": round(time.process_time() - clock, 1),
         }  # fmt: skip
-        return paths_piece(features, shown, tuple(controls), told)
+        return paths_piece(features, shown, tuple(controls), heading)
 
     def rival(self, name: str) -> Piece:
         """What a rival measures of every image, fitted on training images."""

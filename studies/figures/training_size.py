@@ -55,8 +55,8 @@ def measure(seen: Seen, shares: Sequence[float] = SHARES) -> Row:
             for detector, auc in judged.auc.items():
                 aucs[detector][part] = interval(np.mean([auc[name] for name in names], axis=0))
         found[str(share)] = {"trained": judged.evaluations[0].sizes["train"], "auc": aucs}
-    told = {**HELD, "seeds": list(SEEDS), "unseen": list(seen.unseen)}
-    return {"settings": told, "shares": found, "left_out": left_out}
+    settings = {**HELD, "seeds": list(SEEDS), "unseen": list(seen.unseen)}
+    return {"settings": settings, "shares": found, "left_out": left_out}
 
 
 def panels(network: str, table: Row) -> list[Panel]:

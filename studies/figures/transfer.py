@@ -41,8 +41,8 @@ def measure(seen: Seen) -> Row:
         only_tested |= {group.name for group in attacks} - set(single)
         if single and len(attacks) > 1:
             found[name] = transfer(clean, attacks, single)
-    told = {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "claim": CLAIM}
-    return {"settings": told, "only_tested": sorted(only_tested), "sets": found}
+    settings = {"fractions": list(FRACTIONS), "seeds": list(SEEDS), "claim": CLAIM}
+    return {"settings": settings, "only_tested": sorted(only_tested), "sets": found}
 
 
 def transfer(clean: Group, attacks: Sequence[Group], single: Sequence[str]) -> Row:
