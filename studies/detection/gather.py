@@ -21,11 +21,11 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
 from effpath.detect.fitting import attack_steps, class_paths_step
-from effpath.errors import InputError
+from effpath.errors import InputError, MissingExtraError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
-from rivals import RIVALS, fit_rivals
+from rivals import RIVALS
 from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
@@ -179,14 +179,15 @@ class Making:
         """What a rival measures of every image, fitted on training images."""
         pixels, _, _ = self.made
         clock = time.process_time()
-        arrays = {}
+        arrays, skipped = {}, {}
         with track(name) as progress:
-            images, labels = self.known.images[:], self.known.labels
-            fitted, why = fit_rivals(self.graph, images, labels, seed=self.seed, rivals={name: RIVALS[name]})
-            for group, shots in pixels.items() if fitted else ():
-                arrays[group] = fitted[name].measure(shots.images)
+            try:
+                rival = RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
+            except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
+                skipped = {"skipped": str(error)}
+            for group, shots in pixels.items() if not skipped else ():
+                arrays[group] = rival.measure(shots.images)
                 progress(len(arrays), len(pixels))
-        skipped = {"skipped": why[name]} if why else {}
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
 

@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from effpath.detect import make_classifier
 from effpath.detect.evaluate import Entrant
-from effpath.errors import InputError, MissingExtraError
-from effpath.graph import Graph
 from rivals.cdrp import RoutingPaths
 from rivals.density import ClassDensity
 from rivals.lid import LocalDimension
@@ -88,24 +85,11 @@ RIVALS: dict[str, Rival] = {
 }
 
 
-def fit_rivals(
-    graph: Graph, images: Tensor, labels: Tensor, *, seed: int, rivals: Mapping[str, Rival] = RIVALS
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Fit every rival on clean training images; of those that cannot be, return why."""
-    fitted, skipped = {}, {}
-    for name, rival in rivals.items():
-        try:
-            fitted[name] = rival.fit(graph, images, labels, seed=seed)
-        except (InputError, MissingExtraError) as error:
-            skipped[name] = str(error)
-    return fitted, skipped
-
-
-def entrants(measured: Collection[str], rivals: Mapping[str, Rival] = RIVALS) -> dict[str, Entrant]:
+def entrants(measured: Collection[str]) -> dict[str, Entrant]:
     """Return the detectors of the measured rivals, for `effpath.detect.evaluate`; groups hold arrays by rival."""
     return {
         detector: Entrant(lambda group, name=name, look=look: look(group.arrays[name]), make)
-        for name, rival in rivals.items()
+        for name, rival in RIVALS.items()
         if name in measured
         for detector, (look, make) in rival.detectors.items()
     }

@@ -35,6 +35,7 @@ from figures import (
     layers,
     transfer,
 )
+from rivals import Rival
 from sources import read_result, write_result
 
 CASE = Case(
@@ -166,7 +167,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(gather, "fit_rivals", killed)
+        patch.setitem(gather.RIVALS, "squeezing", Rival(killed, {}))
         with pytest.raises(KeyboardInterrupt):
             gather.gather("killed", case, others=("squeezing",))
     monkeypatch.setattr(gather, "path_features", lambda *a, **k: pytest.fail("paths again"))

@@ -23,7 +23,7 @@ from detection.cases import Case, Planned
 from detection.gather import gather
 from effpath.errors import InputError, MissingExtraError
 from figures import FIGURES, detectors, heading
-from rivals import RIVALS, Rival, fit_rivals, transformations
+from rivals import RIVALS, Rival, transformations
 from rivals.activations import (
     SPREAD,
     Output,
@@ -368,18 +368,16 @@ def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
 # ---------------------------------------------------------------- what does not fit
 
 
-def test_a_rival_that_cannot_be_fitted_is_named_with_the_reason(monkeypatch) -> None:
+def test_a_rival_that_cannot_be_fitted_says_why(monkeypatch) -> None:
     monkeypatch.setattr(transformations.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="scikit-image"):
         RIVALS["total variation"].fit(digits_net.graph(), *train(1))
     torch.manual_seed(0)
     linear = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), fresh(1))
-    chosen = {name: RIVALS[name] for name in ("density", "Metzen", "total variation", "JPEG")}
-    fitted, skipped = fit_rivals(linear, *train(), seed=0, rivals=chosen)
-    assert list(fitted) == ["JPEG"]
-    assert "the network has none" in skipped["density"]
-    assert "the network has none" in skipped["Metzen"]
-    assert "scikit-image" in skipped["total variation"]
+    for name in ("density", "Metzen"):
+        with pytest.raises(InputError, match="the network has none"):
+            RIVALS[name].fit(linear, *train(), seed=0)
+    assert len(RIVALS["JPEG"].fit(linear, *train(), seed=0).measure(fresh(2))) == 2
 
 
 # ---------------------------------------------------------------- the study
@@ -397,6 +395,10 @@ class Noted:
 
     def measure(self, images):
         return images.flatten(1).double().numpy()
+
+
+def refuse(graph, images, labels, *, seed):
+    raise InputError("not for this network")
 
 
 class Classifier(ActivationDetector):
@@ -430,12 +432,12 @@ CASE = Case(
 def studied(tmp_path_factory):
     noted = Noted()
     Classifier.learnt.clear()
-    rivals = {**QUICK, "noted": Rival(noted.fit, {"noted": (np.asarray, lambda seed: Classifier())})}
+    rivals = {**QUICK, "refused": Rival(refuse, {"refused": (np.asarray, None)})}
+    rivals["noted"] = Rival(noted.fit, {"noted": (np.asarray, lambda seed: Classifier())})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
         for module in (gather_module, table_module):
             patch.setattr(module, "RIVALS", rivals)
-        patch.setattr(table_module.entrants, "__defaults__", (rivals,))
         seen = gather("tiny", CASE, others=tuple(rivals))
         again = gather("tiny", CASE, others=tuple(rivals))
         return {**heading(seen), **detectors.measure(seen)}, noted, seen, again
@@ -446,7 +448,8 @@ def test_every_detector_is_judged_on_every_attack_with_one_threshold(studied) ->
     rivals = {name for name, row in table["detectors"].items() if row["whose"] == "rival"}
     measured = [rival for name, rival in QUICK.items() if name != "CDRP"]  # the case is without gates
     assert rivals == {"noted", *(detector for rival in measured for detector in rival.detectors)}
-    assert table["skipped"] == {"CDRP": "left to `--study cdrp`, on fewer images"}
+    left = "left to `--study cdrp`, on fewer images"
+    assert table["skipped"] == {"CDRP": left, "refused": "not for this network"}
     for row in table["detectors"].values():
         assert set(row["auc"]) == set(row["tpr"]["0.05"]) == {"FGSM", "PGD", "Random"}
         assert 0 <= row["fpr"]["0.01"] <= row["fpr"]["0.05"] <= row["fpr"]["0.1"] <= 0.4
