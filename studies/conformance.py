@@ -284,7 +284,7 @@ def failures(results: Path) -> str:
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--output", type=Path, required=True, help="a .json file; the plot is beside it")
-    made.add_argument("--page", type=Path, help="a .md file whose tables are made anew; docs/conformance.md")
+    made.add_argument("--page", type=Path, help="a .md file whose tables are made again; docs/conformance.md")
     made.add_argument("--models", nargs="+", help="torchvision:NAME or timm:NAME; all, and of timm one per family")
     made.add_argument("--limit", type=float, default=60, help="seconds of processor time per model")
     made.add_argument("--minutes", type=float, default=inf, help="begin no further model after that; run again")

@@ -128,7 +128,7 @@ def whole_paths(results: Path) -> str:
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--output", type=Path, required=True, help="a .json file")
-    made.add_argument("--page", type=Path, help="a .md file whose table is made anew; docs/five-networks.md")
+    made.add_argument("--page", type=Path, help="a .md file whose table is made again; docs/five-networks.md")
     made.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     options = made.parse_args()
     rows = []

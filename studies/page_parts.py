@@ -20,7 +20,7 @@ TABLES: dict[str, Part] = {}
 
 
 def part(made: Part) -> Part:
-    """Put a function that gives a part of a page."""
+    """Register a function that gives a part of a page."""
     TABLES[made.__name__] = made
     return made
 
@@ -61,7 +61,7 @@ def results_of(results: Path, study: str) -> dict[str, Row]:
 
 
 def fill(page: str, results: Path) -> str:
-    """Return a page with its generated parts made anew."""
+    """Return a page with its generated parts made again."""
 
     def made(found: re.Match[str]) -> str:
         if found[2] not in TABLES:
@@ -72,7 +72,7 @@ def fill(page: str, results: Path) -> str:
 
 
 def fill_file(page: Path, results: Path) -> bool:
-    """Make the generated parts of a page anew; tell whether they changed."""
+    """Make the generated parts of a page again; tell whether they changed."""
     before = page.read_text(encoding="utf-8")
     after = fill(before, results)
     if after != before:

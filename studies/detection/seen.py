@@ -15,8 +15,6 @@ from effpath import Features
 from effpath.detect.evaluate import Group
 from sources import Row, write_arrays
 
-Arrays = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -67,7 +65,7 @@ class Seen:
 class Piece:
     """One file of what is seen: arrays by name, and how they were made."""
 
-    arrays: Arrays
+    arrays: Mapping[str, np.ndarray]
     about: Row
 
 

@@ -40,7 +40,7 @@ def measure(seen: Seen) -> Row:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the AUC of every detector, an attack a panel; ours in colour."""
+    """Draw the AUC of every detector, a panel per attack; ours in colour."""
     detectors = table["detectors"]
     found = []
     for name in table["cells"]:

@@ -70,7 +70,7 @@ def published_auc(seen: Seen) -> dict[str, float]:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the curves, an attack a panel."""
+    """Draw the curves, a panel per attack."""
     surprise, linear = (table["detectors"][kind]["auc"] for kind in ("surprise", "linear"))
     found = []
     for name in table["tested"]:

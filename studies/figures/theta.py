@@ -1,7 +1,7 @@
 """Detection over θ, the share of a value that a path explains (Fig. 11).
 
-For each θ class paths and features are made anew, of the images that were attacked once; ``--images`` takes so
-many of them, evenly spread; without, as many as the case says.
+For each θ class paths and features are made again, from images that were attacked once: as many as ``--images``
+says, evenly spread, or else as many as the case says.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many images a detector needs for training (Fig. 9, 18).
 
-A share of the source images trains the detectors, with all their attacked versions that may be learnt from. A
+A share of the source images trains the detectors, with all their attacked versions that may be learned from. A
 fifth of the images fixes thresholds and 30 % test, the same ones for every share; smaller shares are parts of
 larger ones. A share of fewer than five images is left out, and an attack of fewer than twenty.
 """

@@ -1,6 +1,6 @@
 """Clean and attacked images as detectors see them, in the plane (Fig. 15).
 
-t-SNE of the similarities of rank-1 and rank-2 paths, at most 150 images a group, evenly spread. A picture
+t-SNE of the similarities of rank-1 and rank-2 paths, at most 150 images per group, evenly spread. A picture
 proves nothing; beside it is how often the five nearest images, by the similarities themselves, vote wrongly on
 clean or attacked: of each attack, with as many clean images, 0.5 by chance. Images of one source are no
 neighbours.

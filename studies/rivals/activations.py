@@ -21,7 +21,7 @@ NONLINEARITIES = {
     "celu", "clamp", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu",
     "relu6", "selu", "sigmoid", "silu", "softplus", "tanh", "threshold",
 }  # fmt: skip
-WHOLE = 1 << 13  # a layer with more values an image is averaged over its places where distances are taken
+WHOLE = 1 << 13  # a layer with more values per image is averaged over its places where distances are taken
 SPREAD = 12  # layers at most where each of them costs memory or further passes
 
 

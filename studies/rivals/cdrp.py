@@ -1,4 +1,4 @@
-"""Critical data routing paths, the rival: one gate a channel, trained for each image (Wang et al., CVPR 2018)."""
+"""Critical data routing paths: one gate per channel, trained for each image (Wang et al., CVPR 2018)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 10.0  # a gate lies in 0 … LIMIT
 
 @dataclass(frozen=True, eq=False)
 class RoutingPaths:
-    """Columns [N, gates]: the gates of each image, which are trained anew for it.
+    """Columns [N, gates]: the gates of each image, which are trained for it alone.
 
     The nodes that `gated_nodes` takes, the settings of the paper. Nothing is learned from training images.
     """
@@ -85,7 +85,7 @@ def cdrp_gates(
     The gates of an image start at 1 and are trained by gradient descent on the cross-entropy between the network's
     own distribution and that of the gated network, plus ``penalty`` times the sum of the gates. The gates of the
     lowest loss whose prediction is the network's own are kept. Images of a batch share the passes, nothing else:
-    the loss is a sum over images, and momentum starts anew with each. An image costs about 2 · ``steps`` forward
+    the loss is a sum over images, and momentum starts again with each. An image costs about 2 · ``steps`` forward
     passes, less what lies before the first gates, which is computed once.
 
     Args:

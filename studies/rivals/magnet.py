@@ -14,7 +14,7 @@ from effpath.errors import InputError
 from effpath.graph import Graph
 from rivals.activations import Floats, as_array, probabilities
 
-LARGEST = 64  # pixels a side: the autoencoder works at full resolution
+LARGEST = 64  # pixels per side: the autoencoder works at full resolution
 TEMPERATURES = (10, 40)
 
 
@@ -49,7 +49,7 @@ class MagNet:
     The mean absolute and the root mean square difference of the pixels, and the Jensen-Shannon distance of the
     softmax at temperatures 10 and 40. The paper flags what one of several detectors flags; the largest of the
     standardised distances does that with one threshold. Mean and deviation are those of a tenth of the training
-    images, which the autoencoder was not trained on. For images up to 64 pixels a side.
+    images, which the autoencoder was not trained on. For images up to 64 pixels per side.
     """
 
     graph: Graph
@@ -59,10 +59,10 @@ class MagNet:
     @classmethod
     def fit(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, steps: int = 3000) -> MagNet:
         if len(graph.input_shape) != 3 or max(graph.input_shape[1:]) > LARGEST:
-            raise InputError(f"MagNet is for images up to {LARGEST} pixels a side, got {graph.input_shape}")
+            raise InputError(f"MagNet is for images up to {LARGEST} pixels per side, got {graph.input_shape}")
         order = np.random.default_rng(seed).permutation(len(images))
-        held_out, learnt = np.split(order, [max(2, len(images) // 10)])
-        whole = cls(graph, train(images[learnt], seed=seed, steps=steps), np.array([[0.0], [1.0]]))
+        held_out, learned = np.split(order, [max(2, len(images) // 10)])
+        whole = cls(graph, train(images[learned], seed=seed, steps=steps), np.array([[0.0], [1.0]]))
         distances = whole.distances(images[held_out])
         return cls(graph, whole.network, np.stack([distances.mean(0), np.maximum(distances.std(0), 1e-12)]))
 

@@ -47,7 +47,7 @@ class ActivationDetector(ClassifierMixin, BaseEstimator):
     """Two convolutions, one of 1×1, and the mean over places; X [n, C, H, W], labels 1 = adversarial.
 
     Trained on the detector's training part alone, as every rival here; the paper's is trained on attacked
-    versions of the network's whole training set, with adversaries made anew as it learns.
+    versions of the network's whole training set, with adversaries made again as it learns.
 
     Parameters
     ----------

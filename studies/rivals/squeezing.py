@@ -33,7 +33,7 @@ def median(images: Tensor, side: int) -> Tensor:
 class FeatureSqueezing:
     """Suspicion [N]: the largest L1 distance of the softmax from that of the squeezed image, over the squeezers.
 
-    The squeezers are the paper's: fewer bits a pixel, and a 2×2 median. The paper chooses for each data set what
+    The squeezers are the paper's: fewer bits per pixel, and a 2×2 median. The paper chooses for each data set what
     clean images bear (1 bit for MNIST, 5 for colours; the median for both). Here that is a rule: the fewest bits
     with which `BORNE` of the training images, at most 1000 of them, keep their class, and the median if they
     keep it. Its third squeezer for colours, non-local means (OpenCV or scikit-image have it), is left out. ART
