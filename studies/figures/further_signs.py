@@ -53,7 +53,7 @@ class WithoutPaths(JointSurprise):
     """Joint surprise without the two signs that look at paths."""
 
     def as_score(self) -> PathlessScore:
-        return PathlessScore(**vars(super().as_score()))
+        return PathlessScore.of(self)
 
 
 def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
