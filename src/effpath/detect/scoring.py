@@ -7,7 +7,7 @@ library of learning for it. ``of`` takes a formula from a fitted estimator, or f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +78,10 @@ class CleanScore:
 
     def summands(self, X: FloatArray) -> FloatArray:
         """Return what each feature adds, [n, features]."""
-        signed = X * self.directions
-        rows = len(self.reference)
-        odds = np.empty_like(signed)
-        for column, clean in enumerate(self.reference.T):
-            # Ties count half on either side, so that a layer where all clean images agree gives them 0.
-            below = np.searchsorted(clean, signed[:, column], side="left")
-            up_to = np.searchsorted(clean, signed[:, column], side="right")
-            less = (below + up_to) / 2
-            odds[:, column] = np.log((less + 0.5) / (rows - less + 0.5))
+        signed, rows = X * self.directions, len(self.reference)
+        # Ties count half on either side, so that a layer where all clean images agree gives them 0.
+        less = (_ranks(signed, self.reference, "left") + _ranks(signed, self.reference, "right")) / 2
+        odds: FloatArray = np.log((less + 0.5) / (rows - less + 0.5))
         return odds
 
     def __call__(self, X: FloatArray) -> FloatArray:
@@ -126,12 +121,8 @@ class SurpriseScore:
 
     def surprises(self, X: FloatArray) -> FloatArray:
         """Return −log p of the signs, [n, signs], ≥ 0, in nats."""
-        signs = self.signs(X)
-        rows = len(self.clean)
-        usual = np.empty_like(signs)
-        for column, clean in enumerate(self.clean.T):
-            stronger = rows - np.searchsorted(clean, signs[:, column], side="left")
-            usual[:, column] = -np.log((stronger + 0.5) / (rows + 1))
+        signs, rows = self.signs(X), len(self.clean)
+        usual = -np.log((rows - _ranks(signs, self.clean, "left") + 0.5) / (rows + 1))
         edge = -np.log(self.tail)
         tail = edge + (signs - self.edge) / self.excess
         return np.where(signs > self.edge, tail, np.clip(usual, 0, edge))
@@ -148,6 +139,12 @@ def signs_of(X: FloatArray, similarity: JointScore, margin: JointScore) -> Float
     outside, elsewhere = similarity(X[:, :sets]), margin(X[:, sets : 2 * sets])
     sure, further = X[:, 2 * sets], X[:, 2 * sets + 1 :]
     return np.column_stack([outside, elsewhere, -sure, sure, further])
+
+
+def _ranks(values: FloatArray, clean: FloatArray, side: Literal["left", "right"]) -> NDArray[np.intp]:
+    """Return how many clean rows, each column sorted, lie below values [n, columns]; "right" counts ties too."""
+    pairs = zip(clean.T, values.T, strict=True)
+    return np.stack([np.searchsorted(usual, column, side) for usual, column in pairs], axis=1)
 
 
 Score = JointScore | CleanScore | SurpriseScore

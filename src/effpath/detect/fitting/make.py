@@ -118,9 +118,8 @@ def _check_outputs(
     lacking = sorted(set(range(outputs)) - set(train.labels.tolist()))
     if not lacking:
         return
-    names = [
-        f"{data.classes[at]} ({at})" if at < len(data.classes) and data.classes[at] else str(at) for at in lacking
-    ]
+    known = dict(enumerate(data.classes))
+    names = [f"{known[at]} ({at})" if known.get(at) else str(at) for at in lacking]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     if not options.allow_missing:
         raise InputError(
