@@ -28,7 +28,7 @@ class CleanSimilarity(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    reference_ : [clean rows, features], each column sorted: the clean distribution, signed by suspicion.
+    reference_ : [clean rows, features] times the direction in which each is suspicious, each column sorted.
     offset_ : decision_function = score_samples − offset_.
     n_features_in_, feature_names_in_ : scikit-learn's.
     """

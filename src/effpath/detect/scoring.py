@@ -64,7 +64,7 @@ class CleanScore:
     """How unusual similarities are among clean ones: log odds, summed; see `CleanSimilarity`.
 
     Attributes:
-        reference: [clean rows, features], each column sorted, signed by suspicion.
+        reference: [clean rows, features], times the directions, each column sorted.
         directions: [features], in which each is suspicious, see `suspicion_directions`.
     """
 
@@ -78,9 +78,9 @@ class CleanScore:
 
     def summands(self, X: FloatArray) -> FloatArray:
         """Return what each feature adds, [n, features]."""
-        signed, rows = X * self.directions, len(self.reference)
+        turned, rows = X * self.directions, len(self.reference)
         # Ties count half on either side, so that a layer where all clean images agree gives them 0.
-        less = (_ranks(signed, self.reference, "left") + _ranks(signed, self.reference, "right")) / 2
+        less = (_ranks(turned, self.reference, "left") + _ranks(turned, self.reference, "right")) / 2
         odds: FloatArray = np.log((less + 0.5) / (rows - less + 0.5))
         return odds
 
