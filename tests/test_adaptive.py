@@ -17,11 +17,12 @@ import effpath
 from effpath.adaptive import ADAPTIVE, Victim, adaptive_attack, adaptive_curve, success_rates, within
 from effpath.adaptive.methods import without
 from effpath.adaptive.slopes import Slopes, Suspicion
-from effpath.adaptive.soft import SoftFeatures
+from effpath.adaptive.soft import SoftFeatures, find_near
 from effpath.attacks import attack
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import Detector, JointSurprise, threshold_at_fpr
 from effpath.errors import InputError, OptionError
+from effpath.paths.rows import Ragged
 
 QUICK: dict[str, dict[str, Any]] = {
     "mimic": {"steps": 4, "layers": (1, 2), "mimics": 2},
@@ -285,6 +286,17 @@ def test_the_columns_are_what_the_detector_reads_and_all_but_the_last_layers_can
         found = soft.columns(values, soft.look(images, values, classes[: soft.ranks]))
         np.testing.assert_allclose(found.detach().numpy(), own.read(features), rtol=1e-5, atol=1e-5)
         assert soft.soft_columns == soft_columns
+
+
+def test_where_no_synapse_is_chosen_there_are_no_candidates_and_no_mean() -> None:
+    graph, class_paths, held = tiny()
+    soft = SoftFeatures(graph, class_paths)
+    layer, values = soft.layers[0], soft.run(held)
+    x, value = values[layer.sources[0]].flatten(1), values[layer.name].flatten(1)
+    nothing = Ragged(np.empty(0, np.int64), np.zeros(len(held) + 1, np.int64))
+    near = find_near(layer.window, x, graph.constants[layer.weight].reshape(-1), value, nothing)
+    assert len(near.slot) == len(near.scale) == 0
+    assert near.mean(near.taken(x, x[0], 0.1), near.bound).isnan().all()
 
 
 def test_a_step_down_the_soft_similarity_lowers_it() -> None:
