@@ -136,11 +136,10 @@ def adaptive_curve(
             if progress is not None:
                 progress(number * total + images, len(runs) * total)
 
-        result = adaptive_attack(
+        results.append(adaptive_attack(
             victim, images, labels, name, epsilon=epsilon, start=results[-1] if results else None,
             settings=settings, seed=seed, batch_size=batch_size, progress=done,
-        )  # fmt: skip
-        results.append(result)
+        ))  # fmt: skip
     if spec.bounded:
         return results
     clean_scores = victim.detector.score(results[0].clean)
