@@ -101,7 +101,7 @@ class Suspicion:
             "fitted on the same features"
         )
         is_known = all(isinstance(step, (SimpleImputer, StandardScaler)) for step in before)
-        if not is_known or getattr(last, "further", 0):
+        if not is_known or getattr(last, "further", False):
             raise refused
         check_fitted(detector.classifier)
         self._fill = next((step.statistics_ for step in before if isinstance(step, SimpleImputer)), None)

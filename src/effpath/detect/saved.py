@@ -165,7 +165,7 @@ class SavedDetector(DetectorMixin):
         return READINGS[SAVED[self.name].reads]
 
     @cached_property
-    def path_likelihood(self) -> PathLikelihood | None:
+    def path_likelihood(self) -> PathLikelihood | None:  # type: ignore[override]
         """The likelihood under the class paths, if it reads margins."""
         return PathLikelihood(self.class_paths) if self.reading.wants_likelihood else None
 
