@@ -56,12 +56,12 @@ class SealedFile:
         if not Path(file).is_file():
             raise StoreError(f"expected a file of {what}, found no file at {file}")
         try:
-            self._opened: Any = safe_open(file, framework="numpy")
-            self.about: dict[str, str] = dict(self._opened.metadata() or {})
-            self.names = set(self._opened.keys())
+            opened: Any = safe_open(file, framework="numpy")
+            self.about: dict[str, str] = dict(opened.metadata() or {})
+            self.names: set[str] = set(opened.keys())
         except UNREADABLE as error:
             raise self.damaged(str(error)) from error
-        self.sealed = CHECKSUMS in self.names
+        self._opened, self.sealed = opened, CHECKSUMS in self.names
         self._checksums: dict[str, int] = {}
         if not self.sealed:
             return

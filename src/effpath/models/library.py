@@ -115,9 +115,10 @@ def from_timm(name: str, classes: int | None = None) -> PixelModel:
     stated = network.pretrained_cfg
     if stated.get("crop_mode") not in (None, "center", "squash"):
         raise InputError(f"pictures are not prepared for timm's {name}: its crop mode is {stated['crop_mode']!r}")
-    size = tuple(stated["input_size"])
-    resize = math.floor(min(size[1:]) / stated["crop_pct"])
-    picture_format = PictureFormat(*size, resize, stated["interpolation"], stated.get("crop_mode") == "squash")
+    channels, height, width = stated["input_size"]
+    resize = math.floor(min(height, width) / stated["crop_pct"])
+    squash = stated.get("crop_mode") == "squash"
+    picture_format = PictureFormat(channels, height, width, resize, stated["interpolation"], squash)
     names = _timm_classes(network) if classes is None else ()
     return PixelModel(Normalise(stated["mean"], stated["std"]), network, picture_format, names)
 
