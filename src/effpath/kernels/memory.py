@@ -144,11 +144,11 @@ def or_byte(typingctx, address, bits):
 
 @intrinsic
 def trailing_zeros(typingctx, word):
-    """Index of the lowest set bit of a non-zero 64-bit word."""
+    """Index of the lowest set bit of a 64-bit word; 64 where none is set."""
     signature = types.int64(types.int64)
 
     def generate(context, builder, signature, args):
-        return builder.cttz(args[0], I1(1))
+        return builder.cttz(args[0], I1(0))
 
     return signature, generate
 

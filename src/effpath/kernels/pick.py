@@ -41,11 +41,13 @@ def contribution(row, k, flip):
 @inner
 def gather(row, flip, scratch):
     """Collect the contributions whose bit is set in the masks: values, indices, their number and float64 sum."""
-    words = (row.vectors + 3) >> 2
+    if row.run_count == 0:  # all padding
+        return 0, 0.0
+    words, inside = (row.vectors + 3) >> 2, int_at(row.runs, 0) << 4
     count, found, word, bits = 0, 0.0, 0, word_at(scratch.masks, 0)
     while word < words:  # without a branch on the bits, which cannot be predicted
         some = 1 if bits != 0 else 0
-        k = ((word << 6) + trailing_zeros(bits)) * some
+        k = ((word << 6) + trailing_zeros(bits)) * some + inside * (1 - some)  # always one that can be read
         c = contribution(row, k, flip)
         put_float(scratch.values, count, c)
         put_int(scratch.indices, count, k)
