@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
+from effpath.detect.band import CleanRows
 from effpath.detect.classifiers import (
     DEFAULT_KIND,
     check_fitted,
@@ -48,6 +49,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         threshold: scores above it are flagged; None until `calibrate`.
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
+        clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`.
         path_likelihood: of the class paths, for kinds that read margins; else None.
         about: JSON values by name, stored in its file: the data that it was made from, for example.
     """
@@ -83,7 +85,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             except OptionError as error:
                 others = "or choose kind='linear' or 'clean', which do without"
                 raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
-        self.threshold = self.fpr = self.calibration = None
+        self.threshold = self.fpr = self.calibration = self.clean_rows = None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -163,7 +165,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
         parts = [self._as_features(images) for images in given]
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self.threshold = self.fpr = self.calibration = None
+        self.threshold = self.fpr = self.calibration = self.clean_rows = None
         self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
         return self
 
@@ -178,8 +180,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_fitted(self.classifier)
         check_enough(len(clean), fpr)
-        scores = np.sort(self.score(clean))
+        features = self._as_features(clean)
+        scores = np.sort(self.score(features))
         self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
+        self.clean_rows = CleanRows.of(features)
         return self
 
     def _suspicion(self, columns: FloatArray) -> FloatArray:

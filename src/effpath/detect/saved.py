@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
+from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
 from effpath.detect.metrics import conformal_p_values
 from effpath.detect.scoring import CleanScore, FloatArray, JointScore, Score, Scoring, SurpriseScore
@@ -36,7 +37,7 @@ class DetectorMixin:
 
     Attributes:
         graph, class_paths, path_likelihood, threshold, fpr: as of `Detector`.
-        calibration: likewise; None too where a file of an earlier version does not hold it.
+        calibration, clean_rows: likewise; None too where a file of an earlier version does not hold them.
         name: the kind as one word.
         reading: what it reads of features.
         scoring: its formula, where that is one of this package, else None; OptionError where it was not fitted.
@@ -48,6 +49,7 @@ class DetectorMixin:
     threshold: float | None
     fpr: float | None
     calibration: FloatArray | None
+    clean_rows: CleanRows | None
     name: str
     reading: Reading
     scoring: Scoring | None
@@ -155,6 +157,7 @@ class SavedDetector(DetectorMixin):
     threshold: float | None
     fpr: float | None
     calibration: FloatArray | None
+    clean_rows: CleanRows | None
     about: dict[str, Any]
     learned: SimpleNamespace
     scoring: Scoring
@@ -211,10 +214,12 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         scoring = Scoring(usual, SAVED[kind].score(learned))
         kept = "detector/calibration" in opened.names
         calibration = _array(opened, "detector/calibration", 1) if kept else None
+        clean_rows = _clean_rows(opened)
         threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
     except (*UNREADABLE, OptionError) as error:
         raise broken(opened.file, error) from error
-    return SavedDetector(graph, class_paths, kind, threshold, fpr, calibration, said, learned, scoring)
+    fixed = threshold, fpr, calibration, clean_rows
+    return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring)
 
 
 def broken(file: str | FilePath, error: Exception) -> StoreError:
@@ -234,6 +239,16 @@ def _learned(kind: str, about: Mapping[str, Any], opened: SealedFile, at: str) -
             for name, inner in learned.parts.items()
         },
     )
+
+
+def _clean_rows(opened: SealedFile) -> CleanRows | None:
+    """Return the similarities of the calibration images; None where the file has none."""
+    if "detector/clean_values" not in opened.names:
+        return None
+    found = CleanRows(_array(opened, "detector/clean_values", 2), _array(opened, "detector/clean_classes", 1))
+    if len(found.values) != len(found.classes):
+        raise ValueError(f"{len(found.values)} clean images in one place, {len(found.classes)} in another")
+    return found
 
 
 def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:

@@ -44,6 +44,9 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     arrays: dict[str, NDArray[Any]] = {"detector/usual": np.asarray(detector.classifier[0].statistics_)}
     if detector.calibration is not None:
         arrays["detector/calibration"] = detector.calibration
+    if detector.clean_rows is not None:
+        arrays["detector/clean_values"] = detector.clean_rows.values
+        arrays["detector/clean_classes"] = detector.clean_rows.classes
     about = {
         "format": FORMAT,
         "kind": kind,
@@ -81,7 +84,8 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
     if repr(estimator) != repr(make_classifier(saved.name)[-1]):
         detector.kind = clone(estimator)  # of parameters of its own
     detector.threshold, detector.fpr = saved.threshold, saved.fpr
-    detector.calibration, detector.about = saved.calibration, saved.about
+    detector.calibration, detector.clean_rows = saved.calibration, saved.clean_rows
+    detector.about = saved.about
     return detector
 
 

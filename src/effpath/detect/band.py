@@ -1,0 +1,63 @@
+"""How far the similarities of clean images spread: what those of one image are laid beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from effpath.detect.features import Features
+
+ENDS = (0.05, 0.5, 0.95)
+ENOUGH = 20  # images: fewer of one class leave nothing beyond 5 %
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """The middle 90 % of rank-1 similarities among clean images, by set.
+
+    Attributes:
+        low, median, high: float64 [sets], the quantiles of 5, 50 and 95 %; NaN where no image has the set.
+        images: how many clean images it is of.
+        label: the class that the network predicts for them; None for images of all classes.
+    """
+
+    low: NDArray[np.float64]
+    median: NDArray[np.float64]
+    high: NDArray[np.float64]
+    images: int
+    label: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class CleanRows:
+    """Rank-1 similarities of the clean images that a threshold was fixed on.
+
+    Attributes:
+        values: float64 [n, sets]; NaN where an image's set is empty.
+        classes: int64 [n], the class that the network predicts for each.
+    """
+
+    values: NDArray[np.float64]
+    classes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, features: Features) -> CleanRows:
+        """Take the rank-1 similarities and the predicted classes of features."""
+        columns = [column for column, name in enumerate(features.names) if name.startswith("rank1:")]
+        return cls(features.values[:, columns], features.classes[:, 0].copy())
+
+    def band(self, label: int) -> Band:
+        """Return the band of a class; that of all classes where the class has fewer than `ENOUGH` images."""
+        own = self.classes == label
+        enough = int(own.sum()) >= ENOUGH
+        rows = self.values[own] if enough else self.values
+        low, median, high = (np.full(rows.shape[1], np.nan) for _ in ENDS)
+        for column, values in enumerate(rows.T):
+            known = values[~np.isnan(values)]
+            if len(known):
+                low[column], median[column], high[column] = np.quantile(known, ENDS)
+        return Band(low, median, high, len(rows), label if enough else None)
