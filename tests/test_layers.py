@@ -31,14 +31,15 @@ LEVEL = {
             ("attacks", "data"),
             ("detect",),
             ("adaptive",),
-            ("demo",),
+            ("views",),
+            ("captum", "demo"),
             ("cli",),
         ]
     )
     for name in names
 }
 FREE = ("attacks", "data", "models", "images")  # these know nothing of paths
-OPTIONAL = {"foolbox", "torchvision", "timm"}
+OPTIONAL = {"captum", "foolbox", "torchvision", "timm"}
 
 
 def imports(file: Path, *, top_level: bool) -> Iterator[str]:

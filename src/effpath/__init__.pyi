@@ -1,5 +1,6 @@
 """The public names, where they are; they are imported when they are first used."""
 
+from . import captum as captum
 from . import errors as errors
 from .attacks.runner import attack as attack
 from .class_paths import ClassPaths as ClassPaths
@@ -13,7 +14,6 @@ from .detect import Detector as Detector
 from .detect import Features as Features
 from .detect import Verdict as Verdict
 from .detect import Verdicts as Verdicts
-from .detect.explain import explain as explain
 from .detect.store import load_detector as load_detector
 from .detect.store import save_detector as save_detector
 from .graph import Graph as Graph
@@ -25,6 +25,8 @@ from .paths import IdSet as IdSet
 from .paths import Path as Path
 from .paths import Paths as Paths
 from .paths.export import export_paths as export_paths
+from .views.explain import explain as explain
+from .views.explanation import Explanation as Explanation
 from .walk.extract import extract as extract
 
 __version__: str

@@ -13,7 +13,22 @@ from effpath.files import cache
 
 cli_main = importlib.import_module("effpath.cli.main")  # the package names the function so
 HEAVY = {"torch", "numba", "sklearn", "scipy", "matplotlib", "safetensors", "PIL", "numpy"}
-COMMANDS = ("check", "demo", "detect", "extract", "fit", "merge", "profile", "rules", "score")
+COMMANDS = (
+    *(
+        "check",
+        "demo",
+        "detect",
+        "diff",
+        "explain",
+        "extract",
+        "fit",
+        "merge",
+        "profile",
+        "rules",
+        "score",
+        "show",
+    ),
+)
 
 
 def ended(monkeypatch, capsys, error, *kept):

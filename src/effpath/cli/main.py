@@ -12,6 +12,8 @@ import typer
 from effpath.cli.check import check
 from effpath.cli.demo import demo
 from effpath.cli.detect import detect
+from effpath.cli.diff import diff
+from effpath.cli.explain import explain
 from effpath.cli.extract import extract
 from effpath.cli.fit import fit
 from effpath.cli.merge import merge
@@ -20,6 +22,7 @@ from effpath.cli.output import show_every_letter
 from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
+from effpath.cli.show import show
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -29,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge, score, fit, detect):
+for command in (demo, check, rules, extract, profile, merge, score, fit, detect, explain, diff, show):
     app.command()(with_options(command))
 
 

@@ -122,6 +122,11 @@ class Source:
     ] = False
     batch_size: BatchSize = 8
 
+    @property
+    def name(self) -> str:
+        """The network's name for people, without the folder it lies in."""
+        return self.model.rpartition("/")[2]
+
     def open(self) -> Network:
         """Return the network, loaded."""
         from effpath.cli.network import open_network

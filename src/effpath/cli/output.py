@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -153,3 +154,20 @@ def percent(value: float) -> str:
 def say(text: str) -> None:
     """Print a note on standard error."""
     print(f"note: {text}", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """Return a sentence with the blanks and signs that every terminal has."""
+    return text.replace("\u202f", " ").replace("−", "-")
+
+
+def check_page(file: Path | None) -> None:
+    """Raise OptionError for a page that is no .html, StoreError where it cannot be written, before the work."""
+    if file is None:
+        return
+    from effpath.errors import OptionError
+    from effpath.files.cache import check_output
+
+    if file.suffix != ".html":
+        raise OptionError(f"expected --output as an .html file, got {file}")
+    check_output(file)

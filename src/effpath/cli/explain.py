@@ -1,0 +1,130 @@
+"""``effpath explain``: why images are flagged, or not, as text, a page or a figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from effpath.cli.options import ImageSources, Output, Source, Without, argument
+
+if TYPE_CHECKING:
+    from effpath.views.explanation import Explanation
+
+PAGE, FIGURES = ".html", (".png", ".svg")
+
+
+def explain(
+    source: Annotated[Source, Without("seed", "class_map")],
+    detector: Annotated[Path, argument(help="From `effpath fit`.")],
+    images: ImageSources,
+    to: Output,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="explained.html, .png or .svg; may be repeated."),
+    ] = None,
+    clean: Annotated[
+        str | None,
+        typer.Option(help="Clean images to find the nearest among: a folder, an array or a data set."),
+    ] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
+) -> None:
+    r"""Explain why images are flagged, or not: where their paths leave the path of their class.
+
+    For each image: the verdict; how much of the path lies in the class path, layer by layer, beside the middle
+    90 % of the clean images that the detector was calibrated on; which channels leave the class path, and what
+    they add to the score; the class whose path is closest; on a page or in a figure also the pixels that the path
+    reads, for the predicted class and the runner-up. With --clean also the clean image whose path is nearest; of
+    a data set the training part.
+
+    Examples:
+
+      effpath explain net.py:make guard.safetensors cat.jpg \
+        --weights net.safetensors -o cat.html
+
+      effpath explain net.py:make guard.safetensors uploads/ --clean train/ \
+        -o uploads.html -o uploads.png
+
+      effpath explain net.py:make guard.safetensors cat.jpg --json
+    """
+    from effpath.class_paths.store import provenance_of
+    from effpath.cli.output import print_json
+    from effpath.data.load import is_data
+    from effpath.detect.saved import WHAT, detector_about, open_detector
+    from effpath.errors import OptionError
+    from effpath.files.cache import check_output
+    from effpath.files.sealed import SealedFile
+    from effpath.models.predict import output_names
+    from effpath.views.explain import explain as explained
+
+    for file in output or []:
+        if file.suffix not in (PAGE, *FIGURES):
+            raise OptionError(f"expected --output as {PAGE}, {' or '.join(FIGURES)}, got {file}")
+        check_output(file)
+    with SealedFile(detector, WHAT) as opened:
+        seed = int(detector_about(opened)["about"].get("seed", 0))
+        network = replace(source, seed=seed).open()
+        pixels, names = network.images(images, first)
+        graph = network.capture(pixels, provenance_of(opened).get("structure"))
+        saved = open_detector(opened, graph)
+    part = None
+    if clean is not None and is_data(clean):
+        part = network.dataset(clean).part("train", "all")
+    elif clean is not None:
+        part = network.opened([clean]).images
+    with to.track("clean images compared" if part else f"{len(names)} images explained") as progress:
+        found = explained(
+            saved,
+            pixels,
+            names=names,
+            classes=output_names(network.model, graph.classes, saved.class_paths.names),
+            clean=None if part is None else part.images,
+            clean_names=() if part is None else part.names,
+            batch_size=source.batch_size,
+            progress=progress,
+        )
+    for file in output or []:
+        _write(found, file, source.name)
+    if to.as_json:
+        made = {"kind": saved.name, "fingerprint": graph.fingerprint}
+        print_json({**made, "images": [one.to_dict() for one in found]})
+        return
+    for one in found:
+        show(one)
+    for file in output or []:
+        print(f"{'page' if file.suffix == PAGE else 'figure'}: {file}")
+
+
+def _write(found: list[Explanation], file: Path, network: str) -> None:
+    if file.suffix == PAGE:
+        from effpath.views.page.pages import explanations_page, write_page
+
+        write_page(explanations_page(found, network), file)
+        return
+    from effpath.views.page.figure import write_figure
+
+    write_figure(found, file)
+
+
+def show(one: Explanation) -> None:
+    """Print an explanation."""
+    import math
+
+    from effpath.cli.output import percent, plain, print_table
+    from effpath.views.page.sentences import summary, verdict_of
+
+    print(plain(f"{one.name}: {verdict_of(one)}"))
+    for sentence in (*summary(one), *one.verdict.reasons, *one.notes):
+        print(f"  {plain(sentence)}")
+    if not one.layers:
+        return
+    rows = []
+    for layer in one.layers:
+        band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
+        adds = "-" if layer.added is None else f"{layer.added:+.2f}"
+        channels = ", ".join(f"{channel.channel} ({channel.outside})" for channel in layer.channels[:3])
+        shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
+        rows.append([layer.layer, shown, band, adds, channels or "-"])
+    print_table(["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"], rows, left=1)

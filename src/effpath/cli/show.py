@@ -1,0 +1,84 @@
+"""``effpath show``: the path of one image, drawn through the layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from effpath.cli.diff import ONE_IMAGE, Start
+from effpath.cli.options import Extraction, JsonOutput, NetworkSource, Without, argument
+
+if TYPE_CHECKING:
+    from effpath.views.drawing import By
+
+
+def show(
+    source: NetworkSource,
+    image: Annotated[str, argument(help=ONE_IMAGE)],
+    extraction: Annotated[Extraction, Without("layers")],
+    to: JsonOutput,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page to write: path.html.")] = None,
+    rank: Annotated[int, typer.Option(help="Start at the class with the N-th highest logit.")] = 1,
+    start: Start = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="neurons or channels; if not given, neurons where they are few enough to draw."),
+    ] = None,
+) -> None:
+    r"""Draw the path of one image through the network, from its pixels to its class: a page to scroll and hover.
+
+    Needs no detector. Of a small network each neuron and synapse on the path is drawn; of a large one its
+    channels, and the strongest lines between them.
+
+    Examples:
+
+      effpath show net.py:make cat.jpg --weights net.safetensors -o path.html
+
+      effpath show torchvision:resnet50 cat.jpg --weights w.safetensors \
+        --rank 2 -o runner-up.html
+    """
+    from effpath.cli.output import check_page, plain, print_json, print_table
+    from effpath.errors import InputError
+    from effpath.models.predict import output_names
+    from effpath.views.drawing import draw_path
+    from effpath.views.page.sentences import drawn
+
+    check_page(output)
+    network = source.open()
+    pixels, names = network.images([image])
+    if len(names) != 1:
+        raise InputError(f"expected one image to draw the path of, got {len(names)} in {image}")
+    graph = network.capture(pixels)
+    chosen = extraction.arguments
+    found = draw_path(
+        graph,
+        pixels[:],
+        rank=rank,
+        start=start,
+        by=cast("By | None", by),
+        preset=chosen["preset"],
+        theta=chosen["theta"],
+        name=names[0],
+        classes=output_names(network.model, graph.classes),
+    )
+    if output is not None:
+        from effpath.views.page.pages import drawing_page, write_page
+
+        write_page(drawing_page(found, source.name), output)
+    if to.as_json:
+        print_json({"fingerprint": graph.fingerprint, **found.to_dict()})
+        return
+    print_table(
+        ["layer", "operator", "neurons on the path", "of", "synapses on the path"],
+        [
+            [row.name, row.operator, *(f"{count:,}" for count in (row.active, row.neurons, row.synapses))]
+            for row in found.rows
+        ],
+        left=2,
+    )
+    for sentence in drawn(found)[:1]:
+        print(plain(sentence))
+    if output is not None:
+        print(f"page: {output}")

@@ -1,0 +1,121 @@
+"""An explanation as one figure, PNG or SVG, for slides and papers; Matplotlib is imported when it is drawn."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from effpath.errors import OptionError
+from effpath.files.cache import atomic_write
+from effpath.views.explanation import Explanation
+from effpath.views.page import pictures
+from effpath.views.page.sentences import verdict_of
+from effpath.views.pixels import heat
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+KINDS = (".png", ".svg")
+INK, BAND, TICK, OUT = "#1b1f26", "#9cc7e8", "#0b63a5", "#d55e00"
+
+
+def write_figure(found: Sequence[Explanation], file: Path) -> None:
+    """Write explanations to a PNG or SVG file, one below the other: pictures on top, layers below.
+
+    Raises:
+        OptionError: a file with another ending.
+        StoreError: the file cannot be written.
+    """
+    if file.suffix not in KINDS:
+        raise OptionError(f"expected a file that ends in {' or '.join(KINDS)}, got {file}")
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {"font.size": 9, "svg.hashsalt": "effpath", "svg.fonttype": "none", "text.parse_math": False}
+        )
+        figure = figure_of(found)
+
+        def write(temporary: Path) -> None:
+            metadata = {"Date": None} if file.suffix == ".svg" else {}
+            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=metadata)
+
+        atomic_write(file, write)
+
+
+def figure_of(found: Sequence[Explanation]) -> Figure:
+    """Return the figure of explanations, one below the other."""
+    from matplotlib.figure import Figure
+
+    heights = [3.2 + max(1.2, 0.2 * len(one.layers) + 0.9) for one in found]
+    figure = Figure(figsize=(9, sum(heights)), layout="constrained", facecolor="white")
+    parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for one, part in zip(found, parts, strict=True):
+        _explained(one, part)
+    return figure
+
+
+def _explained(one: Explanation, part: SubFigure) -> None:
+    part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
+    layers = max(1.2, 0.2 * len(one.layers) + 0.9)
+    top, bottom = part.subfigures(2, 1, height_ratios=[3.2, layers])
+    shown = _pictures(one)
+    for axes, (image, title) in zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        rows = np.broadcast_to(image if len(image) == 3 else image.mean(0), (3, *image.shape[1:]))
+        axes.imshow(rows.transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
+        axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=9)
+        axes.set_axis_off()
+    axes = bottom.subplots()
+    if one.layers:
+        _layers(one, axes)
+    else:
+        axes.set_axis_off()
+        axes.text(0, 0.5, "\n".join(one.notes), va="center")
+
+
+def _pictures(one: Explanation) -> list[tuple[Any, str]]:
+    colours = pictures.PREDICTED, pictures.RUNNER_UP
+    found: list[tuple[Any, str]] = [(one.image, f"class {one.title(one.verdict.predicted)}")]
+    for path, colour, whose in zip(one.pixels, colours, ("predicted", "runner-up"), strict=True):
+        over = pictures.overlay(one.image, heat(path.counts), colour)
+        found.append((over, f"path of the {whose}, {one.title(path.label)}"))
+    if one.neighbour is not None:
+        found.append((one.neighbour.image, f"nearest clean image, class {one.title(one.neighbour.label)}"))
+    return found
+
+
+def _layers(one: Explanation, axes: Any) -> None:
+    """Draw the similarity of each layer, from input at the top to output, over the band of clean images."""
+    places = np.arange(len(one.layers))
+    lows = np.array([layer.low for layer in one.layers])
+    highs = np.array([layer.high for layer in one.layers])
+    if one.band_images:
+        axes.barh(places, highs - lows, left=lows, height=0.55, color=BAND, label="clean, 5 to 95 %")
+        medians = [layer.median for layer in one.layers]
+        axes.plot(medians, places, "|", color=TICK, markersize=9, label="clean, median")
+    for below, colour, label in ((False, INK, "this image"), (True, OUT, "this image, below the band")):
+        chosen = [at for at, layer in enumerate(one.layers) if layer.below == below]
+        if chosen:
+            values = [one.layers[at].similarity for at in chosen]
+            axes.plot(values, chosen, "o", color=colour, markeredgecolor="white", markersize=6, label=label)
+    names = [
+        layer.layer + ("" if layer.added is None or math.isnan(layer.added) else f"  {layer.added:+.2f}")
+        for layer in one.layers
+    ]
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#dde1e7")
+    axes.set_axisbelow(True)
+    adds = "; beside each layer what it adds to " + one.added_to if one.layers[0].added is not None else ""
+    axes.set_xlabel(f"share of the path in the path of class {one.title(one.verdict.predicted)}{adds}")
+    whose = "" if one.band_label is None else f" of class {one.title(one.band_label)}"
+    count = f"; n = {one.band_images} clean images{whose}" if one.band_images else ""
+    axes.set_title(f"Rank-1 similarity by layer{count}", fontsize=9, loc="left")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, -0.5), ncols=4, frameon=False, fontsize=8)

@@ -1,0 +1,74 @@
+"""The part of a path that lies in the image: which pixels it reads, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from effpath.paths.header import Header
+from effpath.rules.plan import Layer, Plan
+from effpath.views.trace import origin_of
+from effpath.walk.recording import Recorded
+from effpath.walk.visit import paths_of
+
+Pixels = NDArray[np.float32]
+
+
+def pixel_maps(recorded: Recorded, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Pixels:
+    """Return how many synapses of each image's path read each element of the image, float32 [N, C, H, W].
+
+    It is above 0 exactly where the path is: an element that a pooling or an addition reads, and no layer, has 1.
+
+    Args:
+        recorded: the images' activations, recorded for all layers.
+        rank: start at the class with the rank-th highest logit.
+        classes: start at these classes instead, [N].
+    """
+    plan = recorded.plan
+    readers = _readers(plan)
+    header = Header.of(plan.graph, recorded.header.options, tuple(layer for layer, _ in readers))
+    paths = paths_of(replace(recorded, header=header), rank=rank, classes=classes)
+    if paths.pixels is None:
+        raise AssertionError("expected images that were recorded for all layers")
+    maps = np.zeros((len(paths), plan.graph.size(plan.graph.input)), np.float32)
+    for row, counts in enumerate(maps):
+        counts[paths.pixels[row]] = 1
+        read = np.zeros(len(counts), np.int64)
+        for layer, pixels in readers:
+            _, inputs = layer.window.ends(torch.from_numpy(paths.synapses[layer.name][row]))
+            at = pixels[inputs.numpy()]
+            read += np.bincount(at[at >= 0], minlength=len(counts))
+        counts[:] = np.maximum(counts, read)
+    return maps.reshape(len(maps), *plan.graph.input_shape)
+
+
+def _readers(plan: Plan) -> list[tuple[Layer, NDArray[np.int64]]]:
+    """Return the layers that read the image itself; with each, the element (or −1) that each of its inputs is."""
+    found = []
+    for layer in plan.layers:
+        origin = origin_of(plan, layer.sources, {plan.graph.input: 0})
+        if (origin.place == 0).any():
+            found.append((layer, origin.element))
+    return found
+
+
+def heat(pixels: Pixels) -> Pixels:
+    """Return a map [C, H, W] as what is drawn over the image: the channels together, in [0, 1], float32 [H, W].
+
+    Of images of more than 64 pixels a side the map is smoothed, over about a fortieth of the shorter side.
+    """
+    flat = pixels.sum(0, dtype=np.float32)
+    reach = min(flat.shape) // 80 if min(flat.shape) > 64 else 0
+    if reach:
+        smooth: Any = torch.from_numpy(flat)[None, None]
+        for _ in range(3):  # three boxes are almost a bell
+            smooth = torch.nn.functional.avg_pool2d(smooth, 2 * reach + 1, 1, reach, count_include_pad=False)
+        flat = smooth[0, 0].numpy()
+    top = float(flat.max(initial=0))
+    return flat / top if top > 0 else flat
