@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from effpath.demo.report import charts, tables, words
 from effpath.demo.report.drawing import as_variables, drawn, pictures, tone
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError
-from effpath.files.cache import atomic_write
+from effpath.views.page.pages import write_page
 
 __all__ = ["write_report"]
 
@@ -28,18 +28,16 @@ def write_report(result: DemoResult, file: Path) -> None:
     """
     if not result.attacks:
         raise InputError("the result holds no attack, so there is nothing to report; run the demo with one")
-    loader = PackageLoader("effpath.demo.report", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    loaders = [PackageLoader(package, ".") for package in ("effpath.demo.report", "effpath.views.page")]
+    environment = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined)
     environment.filters["detector"] = words.detector_name
     environment.tests["nan"] = math.isnan
     for part in (words, tables):
         environment.globals.update({name: given for name, given in vars(part).items() if not name.startswith("_")})
     template = environment.get_template("report.html")
-    page = template.render(
-        result=result, charts=charts, drawn=drawn, pictures=pictures, tone=tone, as_variables=as_variables
+    write_page(
+        template.render(
+            result=result, charts=charts, drawn=drawn, pictures=pictures, tone=tone, as_variables=as_variables
+        ),
+        file,
     )
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(page.encode())
-
-    atomic_write(file, write)

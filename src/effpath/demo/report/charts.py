@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from effpath.demo.report import figures
-from effpath.demo.report.words import PAPERS, count, detector_name, listing, number, percent, sizes
+from effpath.demo.report.words import PAPERS, detector_name, sizes
 from effpath.demo.result import DemoResult, Example
+from effpath.views.page.words import count, listing, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,6 @@ Matplotlib is imported only when a figure is drawn, and its global state is left
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.demo.result import DemoResult, Example
+from effpath.views.page.pictures import picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,6 @@ GROUPS = tuple(f"#fe02{place:02x}" for place in range(6))
 _NAMES = {INK: "ink", MUTED: "muted", LINE: "line", EDGE: "edge", CARD: "card", CLEAN: "clean"}
 _NAMES |= {tone: f"group-{place}" for place, tone in enumerate(GROUPS)}
 WIDE, NARROW = 11.0, 10.5  # size of text; a unit of a drawing is about a pixel of the window that it is for
-IMAGE_SIDE = 128  # pixels, at most
 _RC = {
     "font.family": ["DejaVu Sans", "sans-serif"], "figure.facecolor": "none", "legend.frameon": False,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": EDGE, "axes.facecolor": "none",
@@ -133,19 +132,6 @@ def pictures(example: Example) -> list[Picture]:
             "grey: unchanged" if colour else "orange: brighter, blue: darker",
         ),
     ]
-
-
-def picture(pixels: NDArray[np.float32]) -> str:
-    """Return an image [C, H, W] in [0, 1] as a PNG data URI; large ones are scaled down."""
-    from PIL import Image
-
-    shown = pixels if len(pixels) == 3 else np.broadcast_to(pixels.mean(0), (3, *pixels.shape[1:]))
-    rows = np.round(255 * np.clip(shown, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-    image = Image.fromarray(np.ascontiguousarray(rows))
-    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def difference(example: Example) -> tuple[NDArray[np.float32], float]:

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_curve
 
 from effpath.demo.report.drawing import CARD, EDGE, INK, MUTED, place, tone
 from effpath.demo.report.drawing import figure as empty
-from effpath.demo.report.words import number, percent
 from effpath.demo.result import DemoResult, Example
+from effpath.views.page.words import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,19 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from effpath.demo.report.words import (
-    PAPERS,
-    aucs,
-    count,
-    detector_name,
-    number,
-    percent,
-    plain,
-    shown_detectors,
-    span,
-)
+from effpath.demo.report.words import PAPERS, aucs, detector_name, plain, shown_detectors, span
 from effpath.demo.result import DemoResult
 from effpath.detect.evaluate import BASELINES
+from effpath.views.page.words import count, number, percent
 
 # The paper's figures, in sections of the report: name → (what it is, ours).
 PAPER_FIGURES: dict[str, dict[str, tuple[str, Callable[[DemoResult], str]]]] = {

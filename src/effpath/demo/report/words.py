@@ -11,8 +11,8 @@ import numpy as np
 from effpath.demo.result import SENTENCE_NAMES, AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.metrics import Interval
+from effpath.views.page.words import DASH, count, listing, number, percent
 
-DASH = "–"
 PAPERS = "linear"
 """The detector of the paper."""
 
@@ -40,31 +40,6 @@ def shown_detectors(result: DemoResult) -> list[str]:
     return [result.headline, *([PAPERS] if papers else [])]
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Return a number with fixed digits, a dash for NaN.
-
-    >>> number(0.98765), number(float("nan"))
-    ('0.988', '–')
-    """
-    if math.isnan(value):
-        return DASH
-    return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Return a share as a percentage, a dash for NaN.
-
-    >>> percent(0.1234)
-    '12.3\u202f%'
-    """
-    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}\u202f%"
-
-
-def count(value: int) -> str:
-    """Return a whole number with its thousands separated."""
-    return f"{value:,}".replace(",", "\u202f")
-
-
 def span(values: Sequence[float], write: Any = number) -> str:
     """Return lowest to highest, or one value if both read the same.
 
@@ -83,15 +58,6 @@ def ends(interval: Interval, write: Any = number) -> str:
     """
     low, high = (write(end).removesuffix("\u202f%") for end in interval[1:])
     return f"{low}–{high}"
-
-
-def listing(names: Sequence[str]) -> str:
-    """Return names as in a sentence.
-
-    >>> listing(["FGSM", "BIM", "CWL2"])
-    'FGSM, BIM and CWL2'
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def plain(value: Any) -> str:
