@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 import effpath
 from cli_run import run
 from digits_net import class_paths, data, graph, model, noisy
-from effpath.detect.explain import explain, strongest_signs
+from effpath.detect.explain import strongest_layers, strongest_signs
 from guard_files import NETWORK, write_guard, write_network
 
 
@@ -40,7 +40,7 @@ def test_what_is_said_of_each_image_is_what_the_api_says(kind, folder, monkeypat
     assert [row["class"] for row in found["rows"]] == verdicts.predicted.tolist()
     assert [row["runner_up"] for row in found["rows"]] == verdicts.runner_up.tolist()
     assert [row["label"] for row in found["rows"]] == [None] * 30
-    reasons, signs = explain(detector, verdicts.features), strongest_signs(detector, verdicts.features)
+    reasons, signs = strongest_layers(detector, verdicts.features), strongest_signs(detector, verdicts.features)
     assert [row.get("sign") for row in found["rows"]] == (signs or [None] * 30)
     assert [[r["layer"] for r in row["reasons"]] for row in found["rows"]] == [
         [r.layer for r in rs] for rs in reasons
@@ -64,7 +64,7 @@ def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypa
         "FLAGGED", f"{verdicts.scores[row]:.3f}", "p", f"{verdicts.p_values[row]:.2g}", f"images.npy[{row}]",
         "class", f"{first},", "then", str(second),
     ]  # fmt: skip
-    assert lines[lines.index(line) + 1].strip() == str(explain(detector, verdicts.features)[row][0])
+    assert lines[lines.index(line) + 1].strip() == str(strongest_layers(detector, verdicts.features)[row][0])
     assert lines[-1] == (
         f"{verdicts.flagged.sum()} of 6 images flagged: score above {detector.threshold:.4g}, "
         "fixed for 10.0% of clean images"

@@ -8,7 +8,7 @@ from digits_net import class_paths, data, graph, noisy
 from effpath.class_paths.fused import similarity
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import path_features
-from effpath.detect.explain import explain
+from effpath.detect.explain import strongest_layers
 from effpath.detect.features import Features
 from effpath.errors import ClassPathError, FingerprintError, OptionError
 from effpath.walk import visit as visiting
@@ -99,7 +99,7 @@ def test_the_score_is_the_same_whatever_else_the_features_hold():
     more = path_features(graph(), class_paths(), new_clean, likelihood=PathLikelihood(class_paths()))
     assert more.values.shape == (60, 10)
     np.testing.assert_array_equal(detector.score(more), detector.score(new_clean))
-    assert explain(detector, more) == explain(detector, detector.features(new_clean))
+    assert strongest_layers(detector, more) == strongest_layers(detector, detector.features(new_clean))
 
 
 def test_features_of_rank_1_alone_are_refused_by_kinds_that_read_rank_2():

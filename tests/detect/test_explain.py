@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.detect import SIGNS, JointSimilarity
-from effpath.detect.explain import explain, feature_suspicion, strongest_signs
+from effpath.detect.explain import feature_suspicion, strongest_layers, strongest_signs
 from effpath.detect.features import Features
 from effpath.errors import OptionError
 
@@ -43,7 +43,7 @@ def test_the_reasons_of_joint_surprise_are_those_of_its_first_sign():
     assert signs == [SIGNS[place] for place in estimator.as_score().surprises(rows).argmax(1)]
     assert len(set(signs)) > 1
     assert strongest_signs(fitted("linear"), features) is None
-    assert all(reason.rank == 1 for reasons in explain(detector, features) for reason in reasons)
+    assert all(reason.rank == 1 for reasons in strongest_layers(detector, features) for reason in reasons)
 
 
 def hand_made(values):
@@ -60,7 +60,7 @@ def test_the_layer_that_was_changed_is_named_with_its_similarity_and_the_usual_o
     changed = usual.copy()
     changed[column] -= 0.25
     features = hand_made([changed, usual])
-    loud, quiet = explain(detector, features)
+    loud, quiet = strongest_layers(detector, features)
     (reason,) = loud
     assert reason.layer == ("conv1", "conv2", "fc1", "fc2", "fc3")[column]
     assert (reason.rank, reason.label) == (1, int(features.classes[0, 0]))
@@ -79,7 +79,7 @@ def test_a_similarity_of_the_runner_up_names_the_runner_up():
     changed[:5] = 1  # nothing is suspicious of rank 1
     changed[7] = 1
     features = hand_made([changed, usual])
-    (reason, *_) = explain(detector, features)[0]
+    (reason, *_) = strongest_layers(detector, features)[0]
     assert reason.rank == 2
     assert reason.label == int(features.classes[0, 1])
     assert "of the runner-up's path" in str(reason)
@@ -89,7 +89,7 @@ def test_at_most_so_many_layers_are_named_the_loudest_first():
     detector = fitted("clean")
     features = detector.features(noisy(data().test_images[120:160]))
     for count in (1, 2, 5):
-        for reasons in explain(detector, features, count=count):
+        for reasons in strongest_layers(detector, features, count=count):
             assert len(reasons) <= count
             strengths = [reason.suspicion for reason in reasons]
             assert strengths == sorted(strengths, reverse=True)
@@ -102,7 +102,7 @@ def test_a_layer_without_a_path_is_never_a_reason():
     found = detector.features(noisy(data().test_images[120:124]))
     values = found.values.copy()
     values[:, [1, 6]] = np.nan  # conv2, both ranks
-    for reasons in explain(detector, Features(values, found.names, found.classes, found.logits), count=5):
+    for reasons in strongest_layers(detector, Features(values, found.names, found.classes, found.logits), count=5):
         assert "conv2" not in [reason.layer for reason in reasons]
 
 
@@ -110,20 +110,20 @@ def test_a_layer_without_a_path_is_never_a_reason():
 def test_a_classifier_that_is_no_sum_over_layers_does_not_say_why(kind):
     detector = fitted(kind)
     with pytest.raises(OptionError, match=f"got one of kind '{detector.name}'"):
-        explain(detector, detector.features(data().test_images[:2]))
+        strongest_layers(detector, detector.features(data().test_images[:2]))
 
 
 def test_a_scaler_before_the_sum_is_not_passed_over():
     scaled = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), JointSimilarity())
     detector = fitted(scaled)
     with pytest.raises(OptionError, match="got one of kind 'Pipeline'"):
-        explain(detector, detector.features(data().test_images[:2]))
+        strongest_layers(detector, detector.features(data().test_images[:2]))
 
 
 @pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
 def test_what_has_learned_nothing_cannot_say_why(kind):
     detector = effpath.Detector(graph(), class_paths(), kind=kind)
     features = detector.features(data().test_images[:2])
-    for ask in (explain, strongest_signs, lambda given, _: given.scoring):
+    for ask in (strongest_layers, strongest_signs, lambda given, _: given.scoring):
         with pytest.raises(OptionError, match="call fit first"):
             ask(detector, features)

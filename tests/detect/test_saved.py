@@ -11,7 +11,7 @@ import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.classifiers import reading_of
-from effpath.detect.explain import explain, strongest_signs
+from effpath.detect.explain import strongest_layers, strongest_signs
 from effpath.detect.features import READINGS
 from effpath.detect.saved import SAVED, WHAT, SavedDetector, open_detector
 from effpath.errors import OptionError, StoreError
@@ -40,7 +40,7 @@ def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(k
     alone, full = saved.detect(features), detector.detect(features)
     assert np.array_equal(alone.scores, full.scores)
     assert np.array_equal(alone.flagged, full.flagged)
-    assert explain(saved, features) == explain(detector, features)
+    assert strongest_layers(saved, features) == strongest_layers(detector, features)
     assert strongest_signs(saved, features) == strongest_signs(detector, features)
 
 

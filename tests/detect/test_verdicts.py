@@ -13,7 +13,7 @@ from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect import SIGNS, Verdict, threshold_at_fpr
 from effpath.detect import explain as module
-from effpath.detect.explain import explain
+from effpath.detect.explain import strongest_layers
 from effpath.detect.metrics import conformal_p_values
 
 
@@ -97,7 +97,7 @@ def test_the_reasons_of_joint_surprise_are_its_signs_strongest_first_with_the_la
     found = fitted.detect(noisy(data().test_images[200:240]))
     read = fitted.scoring.filled(fitted.read(found.features))
     surprises = fitted.scoring.score.surprises(read)
-    layers = explain(fitted, found.features)
+    layers = strongest_layers(fitted, found.features)
     for row, verdict in enumerate(found):
         expected = []
         for place in np.argsort(-surprises[row], kind="stable"):
@@ -112,7 +112,7 @@ def test_the_reasons_of_joint_surprise_are_its_signs_strongest_first_with_the_la
 def test_the_reasons_of_kinds_that_sum_over_layers_are_the_layers(kind):
     fitted = detector(kind)
     found = fitted.detect(noisy(data().test_images[200:240]))
-    for verdict, layers in zip(found, explain(fitted, found.features), strict=True):
+    for verdict, layers in zip(found, strongest_layers(fitted, found.features), strict=True):
         score_alone = (f"its score of {verdict.score:.4g} is above the threshold of {fitted.threshold:.4g}",)
         assert verdict.reasons == (tuple(map(str, layers)) or (score_alone if verdict.flagged else ()))
 

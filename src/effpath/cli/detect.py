@@ -51,7 +51,7 @@ def detect(
     from effpath.cli.output import print_json, say
     from effpath.cli.verdicts import rows_of, show
     from effpath.data.load import is_data
-    from effpath.detect.explain import explain, strongest_signs
+    from effpath.detect.explain import strongest_layers, strongest_signs
     from effpath.detect.saved import WHAT, detector_about, open_detector
     from effpath.detect.splits import unseen
     from effpath.detect.verdicts import summarise
@@ -101,7 +101,7 @@ def detect(
     against = (verdicts[1], labels[1]) if clean is not None else (None, None)
     summary = summarise(verdicts[0], labels[0], *against, seed=seed)
     features, classes = verdicts[0].features, output_names(network.model, graph.classes, saved.class_paths.names)
-    told = explain(saved, features), strongest_signs(saved, features)
+    told = strongest_layers(saved, features), strongest_signs(saved, features)
     own = frozenset(saved.class_paths.classes)
     rows = rows_of(opened[0].images.names, damaged[0], verdicts[0], labels[0], *told, classes, own)
     if to.as_json:

@@ -47,7 +47,7 @@ class Reason:
         )
 
 
-def explain(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
+def strongest_layers(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
     """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
 
     An image that has no such layer gets an empty list.
@@ -102,7 +102,7 @@ def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tupl
 
 
 def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
-    """Return for each image what `explain` does, of columns that were read from the features, [N, columns]."""
+    """Return for each image what `strongest_layers` does, of columns that were read from the features, [N, columns]."""
     added = feature_suspicion(scoring, read, features)
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
