@@ -102,7 +102,7 @@ def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tupl
 
 
 def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
-    """Return for each image what `strongest_layers` does, of columns that were read from the features, [N, columns]."""
+    """Return for each image what `strongest_layers` does, of the columns that were read, [N, columns]."""
     added = feature_suspicion(scoring, read, features)
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
