@@ -36,7 +36,7 @@ class Pooled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = nn.Linear(12, 3)
+        self.out = nn.Linear(12, 3, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.out(nn.functional.max_pool2d(x, 3).flatten(1))

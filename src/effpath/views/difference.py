@@ -194,7 +194,7 @@ def _known(value: float, otherwise: float) -> float:
 def _compared(layer: Layer, one: Path, two: Path) -> LayerDifference:
     shares = []
     for level in ("synapses", "neurons"):
-        first, second = one.sets(level)[layer.name], two.sets(level)[layer.name]  # type: ignore[arg-type]
+        first, second = one.sets(level)[layer.name], two.sets(level)[layer.name]
         both = first.intersection_size(second)
         shares.append(Shares(both, len(first) - both, len(second) - both))
     counts = [by_channel(layer, path.synapses[layer.name].ids) for path in (one, two)]

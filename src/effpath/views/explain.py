@@ -143,8 +143,8 @@ def _layers(
     label = int(features.classes[row, 0])
     columns: dict[str, dict[str, int]] = {}  # by layer, then rank
     for column, name in enumerate(features.names):
-        rank, _, layer = name.split(":", 2)
-        columns.setdefault(layer, {})[rank] = column
+        rank, _, key = name.split(":", 2)
+        columns.setdefault(key, {})[rank] = column
     found = []
     for at, layer in enumerate(path.header.layers):
         slots = path.synapses[layer.name][0]

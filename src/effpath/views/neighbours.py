@@ -52,8 +52,8 @@ def nearest(
     for batch in recordings(
         graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
     ):
-        for column, path in enumerate(alike):
-            found = similarity(batch.recorded, path)
+        for column, known_path in enumerate(alike):
+            found = similarity(batch.recorded, known_path)
             known = ~np.isnan(found)
             shares[batch.rows, column] = np.where(known, found, 0).sum(1) / np.maximum(known.sum(1), 1)
     best = []

@@ -71,4 +71,5 @@ def heat(pixels: Pixels) -> Pixels:
             smooth = torch.nn.functional.avg_pool2d(smooth, 2 * reach + 1, 1, reach, count_include_pad=False)
         flat = smooth[0, 0].numpy()
     top = float(flat.max(initial=0))
-    return flat / top if top > 0 else flat
+    shown: Pixels = flat / top if top > 0 else flat
+    return shown

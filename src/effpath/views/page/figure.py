@@ -18,7 +18,7 @@ from effpath.views.page.sentences import verdict_of
 from effpath.views.pixels import heat
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 KINDS = (".png", ".svg")
 INK, BAND, TICK, OUT = "#1b1f26", "#9cc7e8", "#0b63a5", "#d55e00"
@@ -61,7 +61,7 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
     return figure
 
 
-def _explained(one: Explanation, part: SubFigure) -> None:
+def _explained(one: Explanation, part: Any) -> None:
     part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
     layers = max(1.2, 0.2 * len(one.layers) + 0.9)
     top, bottom = part.subfigures(2, 1, height_ratios=[3.2, layers])

@@ -33,7 +33,7 @@ def picture(pixels: NDArray[np.floating[Any]], side: int = 128, kind: str = "PNG
 
 def large(image: Pixels) -> bool:
     """Tell whether an image [C, H, W] is a photograph rather than a few pixels to count."""
-    return min(image.shape[1:]) > SMALL
+    return bool(min(image.shape[1:]) > SMALL)
 
 
 def shot(image: Pixels) -> str:
