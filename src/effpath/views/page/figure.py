@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = (".png", ".svg")
+PICTURES = 2.6  # inches, height of a row of pictures with its titles
 INK, BAND, TICK, OUT = "#1b1f26", "#9cc7e8", "#0b63a5", "#d55e00"
 
 
@@ -53,7 +54,7 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
     """Return the figure of explanations, one below the other."""
     from matplotlib.figure import Figure
 
-    heights = [3.2 + max(1.2, 0.2 * len(one.layers) + 0.9) for one in found]
+    heights = [PICTURES + max(1.2, 0.2 * len(one.layers) + 0.9) for one in found]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained", facecolor="white")
     parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for one, part in zip(found, parts, strict=True):
@@ -64,7 +65,7 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
 def _explained(one: Explanation, part: Any) -> None:
     part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
     layers = max(1.2, 0.2 * len(one.layers) + 0.9)
-    top, bottom = part.subfigures(2, 1, height_ratios=[3.2, layers])
+    top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, layers])
     shown = _pictures(one)
     for axes, (image, title) in zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         rows = np.broadcast_to(image if len(image) == 3 else image.mean(0), (3, *image.shape[1:]))
@@ -113,9 +114,9 @@ def _layers(one: Explanation, axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dde1e7")
     axes.set_axisbelow(True)
-    adds = "; beside each layer what it adds to " + one.added_to if one.layers[0].added is not None else ""
-    axes.set_xlabel(f"share of the path in the path of class {one.title(one.verdict.predicted)}{adds}")
-    whose = "" if one.band_label is None else f" of class {one.title(one.band_label)}"
-    count = f"; n = {one.band_images} clean images{whose}" if one.band_images else ""
-    axes.set_title(f"Rank-1 similarity by layer{count}", fontsize=9, loc="left")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, -0.5), ncols=4, frameon=False, fontsize=8)
+    whose = "all classes" if one.band_label is None else f"class {one.title(one.band_label)}"
+    count = f"; n = {one.band_images} clean images of {whose}" if one.band_images else ""
+    label = f"rank-1 similarity: share of the path in the path of class {one.title(one.verdict.predicted)}{count}"
+    adds = f"\nbeside each layer: what it adds to {one.added_to}" if one.layers[0].added is not None else ""
+    axes.set_xlabel(label + adds)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8)

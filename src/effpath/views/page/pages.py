@@ -54,7 +54,7 @@ def drawing_page(found: PathDrawing, network: str) -> str:
     )
 
 
-def write_page(page: str, file: Path) -> None:
+def write_page(page: str, file: str | Path) -> None:
     """Write a page to a file, atomically.
 
     Raises:
@@ -65,7 +65,7 @@ def write_page(page: str, file: Path) -> None:
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    atomic_write(file, write)
+    atomic_write(Path(file), write)
 
 
 def strip_start(layers: Sequence[LayerView]) -> float:

@@ -29,9 +29,7 @@ def summary(found: Explanation) -> list[str]:
     predicted, runner_up = found.title(verdict.predicted), found.title(verdict.runner_up)
     said = [f"The network takes it for class {predicted}, then for class {runner_up}."]
     if verdict.p_value is not None and math.isfinite(verdict.score):
-        said.append(
-            f"Its p-value is {number(verdict.p_value)}: a clean image looks at least as suspicious that often."
-        )
+        said.append(f"{percent(verdict.p_value)} of clean images look at least as suspicious (its p-value).")
     if found.band_images and found.layers:
         whose = "" if found.band_label is None else f" of class {found.title(found.band_label)}"
         images = f"{count(found.band_images)} clean images{whose}"
