@@ -101,7 +101,8 @@
       one.row.weights,
     ));
     svg.setAttribute("viewBox", `0 0 ${width} ${y - GAP + 8}`);
-    svg.innerHTML = [...rows.map(ground), ...lines, ...nodes, ...rows.map(caption), '<g id="chosen"></g>'].join("");
+    const [image, ...others] = rows;
+    svg.innerHTML = [...others.map(ground), ...lines, ground(image), ...nodes, ...rows.map(caption), '<g id="chosen"></g>'].join("");
   }
 
   function nearest(x, y) {
