@@ -26,7 +26,7 @@ LEVEL = {
             ("rules",),
             ("backends",),
             ("paths",),
-            ("walk",),
+            ("walk", "masks"),
             ("class_paths",),
             ("attacks", "data"),
             ("detect",),

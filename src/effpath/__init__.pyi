@@ -20,6 +20,7 @@ from .graph import Graph as Graph
 from .graph import capture as capture
 from .kernels.options import PRESETS as PRESETS
 from .kernels.options import Options as Options
+from .masks import Masked as Masked
 from .models.load import load_model as load_model
 from .paths import IdSet as IdSet
 from .paths import Path as Path
