@@ -27,6 +27,7 @@ COMMANDS = (
         "rules",
         "score",
         "show",
+        "slice",
     ),
 )
 

@@ -23,6 +23,7 @@ from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
 from effpath.cli.show import show
+from effpath.cli.slice import slice
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge, score, fit, detect, explain, diff, show):
+for command in (demo, check, rules, extract, profile, merge, score, slice, fit, detect, explain, diff, show):
     app.command()(with_options(command))
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from effpath.errors import InputError, StoreError
+from effpath.files.cache import atomic_write
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training scripts store a network in a checkpoint."""
@@ -53,6 +54,17 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
             f"{_some(found.unexpected_keys)}; give another architecture its own name, and a changed head a "
             "factory, path/to/file.py:make, that makes the network as it was trained"
         )
+
+
+def save_weights(state: Mapping[str, Tensor], file: Path) -> None:
+    """Write a state dict as safetensors or, under any other suffix, as torch does; `load_weights` reads both.
+
+    Raises:
+        StoreError: the file cannot be written; the previous one is untouched.
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    write = save_file if file.suffix == ".safetensors" else torch.save
+    atomic_write(file, lambda temporary: write(plain, temporary))
 
 
 def _read(file: Path, allow_pickle: bool) -> Any:
