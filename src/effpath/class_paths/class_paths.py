@@ -102,7 +102,7 @@ class ClassPaths(Mapping[int, Path]):
         return self[label] if label in self else default  # noqa: SIM401
 
     def __len__(self) -> int:
-        """Number of classes that have a path."""
+        """Return the number of classes that have a path."""
         return len(self.paths)
 
     @property

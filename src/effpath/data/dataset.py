@@ -31,7 +31,7 @@ class Part:
     names: Sequence[str] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Part:

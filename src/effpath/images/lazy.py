@@ -22,7 +22,7 @@ class Images(Protocol):
     """Images [N, C, H, W], in memory (a tensor) or made when they are indexed (`LazyImages`)."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
 
     def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
         """Return some of the images, float32 [n, C, H, W]."""
@@ -47,7 +47,7 @@ class LazyImages:
     refused: Sequence[int] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return self.count
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class Paths(Sequence[Path]):
         return found
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.classes)
 
     @overload

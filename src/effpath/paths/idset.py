@@ -216,7 +216,7 @@ class IdSet:
         return IdSet._of(kept, self.size)
 
     def __len__(self) -> int:
-        """Number of members."""
+        """Return the number of members."""
         return self._length
 
     def __iter__(self) -> Iterator[int]:

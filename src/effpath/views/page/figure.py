@@ -94,8 +94,7 @@ def _pictures(one: Explanation) -> list[tuple[Any, str]]:
 def _layers(one: Explanation, axes: Any) -> None:
     """Draw the similarity of each layer, from input at the top to output, over the band of clean images."""
     places = np.arange(len(one.layers))
-    lows = np.array([layer.low for layer in one.layers])
-    highs = np.array([layer.high for layer in one.layers])
+    lows, highs = np.array([(layer.low, layer.high) for layer in one.layers]).T
     if one.band_images:
         axes.barh(places, highs - lows, left=lows, height=0.55, color=BAND, label="clean, 5 to 95 %")
         medians = [layer.median for layer in one.layers]

@@ -78,11 +78,9 @@ def layer_alt(layers: Sequence[LayerView]) -> str:
 def compared(found: Difference) -> list[str]:
     """Say where two paths part."""
     first, second = (found.title(label) for label in found.labels)
-    starts = (
-        f"Both paths start from class {first}"
-        if first == second
-        else (f"The first path starts from class {first}, the second from class {second}")
-    )
+    starts = f"Both paths start from class {first}"
+    if first != second:
+        starts = f"The first path starts from class {first}, the second from class {second}"
     shared = f"of the synapses that either uses, both use {percent(found.total.jaccard)}"
     said = [f"{starts}; {shared}."]
     if len(found.layers) > 1:
