@@ -159,6 +159,7 @@ def test_files_that_are_missing_cut_or_something_else_are_refused(detector, tmp_
         (lambda about, arrays: arrays.pop("detector/usual"), "it is damaged"),
         (lambda about, arrays: arrays.update({"detector/usual": np.zeros((2, 2))}), "expected 1 dimensions"),
         (lambda about, arrays: arrays.update({"detector/usual": np.zeros(3)}), "10 features in one place, 3 in"),
+        (lambda about, arrays: arrays.update({"detector/coef_": np.zeros(3)}), "it is damaged"),
     ],
 )  # fmt: skip
 def test_a_file_that_was_tampered_with_is_refused(change, message, tmp_path):

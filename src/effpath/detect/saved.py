@@ -212,6 +212,7 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         if not learned.n_features_in_ == len(usual) > 0:
             raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
         scoring = Scoring(usual, SAVED[kind].score(learned))
+        scoring(usual[None])  # is a ValueError where the parts do not fit together
         kept = "detector/calibration" in opened.names
         calibration = _array(opened, "detector/calibration", 1) if kept else None
         clean_rows = _clean_rows(opened)
