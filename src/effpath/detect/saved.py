@@ -217,7 +217,7 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         calibration = _array(opened, "detector/calibration", 1) if kept else None
         clean_rows = _clean_rows(opened)
         threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
-    except (*UNREADABLE, OptionError) as error:
+    except (*UNREADABLE, OptionError, IndexError) as error:
         raise broken(opened.file, error) from error
     fixed = threshold, fpr, calibration, clean_rows
     return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring)
