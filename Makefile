@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH ?= effpath-bench
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-slow check bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,13 +16,16 @@ demo: $(VENV)/.installed
 	$(BIN)/effpath demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/.installed
+	$(PYTEST) -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run --output $(BENCH)/bench.json --plot $(BENCH)/bench.svg
