@@ -1,12 +1,28 @@
-"""One thread (machines are shared) and the same examples on every run."""
+"""One thread (machines are shared), the same examples on every run, and which tests are slow."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+SLOW = (  # files and folders that `make test` leaves to `make test-slow`
+    "attacks/test_attacks.py", "attacks/test_confident.py", "attacks/test_saliency.py", "backends", "masks/test_masked.py",
+    "models/test_library.py", "studies", "test_adaptive.py", "test_lenet.py", "test_recurrent.py",
+)  # fmt: skip
 
 torch.set_num_threads(1)
 settings.register_profile(
     "effpath", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
 )
 settings.load_profile("effpath")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    slow = tuple(Path(__file__).parent / name for name in SLOW)
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)

@@ -273,8 +273,8 @@ def recorded_for(name: str, preset: str = "default", batch: int = 3) -> Recorded
 @pytest.mark.parametrize("name", NETS)
 def test_both_backends_find_the_same_path(name: str, gates: bool) -> None:
     graph, images = captured(name)
-    chosen = [*((preset, 0.5) for preset in PRESETS), ("default", 0.3), ("default", 1.0)]
-    variants = [make_options(options_of(preset, theta), gates=gates) for preset, theta in chosen]
+    chosen = [options_of(preset, theta) for preset in PRESETS for theta in (0.3, 0.5, 1.0)]
+    variants = [make_options(options, gates=gates) for options in chosen]
     assert sum(equal_for(graph, images, *variants)) > 500
 
 
