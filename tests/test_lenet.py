@@ -134,7 +134,6 @@ def test_lenet_reaches_96_percent_on_digits() -> None:
     assert accuracy(net, data.test_images, data.test_labels) >= 0.96
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("EFFPATH_DATA" not in os.environ, reason="EFFPATH_DATA, a folder with mnist/, is not set")
 def test_lenet_reaches_98_and_a_half_percent_on_mnist() -> None:
     data = load_data(f"mnist:{os.environ['EFFPATH_DATA']}/mnist")

@@ -589,7 +589,6 @@ def test_a_batch_size_of_zero_is_refused(net: LeNet5, images: torch.Tensor, labe
         attack(net, images, labels, "FGSM", batch_size=0)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("EFFPATH_DATA" not in os.environ, reason="EFFPATH_DATA, a folder with mnist/, is not set")
 def test_on_mnist_every_attack_keeps_its_own_norm_small() -> None:
     from effpath.data import load_data

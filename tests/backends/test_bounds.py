@@ -25,7 +25,6 @@ def child(*what: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_no_operator_touches_memory_before_or_behind_its_arrays() -> None:
     done = child()
     assert done.returncode == 0, f"at {done.stdout.splitlines()[-1:]}: {done.stderr[-2000:]}"
