@@ -7,12 +7,12 @@ import dataclasses
 import html
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from balance import parsed
 from demo_result import ALL, ATTACKS, DETECTORS, make_result, score
 from effpath.demo import report
 from effpath.demo.report import figures, write_report
@@ -20,8 +20,6 @@ from effpath.demo.report.drawing import difference
 from effpath.demo.report.words import against_baselines, number, percent, summary
 from effpath.demo.result import DemoResult
 from effpath.errors import InputError, StoreError
-
-VOID = {"img", "meta", "br", "link", "hr", "input"}
 
 
 def with_aucs(result: DemoResult, detector: str, values: dict[str, float]) -> DemoResult:
@@ -40,43 +38,6 @@ def with_aucs(result: DemoResult, detector: str, values: dict[str, float]) -> De
 def written(result: DemoResult, folder: Path) -> str:
     write_report(result, folder / "report.html")
     return (folder / "report.html").read_text("utf-8")
-
-
-class Balance(HTMLParser):
-    """Notes every tag that is closed out of turn, every image without a description and every reference."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.references += [found[name] or "" for name in ("src", "href", "srcset", "data") if name in found]
-        self.ids += [found["id"] or ""] if "id" in found else []
-        if tag == "img" and not found.get("alt"):
-            self.wrong.append("img without alt")
-        if tag == "svg" and not found.get("aria-label"):
-            self.wrong.append("svg without a description")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
-def parsed(page: str) -> Balance:
-    parser = Balance()
-    parser.feed(page)
-    parser.close()
-    return parser
 
 
 @pytest.fixture

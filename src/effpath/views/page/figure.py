@@ -54,7 +54,7 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
     """Return the figure of explanations, one below the other."""
     from matplotlib.figure import Figure
 
-    heights = [PICTURES + max(1.2, 0.2 * len(one.layers) + 0.9) for one in found]
+    heights = [PICTURES + _height(one) for one in found]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained", facecolor="white")
     parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for one, part in zip(found, parts, strict=True):
@@ -62,14 +62,17 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
     return figure
 
 
+def _height(one: Explanation) -> float:
+    """Return the height of the layers of an explanation, inches."""
+    return max(1.2, 0.2 * len(one.layers) + 0.9)
+
+
 def _explained(one: Explanation, part: Any) -> None:
     part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
-    layers = max(1.2, 0.2 * len(one.layers) + 0.9)
-    top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, layers])
+    top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, _height(one)])
     shown = _pictures(one)
     for axes, (image, title) in zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        rows = np.broadcast_to(image if len(image) == 3 else image.mean(0), (3, *image.shape[1:]))
-        axes.imshow(rows.transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
+        axes.imshow(pictures.rgb(image), interpolation="nearest")
         axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=9)
         axes.set_axis_off()
     axes = bottom.subplots()

@@ -22,13 +22,18 @@ def picture(pixels: NDArray[np.floating[Any]], side: int = 128, kind: str = "PNG
     """
     from PIL import Image
 
-    shown = pixels if len(pixels) == 3 else np.broadcast_to(pixels.mean(0), (3, *pixels.shape[1:]))
-    rows = np.round(255 * np.clip(shown, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    rows = np.round(255 * rgb(pixels)).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(rows))
     image.thumbnail((side, side), Image.Resampling.BOX)
     buffer = io.BytesIO()
     image.save(buffer, kind, optimize=True, quality=88)
     return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def rgb(pixels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return an image [C, H, W] as [H, W, 3] in [0, 1]; of other than three channels the mean is shown."""
+    shown = pixels if len(pixels) == 3 else np.broadcast_to(pixels.mean(0), (3, *pixels.shape[1:]))
+    return np.clip(shown, 0, 1).transpose(1, 2, 0)
 
 
 def large(image: Pixels) -> bool:
