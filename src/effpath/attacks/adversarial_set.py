@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from effpath.errors import StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile, write_sealed
 
 
@@ -99,8 +98,7 @@ def join(sets: Sequence[AdversarialSet]) -> AdversarialSet:
 
 def save(adversarial: AdversarialSet, path: Path, key: str) -> None:
     """Write a set, atomically, to a safetensors file whose header names the attack and ``key``."""
-    settings = dict(adversarial.settings)
-    about = {"kind": "AdversarialSet", "key": key, "name": adversarial.name, "settings": settings}
+    about = {"kind": "AdversarialSet", "key": key, "name": adversarial.name, "settings": {**adversarial.settings}}
     arrays = {field: getattr(adversarial, field).numpy() for field in _TENSORS}
     write_sealed(path, arrays, {"effpath": json.dumps(about)})
 
@@ -110,14 +108,13 @@ def load(path: Path, key: str) -> AdversarialSet:
     with SealedFile(path, "an adversarial set") as file:
         try:
             about = json.loads(file.about["effpath"])
-            if about["kind"] != "AdversarialSet" or about["key"] != key or not file.sealed:
-                raise ValueError("it contains another set than the expected one")
-            tensors = {field: torch.from_numpy(file.array(field)) for field in _TENSORS}
-            return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
-        except StoreError:
-            raise
+            known = file.sealed and about["kind"] == "AdversarialSet" and about["key"] == key
         except UNREADABLE as error:
             raise file.damaged(str(error)) from error
+        if not known:
+            raise file.damaged("it contains another set than the expected one")
+        tensors = {field: torch.from_numpy(file.array(field)) for field in _TENSORS}
+        return AdversarialSet(name=about["name"], settings=about["settings"], **tensors)
 
 
 _TENSORS = ("images", "source", "labels", "targets", "predicted", "succeeded", "distances")

@@ -9,6 +9,7 @@ import ast
 import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -183,6 +184,14 @@ def parse_layers(text: str | None) -> int | list[str] | None:
     if text is None:
         return None
     return int(text) if text.strip().isdecimal() else [name.strip() for name in text.split(",")]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) of ``--shard i/n``."""
+    matched = re.fullmatch(r"(\d+)/(\d+)", text)
+    if matched and 1 <= int(matched[1]) <= int(matched[2]):
+        return int(matched[1]), int(matched[2])
+    raise typer.BadParameter(f"expected --shard i/n with i in 1 … n, got {text!r}")
 
 
 def parse_attack(text: str) -> tuple[str, dict[str, Any]]:

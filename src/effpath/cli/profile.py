@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.options import AllowMissing, ClassPathFile, Data, Extraction, Output, Source
+from effpath.cli.options import AllowMissing, ClassPathFile, Data, Extraction, Output, Source, parse_shard
 
 if TYPE_CHECKING:
     from effpath.class_paths import ClassPaths
@@ -90,14 +89,6 @@ def profile(
         )
     move(partial, output)
     show(found, output, to)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Return (i, n) of ``--shard i/n``."""
-    matched = re.fullmatch(r"(\d+)/(\d+)", text)
-    if matched and 1 <= int(matched[1]) <= int(matched[2]):
-        return int(matched[1]), int(matched[2])
-    raise typer.BadParameter(f"expected --shard i/n with i in 1 … n, got {text!r}")
 
 
 def show(found: ClassPaths, output: Path, to: Output) -> None:

@@ -1,4 +1,4 @@
-"""The network and images of a demo: LeNet-5, trained once on digits or MNIST, or a network and data by name."""
+"""The network and data of a demo: LeNet-5, trained once on digits or MNIST, or a network and data by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effpath.data import Dataset, Part, align_labels, load_data
+from effpath.data import Dataset, align_labels, load_data
 from effpath.demo.lenet import LeNet5
 from effpath.demo.options import DemoOptions
 from effpath.demo.train import train_classifier
@@ -61,22 +61,6 @@ def _named(options: DemoOptions, name: str) -> tuple[nn.Module, Dataset]:
         )
     at = align_labels(data.classes, outputs, tuple(getattr(model, "classes", ())))
     return model, data.relabelled(at, tuple(data.classes[i] for i in at.argsort().tolist()))
-
-
-def training_part(data: Dataset, options: DemoOptions) -> Part:
-    """Return at most ``train_images``: the first; of a named model's data, which may be sorted, of each class."""
-    train = data.part("train")
-    if options.train_images is None or options.model is None:
-        return train.take(torch.arange(len(train))[: options.train_images])
-    return train.first_of_each_class(max(1, options.train_images // len(data.classes)))
-
-
-def images_to_attack(test: Part, correct: torch.Tensor, options: DemoOptions) -> Part:
-    """Return correctly classified test images, drawn by the seed, in their order, in memory."""
-    rows = correct.nonzero()[:, 0]
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(options.seed))
-    chosen = rows[order[: options.images]].sort().values
-    return Part(test.images[chosen], test.labels[chosen])
 
 
 def trained_lenet(

@@ -1,4 +1,4 @@
-"""What the demo is run with."""
+"""What the demo is run with, and which images that are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from effpath.attacks import ATTACKS
+from effpath.data import Dataset, Part
 from effpath.errors import InputError
 
 
@@ -56,6 +59,20 @@ class DemoOptions:
         unknown = [name for name in self.attacks if name not in ATTACKS]
         if unknown:
             raise InputError(f"unknown attacks {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
+
+    def training_part(self, data: Dataset) -> Part:
+        """Return at most ``train_images``: the first; of a named model's data, as many of each class."""
+        train = data.part("train")
+        if self.train_images is None or self.model is None:
+            return train.take(torch.arange(len(train))[: self.train_images])
+        return train.first_of_each_class(max(1, self.train_images // len(data.classes)))  # the data may be sorted
+
+    def images_to_attack(self, test: Part, correct: torch.Tensor) -> Part:
+        """Return correctly classified test images, drawn by the seed, in their order, in memory."""
+        rows = correct.nonzero()[:, 0]
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))
+        chosen = rows[order[: self.images]].sort().values
+        return Part(test.images[chosen], test.labels[chosen])
 
     @property
     def network(self) -> str:

@@ -19,7 +19,7 @@ from effpath.class_paths.build import BuildOptions, Description
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
-from effpath.demo.network import images_to_attack, network_and_data, training_part
+from effpath.demo.network import network_and_data
 from effpath.demo.options import DemoOptions
 from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
 from effpath.detect.classifiers import OURS
@@ -53,13 +53,13 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     torch.set_num_threads(options.threads)
     ended = {"": time.perf_counter()}  # each step
     model, data = network_and_data(options, folder, track)
-    train, test = training_part(data, options), data.part("test", "val")
+    train, test = options.training_part(data), data.part("test", "val")
     graph = capture(model, train.images[:1])
     correct = predict(model, test.images, 256) == test.labels
     ended["training"] = time.perf_counter()
     class_paths = _class_paths(graph, data, train, options, folder, track)
     ended["class paths"] = time.perf_counter()
-    clean = images_to_attack(test, correct, options)
+    clean = options.images_to_attack(test, correct)
     attacked: dict[str, AdversarialSet] = {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": default_cache_dir()}
     settings: dict[str, Settings] = {name: {} for name in options.attacks}

@@ -44,9 +44,8 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     arrays: dict[str, NDArray[Any]] = {"detector/usual": np.asarray(detector.classifier[0].statistics_)}
     if detector.calibration is not None:
         arrays["detector/calibration"] = detector.calibration
-    if detector.clean_rows is not None:
-        arrays["detector/clean_values"] = detector.clean_rows.values
-        arrays["detector/clean_classes"] = detector.clean_rows.classes
+    if (rows := detector.clean_rows) is not None:
+        arrays |= {"detector/clean_values": rows.values, "detector/clean_classes": rows.classes}
     about = {
         "format": FORMAT,
         "kind": kind,
@@ -83,9 +82,8 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
         raise broken(file, error) from error
     if repr(estimator) != repr(make_classifier(saved.name)[-1]):
         detector.kind = clone(estimator)  # of parameters of its own
-    detector.threshold, detector.fpr = saved.threshold, saved.fpr
+    detector.threshold, detector.fpr, detector.about = saved.threshold, saved.fpr, saved.about
     detector.calibration, detector.clean_rows = saved.calibration, saved.clean_rows
-    detector.about = saved.about
     return detector
 
 
@@ -104,22 +102,19 @@ def _describe(estimator: Any, kind: str, at: str, arrays: dict[str, NDArray[Any]
     if not all(value is None or isinstance(value, (bool, int, float, str)) for value in parameters.values()):
         raise OptionError(f"expected parameters that are plain numbers and words, got {parameters}")
     arrays |= {f"{at}/{name}": np.asarray(getattr(estimator, name)) for name in learned.arrays}
-    return {
-        "parameters": parameters,
-        "numbers": {name: getattr(estimator, name) for name in learned.numbers},
-        "parts": {
-            name: _describe(getattr(estimator, name), inner, f"{at}/{name}", arrays)
-            for name, inner in learned.parts.items()
-        },
+    numbers = {name: getattr(estimator, name) for name in learned.numbers}
+    parts = {
+        name: _describe(getattr(estimator, name), inner, f"{at}/{name}", arrays)
+        for name, inner in learned.parts.items()
     }
+    return {"parameters": parameters, "numbers": numbers, "parts": parts}
 
 
 def _restore(estimator: Any, kind: str, learned: SimpleNamespace) -> Any:
     """Give a fresh estimator what `_describe` wrote, and return it; ValueError for an unknown parameter."""
-    _, _, arrays, numbers, parts = SAVED[kind]
-    values = dict(vars(learned))
-    for name in (*arrays, *numbers):
+    kept, values = SAVED[kind], dict(vars(learned))
+    for name in (*kept.arrays, *kept.numbers):
         setattr(estimator, name, values.pop(name))
-    for name, inner in parts.items():
+    for name, inner in kept.parts.items():
         setattr(estimator, name, _restore(CLASSIFIERS[inner](0), inner, values.pop(name)))
     return estimator.set_params(**values)

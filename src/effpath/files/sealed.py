@@ -101,10 +101,9 @@ class SealedFile:
 
     def _read(self, name: str) -> NDArray[Any]:
         try:
-            array: NDArray[Any] = self._opened.get_tensor(name)
+            return np.asarray(self._opened.get_tensor(name))
         except UNREADABLE as error:
             raise self.damaged(str(error)) from error
-        return array
 
 
 def checksum(array: NDArray[Any]) -> int:

@@ -97,10 +97,8 @@ def _turned(node: Node) -> Iterator[Node]:
 
 def _weighs_from_the_right(graph: Graph, node: Node) -> bool:
     left, right = node["self"].name, node["other"].name
-    if left not in graph.live:
-        return False
-    if right not in graph.live:  # a constant
-        return True
+    if left not in graph.live or right not in graph.live:
+        return left in graph.live  # a constant weighs
     for makers, crossed in ((NORMALISERS, ("linear",)), (ACTIVATIONS, ())):
         found = [_comes_from(graph, name, makers, crossed) for name in (left, right)]
         if found[0] != found[1]:
@@ -111,15 +109,11 @@ def _weighs_from_the_right(graph: Graph, node: Node) -> bool:
 def _comes_from(graph: Graph, name: str, makers: tuple[str, ...], crossed: tuple[str, ...]) -> bool:
     """Tell whether one of the makers is found going back, stopping at other nonlinearities and mixers."""
     stops = {*NORMALISERS, *ACTIVATIONS, *_MIXERS, *_NORMS} - {*crossed}
-    seen, ahead = {name}, [name]
-    while ahead:
-        node = graph.by_name.get(ahead.pop())
-        if node is None:
-            continue
-        if node.op in makers:
-            return True
-        if node.op not in stops:
-            fresh = [ref for ref in node.refs if ref in graph.live and ref not in seen]
-            seen.update(fresh)
-            ahead.extend(fresh)
+    found = {name}
+    for node in reversed(graph.nodes):
+        if node.name in found:
+            if node.op in makers:
+                return True
+            if node.op not in stops:
+                found.update(ref for ref in node.refs if ref in graph.live)
     return False

@@ -14,10 +14,11 @@ from effpath.files.cache import fingerprint
 from effpath.graph.graph import Graph
 from effpath.kernels.reference import widened
 from effpath.paths.idset import IdSet
+from effpath.paths.path import Sets
 from effpath.rules.plan import plan_for
 
 
-def with_weights_off(graph: Graph, sets: Mapping[str, IdSet], *, keep: bool = False) -> Graph:
+def with_weights_off(graph: Graph, sets: Sets, *, keep: bool = False) -> Graph:
     """Return the network with 0 for some weights or, with ``keep``, for all others of these parameters.
 
     Batch norm is folded in the graph: what it adds to a bias stays.
@@ -35,7 +36,7 @@ def with_weights_off(graph: Graph, sets: Mapping[str, IdSet], *, keep: bool = Fa
     return replace(graph, constants=constants, fingerprint=made_of, structure=None)
 
 
-def state_with_weights(state: Mapping[str, Tensor], graph: Graph, sets: Mapping[str, IdSet]) -> dict[str, Tensor]:
+def state_with_weights(state: Mapping[str, Tensor], graph: Graph, sets: Sets) -> dict[str, Tensor]:
     """Return a copy of a model's state dict that keeps only some of the weights; the others are 0.
 
     Args:
@@ -83,9 +84,7 @@ def largest_weights(weights: Mapping[str, Tensor], count: int) -> dict[str, IdSe
     return {name: IdSet.from_mask(part) for name, part in zip(weights, parts, strict=True)}
 
 
-def pruned_to(
-    weights: Mapping[str, Tensor], sets: Mapping[str, IdSet], *, by_layer: bool = False
-) -> dict[str, IdSet]:
+def pruned_to(weights: Mapping[str, Tensor], sets: Sets, *, by_layer: bool = False) -> dict[str, IdSet]:
     """Return as many weights as some sets have, those of largest magnitude: what pruning keeps.
 
     Args:
@@ -98,7 +97,7 @@ def pruned_to(
     return largest_weights({name: weights[name] for name in sets}, sum(map(len, sets.values())))
 
 
-def _off(graph: Graph, sets: Mapping[str, IdSet], *, keep: bool) -> dict[str, Tensor]:
+def _off(graph: Graph, sets: Sets, *, keep: bool) -> dict[str, Tensor]:
     """Return the weights that are off, bool [weights] by parameter; scalars of a parameter outside layers stay."""
     layers = plan_for(graph).layers
     found = {}
