@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.goals import pick, swept
 from benchmarks.page import network_of
-from effpath.files.cache import atomic_write
+from effpath.views.page.svg import write_svg
 
 Results = dict[str, Any]
 BARS = {
@@ -52,5 +52,5 @@ def plot(results: Results, file: Path) -> None:
     for axes in (by_network, over_products, over_batch):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
-    with mpl.rc_context({"svg.hashsalt": "effpath", "svg.fonttype": "none"}):
-        atomic_write(file, lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        write_svg(figure, file)

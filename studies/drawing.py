@@ -14,13 +14,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
 from effpath.files.cache import atomic_write
+from effpath.views.page.svg import write_svg
 
 Value = float | Sequence[float] | None  # a number, one with the ends of its interval, or nothing
 COLOURS = {
@@ -175,9 +175,8 @@ def save_figure(figure: Figure, file: Path) -> None:
     """Write an SVG, the same for the same numbers, or a small PNG, by the name of the file."""
     if file.suffix == ".png":
         atomic_write(file, partial(_write_png, figure))
-        return
-    with matplotlib.rc_context({"svg.hashsalt": "effpath"}):
-        atomic_write(file, partial(figure.savefig, format="svg", metadata={"Date": None}))
+    else:
+        write_svg(figure, file)
 
 
 def _write_png(figure: Figure, file: Path) -> None:

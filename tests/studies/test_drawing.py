@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -46,3 +50,21 @@ def test_panels_of_another_row_begin_a_new_line(tmp_path, monkeypatch) -> None:
     titles = [axes.get_title() for axes in drawn[0].axes]
     assert titles == ["first\nof two", "second", "third", ""]
     assert not drawn[0].axes[3].axison
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from drawing import Panel, Series, curves
+
+panels = [Panel(title, [Series("linear", [0.5, 0.7, 0.6])], ["a", "b", "c"]) for title in ("one", "two", "three")]
+curves(panels, Path(sys.argv[1]), 2)
+"""
+
+
+def test_two_processes_draw_the_same_bytes(tmp_path) -> None:
+    files = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for seed, file in enumerate(files):
+        given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": str(seed)}
+        subprocess.run([sys.executable, "-c", SCRIPT, file], env=given, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()

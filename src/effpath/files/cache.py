@@ -21,7 +21,7 @@ from torch import nn
 from effpath.errors import InputError, StoreError
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then replace ``path`` by it in one step.
 
     A reader sees the old file or the new one, never a part. If ``write`` ends early, with Ctrl-C included, the old

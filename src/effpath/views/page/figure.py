@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from effpath.files.cache import atomic_write
 from effpath.views.explanation import Explanation
 from effpath.views.page import pictures
 from effpath.views.page.sentences import verdict_of
+from effpath.views.page.svg import write_svg
 from effpath.views.pixels import heat
 
 if TYPE_CHECKING:
@@ -38,38 +40,31 @@ def write_figure(found: Sequence[Explanation], file: Path) -> None:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {"font.size": 9, "svg.hashsalt": "effpath", "svg.fonttype": "none", "text.parse_math": False}
-        )
+        matplotlib.rcParams.update({"font.size": 9, "svg.fonttype": "none", "text.parse_math": False})
         figure = figure_of(found)
-
-        def write(temporary: Path) -> None:
-            metadata = {"Date": None} if file.suffix == ".svg" else {}
-            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=metadata)
-
-        atomic_write(file, write)
+        if file.suffix == ".svg":
+            write_svg(figure, file, dpi=150)
+        else:
+            atomic_write(file, partial(figure.savefig, format="png", dpi=150))
 
 
 def figure_of(found: Sequence[Explanation]) -> Figure:
     """Return the figure of explanations, one below the other."""
     from matplotlib.figure import Figure
 
-    heights = [PICTURES + _height(one) for one in found]
+    layers = [max(1.2, 0.2 * len(one.layers) + 0.9) for one in found]  # inches
+    heights = [PICTURES + height for height in layers]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained", facecolor="white")
     parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for one, part in zip(found, parts, strict=True):
-        _explained(one, part)
+    for one, part, height in zip(found, parts, layers, strict=True):
+        _explained(one, part, height)
     return figure
 
 
-def _height(one: Explanation) -> float:
-    """Return the height of the layers of an explanation, inches."""
-    return max(1.2, 0.2 * len(one.layers) + 0.9)
-
-
-def _explained(one: Explanation, part: Any) -> None:
+def _explained(one: Explanation, part: Any, height: float) -> None:
+    """Draw an explanation, its layers in a part of this height, inches."""
     part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
-    top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, _height(one)])
+    top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, height])
     shown = _pictures(one)
     for axes, (image, title) in zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         axes.imshow(pictures.rgb(image), interpolation="nearest")
@@ -97,10 +92,9 @@ def _pictures(one: Explanation) -> list[tuple[Any, str]]:
 def _layers(one: Explanation, axes: Any) -> None:
     """Draw the similarity of each layer, from input at the top to output, over the band of clean images."""
     places = np.arange(len(one.layers))
-    lows, highs = np.array([(layer.low, layer.high) for layer in one.layers]).T
+    lows, medians, highs = np.array([(layer.low, layer.median, layer.high) for layer in one.layers]).T
     if one.band_images:
         axes.barh(places, highs - lows, left=lows, height=0.55, color=BAND, label="clean, 5 to 95 %")
-        medians = [layer.median for layer in one.layers]
         axes.plot(medians, places, "|", color=TICK, markersize=9, label="clean, median")
     for below, colour, label in ((False, INK, "this image"), (True, OUT, "this image, below the band")):
         chosen = [at for at, layer in enumerate(one.layers) if layer.below == below]

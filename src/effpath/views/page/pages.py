@@ -60,12 +60,7 @@ def write_page(page: str, file: str | Path) -> None:
     Raises:
         StoreError: the file cannot be written; an older one is left as it was.
     """
-    content = page.encode()
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    atomic_write(Path(file), write)
+    atomic_write(Path(file), lambda temporary: temporary.write_bytes(page.encode()))
 
 
 def strip_start(layers: Sequence[LayerView]) -> float:
