@@ -15,8 +15,9 @@ import effpath
 import oracle
 from cases import CASES, Case, Flat, images_for, set_quantised
 from effpath import IdSet
-from effpath.errors import OptionError
+from effpath.errors import NumericalError, OptionError
 from effpath.masks import Masked
+from effpath.masks.weights import with_weights_off
 from effpath.rules import Layer, plan_for
 from nets import NETS, captured, images_of
 
@@ -272,5 +273,23 @@ def test_what_does_not_belong_to_the_network_is_refused(sets, level, message) ->
 
 
 def test_a_batch_of_none_is_refused() -> None:
-    with pytest.raises(OptionError, match="expected a batch_size of at least 1, got 0"):
+    with pytest.raises(
+        OptionError, match="expected a batch_size of at least 1, or None for as many as fit, got 0"
+    ):
         Masked(digits_net.graph(), {}).predict(digits_net.data().test_images[:2], batch_size=0)
+
+
+def test_logits_that_are_no_numbers_are_refused_as_those_of_a_whole_network_are() -> None:
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(4, eps=0.0, elementwise_affine=False)  # 0 / 0 where nothing is left
+    images = torch.rand(5, 1, 2, 3)
+    graph = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False), norm).eval(), images)
+    (layer,) = plan_for(graph).layers
+    neurons, weights = {layer.name: IdSet(range(4), size=4)}, {layer.parameter: IdSet(range(24), size=24)}
+    with pytest.raises(NumericalError, match="expected finite logits, got NaN or infinity for image 0") as whole:
+        with_weights_off(graph, weights).predict(images)
+    for masked in (Masked(graph, neurons, "neurons"), Masked(graph, weights, "weights")):
+        assert bool(masked(images).isnan().all())
+        with pytest.raises(NumericalError) as refused:
+            masked.predict(images)
+        assert str(refused.value) == str(whole.value)

@@ -23,6 +23,8 @@ SHAPE_ONLY = (  # operators that look at the shape of what they read, never at i
     "empty_like",
 )  # fmt: skip
 
+Forward = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -134,23 +136,25 @@ class Graph:
         """Return the number of elements of a node's result, or of the input, per image."""
         return prod(self.shape(name))
 
-    def __call__(self, images: Any) -> Tensor:
+    def __call__(self, images: Any, *, forward: Forward | None = None) -> Tensor:
         """Return the logits of images, [N, classes], without gradients.
 
         Args:
             images: [N, C, H, W]; checked by `check_images`, and run together (one by one where the graph is not
                 ``batched``). `predict` takes more images than fit in memory.
+            forward: gives the logits of checked images instead; `effpath.Masked` has its own.
         """
         images = self.check_images(images)
         parts = torch.split(images, len(images) if self.batched else 1)
-        return torch.cat([self.run(part)[self.logits] for part in parts])
+        return torch.cat([forward(part) if forward else self.run(part)[self.logits] for part in parts])
 
-    def predict(self, images: Images, batch_size: int | None = None) -> Tensor:
+    def predict(self, images: Images, batch_size: int | None = None, *, forward: Forward | None = None) -> Tensor:
         """Return the class with the highest logit of each image, int64 [N] on the CPU; of several, the lowest.
 
         Args:
             images: a tensor or array [N, C, H, W], or images that are read as they are indexed.
             batch_size: images per forward pass; None for as many, up to 256, as have 384 MiB of activations.
+            forward: as in a call.
 
         Raises:
             InputError: images of another shape or type.
@@ -168,7 +172,7 @@ class Graph:
         size = images_together(self._activation_bytes, batch_size)
         found = []
         for start in range(0, len(images), size):
-            logits = self(images[start : start + size])
+            logits = self(images[start : start + size], forward=forward)
             finite = logits.isfinite().all(1)
             if not bool(finite.all()):
                 row = start + int((~finite).nonzero()[0])

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import require_images
 from effpath.images import Images
 from effpath.masks.layers import LayerMask, neuron_mask, synapse_mask
 from effpath.masks.weights import with_weights_off
@@ -79,9 +78,7 @@ class Masked:
         Raises:
             InputError, NumericalError: bad images.
         """
-        images = self.graph.check_images(images)
-        parts = torch.split(images, len(images) if self.graph.batched else 1)
-        return torch.cat([self._logits(part) for part in parts])
+        return self.graph(images, forward=self._logits)
 
     def _logits(self, images: Tensor) -> Tensor:
         values: dict[str, Tensor] = {self.graph.input: images}  # that the masks read, as they were changed
@@ -96,20 +93,16 @@ class Masked:
         with torch.no_grad():
             return self.graph.run(images, change=change if self._masks else None)[self.graph.logits]
 
-    def predict(self, images: Images, batch_size: int = 64) -> Tensor:
+    def predict(self, images: Images, batch_size: int | None = None) -> Tensor:
         """Return the class with the highest logit of each image, int64 [N] on the CPU; of several, the lowest.
 
         Args:
             images: [N, C, H, W], in memory or read as they are indexed.
-            batch_size: images run at a time.
+            batch_size: as in `Graph.predict`.
 
         Raises:
-            InputError, NumericalError: bad images.
+            InputError: images of another shape or type.
+            NumericalError: NaN or infinity in the images or in their logits.
             OptionError: a batch size below 1.
         """
-        require_images(images)
-        if batch_size < 1:
-            raise OptionError(f"expected a batch_size of at least 1, got {batch_size}")
-        starts = range(0, len(images), batch_size)
-        found = [self(images[start : start + batch_size]).argmax(1).cpu() for start in starts]
-        return torch.cat([*found, torch.empty(0, dtype=torch.int64)])
+        return self.graph.predict(images, batch_size, forward=self._logits)
