@@ -11,7 +11,11 @@ import torch
 import effpath
 from digits_net import data, graph, noisy
 from effpath.errors import InputError, OptionError
+from effpath.kernels.options import make_options
 from effpath.views.difference import difference
+from effpath.views.pixels import pixel_maps
+from effpath.walk import visit as visiting
+from effpath.walk.recording import record
 
 
 def pair() -> torch.Tensor:
@@ -62,6 +66,17 @@ def test_channels_of_one_alone_are_used_by_it_and_not_by_the_other():
 
 def positions(layer: str) -> int:
     return {"conv1": 64, "conv2": 16}.get(layer, 1)
+
+
+@pytest.mark.parametrize("layers", [None, 2])
+def test_the_path_of_each_image_is_walked_once_and_its_pixels_are_those_that_it_reads(layers, monkeypatch):
+    walks, own = [], visiting.walk
+    monkeypatch.setattr(visiting, "walk", lambda *given, **how: walks.append(1) or own(*given, **how))
+    found = difference(graph(), pair(), layers=layers)
+    assert len(walks) == 2
+    for pixels, image in zip(found.pixels, pair(), strict=True):
+        recorded = record(graph(), image[None], options=make_options("default"))
+        np.testing.assert_array_equal(pixels, pixel_maps(recorded)[0])
 
 
 def test_both_paths_can_start_from_one_class_and_only_some_layers_be_compared():

@@ -14,6 +14,7 @@ import effpath
 from digits_net import data, graph
 from effpath.errors import InputError, OptionError
 from effpath.views.drawing import draw_path
+from effpath.walk import visit as visiting
 
 
 class Block(nn.Module):
@@ -136,3 +137,12 @@ def test_several_images_and_other_ways_to_draw_are_refused():
         draw_path(graph(), data().test_images[0], by="weights")
     with pytest.raises(OptionError):
         draw_path(graph(), data().test_images[0], start=10)
+
+
+def test_the_path_of_a_drawing_is_walked_once(block, monkeypatch):
+    walks, own = [], visiting.walk
+    monkeypatch.setattr(visiting, "walk", lambda *given, **how: walks.append(1) or own(*given, **how))
+    for made, image in cases(block):
+        walks.clear()
+        draw_path(made, image)
+        assert len(walks) == 1

@@ -14,6 +14,7 @@ from digits_net import data, graph
 from effpath.kernels.options import make_options
 from effpath.views.pixels import heat, pixel_maps
 from effpath.walk.recording import record
+from effpath.walk.visit import paths_of
 
 
 class Flipped(nn.Module):
@@ -57,6 +58,17 @@ def test_a_map_is_above_0_exactly_where_the_path_is(net, how):
     assert maps.shape == (2, 3, 6, 6)
     for row in (0, 1):
         assert np.array_equal(np.flatnonzero(maps[row]), paths.pixels[row])
+
+
+@pytest.mark.parametrize("net", [Flipped, Pooled])
+@pytest.mark.parametrize("include_auxiliary", [False, True])
+def test_the_maps_of_paths_that_are_known_are_those_of_a_walk(net, include_auxiliary):
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    made = effpath.capture(net().eval(), images)
+    recorded = record(made, images, options=make_options("default"), include_auxiliary=include_auxiliary)
+    known = pixel_maps(recorded, paths_of(recorded, rank=2))
+    np.testing.assert_array_equal(known, pixel_maps(recorded, rank=2))
 
 
 def test_it_counts_the_synapses_that_read_a_pixel_through_a_flip_and_beside_it():

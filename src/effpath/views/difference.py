@@ -18,7 +18,7 @@ from effpath.rules.plan import Layer, plan_for
 from effpath.views.channels import by_channel
 from effpath.views.page.words import title_of
 from effpath.views.pixels import Pixels, pixel_maps
-from effpath.walk.recording import Recorded, record
+from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 
 
@@ -165,8 +165,9 @@ def difference(
         recorded = record(graph, pixels[row : row + 1], options=options)
         predicted.append(int(recorded.ranked(1)[0]))
         labels.append(predicted[-1] if start is None else start)
-        found.append(_path(recorded, labels[-1]))
-        maps.append(pixel_maps(recorded, classes=[labels[-1]])[0])
+        paths = paths_of(recorded, classes=[labels[-1]])
+        found.append(paths[0])
+        maps.append(pixel_maps(recorded, paths)[0])
     return Difference(
         names,
         (_array(pixels[0]), _array(pixels[1])),
@@ -176,10 +177,6 @@ def difference(
         (maps[0], maps[1]),
         classes,
     )
-
-
-def _path(recorded: Recorded, label: int) -> Path:
-    return paths_of(recorded, classes=[label])[0]
 
 
 def _array(image: Tensor) -> Pixels:

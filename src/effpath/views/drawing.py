@@ -187,13 +187,14 @@ def draw_path(
     pixels = graph.check_images(images)
     recorded = record(graph, pixels, options=options, include_auxiliary=True)
     label = int(recorded.ranked(rank)[0]) if start is None else start
-    path = paths_of(recorded, classes=[label])[0]
+    paths = paths_of(recorded, classes=[label])
+    path = paths[0]
     plan, layers = recorded.plan, recorded.header.layers
     synapses = sum(len(path.synapses[layer.name]) for layer in layers)
     neurons = sum(layer.window.outputs for layer in layers)
     small = synapses <= MOST_SYNAPSES and neurons <= MOST_NEURONS
     drawn: By = by or ("neurons" if small else "channels")
-    maps = pixel_maps(recorded, classes=[label])[0]
+    maps = pixel_maps(recorded, paths)[0]
     nodes = [_Nodes.of(plan, layer, drawn) for layer in layers]
     weighted = [layer for layer in layers if layer.parameter]
     return PathDrawing(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.paths.batch import Paths
 from effpath.paths.header import Header
 from effpath.rules.plan import Layer, Plan
 from effpath.views.trace import origin_of
@@ -20,20 +21,28 @@ from effpath.walk.visit import paths_of
 Pixels = NDArray[np.float32]
 
 
-def pixel_maps(recorded: Recorded, *, rank: int = 1, classes: Tensor | Sequence[int] | None = None) -> Pixels:
+def pixel_maps(
+    recorded: Recorded,
+    paths: Paths | None = None,
+    *,
+    rank: int = 1,
+    classes: Tensor | Sequence[int] | None = None,
+) -> Pixels:
     """Return how many synapses of each image's path read each element of the image, float32 [N, C, H, W].
 
     It is above 0 exactly where the path is: an element that a pooling or an addition reads, and no layer, has 1.
 
     Args:
         recorded: the images' activations, recorded for all layers.
+        paths: the paths of all layers, where they are known already; they are walked if not.
         rank: start at the class with the rank-th highest logit.
         classes: start at these classes instead, [N].
     """
     plan = recorded.plan
     readers = _readers(plan)
-    header = Header.of(plan.graph, recorded.header.options, tuple(layer for layer, _ in readers))
-    paths = paths_of(replace(recorded, header=header), rank=rank, classes=classes)
+    if paths is None:
+        header = Header.of(plan.graph, recorded.header.options, tuple(layer for layer, _ in readers))
+        paths = paths_of(replace(recorded, header=header), rank=rank, classes=classes)
     if paths.pixels is None:
         raise AssertionError("expected images that were recorded for all layers")
     maps = np.zeros((len(paths), plan.graph.size(plan.graph.input)), np.float32)
