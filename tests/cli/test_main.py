@@ -1,5 +1,6 @@
 """What every command does with errors, Ctrl-C, a closed pipe, and a terminal that knows few letters."""
 
+import builtins
 import importlib
 import io
 import subprocess
@@ -125,3 +126,9 @@ def test_a_process_ends_as_sys_exit_would_end_it(tmp_path, leaving, code, said):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (code, "done\ntidied\n", said)
+
+
+def test_a_command_is_called_as_its_function_which_hides_no_builtin():
+    for command in cli_main.app.registered_commands:
+        assert command.name == command.callback.__name__.rstrip("_")
+        assert not hasattr(builtins, command.callback.__name__)

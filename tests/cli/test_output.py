@@ -1,11 +1,13 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cli_run import run
-from effpath.cli.output import print_json, print_table
+from effpath.cli.output import check_files, deliver, print_json, print_table
+from effpath.errors import OptionError, StoreError
 from guard_files import NETWORK, write_network
 
 NAMES = ["dir[a]/cat [1].png", "[bold]no markup[/bold]", "a :smile: [/] name of " + 90 * "x"]
@@ -55,3 +57,25 @@ def test_file_names_with_brackets_are_printed_whole(command, tmp_path, monkeypat
     code, out, _ = run(monkeypatch, capsys, command, *arguments, *["-o", "p.npz"] * (command == "extract"))
     assert code == 0
     assert "a [b] [bold]c.npy[0]" in out
+
+
+def test_what_was_found_is_written_and_printed_in_words_with_its_files_or_as_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files = [Path("a.html"), Path("a.png")]
+    for as_json in (False, True):
+        how = {"page": lambda: "<p>", "figure": lambda file: file.write_bytes(b"drawn"), "as_json": as_json}
+        deliver({"n": 1}, lambda: print("in words"), files, **how)
+    assert Path("a.html").read_text("utf-8") == "<p>"
+    assert Path("a.png").read_bytes() == b"drawn"
+    assert capsys.readouterr().out == 'in words\npage: a.html\nfigure: a.png\n{\n "n": 1\n}\n'
+
+
+def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path):
+    check_files([tmp_path / "a.html", tmp_path / "a.svg"], (".html", ".svg"))
+    with pytest.raises(OptionError, match=r"expected --output as \.html or \.svg, got a\.png"):
+        check_files([Path("a.png")], (".html", ".svg"))
+    with pytest.raises(OptionError, match=r"expected --output as an \.html file, got a\.png"):
+        check_files([Path("a.png")])
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(StoreError, match="expected a file, got the folder"):
+        check_files([tmp_path / "folder.html"])

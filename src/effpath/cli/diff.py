@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,13 +37,14 @@ def diff(
       effpath diff torchvision:resnet50 a.jpg b.jpg --weights w.safetensors \
         --layers 3 -o difference.html
     """
-    from effpath.cli.output import check_page, plain, print_json
+    from effpath.cli.output import check_files, deliver
     from effpath.errors import InputError
     from effpath.models.predict import output_names
     from effpath.views.difference import difference
-    from effpath.views.page.sentences import compared
+    from effpath.views.page.pages import difference_page
 
-    check_page(output)
+    files = [] if output is None else [output]
+    check_files(files)
     network = source.open()
     pixels, names = network.images([first, second])
     if len(names) != 2:
@@ -56,23 +58,19 @@ def diff(
         classes=output_names(network.model, graph.classes),
         **extraction.arguments,
     )
-    if output is not None:
-        from effpath.views.page.pages import difference_page, write_page
-
-        write_page(difference_page(found, source.name), output)
-    if to.as_json:
-        print_json({"fingerprint": graph.fingerprint, **found.to_dict()})
-        return
-    show(found)
-    for sentence in compared(found):
-        print(plain(sentence))
-    if output is not None:
-        print(f"page: {output}")
+    deliver(
+        {"fingerprint": graph.fingerprint, **found.to_dict()},
+        partial(show, found),
+        files,
+        partial(difference_page, found, source.name),
+        as_json=to.as_json,
+    )
 
 
 def show(found: Difference) -> None:
-    """Print what two paths share of each layer."""
-    from effpath.cli.output import percent, print_table
+    """Print what two paths share, of each layer and in all."""
+    from effpath.cli.output import percent, plain, print_table
+    from effpath.views.page.sentences import compared
 
     rows = [
         [
@@ -86,3 +84,5 @@ def show(found: Difference) -> None:
     ]
     head = ["layer", "synapses of both", "of the first", "of the second", "shared", "neurons shared"]
     print_table([*head, "channels of one alone"], rows, left=1)
+    for sentence in compared(found):
+        print(plain(sentence))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +14,6 @@ from effpath.cli.options import ImageSources, Output, Source, Without, argument
 
 if TYPE_CHECKING:
     from effpath.views.explanation import Explanation
-
-PAGE, FIGURES = ".html", (".png", ".svg")
 
 
 def explain(
@@ -50,19 +50,17 @@ def explain(
       effpath explain net.py:make guard.safetensors cat.jpg --json
     """
     from effpath.class_paths.store import provenance_of
-    from effpath.cli.output import print_json
+    from effpath.cli.output import PAGE, check_files, deliver
     from effpath.data.load import is_data
     from effpath.detect.saved import WHAT, detector_about, open_detector
-    from effpath.errors import OptionError
-    from effpath.files.cache import check_output
     from effpath.files.sealed import SealedFile
     from effpath.models.predict import output_names
     from effpath.views.explain import explain as explained
+    from effpath.views.page.figure import KINDS, write_figure
+    from effpath.views.page.pages import explanations_page
 
-    for file in output or []:
-        if file.suffix not in (PAGE, *FIGURES):
-            raise OptionError(f"expected --output as {PAGE}, {' or '.join(FIGURES)}, got {file}")
-        check_output(file)
+    files = output or []
+    check_files(files, (PAGE, *KINDS))
     with SealedFile(detector, WHAT) as opened:
         seed = int(detector_about(opened)["about"].get("seed", 0))
         network = replace(source, seed=seed).open()
@@ -85,46 +83,29 @@ def explain(
             batch_size=source.batch_size,
             progress=progress,
         )
-    for file in output or []:
-        _write(found, file, source.name)
-    if to.as_json:
-        made = {"kind": saved.name, "fingerprint": graph.fingerprint}
-        print_json({**made, "images": [one.to_dict() for one in found]})
-        return
-    for one in found:
-        show(one)
-    for file in output or []:
-        print(f"{'page' if file.suffix == PAGE else 'figure'}: {file}")
+    made = {"kind": saved.name, "fingerprint": graph.fingerprint, "images": [one.to_dict() for one in found]}
+    page, figure = partial(explanations_page, found, source.name), partial(write_figure, found)
+    deliver(made, partial(show, found), files, page, figure, as_json=to.as_json)
 
 
-def _write(found: list[Explanation], file: Path, network: str) -> None:
-    if file.suffix == PAGE:
-        from effpath.views.page.pages import explanations_page, write_page
-
-        write_page(explanations_page(found, network), file)
-        return
-    from effpath.views.page.figure import write_figure
-
-    write_figure(found, file)
-
-
-def show(one: Explanation) -> None:
-    """Print an explanation."""
+def show(found: Sequence[Explanation]) -> None:
+    """Print explanations."""
     import math
 
     from effpath.cli.output import percent, plain, print_table
     from effpath.views.page.sentences import summary, verdict_of
 
-    print(plain(f"{one.name}: {verdict_of(one)}"))
-    for sentence in (*summary(one), *one.verdict.reasons, *one.notes):
-        print(f"  {plain(sentence)}")
-    if not one.layers:
-        return
-    rows = []
-    for layer in one.layers:
-        band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
-        adds = "-" if layer.added is None else f"{layer.added:+.2f}"
-        channels = ", ".join(f"{channel.channel} ({channel.outside})" for channel in layer.channels[:3])
-        shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
-        rows.append([layer.layer, shown, band, adds, channels or "-"])
-    print_table(["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"], rows, left=1)
+    head = ["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"]
+    for one in found:
+        print(plain(f"{one.name}: {verdict_of(one)}"))
+        for sentence in (*summary(one), *one.verdict.reasons, *one.notes):
+            print(f"  {plain(sentence)}")
+        rows = []
+        for layer in one.layers:
+            band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
+            adds = "-" if layer.added is None else f"{layer.added:+.2f}"
+            channels = ", ".join(f"{channel.channel} ({channel.outside})" for channel in layer.channels[:3])
+            shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
+            rows.append([layer.layer, shown, band, adds, channels or "-"])
+        if rows:
+            print_table(head, rows, left=1)

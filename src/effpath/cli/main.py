@@ -23,7 +23,7 @@ from effpath.cli.profile import profile
 from effpath.cli.rules import rules
 from effpath.cli.score import score
 from effpath.cli.show import show
-from effpath.cli.slice import slice
+from effpath.cli.slice import slice_
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -33,8 +33,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge, score, slice, fit, detect, explain, diff, show):
-    app.command()(with_options(command))
+for command in (demo, check, rules, extract, profile, merge, score, slice_, fit, detect, explain, diff, show):
+    app.command(command.__name__.rstrip("_"))(with_options(command))
 
 
 def _version(value: bool) -> None:

@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ from rich.cells import cell_len
 
 SHOWN = 20
 """Rows that a table of images or classes shows; JSON has all of them."""
+PAGE = ".html"
 _GAP = 2 * " "
 _PLAIN = {
     "θ": "theta", "×": "x", "÷": "/", "≤": "<=", "≥": ">=", "±": "+-", "–": "-", "—": "-", "−": "-", "…": "...",
@@ -161,13 +162,48 @@ def plain(text: str) -> str:
     return text.replace("\u202f", " ").replace("−", "-")
 
 
-def check_page(file: Path | None) -> None:
-    """Raise OptionError for a page that is no .html, StoreError where it cannot be written, before the work."""
-    if file is None:
-        return
+def check_files(files: Sequence[Path], endings: Sequence[str] = (PAGE,)) -> None:
+    """Raise OptionError for a file with another ending, StoreError where it cannot be written, before the work."""
     from effpath.errors import OptionError
     from effpath.files.cache import check_output
 
-    if file.suffix != ".html":
-        raise OptionError(f"expected --output as an .html file, got {file}")
-    check_output(file)
+    *others, last = endings
+    expected = f"{', '.join(others)} or {last}" if others else f"an {last} file"
+    for file in files:
+        if file.suffix not in endings:
+            raise OptionError(f"expected --output as {expected}, got {file}")
+        check_output(file)
+
+
+def deliver(
+    found: Mapping[str, Any],
+    tell: Callable[[], None],
+    files: Sequence[Path],
+    page: Callable[[], str],
+    figure: Callable[[Path], None] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write what was found to files, and print it: as JSON, or in words with the names of the files below.
+
+    Args:
+        found: for JSON.
+        tell: prints it in words.
+        files: to write, pages and figures.
+        page: returns the page.
+        figure: writes a figure; None where all files are pages.
+        as_json: print JSON.
+    """
+    from effpath.views.page.pages import write_page
+
+    for file in files:
+        if figure is None or file.suffix == PAGE:
+            write_page(page(), file)
+        else:
+            figure(file)
+    if as_json:
+        print_json(found)
+        return
+    tell()
+    for file in files:
+        print(f"{'page' if file.suffix == PAGE else 'figure'}: {file}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -11,7 +12,7 @@ from effpath.cli.diff import ONE_IMAGE, Start
 from effpath.cli.options import Extraction, JsonOutput, NetworkSource, Without, argument
 
 if TYPE_CHECKING:
-    from effpath.views.drawing import By
+    from effpath.views.drawing import By, PathDrawing
 
 
 def show(
@@ -39,13 +40,14 @@ def show(
       effpath show torchvision:resnet50 cat.jpg --weights w.safetensors \
         --rank 2 -o runner-up.html
     """
-    from effpath.cli.output import check_page, plain, print_json, print_table
+    from effpath.cli.output import check_files, deliver
     from effpath.errors import InputError
     from effpath.models.predict import output_names
     from effpath.views.drawing import draw_path
-    from effpath.views.page.sentences import drawn
+    from effpath.views.page.pages import drawing_page
 
-    check_page(output)
+    files = [] if output is None else [output]
+    check_files(files)
     network = source.open()
     pixels, names = network.images([image])
     if len(names) != 1:
@@ -63,22 +65,23 @@ def show(
         name=names[0],
         classes=output_names(network.model, graph.classes),
     )
-    if output is not None:
-        from effpath.views.page.pages import drawing_page, write_page
-
-        write_page(drawing_page(found, source.name), output)
-    if to.as_json:
-        print_json({"fingerprint": graph.fingerprint, **found.to_dict()})
-        return
-    print_table(
-        ["layer", "operator", "neurons on the path", "of", "synapses on the path"],
-        [
-            [row.name, row.operator, *(f"{count:,}" for count in (row.active, row.neurons, row.synapses))]
-            for row in found.rows
-        ],
-        left=2,
+    deliver(
+        {"fingerprint": graph.fingerprint, **found.to_dict()},
+        partial(tell, found),
+        files,
+        partial(drawing_page, found, source.name),
+        as_json=to.as_json,
     )
-    for sentence in drawn(found)[:1]:
-        print(plain(sentence))
-    if output is not None:
-        print(f"page: {output}")
+
+
+def tell(found: PathDrawing) -> None:
+    """Print what of each row is on the path."""
+    from effpath.cli.output import plain, print_table
+    from effpath.views.page.sentences import drawn
+
+    rows = [
+        [row.name, row.operator, *(f"{count:,}" for count in (row.active, row.neurons, row.synapses))]
+        for row in found.rows
+    ]
+    print_table(["layer", "operator", "neurons on the path", "of", "synapses on the path"], rows, left=2)
+    print(plain(drawn(found)[0]))

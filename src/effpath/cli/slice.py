@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from effpath.files.progress import Progress
 
 
-def slice(
+def slice_(
     source: Source,
     class_paths: Annotated[Path, argument(help="From `effpath profile`.")],
     keep: Annotated[str, typer.Option(help="Classes to keep: outputs or their names, separated by commas.")],

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from effpath.files.cache import atomic_write
 from effpath.views.difference import Difference
 from effpath.views.drawing import PathDrawing
@@ -74,6 +72,8 @@ def strip_start(layers: Sequence[LayerView]) -> float:
 
 
 def _rendered(template: str, **given: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("effpath.views.page", "."), autoescape=True, undefined=StrictUndefined
     )
