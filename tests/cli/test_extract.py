@@ -8,7 +8,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cli_run import run
-from digits_net import data, model
+from digits_net import data, graph, model
+from effpath.graph import inputs
+from effpath.kernels.options import make_options
+from effpath.walk import recording
+from effpath.walk.recording import bytes_per_image
 
 
 @pytest.fixture
@@ -37,6 +41,27 @@ def test_paths_of_an_array_are_written_and_summed_up(tmp_path, monkeypatch, caps
     assert [row["class"] for row in summary["images"]] == stored["classes"].tolist()
     assert len(stored["synapses/conv1/offsets"]) == 4
     assert 0 < summary["images"][0]["synapses_density"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("asked", "fit", "sizes"), [(8, 100, [8, 2]), (8, 3, [3, 3, 3, 1]), (2, 3, [2] * 5), (1000, 100, [10])]
+)
+def test_a_batch_has_no_more_images_than_asked_for_and_than_the_bytes_allow(
+    tmp_path, monkeypatch, capsys, weights, asked, fit, sizes
+):
+    np.save(tmp_path / "images.npy", data().test_images[:10].numpy())
+    monkeypatch.setattr(inputs, "ACTIVATION_BYTES", fit * bytes_per_image(graph(), make_options("default"), None))
+    found, own = [], recording.record
+    monkeypatch.setattr(
+        recording, "record", lambda *given, **how: found.append(len(given[1])) or own(*given, **how)
+    )
+    code, out, _ = run(
+        monkeypatch, capsys, "extract", f"{tmp_path}/net.py:make", tmp_path / "images.npy",
+        "--weights", weights, "-o", tmp_path / "paths.npz", "--json", "--batch-size", asked,
+    )  # fmt: skip
+    assert code == 0
+    assert found == sizes
+    assert [row["class"] for row in json.loads(out)["images"]] == graph().predict(data().test_images[:10]).tolist()
 
 
 def test_pictures_and_folders_are_read_in_the_networks_size(tmp_path, monkeypatch, capsys, weights):

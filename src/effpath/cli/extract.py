@@ -21,6 +21,8 @@ def extract(
 ) -> None:
     r"""Write the effective path of each image: synapses, neurons and weights of every layer.
 
+    At most --batch-size images are processed together; fewer where their activations would take more than 384 MiB.
+
     Examples:
 
       effpath extract effpath.demo.lenet:LeNet5 digits.npy -o paths.npz
@@ -31,20 +33,20 @@ def extract(
       effpath extract net.py:make cifar10:DIR --part test --first 100 -o paths.npz
     """
     from effpath.cli.output import percent, print_first, print_json
+    from effpath.graph.inputs import images_within_bytes
     from effpath.kernels.options import make_options
     from effpath.paths.export import export_paths
     from effpath.rules import LEVELS
-    from effpath.walk.recording import recordings
+    from effpath.walk.recording import bytes_per_image, recordings
     from effpath.walk.visit import paths_of
 
     network = source.open()
     pixels, names = network.images(images, first)
     graph = network.capture(pixels)
     options, layers = make_options(extraction.preset, theta=extraction.theta), parse_layers(extraction.layers)
+    size = min(source.batch_size, images_within_bytes(bytes_per_image(graph, options, layers)))
     with to.track(f"paths of {len(names)} images") as progress:
-        found = recordings(
-            graph, pixels, options=options, layers=layers, batch_size=source.batch_size, progress=progress
-        )
+        found = recordings(graph, pixels, options=options, layers=layers, batch_size=size, progress=progress)
         batches = [paths_of(batch.recorded, rank=rank) for batch in found]
     export_paths(batches, output, names=names)
     known = tuple(getattr(network.model, "classes", ()))
