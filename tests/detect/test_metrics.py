@@ -105,7 +105,7 @@ def test_the_interval_holds_the_value_and_repeats_with_its_seed():
     assert interval.value == pytest.approx(roc_auc_score(y, scores), abs=1e-12)
     assert interval.low < interval.value < interval.high
     assert interval == auc_interval(y, scores, groups, seed=1)
-    wider = auc_interval(y, scores, groups, seed=1, confidence=0.99)
+    wider = auc_interval(y, scores, groups, seed=1, coverage=0.99)
     assert wider.low < interval.low < interval.high < wider.high
 
 
@@ -167,7 +167,7 @@ def test_a_rate_that_does_not_lie_between_0_and_1_is_refused(fpr):
         ([0, 1], [0, 1, 2], {}, InputError),
         ([0, 1, 1], [0, 1], {}, InputError),
         ([0, 1, 1], [5, 5, 5], {}, InputError),
-        ([0, 1, 1], [0, 1, 2], {"confidence": 95}, OptionError),
+        ([0, 1, 1], [0, 1, 2], {"coverage": 95}, OptionError),
         ([0, 1, 1], [0, 1, 2], {"resamples": -1}, OptionError),
     ],
 )

@@ -158,7 +158,7 @@ def test_the_detector_reads_similarities_margins_and_log_odds() -> None:
     odds = features.logits.astype(float)
     top = odds.max(1)
     others = np.log(np.exp(odds).sum(1) - np.exp(top))
-    np.testing.assert_allclose(features.confidence(), top - others, rtol=1e-6)
+    np.testing.assert_allclose(features.log_odds(), top - others, rtol=1e-6)
     assert detector.read(features).shape == (5, 2 * len(class_paths().header.layers) + 1)
     np.testing.assert_array_equal(detector.detect(images[:5]).scores, detector.score(features))
     assert detector.score(made.images).mean() > detector.score(images).mean() + 1

@@ -90,7 +90,7 @@ class Features:
         best: NDArray[np.int64] = np.array(self.likelihood_classes, np.int64)[whole.argmax(1)]
         return best
 
-    def confidence(self) -> NDArray[np.float64]:
+    def log_odds(self) -> NDArray[np.float64]:
         """Return the log odds of the predicted class, float64 [N], which do not saturate."""
         logits = np.sort(self.logits.astype(np.float64), axis=1)
         odds: NDArray[np.float64] = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], axis=1)
@@ -123,7 +123,7 @@ class Reading:
 def _with_margins(features: Features) -> NDArray[np.float64]:
     margins = features.margins()
     rank_1 = features.values[:, : margins.shape[1]]
-    return np.concatenate([rank_1, margins, features.confidence()[:, None]], axis=1)
+    return np.concatenate([rank_1, margins, features.log_odds()[:, None]], axis=1)
 
 
 READINGS = {

@@ -20,7 +20,7 @@ CHUNK = 1 << 20
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval, NaN where no resamples were drawn."""
+    """An estimate and the ends of its interval, NaN where no resamples were drawn."""
 
     value: float
     low: float
@@ -89,7 +89,7 @@ def tpr_interval(
     *,
     seed: int,
     resamples: int = 1000,
-    confidence: float = 0.95,
+    coverage: float = 0.95,
 ) -> Interval:
     """Return the TPR, the share of scores [n] of adversarial rows above the threshold, with an interval.
 
@@ -102,7 +102,7 @@ def tpr_interval(
         rates: FloatArray = weights @ flagged / weights.sum(axis=1)
         return rates
 
-    return _interval(rate, len(flagged), groups, seed, resamples, confidence)
+    return _interval(rate, len(flagged), groups, seed, resamples, coverage)
 
 
 def auc_interval(
@@ -112,7 +112,7 @@ def auc_interval(
     *,
     seed: int,
     resamples: int = 1000,
-    confidence: float = 0.95,
+    coverage: float = 0.95,
 ) -> Interval:
     """Return the AUC with a percentile interval from a bootstrap over source images, not over rows.
 
@@ -123,14 +123,14 @@ def auc_interval(
         y: [n], 1 for adversarial rows, 0 for clean ones.
         scores: [n], their suspicion.
         groups: [n], the source image of each row; −1 for a source of its own.
-        seed, resamples, confidence: of the bootstrap; 0 resamples give the AUC alone.
+        seed, resamples, coverage: of the bootstrap; 0 resamples give the AUC alone.
 
     Raises:
         InputError: scores that are empty or NaN; fewer than two groups; one class only.
-        OptionError: a confidence outside (0, 1).
+        OptionError: a coverage outside (0, 1).
     """
     scores = _scores(scores)
-    return _interval(partial(weighted_auc, y, scores), len(scores), groups, seed, resamples, confidence)
+    return _interval(partial(weighted_auc, y, scores), len(scores), groups, seed, resamples, coverage)
 
 
 def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> FloatArray:
@@ -168,16 +168,14 @@ def _interval(
     sources: npt.ArrayLike,
     seed: int,
     resamples: int,
-    confidence: float,
+    coverage: float,
 ) -> Interval:
     """Return the statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
     groups = source_groups(sources)
     if len(groups) != rows:
         raise InputError(f"expected groups to name the source image of each of {rows} scores, got {len(groups)}")
-    if not 0 < confidence < 1 or resamples < 0:
-        raise OptionError(
-            f"expected a confidence in (0, 1) and resamples ≥ 0, got {confidence!r} and {resamples!r}"
-        )
+    if not 0 < coverage < 1 or resamples < 0:
+        raise OptionError(f"expected a coverage in (0, 1) and resamples ≥ 0, got {coverage!r} and {resamples!r}")
     count = int(groups.max()) + 1
     if count < 2:
         raise InputError("expected at least two source images for an interval over them, got one")
@@ -194,7 +192,7 @@ def _interval(
     values = values[~np.isnan(values)]
     if not len(values):
         raise InputError(f"none of {resamples} resamples holds both classes: give more source images")
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
     return Interval(value, float(low), float(high))
 
 
