@@ -98,6 +98,9 @@ class CompiledWalk:
         self.images = len(active)
         self.arena = np.zeros((self.images, self.prepared.width), np.uint8)
         self.touched: set[int] = set()
+        self.criteria = {choice: _criterion(options, maximum=choice) for choice in (False, True)}
+        self.no_sets: Array = np.zeros((self.images, 3), np.int64)
+        self.no_value: Array = np.zeros((self.images, 0), np.float32)
         start = plan.graph.logits
         at = self.prepared.places[start]
         self.arena[:, at : at + active.shape[1]] = self.prepared.layouts[start].store(active).numpy()
@@ -141,7 +144,7 @@ class CompiledWalk:
             NumericalError: NaN or infinity in a contribution or a value.
         """
         operator = self.prepared.operator(name)
-        batch, criterion = self._batch(name, kind, operator), _criterion(kind, self.options)
+        batch, criterion = self._batch(name, kind, operator), self.criteria[isinstance(kind, Choice)]
         factors = kind.factors if self.options.gates else None
         use = self._use(operator, keep or factors is not None, sets)
         if use.mode == SKIP and isinstance(operator, TapOperator) and operator.adds_two:
@@ -165,20 +168,19 @@ class CompiledWalk:
     def _use(self, operator: Operator, keep: bool, sets: Sets | None) -> Use:
         if sets is not None:
             return Use(UNITE if sets.unite else COMPARE, sets.table, operator.slots)
-        return Use(COLLECT if keep else SKIP, np.zeros((self.images, 3), np.int64), operator.slots)
+        return Use(COLLECT if keep else SKIP, self.no_sets, operator.slots)
 
     def _batch(self, name: str, kind: Selection, operator: Operator) -> Batch:
         """Find or make the arrays of a batch that an operator's kernel reads and marks."""
         layouts, goes_on = self.prepared.layouts, self._touch(kind.sources)
         xs, reached = [self.values[source].numpy() for source in kind.sources], self.arena
-        columns: Array = np.where(goes_on, operator.columns, -1)
+        columns: Array = operator.columns if all(goes_on) else np.where(goes_on, operator.columns, -1)
         if operator.reads:
             source = kind.sources[0]
             xs = [operator.reads.store(layouts[source].restore(self.values[source])).numpy()]
             reached, columns = np.zeros((self.images, operator.reads.size), np.uint8), np.where(goes_on, 0, -1)
-        none: Array = np.zeros((self.images, 0), np.float32)
-        value = self._value(name, operator) if name in kind.reads(name) else none
-        factors = none if kind.factors is None else self._plain_value(kind.factors)
+        value = self._value(name, operator) if name in kind.reads(name) else self.no_value
+        factors = self.no_value if kind.factors is None else self._plain_value(kind.factors)
         active, column = self.arena, self.prepared.places[name]
         if not same_order(operator.layout, layouts[name]):
             active, column = operator.layout.store(torch.from_numpy(self.mask(name))).numpy().view(np.uint8), 0
@@ -214,15 +216,15 @@ class CompiledWalk:
         self.arena[image, self.prepared.places[name] + marked] = 1
 
 
-def _criterion(kind: Selection, options: Options) -> Criterion:
-    """Return the options as the kernels read them."""
+def _criterion(options: Options, *, maximum: bool) -> Criterion:
+    """Return the options as the kernels read them; ``maximum`` for a choice of the largest."""
     return Criterion(
         theta=float(options.theta),
         of_sum=options.target == "sum",
         ranks_bias=options.bias == "candidate",
         falls_to_largest=options.fallback == "argmax",
         lone=bool(options.lone),
-        maximum=isinstance(kind, Choice),
+        maximum=maximum,
         all_ties=options.ties == "all",
     )
 

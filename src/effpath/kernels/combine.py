@@ -9,33 +9,20 @@ import numpy as np
 
 from effpath.kernels.active import list_pairs
 from effpath.kernels.arguments import SLACK, Pairs, Row, Task
-from effpath.kernels.compiling import inner, kernel
+from effpath.kernels.compiling import kernel, part
 from effpath.kernels.decide import decide
 from effpath.kernels.keep import grown, keep, nothing_kept, selected
 from effpath.kernels.memory import address, float_at, hold, int_at, put_byte, put_int
 from effpath.kernels.pick import scratch_in
 
 
-@inner
-def element_of(t, output, position, starts, taps, groups):
-    """Operand and element that tap t of an output reads; the element is negative for padding."""
-    if len(taps) == 0:
-        return t, output
-    if groups:
-        return 0, np.int64(taps[position, t])
-    operand, element = 0, np.int64(taps[output, t])
-    while element >= starts[operand + 1]:
-        operand += 1
-    return operand, element - starts[operand]
-
-
-@inner
-def choose_maximum(products, positions, taps, all_ties, into):
+@part
+def choose_maximum(products, present, taps, all_ties, into):
     """Write the first of the largest inputs that are not padding, or all of them; their number."""
     count, best = 0, np.float32(0)
     for t in range(taps):
-        if int_at(positions, t) >= 0:
-            c = float_at(products, t)
+        if present[t] >= 0:
+            c = products[t]
             if count == 0 or c > best:
                 best = c
                 put_int(into, 0, t)
@@ -62,6 +49,7 @@ def combine(operands, outputs, taps, factors, guesses, geometry, criterion, task
     positions, channels, groups, tap_count = geometry.positions, geometry.channels, geometry.groups, geometry.taps
     vectors, width = (tap_count + 15) // 16, task.right - task.left
     padded, per_group = vectors * 16, channels // groups if groups else channels
+    tap_stride, aligned = geometry.tap_stride, len(taps) == 0
     value, pooled = outputs.value, outputs.value.shape[1] == 0
     addresses, strides, columns, starts = operands.addresses, operands.strides, operands.columns, operands.starts
     rows, coefficients, of_image, bias = factors.rows, factors.coefficients, factors.of_image, factors.bias
@@ -91,14 +79,24 @@ def combine(operands, outputs, taps, factors, guesses, geometry, criterion, task
             place = position  # of the output's row of coefficients and factors, in canonical order
             if groups == 0:
                 place = channel * positions + position if geometry.channels_first else output
+            group_at = channel // per_group * geometry.channel_stride if groups else 0
             squares = 0.0
             for t in range(tap_count):
-                operand, element = element_of(t, output, position, starts, taps, groups)
+                operand, element = 0, np.int64(output)  # that it reads; the element is negative for padding
+                if aligned:
+                    operand = t
+                elif groups == 0:
+                    element = np.int64(taps[output, t])
+                    while element >= starts[operand + 1]:
+                        operand += 1
+                    element -= starts[operand]
+                else:
+                    element = np.int64(taps[position, t])
                 present[t] = 0 if element >= 0 else -1
                 c = np.float32(0)
                 if element >= 0:
                     if groups:
-                        element = element * geometry.tap_stride + channel // per_group * geometry.channel_stride
+                        element = element * tap_stride + group_at
                     reads[t], elements[t] = operand, element
                     c = float_at(addresses[operand] + 4 * image * strides[operand], element)
                     if len(rows):
@@ -114,7 +112,7 @@ def combine(operands, outputs, taps, factors, guesses, geometry, criterion, task
                 chosen = grown(chosen, filled, filled + padded + SLACK)
             into = address(chosen) + 4 * filled
             if criterion.maximum:
-                taken = choose_maximum(row.x, row.positions, tap_count, criterion.all_ties, into)
+                taken = choose_maximum(products, present, tap_count, criterion.all_ties, into)
             else:
                 v = 0.0 if pooled else np.float64(value[image, output])
                 own_bias = np.float64(bias[channel]) if len(bias) else 0.0

@@ -46,7 +46,7 @@ kernel = compiled_with(error_model="numpy", no_cfunc_wrapper=True)
 inner = compiled_with(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """A loop that kernels alone call: no time is spent on a way in from Python."""
 part = compiled_with(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
-"""A part of one kernel that is called so often that passing named tuples on the stack would show."""
+"""A part of kernels that is called so often that passing named tuples on the stack would show."""
 
 
 def _depend_on_all(made: Any) -> None:

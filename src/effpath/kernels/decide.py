@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from effpath.kernels.arguments import BINS
-from effpath.kernels.compiling import inner
+from effpath.kernels.compiling import inner, part
 from effpath.kernels.contributions import largest, positive_total, total
 from effpath.kernels.memory import float_at, float_bits, int_at, put_float, put_int
 from effpath.kernels.pick import contribution, pick, pick_largest
@@ -17,7 +17,7 @@ def bin_of(ratio):
     return min(max((float_bits(np.float32(ratio)) >> 21) - 508 + BINS // 2, 0), BINS - 1)
 
 
-@inner
+@part
 def is_lone(row, theta):
     """Tell whether one candidate is a share of θ or more of all of them."""
     inside = 0
@@ -38,7 +38,7 @@ def is_finite(row):
     return True
 
 
-@inner
+@part
 def reach(row, v, bias, criterion, scale, guesses, scratch, into):
     """Choose the contributions that reach the target; -1 where the fallback, the largest alone, is to be taken."""
     flip, theta = 1 if v < 0 else 0, criterion.theta
@@ -70,7 +70,7 @@ def reach(row, v, bias, criterion, scale, guesses, scratch, into):
     return count
 
 
-@inner
+@part
 def decide(row, v, pooled, bias, criterion, scale, guesses, scratch, into):
     """Choose among the contributions of one neuron of value v; -1 where the value is not finite.
 

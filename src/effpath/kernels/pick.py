@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from effpath.kernels.arguments import Scratch
-from effpath.kernels.compiling import inner
+from effpath.kernels.compiling import inner, part
 from effpath.kernels.contributions import largest, scan
 from effpath.kernels.memory import (
     address,
@@ -38,7 +38,7 @@ def contribution(row, k, flip):
     return -c if flip else c
 
 
-@inner
+@part
 def gather(row, flip, scratch):
     """Collect the contributions whose bit is set in the masks: values, indices, their number and float64 sum."""
     if row.run_count == 0:  # all padding
@@ -59,7 +59,7 @@ def gather(row, flip, scratch):
     return count, found
 
 
-@inner
+@part
 def pick(row, flip, wanted, bias, tau, scratch, chosen):
     """Choose the smallest set of contributions that reaches ``wanted``; all positive ones if none does.
 
