@@ -9,6 +9,7 @@ import numpy as np
 from effpath.demo.result import AttackResult, DemoResult, Example
 from effpath.detect.evaluate import Score
 from effpath.detect.metrics import Interval
+from overviews import make_overview
 
 ATTACKS = ("FGSM", "CWL2", "Random")
 AUCS = {"linear": 0.95, "forest": 0.94, "max softmax": 0.90, "energy": 0.85, "surprise": 0.97}
@@ -64,16 +65,7 @@ def make_result(
         network="LeNet-5",
         accuracy=0.975,
         test_images=719,
-        density={"synapses": 0.0921, "neurons": 0.6, "weights": 0.1},
-        layer_density={
-            "synapses": dict.fromkeys(layers, 0.1),
-            "neurons": dict.fromkeys(layers, 0.5),
-            "weights": {f"{layer}.weight": 0.2 for layer in layers},
-        },
-        classes=classes,
-        class_images=(100,) * len(classes),
-        class_similarity=similar,
-        layers=layers,
+        overview=make_overview(classes=classes, layers=layers, similarity=similar),
         similarity=similarity,
         roc={
             name: {group: rng.normal(0 if group == "clean" else 2, 1, images) for group in groups}

@@ -28,6 +28,8 @@ from .paths import Paths as Paths
 from .paths.export import export_paths as export_paths
 from .views.explain import explain as explain
 from .views.explanation import Explanation as Explanation
+from .views.report.report import Report as Report
+from .views.report.report import report as report
 from .walk.extract import extract as extract
 
 __version__: str

@@ -25,6 +25,7 @@ COMMANDS = (
         "fit",
         "merge",
         "profile",
+        "report",
         "rules",
         "score",
         "show",

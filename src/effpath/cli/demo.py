@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,7 @@ from effpath.cli.options import (
     of_network,
     parse_size,
 )
-from effpath.cli.output import filled, finite, table, terminal_width
+from effpath.cli.output import filled, table, terminal_width
 
 if TYPE_CHECKING:
     from effpath.demo.result import DemoResult
@@ -65,6 +64,7 @@ def demo(
     from effpath.cli.network import note_random_weights
     from effpath.demo import DemoOptions, run_demo
     from effpath.demo.report import write_report
+    from effpath.files.plain import json_of
 
     if model is not None:
         note_random_weights(model, weights, seed)
@@ -86,7 +86,7 @@ def demo(
     result = run_demo(options, output, to.track)
     report = output / "report.html"
     write_report(result, report)
-    numbers = json.dumps(finite(result.to_dict()), indent=1, allow_nan=False)
+    numbers = json_of(result.to_dict())
     (output / "results.json").write_text(numbers + "\n", encoding="utf-8")
     if to.as_json:
         print(numbers)
@@ -134,11 +134,11 @@ def show(result: DemoResult, width: int | None) -> str:
     sentences += [
         "intervals are over images; training the network again gives other numbers, which they leave out"
     ]
-    paper = result.paper
+    paper, seen = result.paper, result.overview
     for label, value, published in (
-        ("overall synapse density", f"{result.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),
-        ("class-wise Jaccard, mean", f"{result.mean_class_similarity:.3f}", paper.get("class similarity")),
-        ("most special class", result.most_special, paper.get("most special")),
+        ("overall synapse density", f"{seen.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),
+        ("class-wise Jaccard, mean", f"{seen.mean_class_similarity:.3f}", paper.get("class similarity")),
+        ("most special class", seen.most_special, paper.get("most special")),
     ):
         sentences.append(f"{label}: {value}" + (f"  (paper: {published})" if paper else ""))
     return "\n".join([*shown, *(filled(sentence, width) for sentence in sentences)])

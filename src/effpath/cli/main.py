@@ -20,6 +20,7 @@ from effpath.cli.merge import merge
 from effpath.cli.options import with_options
 from effpath.cli.output import show_every_letter
 from effpath.cli.profile import profile
+from effpath.cli.report import report
 from effpath.cli.rules import rules
 from effpath.cli.score import score
 from effpath.cli.show import show
@@ -33,7 +34,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, rules, extract, profile, merge, score, slice_, fit, detect, explain, diff, show):
+for command in (
+    demo, check, rules, extract, profile, merge, score, slice_, fit, detect, explain, diff, show, report,
+):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(with_options(command))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
-import math
 import shutil
 import sys
 import textwrap
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.cells import cell_len
+
+from effpath.files.plain import json_of
 
 SHOWN = 20
 """Rows that a table of images or classes shows; JSON has all of them."""
@@ -49,23 +49,7 @@ def show_every_letter(*streams: TextIO) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; NaN and infinities, which JSON does not have, become null."""
-    print(json.dumps(finite(value), indent=1, allow_nan=False))
-
-
-def finite(value: Any) -> Any:
-    """Return the value with None in place of every NaN and infinity.
-
-    Example:
-        >>> finite({"auc": (0.5, float("nan")), "name": "inf"})
-        {'auc': [0.5, None], 'name': 'inf'}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
+    print(json_of(value))
 
 
 def terminal_width() -> int | None:

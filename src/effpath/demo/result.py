@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.evaluate import Score
-
-SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
-"""Detectors with another name in sentences; the best of this package first, then the paper's."""
+from effpath.views.page.words import SENTENCE_NAMES, detector_name
+from effpath.views.report.overview import Overview
 
 
 def headline_of(detectors: Iterable[str]) -> str:
@@ -80,10 +79,7 @@ class DemoResult:
         title: of the report.
         provenance: command, seed, preset, θ, sizes, versions, seconds by step.
         network: its name; ``accuracy`` on ``test_images`` test images.
-        density: by level, of the overall path; ``layer_density`` by level and layer.
-        classes: names; ``class_images``: correctly predicted training images behind each class path.
-        class_similarity: Jaccard similarity of every pair of class paths [classes, classes].
-        layers: names, in forward order.
+        overview: what its class paths show.
         similarity: by group (``clean``, then the attacks), the features of its test images
             [n, 2 · layers]: rank 1 first.
         roc: by detector, then group: suspicion of each test image.
@@ -99,12 +95,7 @@ class DemoResult:
     network: str
     accuracy: float
     test_images: int
-    density: Mapping[str, float]
-    layer_density: Mapping[str, Mapping[str, float]]
-    classes: tuple[str, ...]
-    class_images: tuple[int, ...]
-    class_similarity: NDArray[np.float64]
-    layers: tuple[str, ...]
+    overview: Overview
     similarity: Mapping[str, NDArray[np.float64]]
     roc: Mapping[str, Mapping[str, NDArray[np.float64]]]
     threshold: Mapping[str, float]
@@ -115,6 +106,11 @@ class DemoResult:
     paper: Mapping[str, Any]
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that its class paths cover, in forward order."""
+        return tuple(layer.name for layer in self.overview.layers)
+
+    @property
     def headline(self) -> str:
         """The detector that is presented first: see `headline_of`."""
         return headline_of(self.detectors)
@@ -122,34 +118,24 @@ class DemoResult:
     @property
     def headline_name(self) -> str:
         """Its name in a sentence."""
-        return SENTENCE_NAMES.get(self.headline, self.headline)
-
-    @property
-    def mean_class_similarity(self) -> float:
-        """Mean Jaccard over all pairs of different classes."""
-        count = len(self.class_similarity)
-        return float((self.class_similarity.sum() - np.trace(self.class_similarity)) / (count * (count - 1)))
-
-    @property
-    def class_means(self) -> NDArray[np.float64]:
-        """Mean Jaccard of each class with the others, [classes]; the lowest is the most special."""
-        diagonal = np.diag(self.class_similarity)
-        return np.asarray((self.class_similarity.sum(1) - diagonal) / (len(diagonal) - 1))
-
-    @property
-    def most_special(self) -> str:
-        """The class least similar to the others."""
-        return self.classes[int(self.class_means.argmin())]
+        return detector_name(self.headline)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers (no images, no score lists) as plain values, for JSON."""
-        left_out = ("layers", "similarity", "roc", "detectors", "examples")
-        kept = [field.name for field in dataclasses.fields(self) if field.name not in left_out]
+        seen = self.overview
+        about = ("title", "provenance", "network", "accuracy", "test_images")
         return {
-            **{name: getattr(self, name) for name in kept},
-            "class_similarity": self.class_similarity.round(4).tolist(),
-            "mean_class_similarity": self.mean_class_similarity,
-            "most_special": self.most_special,
-            "headline": self.headline,
+            **{name: getattr(self, name) for name in about},
+            "density": seen.density,
+            "layer_density": seen.layer_density,
+            "classes": seen.classes,
+            "class_images": seen.class_images,
+            "class_similarity": seen.similarity.round(4).tolist(),
+            "threshold": self.threshold,
+            "fpr": self.fpr,
             "attacks": [dataclasses.asdict(attack) for attack in self.attacks],
+            "paper": self.paper,
+            "mean_class_similarity": seen.mean_class_similarity,
+            "most_special": seen.most_special,
+            "headline": self.headline,
         }

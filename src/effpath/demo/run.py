@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from effpath.files.cache import default_cache_dir, fingerprint
 from effpath.files.progress import Track
 from effpath.graph import Graph, capture
 from effpath.models.predict import predict
-from effpath.rules import LEVELS
+from effpath.views.report.overview import Overview, overview_of
 
 _PAPER = {  # of LeNet-5 on MNIST
     "density": 0.138, "class similarity": 0.5, "most special": "1", "AUC": (0.92, 0.95), "random detected": 0.9385,
@@ -80,7 +80,8 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
         progress(len(judged.scores), len(judged.scores))
     ended["detection"] = time.perf_counter()
     seconds = {step: round(end - start, 2) for (_, start), (step, end) in pairwise(ended.items())}
-    return result_of(options, data, correct, class_paths, clean, attacked, groups, judged, seconds)
+    overview = replace(overview_of(graph, class_paths, name=options.network), classes=data.classes)
+    return result_of(options, data, correct, overview, clean, attacked, groups, judged, seconds)
 
 
 def _class_paths(
@@ -142,7 +143,7 @@ def result_of(
     options: DemoOptions,
     data: Dataset,
     correct: torch.Tensor,
-    class_paths: ClassPaths,
+    overview: Overview,
     clean: Part,
     attacked: Mapping[str, AdversarialSet],
     groups: Mapping[str, Group],
@@ -155,14 +156,13 @@ def result_of(
         options: what was run.
         data: labelled by the network's outputs.
         correct: bool [N], which test images the network classifies as labelled.
-        class_paths: of the training images.
+        overview: of the class paths of the training images.
         clean: the test images that were attacked.
         attacked: what each attack made of them.
         groups: what detectors look at, ``clean`` first, then by attack.
         judged: how well they do.
         seconds: by step.
     """
-    header, overall = class_paths.header, class_paths.overall
     detectors = (*judged.classifiers, *BASELINES)
     return DemoResult(
         title=f"{options.network} on {data.name}",
@@ -171,10 +171,10 @@ def result_of(
             **{name: value for name, value in asdict(options).items() if name not in ("model", "weights")},
             "data": data.name,
             "model": options.network,
-            "theta": header.options.theta,
-            "train_images": class_paths.seen,
+            "theta": overview.options.theta,
+            "train_images": overview.seen,
             "sources": dict(judged.sizes),
-            "fingerprint": header.fingerprint,
+            "fingerprint": overview.fingerprint,
             "seconds": dict(seconds),
             "versions": {
                 "python": platform.python_version(),
@@ -186,12 +186,7 @@ def result_of(
         network=options.network,
         accuracy=float(correct.double().mean()),
         test_images=len(correct),
-        density={level: overall.density(level) for level in LEVELS},
-        layer_density={level: overall.layer_density(level) for level in LEVELS},
-        classes=data.classes,
-        class_images=tuple(class_paths[label].images for label in class_paths.classes),
-        class_similarity=class_paths.class_similarity(),
-        layers=tuple(layer.name for layer in header.layers),
+        overview=overview,
         similarity={name: group.features.values[judged.test[name]] for name, group in groups.items()},
         roc=judged.suspicion,
         threshold=judged.threshold,

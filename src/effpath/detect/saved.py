@@ -38,6 +38,7 @@ class DetectorMixin:
     Attributes:
         graph, class_paths, path_likelihood, threshold, fpr: as of `Detector`.
         calibration, clean_rows: likewise; None too where a file of an earlier version does not hold them.
+        about: JSON values by name, of what it was made from.
         name: the kind as one word.
         reading: what it reads of features.
         scoring: its formula, where that is one of this package, else None; OptionError where it was not fitted.
@@ -50,6 +51,7 @@ class DetectorMixin:
     fpr: float | None
     calibration: FloatArray | None
     clean_rows: CleanRows | None
+    about: dict[str, Any]
     name: str
     reading: Reading
     scoring: Scoring | None

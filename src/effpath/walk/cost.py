@@ -155,7 +155,7 @@ def check(
         classes=graph.classes,
         batched=graph.batched,
         operators=dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
-        layers=tuple(_size(graph, layer) for layer in chosen),
+        layers=tuple(layer_size(graph, layer) for layer in chosen),
         density=density,
         class_path={level: _cost(chosen, level, density) for level in LEVELS},
         parameter_bytes=sum(value.nbytes for value in graph.constants.values()),
@@ -180,7 +180,8 @@ def _recorded_elements(graph: Graph, layers: Sequence[Layer], gates: bool) -> in
     return sum(map(graph.size, plan.reads(plan.leading_to(layers))))
 
 
-def _size(graph: Graph, layer: Layer) -> LayerSize:
+def layer_size(graph: Graph, layer: Layer) -> LayerSize:
+    """Return how many elements a layer has."""
     node = graph.by_name[layer.name]
     return LayerSize(
         layer.name,

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from effpath.demo.report import figures
-from effpath.demo.report.words import PAPERS, detector_name, sizes
+from effpath.demo.report.drawing import tone
+from effpath.demo.report.words import PAPERS, sizes
 from effpath.demo.result import DemoResult, Example
-from effpath.views.page.words import count, listing, number, percent
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from effpath.views.page.charts import suspicion_figure
+from effpath.views.page.inline import Chart
+from effpath.views.page.words import detector_name, listing, number, percent
 
 CLOSE = 0.2  # false positive rate up to which a curve is shown again
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing with its words.
-
-    Attributes:
-        draw: gives the drawing; its argument says whether it is for a phone.
-        key: of this chart alone, for ids.
-        title: what is drawn.
-        size: n.
-        alt: what it shows, for readers who cannot see it.
-        see: a sentence or two that say what to see.
-    """
-
-    draw: Callable[[bool], Figure]
-    key: str
-    title: str
-    size: str
-    alt: str
-    see: str
-
-
-def classes(result: DemoResult) -> Chart:
-    """Return how alike class paths are."""
-    mean, special = number(result.mean_class_similarity, 2), result.most_special
-    return Chart(
-        partial(figures.class_similarity, result),
-        "classes",
-        title="Similarity of the class paths",
-        size=f"n = {len(result.classes)} classes, {count(sum(result.class_images))} training images",
-        alt=f"Heatmap of the similarity of {len(result.classes)} class paths: mean {mean}, lowest for {special}.",
-        see="Each square compares two class paths. Dark: the classes use different synapses. Bright: they share "
-        f"many. The row of {special} is the darkest.",
-    )
 
 
 def layers(result: DemoResult) -> list[Chart]:
@@ -104,9 +66,11 @@ def roc(result: DemoResult, detector: str) -> list[Chart]:
 def scores(result: DemoResult) -> Chart:
     """Return how suspicious each group is."""
     main = result.headline
+    groups = {group: result.roc[main][group] for group in ("clean", *(attack.name for attack in result.attacks))}
+    tones = {group: tone(result, group) for group in groups}
     flagged = ", ".join(f"{attack.name} {percent(attack.scores[main].tpr.value)}" for attack in result.attacks)
     return Chart(
-        partial(figures.suspicion_scores, result),
+        partial(suspicion_figure, groups, result.threshold[main], tones),
         "scores",
         title=f"Suspicion by {detector_name(main)}",
         size=sizes({group: len(values) for group, values in result.roc[main].items()}),

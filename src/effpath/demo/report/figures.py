@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from effpath.demo.report.drawing import CARD, EDGE, INK, MUTED, place, tone
-from effpath.demo.report.drawing import figure as empty
+from effpath.demo.report.drawing import place, tone
 from effpath.demo.result import DemoResult, Example
-from effpath.views.page.words import number, percent
+from effpath.views.page.inline import CARD, EDGE, MUTED, empty_figure, ticks
+from effpath.views.page.words import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,45 +24,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 CURVE_POINTS = 400
 
 
-def class_similarity(result: DemoResult, narrow: bool) -> Figure:
-    """Draw the Jaccard similarity of every pair of class paths; the diagonal, always 1, is left empty."""
-    values = np.array(result.class_similarity, dtype=np.float64)
-    np.fill_diagonal(values, np.nan)
-    classes = len(values)
-    figure = empty(narrow, (520, 430), (320, 372))
-    axes = figure.add_subplot()
-    top = np.nanmax(values, initial=0.01)
-    lines: dict[str, Any] = {"edgecolors": CARD, "linewidth": 1} if classes <= 30 else {}
-    mesh = axes.pcolormesh(values, cmap="cividis", vmin=0, vmax=top, rasterized=classes > 30, **lines)
-    axes.invert_yaxis()
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    places, names, tilted = _ticks(result.classes, *((15, 12, 25) if narrow else (30, 18, 45)))
-    axes.set_xticks(places + 0.5, names, rotation=90 if tilted else 0)
-    axes.set_yticks(places + 0.5, names)
-    if classes <= 12:
-        for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                shade = "white" if value < 0.55 * top else "black"
-                text = f"{value:.2f}".removeprefix("0")
-                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=shade, size=10)
-    axes.set_xlabel("class")
-    axes.set_ylabel("class")
-    bar = figure.colorbar(
-        mesh,
-        ax=axes,
-        location="bottom" if narrow else "right",
-        shrink=0.9,
-        label="Jaccard similarity" if narrow else "Jaccard similarity of the class paths",
-    )
-    bar.outline.set_visible(False)
-    return figure
-
-
 def layer_similarity(result: DemoResult, rank: int, narrow: bool) -> Figure:
     """Draw median and 10–90 % band of the image-class path similarity in each layer, for each group (Fig. 5)."""
-    figure = empty(narrow, (520, 420), (320, 360))
+    figure = empty_figure(narrow, (520, 420), (320, 360))
     axes = figure.add_subplot()
     places = np.arange(len(result.layers))
     lowest = [1.0]  # of both ranks, so that they have one scale
@@ -84,7 +48,7 @@ def layer_similarity(result: DemoResult, rank: int, narrow: bool) -> Figure:
 def roc_curves(result: DemoResult, detector: str, limit: float, narrow: bool) -> Figure:
     """Draw the ROC of a detector for each attack, up to a false positive rate; the symbols are the threshold."""
     scores, threshold, rate = result.roc[detector], result.threshold[detector], result.fpr[detector]
-    figure = empty(narrow, (520, 420), (320, 380))
+    figure = empty_figure(narrow, (520, 420), (320, 380))
     axes = figure.add_subplot()
     if limit == 1:
         axes.plot([0, 1], [0, 1], color=EDGE, linewidth=1)
@@ -109,44 +73,9 @@ def roc_curves(result: DemoResult, detector: str, limit: float, narrow: bool) ->
     return figure
 
 
-def suspicion_scores(result: DemoResult, narrow: bool) -> Figure:
-    """Draw the distribution of the suspicion score in each group, one row each, with the threshold."""
-    detector = result.headline
-    scores, threshold = result.roc[detector], result.threshold[detector]
-    groups = ["clean", *(attack.name for attack in result.attacks)]
-    figure = empty(narrow, (720, 90 + 38 * len(groups)), (320, 90 + 42 * len(groups)))
-    axes = figure.add_subplot()
-    pooled = np.concatenate([scores[group] for group in groups])
-    low, high = np.quantile(pooled, [0.001, 0.999])
-    if np.isfinite(threshold):
-        low, high = min(low, threshold), max(high, threshold)
-    pad = 0.04 * (high - low) or 1.0
-    edges = np.linspace(low - pad, high + pad, 70)
-    for row, group in enumerate(groups):
-        shares = np.histogram(np.clip(scores[group], edges[0], edges[-1]), edges)[0].astype(np.float64)
-        tops = -row + 0.85 * shares / max(shares.max(), 1)
-        shade = tone(result, group)
-        axes.stairs(tops, edges, baseline=-row, fill=True, color=shade, alpha=0.35, linewidth=0)
-        axes.stairs(tops, edges, baseline=-row, color=shade, linewidth=1.3)
-        flagged = percent(float(np.mean(scores[group] > threshold))) + ("\n" if narrow else " ") + "flagged"
-        axes.text(1.01, -row + 0.3, flagged, transform=axes.get_yaxis_transform(), va="center")
-    if np.isfinite(threshold):
-        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
-        axes.text(threshold, 1.0, f"threshold {number(threshold, 2)}", ha="center", va="bottom")
-    axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(-len(groups) + 0.95, 1.0)
-    axes.set_yticks([0.25 - row for row in range(len(groups))], groups)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(False, axis="y")
-    axes.set_xlabel("suspicion" if narrow else "suspicion (higher: more likely adversarial)")
-    axes.set_ylabel("images of each group")
-    return figure
-
-
 def example_similarity(result: DemoResult, example: Example, narrow: bool) -> Figure:
     """Draw path similarity per layer of an adversarial image beside its clean original: rank 1 above rank 2."""
-    figure = empty(narrow, (520, 390), (320, 380))
+    figure = empty_figure(narrow, (520, 390), (320, 380))
     places = np.arange(len(result.layers))
     top = None
     for rank in (1, 2):
@@ -223,17 +152,10 @@ def _quantiles(values: Floats, shares: Sequence[float]) -> Floats:
 
 
 def _layer_axis(axes: Any, layers: Sequence[str], narrow: bool) -> None:
-    places, names, tilted = _ticks(layers, *((8, 14, 30) if narrow else (16, 18, 55)))
+    places, names, tilted = ticks(layers, *((8, 14, 30) if narrow else (16, 18, 55)))
     axes.set_xticks(places, names, rotation=60 if tilted else 0)
     if tilted:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(layers) - 0.5)
     axes.set_xlabel("layer, from input to output")
-
-
-def _ticks(names: Sequence[str], most: int, longest: int, room: int) -> tuple[NDArray[Any], list[str], bool]:
-    """Return the places of at most so many names, the names, cut short, and whether they are to be tilted."""
-    step = -(-len(names) // most)
-    shown = [name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names[::step]]
-    return np.arange(0, len(names), step), shown, max(map(len, shown)) * len(shown) > room

@@ -6,18 +6,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from effpath.demo.report.words import PAPERS, aucs, detector_name, plain, shown_detectors, span
+from effpath.demo.report.words import PAPERS, aucs, shown_detectors
 from effpath.demo.result import DemoResult
 from effpath.detect.evaluate import BASELINES
-from effpath.views.page.words import count, number, percent
+from effpath.views.page.words import detector_name, number, percent, plain, span
 
 # The paper's figures, in sections of the report: name → (what it is, ours).
 PAPER_FIGURES: dict[str, dict[str, tuple[str, Callable[[DemoResult], str]]]] = {
     "classes": {
-        "class similarity": ("mean similarity of two classes", lambda r: number(r.mean_class_similarity, 2)),
-        "most special": ("most special class", lambda r: r.most_special),
+        "class similarity": (
+            "mean similarity of two classes",
+            lambda r: number(r.overview.mean_class_similarity, 2),
+        ),
+        "most special": ("most special class", lambda r: r.overview.most_special),
     },
-    "density": {"density": ("synapses in the overall path", lambda r: percent(r.density["synapses"]))},
+    "density": {"density": ("synapses in the overall path", lambda r: percent(r.overview.density["synapses"]))},
     "detection": {
         "AUC": ("AUC on the attacks that detectors were trained on", lambda r: _of_both(r, _seen_aucs)),
         "random detected": ("random images flagged", lambda r: _of_both(r, _random_detected)),
@@ -52,40 +55,6 @@ def expected_fpr(result: DemoResult) -> str:
     """Return the rate that thresholds were fixed for, in brackets."""
     expected = result.provenance.get("fpr")
     return f" (expected {percent(float(expected))})" if isinstance(expected, (int, float)) else ""
-
-
-def class_rows(result: DemoResult, ends: int = 6) -> list[tuple[str, str, float | None]]:
-    """Return name, images and mean similarity with the others of the classes, the most special first.
-
-    Of many classes, the first and the last; between them is a row that says how many are left out.
-    """
-    means = result.class_means
-    order = [int(place) for place in means.argsort(kind="stable")]
-    left_out = len(order) - 2 * ends
-    shown = order if left_out <= 1 else [*order[:ends], *order[-ends:]]
-    rows: list[tuple[str, str, float | None]] = [
-        (result.classes[place], count(result.class_images[place]), float(means[place])) for place in shown
-    ]
-    if left_out > 1:
-        rows.insert(ends, (f"{count(left_out)} more", "…", None))
-    return rows
-
-
-def density_rows(result: DemoResult) -> list[tuple[str, list[list[float]]]]:
-    """Return the densities of all layers together, then of each layer: for each level, of each of its sets."""
-    found: dict[str, dict[str, list[float]]] = {layer: {} for layer in result.layers}
-    for level, shares in result.layer_density.items():
-        for name, share in shares.items():
-            layer = name if name in found else name.rpartition(".")[0]
-            row = layer if layer in found else name  # a parameter such as conv1.weight belongs to conv1
-            found.setdefault(row, {}).setdefault(level, []).append(share)
-    rows = [(layer, [levels.get(level, []) for level in result.density]) for layer, levels in found.items()]
-    return [("all layers", [[share] for share in result.density.values()]), *rows]
-
-
-def width(share: float, full: float) -> str:
-    """Return the length of a bar in percent."""
-    return f"{0.0 if math.isnan(share) else 100 * min(share / full, 1):.1f}"
 
 
 def paper_rows(result: DemoResult, section: str) -> list[tuple[str, str, str]]:

@@ -8,46 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from effpath.demo.result import SENTENCE_NAMES, AttackResult, DemoResult, Example
+from effpath.demo.result import AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES
 from effpath.detect.metrics import Interval
-from effpath.views.page.words import DASH, count, listing, number, percent
+from effpath.views.page.words import count, detector_name, listing, number, percent, span
 
 PAPERS = "linear"
 """The detector of the paper."""
-
-# What each detector looks at, for readers who know none of them.
-DETECTORS = {
-    "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
-    "forest": "random forest on the path similarities",
-    "adaboost": "AdaBoost on the path similarities",
-    "boosting": "gradient boosting on the path similarities",
-    "clean": "path similarities; trained on clean images alone",
-    "surprise": "joint surprise: rank-1 similarities, fit with other classes, and how sure the network is",
-    "max softmax": "a low highest probability is suspicious; needs no paths, no training",
-    "energy": "small logits are suspicious; needs no paths, no training",
-}
-
-
-def detector_name(name: str) -> str:
-    """Return the name of a detector in a sentence."""
-    return SENTENCE_NAMES.get(name, name)
 
 
 def shown_detectors(result: DemoResult) -> list[str]:
     """Return the detectors that are shown at length: the headline's and the paper's."""
     papers = PAPERS in result.detectors and result.headline != PAPERS
     return [result.headline, *([PAPERS] if papers else [])]
-
-
-def span(values: Sequence[float], write: Any = number) -> str:
-    """Return lowest to highest, or one value if both read the same.
-
-    >>> span([0.97, 0.92])
-    '0.920 to 0.970'
-    """
-    low, high = write(min(values)), write(max(values))
-    return low if low == high else f"{low} to {high}"
 
 
 def ends(interval: Interval, write: Any = number) -> str:
@@ -58,19 +31,6 @@ def ends(interval: Interval, write: Any = number) -> str:
     """
     low, high = (write(end).removesuffix("\u202f%") for end in interval[1:])
     return f"{low}–{high}"
-
-
-def plain(value: Any) -> str:
-    """Return any setting as text: mappings and sequences on one line, None as a dash."""
-    if value is None:
-        return DASH
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or DASH
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(plain, value)) or DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def aucs(result: DemoResult, detector: str) -> dict[str, Interval]:
@@ -103,8 +63,8 @@ def summary(result: DemoResult) -> list[str]:
     sentences = [
         f"{result.network} classifies {percent(result.accuracy)} of {count(result.test_images)} test images "
         f"correctly.",
-        f"The effective paths of {count(sum(result.class_images))} correctly classified training images "
-        f"together use {percent(result.density['synapses'])} of its synapses.",
+        f"The effective paths of {count(sum(result.overview.class_images))} correctly classified training images "
+        f"together use {percent(result.overview.density['synapses'])} of its synapses.",
         f"We attacked {count(max(attack.tried for attack in attacks))} test images in {ways}: "
         f"{listing([attack.name for attack in attacks])}.",
         f"The {detector_name(main)} of paths tells adversarial test images from clean ones with an AUC of "
@@ -128,7 +88,7 @@ def tiles(result: DemoResult) -> dict[str, str]:
     flagged = span([100 * attack.scores[main].tpr.value for attack in attacks], lambda value: number(value, 0))
     return {
         "test images classified correctly": percent(result.accuracy),
-        "of the synapses in the overall path": percent(result.density["synapses"]),
+        "of the synapses in the overall path": percent(result.overview.density["synapses"]),
         "test images attacked": count(max(attack.tried for attack in attacks)),
         f"AUC of {detector_name(main)}": span([attack.scores[main].auc.value for attack in attacks]),
         **({f"AUC of {detector_name(PAPERS)}, the paper's": span(papers)} if papers and main != PAPERS else {}),

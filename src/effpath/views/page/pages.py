@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effpath.files.cache import atomic_write
 from effpath.views.difference import Difference
 from effpath.views.drawing import PathDrawing
 from effpath.views.explanation import Explanation, LayerView
-from effpath.views.page import pictures, sentences, words
+from effpath.views.page import charts, inline, pictures, sentences, words
+from effpath.views.page import network as told
 from effpath.views.pixels import heat
 
+if TYPE_CHECKING:
+    from effpath.views.report.report import Report
+
 GIVEN = (
-    *(words.count, words.number, words.percent, words.signed),
+    *(words.count, words.listing, words.number, words.percent, words.plain, words.signed),
     *(pictures.large, pictures.overlay, pictures.shot, pictures.two_paths),
     *(sentences.compared, sentences.drawn, sentences.layer_alt, sentences.summary, sentences.verdict_of),
-    heat,
+    *(told.apart_rows, told.apart_said, told.attack_rows, told.calibration_facts, told.calibration_said),
+    *(told.class_rows, told.classes_said, told.density_rows, told.every_class, told.facts),
+    *(told.findings_said, told.image_rows, told.quantile_rows, told.width),
+    *(charts.class_map, charts.suspicion, heat),
 )
 
 
@@ -31,24 +38,36 @@ def explanations_page(found: Sequence[Explanation], network: str) -> str:
     """
     flagged = sum(one.verdict.flagged for one in found)
     title = found[0].name if len(found) == 1 else f"{len(found)} images, {flagged} flagged"
-    return _rendered("explain.html", title=title, network=network, explanations=found, start=strip_start)
+    return rendered("explain.html", title=title, network=network, explanations=found)
 
 
 def difference_page(found: Difference, network: str) -> str:
     """Return a page that shows where the paths of two images part."""
-    return _rendered("diff.html", title=" beside ".join(found.names), network=network, difference=found)
+    return rendered("diff.html", title=" beside ".join(found.names), network=network, difference=found)
 
 
 def drawing_page(found: PathDrawing, network: str) -> str:
     """Return a page that draws a path through the network, to scroll and hover."""
     scene = {**found.to_dict(), "title": found.title(found.label)}
     over = pictures.overlay(found.image, heat(found.pixels), pictures.PREDICTED)
-    return _rendered(
+    return rendered(
         "show.html",
         title=f"The path of {found.name}",
         network=network,
         drawing=found,
         scene={**scene, "picture": pictures.shot(over if found.by == "channels" else found.image)},
+    )
+
+
+def report_page(found: Report) -> str:
+    """Return a page that reports a network, as HTML that needs nothing but itself."""
+    return rendered(
+        "report.html",
+        title=found.overview.name,
+        report=found,
+        lead=told.introduction(found),
+        tiles=told.tiles_of(found),
+        titles=told.sections_of(found),
     )
 
 
@@ -71,13 +90,22 @@ def strip_start(layers: Sequence[LayerView]) -> float:
     return math.floor(10 * min(known, default=0.0) - 1e-9) / 10 if known and min(known) > 0.1 else 0.0
 
 
-def _rendered(template: str, **given: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def rendered(template: str, *packages: str, **given: Any) -> str:
+    """Return the page of a template.
 
-    environment = Environment(
-        loader=PackageLoader("effpath.views.page", "."), autoescape=True, undefined=StrictUndefined
-    )
+    Args:
+        template: its file name.
+        packages: that have it, or what it extends, beside this one.
+        given: what it shows, by name; functions too.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    loaders = [PackageLoader(package, ".") for package in (*packages, "effpath.views.page")]
+    environment = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined)
     environment.tests["nan"] = math.isnan
-    given |= {function.__name__: function for function in GIVEN}
+    environment.filters["detector"] = words.detector_name
     colours = {"predicted": pictures.PREDICTED, "runner_up": pictures.RUNNER_UP, "both": pictures.BOTH}
-    return environment.get_template(template).render(colours=colours, **given)
+    functions: dict[str, Any] = {function.__name__: function for function in GIVEN}
+    functions |= {"strip_start": strip_start, "drawings": inline.drawn, "colours": colours}
+    environment.globals.update(functions | given)
+    return environment.get_template(template).render()

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 DASH = "–"
+SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
+"""Detectors with another name in sentences; the best of this package first, then the paper's."""
+DETECTORS = {
+    "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
+    "forest": "random forest on the path similarities",
+    "adaboost": "AdaBoost on the path similarities",
+    "boosting": "gradient boosting on the path similarities",
+    "clean": "path similarities; trained on clean images alone",
+    "surprise": "joint surprise: rank-1 similarities, fit with other classes, and how sure the network is",
+    "max softmax": "a low highest probability is suspicious; needs no paths, no training",
+    "energy": "small logits are suspicious; needs no paths, no training",
+}
+"""What each detector looks at, for readers who know none of them."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -59,3 +73,31 @@ def title_of(label: int, names: Sequence[str]) -> str:
     """
     name = names[label] if label < len(names) else ""
     return str(label) if name in ("", str(label)) else f"{label} ({name})"
+
+
+def detector_name(name: str) -> str:
+    """Return the name of a detector in a sentence."""
+    return SENTENCE_NAMES.get(name, name)
+
+
+def span(values: Sequence[float], write: Any = number) -> str:
+    """Return lowest to highest, or one value if both read the same.
+
+    >>> span([0.97, 0.92])
+    '0.920 to 0.970'
+    """
+    low, high = write(min(values)), write(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def plain(value: Any) -> str:
+    """Return any setting as text: mappings and sequences on one line, None as a dash."""
+    if value is None:
+        return DASH
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or DASH
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
