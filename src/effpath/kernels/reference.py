@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from effpath.kernels.window import Window
 CHUNK = 1 << 21  # candidates looked at together: bounds the memory of one step
 TOLERANCE = 1e-12  # relative, of the target
 LANES = 16  # of a sum, see `ordered_sum`
+UNIT_BITS = 36  # of the largest value, see `carriers`
 
 
 class Chosen(NamedTuple):
@@ -184,3 +186,30 @@ def _for_active(window: Window, x: Tensor, active: Tensor, pick) -> Chosen:  # t
         found_slots.append(output[row] * window.candidates + k)
     empty = images.new_empty(0)
     return Chosen(torch.cat(found_images or [empty]), torch.cat(found_slots or [empty]), reached)
+
+
+def carriers(values: Tensor) -> Tensor:
+    """Choose the fewest values of each row that carry half of what is positive in it: a layer's forward set.
+
+    They are ranked in descending order, ties by the lower index. They count in whole units, of which the largest
+    of its row has 2^35 to 2^36, so that sums are exact in any order.
+
+    Args:
+        values: [B, n], the outputs of a layer in canonical order; what is not positive carries nothing.
+
+    Returns:
+        bool [B, n]; a row without a positive value chooses none.
+
+    Raises:
+        NumericalError: NaN or infinity.
+    """
+    if not torch.isfinite(values).all():
+        raise NumericalError("NaN or infinity in a layer's outputs")
+    x = values.double().clamp(min=0)
+    ranked, order = torch.sort(x, dim=1, descending=True, stable=True)
+    exponents = np.frexp(x.amax(1, keepdim=True).cpu().numpy())[1]
+    units = torch.from_numpy(np.floor(np.ldexp(ranked.cpu().numpy(), UNIT_BITS - exponents))).long().to(x.device)
+    reached = torch.cumsum(units, dim=1)
+    before = reached - units
+    chosen = (ranked > 0) & (before < reached[:, -1:] - before)
+    return torch.zeros_like(chosen).scatter_(1, order, chosen)
