@@ -11,16 +11,11 @@ import torch
 from scipy.ndimage import median_filter
 from torch import Tensor
 
+from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.graph import Graph
 from rivals.activations import Floats, logits, probabilities
 
 BORNE = 0.9  # share of clean images whose class a squeezer must leave as it is
-
-
-def reduce_bits(images: Tensor, bits: int) -> Tensor:
-    """Round pixels in [0, 1] to 2^bits equal steps."""
-    steps = 2**bits - 1
-    return (images * steps).round() / steps
 
 
 def median(images: Tensor, side: int) -> Tensor:

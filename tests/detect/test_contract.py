@@ -297,7 +297,7 @@ def test_an_estimator_that_reads_something_unknown_or_gives_no_scores_says_so():
     odd = JointSimilarity()
     odd.reads = "tea leaves"
     with pytest.raises(
-        OptionError, match=r"JointSimilarity.reads to be one of similarities, margins, got 'tea leaves'"
+        OptionError, match=r"JointSimilarity.reads to be one of similarities, margins, fast, .* got 'tea leaves'"
     ):
         detector(odd)
     voting = VotingClassifier([("one", LogisticRegression()), ("two", JointSimilarity())])

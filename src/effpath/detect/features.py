@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.fused import similarity
 from effpath.class_paths.likelihood import PathLikelihood, margins
+from effpath.detect.signs.log_odds import log_odds
+from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.errors import FingerprintError, OptionError
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
@@ -35,6 +38,9 @@ class Features:
         likelihood: float64 [N, sets, classes], of the rank-1 path under each class that has a path, see
             `PathLikelihood`; None where it was not asked for.
         likelihood_classes: the classes of its columns.
+        signs: float64 [N, signs], what the signs of a profile show, each high where suspicious; None where they
+            were not asked for.
+        sign_names: of their columns, in words.
     """
 
     values: NDArray[np.float64]
@@ -43,6 +49,8 @@ class Features:
     logits: NDArray[np.float32]
     likelihood: NDArray[np.float64] | None = None
     likelihood_classes: tuple[int, ...] = ()
+    signs: NDArray[np.float64] | None = None
+    sign_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,7 +59,8 @@ class Features:
         """Return some of the rows."""
         likelihood = None if self.likelihood is None else self.likelihood[rows]
         plain = self.values[rows], self.names, self.classes[rows], self.logits[rows]
-        return Features(*plain, likelihood, self.likelihood_classes)
+        signs = None if self.signs is None else self.signs[rows]
+        return Features(*plain, likelihood, self.likelihood_classes, signs, self.sign_names)
 
     def similarities(self) -> NDArray[np.float64]:
         """Return the similarities of ranks 1 and 2, float64 [N, 2 · sets].
@@ -92,9 +101,21 @@ class Features:
 
     def log_odds(self) -> NDArray[np.float64]:
         """Return the log odds of the predicted class, float64 [N], which do not saturate."""
-        logits = np.sort(self.logits.astype(np.float64), axis=1)
-        odds: NDArray[np.float64] = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], axis=1)
-        return odds
+        return log_odds(self.logits)
+
+    def suspicions(self, says: Sequence[str]) -> NDArray[np.float64]:
+        """Return what some signs show, float64 [N, signs], by what they say.
+
+        Raises:
+            OptionError: one of them was not asked for.
+        """
+        missing = [title for title in says if self.signs is None or title not in self.sign_names]
+        if missing or self.signs is None:
+            raise OptionError(
+                f"expected features with the signs {', '.join(map(repr, says))}, got some without "
+                f"{', '.join(map(repr, missing))}: ask the detector itself for its features"
+            )
+        return self.signs[:, [self.sign_names.index(title) for title in says]]
 
     def _asked(self) -> NDArray[np.float64]:
         if self.likelihood is None:
@@ -113,11 +134,13 @@ class Reading:
         columns: of features, float64 [N, columns].
         ranks: of the paths whose similarities it looks at.
         wants_likelihood: whether the features must hold the likelihood of the paths under all classes.
+        profile: of the signs that the columns are; None where they are none.
     """
 
     columns: Callable[[Features], NDArray[np.float64]]
     ranks: tuple[int, ...] = (1, 2)
     wants_likelihood: bool = False
+    profile: Profile | None = None
 
 
 def _with_margins(features: Features) -> NDArray[np.float64]:
@@ -131,6 +154,11 @@ READINGS = {
     "similarities": Reading(Features.similarities),
     # [N, 2 · sets + 1]: rank 1, the margins of its likelihood, the log odds of the predicted class
     "margins": Reading(_with_margins, ranks=(1,), wants_likelihood=True),
+    # [N, signs]: what the signs of a profile show
+    **{
+        name: Reading(partial(Features.suspicions, says=made.says), (1,), made.wants("likelihood"), made)
+        for name, made in PROFILES.items()
+    },
 }
 """By the attribute ``reads`` of an estimator; those without it read similarities."""
 

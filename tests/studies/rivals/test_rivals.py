@@ -21,6 +21,9 @@ import effpath
 import rivals as table_module
 from detection.cases import Case, Planned
 from detection.gather import gather
+from effpath.detect.signs.bit_depth import reduce_bits
+from effpath.detect.signs.jpeg import jpeg
+from effpath.detect.signs.resize_and_pad import resize_and_pad
 from effpath.errors import InputError, MissingExtraError
 from figures import FIGURES, detectors, heading
 from rivals import RIVALS, Rival, transformations
@@ -41,8 +44,8 @@ from rivals.magnet import MagNet
 from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
-from rivals.squeezing import BORNE, FeatureSqueezing, median, reduce_bits
-from rivals.transformations import Disagreement, jpeg, resize_and_pad
+from rivals.squeezing import BORNE, FeatureSqueezing, median
+from rivals.transformations import Disagreement
 from sources import read_result, write_result
 
 QUICK = {**RIVALS, "MagNet": replace(RIVALS["MagNet"], fit=partial(MagNet.fit, steps=20))}

@@ -1,0 +1,158 @@
+"""What signs look at: one batch, with what several of them need made once, when it is first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathLikelihood, margins
+from effpath.detect.signs.reference import Bits, Reference
+from effpath.detect.signs.sign import FloatArray
+from effpath.errors import OptionError
+from effpath.graph.graph import Graph
+from effpath.paths.batch import Paths
+from effpath.paths.path import Path
+from effpath.walk.forward import forward_sets
+from effpath.walk.recording import Recorded
+from effpath.walk.visit import paths_of
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A batch of B images, recorded, and what it is compared with.
+
+    Attributes:
+        pixels: [B, C, H, W], checked.
+        recorded: their activations, of all layers of the class paths.
+        class_paths: of the network.
+        walked: the same, of the layers that the walk covers.
+        path_likelihood: of the layers that the walk covers; None where no sign asks for it.
+        reference: what was collected from clean images; None where nothing was.
+        left_out: whether the images are those of the reference, so that each is to be left out of it.
+    """
+
+    pixels: Tensor
+    recorded: Recorded
+    class_paths: ClassPaths
+    walked: ClassPaths
+    path_likelihood: PathLikelihood | None = None
+    reference: Reference | None = None
+    left_out: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.recorded)
+
+    @property
+    def graph(self) -> Graph:
+        """The network."""
+        return self.recorded.plan.graph
+
+    @cached_property
+    def logits(self) -> FloatArray:
+        """Logits, float64 [B, classes]."""
+        found: FloatArray = self.recorded.logits.double().cpu().numpy()
+        return found
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """The predicted class, int64 [B]."""
+        found: NDArray[np.int64] = self.recorded.ranked(1).cpu().numpy()
+        return found
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The rank-1 paths, over the layers that the walk covers: the one walk."""
+        header = self.walked.header
+        if self.walked is self.class_paths:
+            return paths_of(self.recorded)
+        visited = frozenset(self.recorded.plan.leading_to(header.layers))
+        return paths_of(replace(self.recorded, header=header, visited=visited))
+
+    @cached_property
+    def similarity(self) -> FloatArray:
+        """Image-class path similarities, [B, layers of the walk]; NaN where the class has no path."""
+        return self.walked.similarity(self.paths, allow_missing=True)
+
+    @cached_property
+    def likelihood(self) -> FloatArray:
+        """The likelihood of the paths under every class, [B, layers of the walk, classes with a path]."""
+        assert self.path_likelihood is not None
+        return self.path_likelihood(self.paths)
+
+    @cached_property
+    def own_column(self) -> NDArray[np.int64]:
+        """Where the predicted class stands in the last dimension of `likelihood`, int64 [B]; −1 without a path."""
+        assert self.path_likelihood is not None
+        column = {label: place for place, label in enumerate(self.path_likelihood.classes)}
+        return np.array([column.get(label, -1) for label in self.predicted.tolist()], np.int64)
+
+    @cached_property
+    def margins(self) -> FloatArray:
+        """How much better the predicted class fits than any other, [B, layers of the walk]; NaN without a path."""
+        found = margins(self.likelihood, self.own_column)
+        found[self.own_column < 0] = np.nan
+        return found
+
+    @cached_property
+    def early(self) -> tuple[str, ...]:
+        """The first half of the layers of the class paths, rounded up."""
+        names = self.class_paths.header.keys("synapses")
+        return tuple(names[: (len(names) + 1) // 2])
+
+    @cached_property
+    def early_columns(self) -> list[int]:
+        """Which layers of the walk are early."""
+        return [place for place, key in enumerate(self.walked.header.keys("synapses")) if key in self.early]
+
+    @cached_property
+    def forward(self) -> dict[str, Bits]:
+        """Forward sets of the early layers, by layer, packed bits, lowest first, uint8 [B, ⌈neurons ÷ 8⌉]."""
+        found = forward_sets(self.recorded, self.early)
+        return {name: np.packbits(marks, axis=1, bitorder="little") for name, marks in found.items()}
+
+    def known(self) -> Reference:
+        """Return the reference.
+
+        Raises:
+            OptionError: nothing was collected.
+        """
+        if self.reference is None:
+            raise OptionError(
+                "expected what was collected from clean images, to compare images with, got nothing: fit "
+                "the detector on images, or call its collect(images) before it makes features"
+            )
+        return self.reference
+
+    def answers(self, images: Tensor) -> FloatArray:
+        """Return the softmax of the network for changed images, float64 [B, classes]: one forward pass."""
+        found: FloatArray = self.graph(images).double().softmax(1).cpu().numpy()
+        return found
+
+
+def late_part(class_paths: ClassPaths, share: float) -> ClassPaths:
+    """Return the synapses of the last layers of class paths: a share of these, one at least."""
+    layers = class_paths.header.layers
+    kept = layers[-max(1, round(share * len(layers))) :]
+    if len(kept) == len(layers):
+        return class_paths
+    header = replace(class_paths.header, layers=kept)
+    names = header.keys("synapses")
+    return replace(
+        class_paths,
+        header=header,
+        levels=("synapses",),
+        paths={
+            label: Path(header, {"synapses": {name: path.synapses[name] for name in names}}, path.images)
+            for label, path in class_paths.paths.items()
+        },
+        counts={
+            label: {"synapses": {name: counted["synapses"][name] for name in names}}
+            for label, counted in class_paths.counts.items()
+        },
+    )

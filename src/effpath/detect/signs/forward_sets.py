@@ -1,0 +1,32 @@
+"""Forward sets: how much of what carries the activation do images of the class never use? Without a walk."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effpath.detect.signs.evidence import Evidence
+from effpath.detect.signs.sign import FloatArray, Sign, layer_mean, shares_of
+
+
+class ForwardSets(Sign):
+    """The mean over the early layers of the share of the forward set that lies outside the union of its class.
+
+    The union is over the forward sets of clean images that the network predicts as the class.
+    """
+
+    name = "forward sets"
+    says = ("active where its class is not",)
+    needs = frozenset({"forward sets"})
+
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure the share, [B, 1]; NaN where no clean image was predicted as the class."""
+        reference = seen.known()
+        unions, at = reference.twice if seen.left_out else reference.forward, reference.places(seen.predicted)
+        found = np.full((len(seen), len(seen.early)), np.nan)
+        rows = np.flatnonzero(at >= 0)
+        for column, name in enumerate(seen.early):
+            own = seen.forward[name][rows]
+            outside = np.bitwise_count(own & ~unions[name][at[rows]])
+            sizes = np.bitwise_count(own).sum(1, dtype=np.int64)
+            found[rows, column] = shares_of(outside.sum(1, dtype=np.int64), sizes)
+        return layer_mean(found)[:, None]

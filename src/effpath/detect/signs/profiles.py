@@ -1,0 +1,82 @@
+"""Profiles of cost: which signs a detector looks at, by name. Not yet judged, see docs/detection.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from effpath.detect.signs.bit_depth import BitDepth
+from effpath.detect.signs.cancellation import Cancellation
+from effpath.detect.signs.forward_sets import ForwardSets
+from effpath.detect.signs.jpeg import JPEG
+from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.log_odds import LogOdds
+from effpath.detect.signs.neighbours import Neighbours
+from effpath.detect.signs.resize_and_pad import ResizeAndPad
+from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.similarity import EarlySimilarity
+from effpath.detect.signs.size import Effort, PathSize
+from effpath.detect.signs.typicality import Typicality
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Signs that are looked at together.
+
+    Attributes:
+        name: the kind of a detector that reads them.
+        signs: the signs.
+        late: the share of the layers, from the last back, that the walk covers; 1 for all.
+    """
+
+    name: str
+    signs: tuple[Sign, ...]
+    late: float = 1.0
+
+    @property
+    def says(self) -> tuple[str, ...]:
+        """What each suspicion of the signs shows, in words."""
+        return tuple(title for sign in self.signs for title in sign.says)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per image."""
+        return 1 + sum(sign.passes for sign in self.signs)
+
+    @property
+    def walks(self) -> int:
+        """Walks per image; one that covers some of the layers counts as one."""
+        return max(sign.walks for sign in self.signs)
+
+    def wants(self, *needs: str) -> bool:
+        """Tell whether a sign has one of the needs."""
+        return any(need in sign.needs for sign in self.signs for need in needs)
+
+    @property
+    def compares(self) -> bool:
+        """Whether a sign compares images with what is collected from clean ones."""
+        return self.wants("forward sets", "neighbours")
+
+
+LATE = 1 / 3
+"""The share of the layers that the walk of ``fast`` covers."""
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("fast", (LogOdds(), ForwardSets(), Margin("late"), Typicality("late")), LATE),
+        Profile(
+            "standard",
+            (
+                LogOdds(), JPEG(), ResizeAndPad(), ForwardSets(), EarlySimilarity(), Margin(), Typicality(),
+                PathSize(), Effort(),
+            ),
+        ),
+        Profile(
+            "thorough",
+            (
+                LogOdds(), JPEG(), ResizeAndPad(10), BitDepth(), ForwardSets(), EarlySimilarity(), Margin(),
+                Typicality(), PathSize(), Effort(), Cancellation(), Neighbours(),
+            ),
+        ),
+    )
+}  # fmt: skip
+"""By name: one pass and a part of a walk; three passes and a walk; what else is known."""

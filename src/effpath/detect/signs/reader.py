@@ -1,0 +1,125 @@
+"""From images to features with the signs of a profile: the passes and the one walk that these take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.likelihood import PathLikelihood
+from effpath.detect.features import Features, check_network
+from effpath.detect.signs.evidence import Evidence, late_part
+from effpath.detect.signs.profiles import Profile
+from effpath.detect.signs.reference import Reference
+from effpath.detect.signs.sign import FloatArray
+from effpath.files.progress import Progress
+from effpath.graph.graph import Graph
+from effpath.images import Images
+from effpath.walk.recording import Recorded, recordings
+
+
+@dataclass(frozen=True, eq=False)
+class SignReader:
+    """A profile and the class paths that its signs look at.
+
+    Attributes:
+        profile: the signs.
+        class_paths: of the network.
+        walked: of the layers that the walk covers.
+        path_likelihood: of these, where a sign asks for it.
+    """
+
+    profile: Profile
+    class_paths: ClassPaths
+    walked: ClassPaths
+    path_likelihood: PathLikelihood | None
+
+    @classmethod
+    def of(cls, profile: Profile, class_paths: ClassPaths) -> SignReader:
+        """Return what reads a profile; OptionError where class paths lack the use counts that a sign asks for."""
+        walked = late_part(class_paths, profile.late)
+        likelihood = PathLikelihood(walked) if profile.wants("likelihood") else None
+        return cls(profile, class_paths, walked, likelihood)
+
+    def look(
+        self,
+        pixels: Tensor,
+        recorded: Recorded,
+        reference: Reference | None = None,
+        *,
+        left_out: bool = False,
+    ) -> Evidence:
+        """Return what the signs look at in a recorded batch, see `Evidence`."""
+        known = self.class_paths, self.walked, self.path_likelihood, reference
+        return Evidence(pixels, recorded, *known, left_out)
+
+    def suspicions(self, seen: Evidence) -> FloatArray:
+        """Return what all signs of the profile show, float64 [B, len(profile.says)]."""
+        return np.concatenate([sign.suspicions(seen) for sign in self.profile.signs], axis=1)
+
+
+def sign_features(
+    graph: Graph,
+    reader: SignReader,
+    images: Images,
+    *,
+    reference: Reference | None = None,
+    left_out: bool = False,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Return features with signs, rank-1 similarities and likelihood: NaN in the layers that the walk leaves out.
+
+    Args:
+        graph: of the network.
+        reader: of the profile and the class paths.
+        images: [N, C, H, W], which may be read when indexed.
+        reference: what was collected from clean images, for signs that compare.
+        left_out: whether these are the images of the reference, so that each is to be left out of it.
+        batch_size: images together, see `recordings`.
+        progress: called with images done and in total.
+
+    Raises:
+        FingerprintError: the class paths were built with another network.
+        InputError, NumericalError: bad images.
+        OptionError: signs that compare, and no reference; a batch of less than one image.
+    """
+    check_network(graph, reader.class_paths)
+    header = reader.class_paths.header
+    names = header.keys("synapses")
+    at = [names.index(key) for key in reader.walked.header.keys("synapses")]
+    values, classes, logits, likelihoods, signs = [], [], [], [], []
+    for _, pixels, recorded in recordings(
+        graph, images, options=header.options, layers=names, batch_size=batch_size, progress=progress
+    ):
+        seen = reader.look(pixels, recorded, reference, left_out=left_out)
+        signs.append(reader.suspicions(seen))
+        values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
+        if reader.path_likelihood is not None:
+            shape = len(seen), len(names), len(reader.path_likelihood.classes)
+            likelihoods.append(_spread(seen.likelihood, shape, at))
+        classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in (1, 2)], axis=1))
+        logits.append(recorded.logits.float().cpu().numpy())
+    if not values:
+        graph.check_images(images[:])  # says that there are none
+    likelihood = reader.path_likelihood
+    return Features(
+        np.concatenate(values),
+        tuple(reader.class_paths.feature_names("synapses", 1)),
+        np.concatenate(classes),
+        np.concatenate(logits),
+        None if likelihood is None else np.concatenate(likelihoods),
+        () if likelihood is None else tuple(likelihood.classes),
+        np.concatenate(signs),
+        reader.profile.says,
+    )
+
+
+def _spread(found: FloatArray | None, shape: tuple[int, ...], at: list[int]) -> FloatArray:
+    """Return an array of a shape that holds what was found at some layers, and NaN elsewhere."""
+    whole = np.full(shape, np.nan)
+    if found is not None:
+        whole[:, at] = found
+    return whole

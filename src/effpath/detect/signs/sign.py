@@ -1,0 +1,67 @@
+"""A sign of an attack: columns that are measured of images, what they cost, and which way they point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from effpath.detect.signs.evidence import Evidence
+
+FloatArray = NDArray[np.float64]
+
+
+class Sign(ABC):
+    """Something that is measured of an image and may point to an attack.
+
+    Attributes:
+        name: of the sign.
+        says: what each column of `suspicions` shows where it is high, in words that differ from all others'.
+        direction: 1 where high columns are suspicious, −1 where low ones are, 0 where that is not known: then each
+            end of a column is a suspicion of its own, and the combination learns what either counts.
+        passes: forward passes that it takes beside the one that all signs share.
+        walks: 1 where it reads the path, from the one walk that all signs share.
+        needs: what it compares images with: the use counts of class paths (``"likelihood"``), or what is collected
+            from clean images (``"forward sets"``, ``"neighbours"``, see `Reference`).
+    """
+
+    name: str
+    says: tuple[str, ...]
+    direction: int = 1
+    passes: int = 0
+    walks: int = 0
+    needs: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure a batch, float64 [B, columns]; NaN where there is nothing to measure.
+
+        A row depends on its image alone, up to the last bits of a forward pass.
+        """
+
+    def suspicions(self, seen: Evidence) -> FloatArray:
+        """Return the columns, each turned so that high is suspicious, float64 [B, len(says)]."""
+        found = self.columns(seen)
+        if self.direction:
+            return found * self.direction
+        return np.concatenate([-found, found], axis=1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+def layer_mean(values: FloatArray) -> FloatArray:
+    """Return the mean of each row [B, layers] over what is not NaN, [B]; NaN where all is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0).sum(1), known.sum(1)
+    means: FloatArray = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return means
+
+
+def shares_of(part: NDArray[np.int64], whole: NDArray[np.int64]) -> FloatArray:
+    """Return part ÷ whole; NaN where the whole is 0."""
+    shares: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return shares

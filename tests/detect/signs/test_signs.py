@@ -1,0 +1,308 @@
+"""Each sign: the contract, and its own formula by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import effpath
+import sign_contract as contract
+from digits_net import class_paths, data, graph, model, noisy
+from effpath.class_paths.likelihood import PathLikelihood
+from effpath.detect.signs.bit_depth import BitDepth, reduce_bits
+from effpath.detect.signs.cancellation import Cancellation, received_by
+from effpath.detect.signs.collect import collect
+from effpath.detect.signs.disagreement import ChangedImage, disagreement
+from effpath.detect.signs.forward_sets import ForwardSets
+from effpath.detect.signs.jpeg import JPEG, jpeg
+from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.log_odds import LogOdds
+from effpath.detect.signs.neighbours import Neighbours, channel_shares
+from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.signs.reader import SignReader
+from effpath.detect.signs.resize_and_pad import ResizeAndPad
+from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.similarity import EarlySimilarity
+from effpath.detect.signs.size import Effort, PathSize
+from effpath.detect.signs.typicality import Typicality
+from effpath.errors import InputError, OptionError
+from effpath.kernels.options import make_options
+from effpath.walk.forward import forward_sets
+from effpath.walk.recording import record
+from sign_contract import SignContract, images, look, recording, reference
+
+EARLY = ["conv1", "conv2", "fc1"]
+
+
+def measured(sign: Sign) -> np.ndarray:
+    return sign.columns(look(sign))[:, 0]
+
+
+class TestLogOdds(SignContract):
+    def made(self) -> Sign:
+        return LogOdds()
+
+    def test_it_is_how_far_the_top_logit_is_ahead_of_the_others_together(self) -> None:
+        logits = graph()(images()).double()
+        top = logits.amax(1)
+        rest = logits.masked_fill(logits == top[:, None], -torch.inf).logsumexp(1)
+        np.testing.assert_allclose(measured(LogOdds()), (top - rest).numpy(), rtol=1e-5)
+
+
+class TestJPEG(SignContract):
+    def made(self) -> Sign:
+        return JPEG()
+
+    def test_images_of_another_number_of_channels_are_refused(self) -> None:
+        with pytest.raises(InputError, match="1 or 3"):
+            jpeg(torch.zeros(1, 2, 8, 8))
+
+
+class TestResizeAndPad(SignContract):
+    def made(self) -> Sign:
+        return ResizeAndPad()
+
+
+class TestResizeAndPadInThreeWays(SignContract):
+    def made(self) -> Sign:
+        return ResizeAndPad(3)
+
+
+class TestBitDepth(SignContract):
+    def made(self) -> Sign:
+        return BitDepth()
+
+    def test_pixels_have_so_many_levels(self) -> None:
+        assert len(reduce_bits(torch.rand(1, 1, 50, 50), 3).unique()) == 8
+
+
+class TestEarlySimilarity(SignContract):
+    def made(self) -> Sign:
+        return EarlySimilarity()
+
+    def test_it_is_the_mean_similarity_of_the_first_half_of_the_layers(self) -> None:
+        wanted = class_paths().similarity(effpath.extract(graph(), images()))[:, :3].mean(1)
+        np.testing.assert_allclose(measured(EarlySimilarity()), wanted)
+
+
+class TestMargin(SignContract):
+    def made(self) -> Sign:
+        return Margin()
+
+    def test_it_is_the_mean_lead_of_the_predicted_class(self) -> None:
+        likelihood = PathLikelihood(class_paths())(effpath.extract(graph(), images()))
+        own = graph()(images()).argmax(1).numpy()
+        found = measured(Margin())
+        for row, label in enumerate(own):
+            others = np.delete(likelihood[row], label, axis=1).max(1)
+            assert found[row] == pytest.approx((likelihood[row, :, label] - others).mean())
+
+
+class TestTypicality(SignContract):
+    def made(self) -> Sign:
+        return Typicality()
+
+    def test_it_is_the_mean_log_frequency_in_the_predicted_class(self) -> None:
+        likelihood = PathLikelihood(class_paths())(effpath.extract(graph(), images()))
+        own = graph()(images()).argmax(1).numpy()
+        wanted = likelihood[np.arange(24), :, own].mean(1)
+        np.testing.assert_allclose(measured(Typicality()), wanted)
+        assert measured(Typicality())[contract.CLEAN].mean() > measured(Typicality())[contract.NOISY].mean()
+
+
+class TestPathSize(SignContract):
+    def made(self) -> Sign:
+        return PathSize()
+
+    def test_it_is_the_mean_log_number_of_synapses(self) -> None:
+        path = effpath.extract(graph(), images())[5]
+        wanted = np.mean([np.log(len(ids)) for ids in path.synapses.values()])
+        assert measured(PathSize())[5] == pytest.approx(wanted)
+
+
+class TestEffort(SignContract):
+    def made(self) -> Sign:
+        return Effort()
+
+    def test_it_is_the_mean_log_number_of_synapses_a_neuron(self) -> None:
+        path = effpath.extract(graph(), images())[5]
+        each = [np.log(len(ids) / len(path.neurons[name])) for name, ids in path.synapses.items()]
+        assert measured(Effort())[5] == pytest.approx(np.mean(each))
+
+
+class TestCancellation(SignContract):
+    def made(self) -> Sign:
+        return Cancellation()
+
+    def runs(self) -> int:
+        return 0  # its pass is of single layers, not through the graph
+
+    def test_what_a_neuron_receives_is_the_sum_of_absolute_contributions(self) -> None:
+        found = received_by(recording(), "fc2")
+        values = graph().run(graph().check_images(images()), ["relu3"])["relu3"]
+        weight = model().fc2.weight.detach()
+        torch.testing.assert_close(found, (values.abs() @ weight.abs().T))
+        found = received_by(recording(), "conv2")
+        values = graph().run(graph().check_images(images()), list(recording().plan.kinds["conv2"].sources))
+        (x,) = values.values()
+        wanted = nn.functional.conv2d(x.abs(), model().conv2.weight.detach().abs(), padding=model().conv2.padding)
+        torch.testing.assert_close(found, wanted.flatten(1))
+
+    def test_values_that_cancel_are_small_beside_their_contributions(self) -> None:
+        assert (measured(Cancellation()) >= 0).all()  # Σ|c| ≥ |Σc|, but for the bias
+
+
+class TestForwardSets(SignContract):
+    def made(self) -> Sign:
+        return ForwardSets()
+
+    def test_it_is_the_share_outside_the_union_of_the_class(self) -> None:
+        train, labels = data().train_images[400:640], data().train_labels[400:640]
+        predicted = graph()(train).argmax(1)
+        known = forward_sets(record(graph(), train, options=make_options("default")), EARLY)
+        own, mine = forward_sets(recording(), EARLY), graph()(images()).argmax(1).numpy()
+        right = (predicted == labels).numpy()
+        for row in (0, 13, 20):
+            members = right & (labels.numpy() == mine[row])
+            shares = [
+                (own[name][row] & ~known[name][members].any(0)).sum() / own[name][row].sum() for name in EARLY
+            ]
+            assert measured(ForwardSets())[row] == pytest.approx(np.mean(shares))
+
+    def test_noise_is_active_where_its_class_is_not(self) -> None:
+        found = measured(ForwardSets())
+        assert found[contract.NOISY].mean() > found[contract.CLEAN].mean()
+
+    def test_without_a_walk(self) -> None:
+        assert ForwardSets().walks == 0
+
+    def test_a_class_that_was_not_met_gives_nothing(self) -> None:
+        known = reference()
+        first = int(look(ForwardSets()).predicted[0])
+        left = known.classes != first
+        layers = {name: bits[left] for name, bits in known.forward.items()}
+        fewer = replace(known, classes=known.classes[left], forward=layers)
+        seen = replace(look(ForwardSets()), reference=fewer)
+        np.testing.assert_array_equal(np.isnan(ForwardSets().columns(seen)[:, 0]), seen.predicted == first)
+
+
+class TestNeighbours(SignContract):
+    def made(self) -> Sign:
+        return Neighbours()
+
+    def test_it_is_the_mean_distance_of_the_nearest_of_the_class(self) -> None:
+        seen, known = look(Neighbours()), reference()
+        shares = channel_shares(seen)
+        np.testing.assert_allclose((shares**2).sum(1), 1)
+        for row in (0, 15):
+            others = known.shares[known.labels == seen.predicted[row]].astype(float)
+            nearest = np.sort(others @ shares[row])[::-1][:5]
+            assert measured(Neighbours())[row] == pytest.approx(1 - nearest.mean())
+
+
+def test_two_signs_never_say_the_same() -> None:
+    for profile in PROFILES.values():
+        assert len(set(profile.says)) == len(profile.says)
+    by_words = {}
+    for sign in (sign for profile in PROFILES.values() for sign in profile.signs):
+        for said in sign.says:
+            assert by_words.setdefault(said, (type(sign), sign.passes)) == (type(sign), sign.passes)
+
+
+def test_disagreement_by_hand() -> None:
+    answers = [np.array([[0.7, 0.2, 0.1]]), np.array([[0.1, 0.8, 0.1]])]
+    np.testing.assert_allclose(disagreement(np.array([0]), answers), [0.5 - 0.4])
+    np.testing.assert_allclose(disagreement(np.array([1]), answers[:1]), [0.7 - 0.2])
+
+
+def test_a_change_that_changes_nothing_is_agreed_upon() -> None:
+    sign = ChangedImage("none", "changes its mind about nothing", (lambda pixels: pixels,))
+    assert (measured(sign) < 0).all()
+
+
+def test_signs_that_compare_say_what_is_missing() -> None:
+    for sign in (ForwardSets(), Neighbours()):
+        with pytest.raises(OptionError, match="call its collect"):
+            sign.columns(replace(look(sign), reference=None))
+
+
+class TestCollecting:
+    def test_images_that_the_network_gets_wrong_are_passed_over(self) -> None:
+        reader = SignReader.of(PROFILES["thorough"], class_paths())
+        pixels, labels = data().train_images[:40], data().train_labels[:40]
+        wrong = (labels + 1) % 10
+        with pytest.raises(InputError, match="gets right, to compare with, got none of 40"):
+            collect(graph(), reader, pixels, wrong)
+        some = torch.cat([labels[:20], wrong[20:]])
+        half = collect(graph(), reader, pixels, some, batch_size=20)
+        first = collect(graph(), reader, pixels[:20], labels[:20])
+        assert half.classes.tolist() == first.classes.tolist()
+        assert all(np.array_equal(half.forward[name], first.forward[name]) for name in EARLY)
+        assert np.array_equal(half.labels, first.labels)
+
+    def test_batches_change_nothing(self) -> None:
+        reader = SignReader.of(PROFILES["fast"], class_paths())
+        pixels = data().train_images[:50]
+        one, other = (collect(graph(), reader, pixels, batch_size=size) for size in (50, 7))
+        assert one.classes.tolist() == other.classes.tolist()
+        for name, bits in one.forward.items():  # batches may round in the last bit
+            assert np.bitwise_count(bits ^ other.forward[name]).sum() <= 2
+        assert one.shares.size == 0
+
+    def test_an_image_is_left_out_of_what_it_helped_to_collect(self) -> None:
+        reader = SignReader.of(PROFILES["thorough"], class_paths())
+        pixels = data().train_images[:30]
+        recorded = record(graph(), pixels, options=class_paths().header.options)
+        whole = collect(graph(), reader, pixels, own=True)
+        seen = reader.look(pixels, recorded, whole, left_out=True)
+        own, shares = forward_sets(recorded, EARLY), channel_shares(seen)
+        outside, far = (sign.columns(seen)[:, 0] for sign in (ForwardSets(), Neighbours()))
+        for row, label in enumerate(seen.predicted):
+            others = np.flatnonzero((seen.predicted == label) & (np.arange(30) != row))
+            unions = {name: sets[others].any(0) for name, sets in own.items()}
+            wanted = [(own[name][row] & ~unions[name]).sum() / own[name][row].sum() for name in EARLY]
+            assert outside[row] == pytest.approx(np.mean(wanted))
+            if len(others):
+                nearest = np.sort(shares[others] @ shares[row])[::-1][:5]
+                assert far[row] == pytest.approx(1 - nearest.mean(), abs=1e-6)
+            else:
+                assert np.isnan(far[row])
+        inside = reader.look(pixels, recorded, whole)
+        assert (ForwardSets().columns(inside) == 0).all()
+
+    def test_a_walk_of_the_late_layers_gives_their_part_of_the_whole_walk(self) -> None:
+        late, whole = (look_with(name) for name in ("fast", "standard"))
+        names = late.walked.header.keys("synapses")
+        assert names == ["fc2", "fc3"]
+        np.testing.assert_array_equal(late.similarity, whole.similarity[:, 3:])
+        np.testing.assert_array_equal(late.likelihood, whole.likelihood[:, 3:])
+        np.testing.assert_array_equal(late.margins, whole.margins[:, 3:])
+
+
+def look_with(profile: str):
+    reader = SignReader.of(PROFILES[profile], class_paths())
+    return reader.look(graph().check_images(images()), recording(), reference())
+
+
+@pytest.mark.parametrize(("name", "passes"), [("fast", 1), ("standard", 3), ("thorough", 14)])
+def test_a_profile_costs_what_its_signs_say(name: str, passes: int) -> None:
+    profile = PROFILES[name]
+    assert (profile.passes, profile.walks) == (passes, 1)
+    assert profile.name == name
+    assert profile.compares
+
+
+def test_noise_is_suspicious_by_most_signs() -> None:
+    seen = look_with("thorough")
+    noise = noisy(data().test_images[24:60])
+    found = SignReader.of(PROFILES["thorough"], class_paths())
+    other = found.look(noise, record(graph(), noise, options=class_paths().header.options), reference())
+    clean = found.suspicions(seen)[contract.CLEAN].mean(0)
+    higher = found.suspicions(other).mean(0) > clean
+    by_words = dict(zip(PROFILES["thorough"].says, higher.tolist(), strict=True))
+    for said in ("unsure", "early layers outside its class path", "active where its class is not"):
+        assert by_words[said], said
