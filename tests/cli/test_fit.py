@@ -269,3 +269,21 @@ def test_help_gives_examples(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "fit", "--help")
     assert code == 0
     assert "effpath fit net.py:make imagefolder:DIR" in out
+
+
+@pytest.mark.parametrize("kind", ["fast", "standard"])
+def test_a_profile_of_signs_is_fitted_on_clean_images_and_compares_with_those_of_the_class_paths(
+    monkeypatch, capsys, kind
+):
+    code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--kind", kind, "--fpr", 0.1, "--quiet")
+    assert (code, err) == (0, "")
+    loaded = effpath.load_detector("g.safetensors", graph())
+    assert not loaded.about["attacks"]
+    test, train = data().part("test"), data().part("train").first_of_each_class(20)
+    again = effpath.Detector(graph(), loaded.class_paths, kind=kind).collect(train.images, train.labels)
+    again.fit(test.images[loaded.about["rows"]["fit"]])
+    images = noisy(test.images[:50])
+    np.testing.assert_allclose(np.median(np.abs(loaded.score(images) - again.score(images))), 0, atol=1e-3)
+    code, _, err = fit(monkeypatch, capsys, "-o", "h.safetensors", "--kind", kind, "--attack", "FGSM")
+    assert code != 0
+    assert "leave out --attack" in re.sub(r"[\s│]+", " ", err)

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from effpath.detect import make_classifier, suspicion
-from effpath.detect.classifiers import CLASSIFIERS, reading_of
+from effpath.detect.classifiers import CLASSIFIERS, is_clean_only, reading_of
 from effpath.errors import InputError, OptionError
 
 
@@ -24,12 +24,15 @@ def similarities():
 
 
 def seen_by(kind, X):
-    """The columns that a kind looks at; margins and log odds fall with suspicion, as rank-1 similarities do."""
+    """The columns that a kind looks at; margins and log odds fall with suspicion, as rank-1 similarities do, and
+    all signs grow with it."""
+    if reading_of(kind).profile:
+        return np.hstack([1 - X[:, :3], X[:, 3:]])
     return np.hstack([X[:, :3], 2 * X[:, :3] - 1, 10 * X[:, 2:3]]) if reading_of(kind).wants_likelihood else X
 
 
 def fitted(kind, X, y, seed=0):
-    if kind == "clean":
+    if is_clean_only(kind):
         return make_classifier(kind, seed=seed).fit(X[y == 0])
     return make_classifier(kind, seed=seed).fit(X, y)
 
@@ -96,7 +99,8 @@ def test_other_outlier_detectors_grow_with_suspicion_too(model):
 def test_an_unknown_kind_is_answered_with_the_known_ones():
     with pytest.raises(
         OptionError,
-        match=r"a kind of linear, forest, adaboost, boosting, clean, surprise, gates, or .* got 'tree'",
+        match=r"a kind of linear, forest, adaboost, boosting, clean, surprise, gates, fast, standard, thorough, "
+        r"or .* got 'tree'",
     ):
         make_classifier("tree")
 

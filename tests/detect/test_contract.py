@@ -26,9 +26,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect import CleanSimilarity, Detector, Features, JointSimilarity, JointSurprise
+from effpath.detect import CleanSimilarity, CombinedSurprise, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
 from effpath.detect.saved import SAVED
+from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import FingerprintError, InputError, OptionError
 from own_kinds import Distance, LowestMargin
 
@@ -36,6 +37,7 @@ SETS = 3
 OBJECTS = {
     "JointSimilarity": JointSimilarity(alpha=0.1),
     "CleanSimilarity": CleanSimilarity(contamination=0.1),
+    "CombinedSurprise": CombinedSurprise("thorough", rule="harmonic"),
     "JointSurprise": JointSurprise(tail=0.2),
     "IsolationForest": IsolationForest(n_estimators=10, random_state=0),
     "OneClassSVM": OneClassSVM(gamma="scale"),
@@ -81,7 +83,10 @@ def rows(count, shift, seed):
     fit = -1 - rng.random((count, SETS, 3))
     fit[np.arange(count), :, classes[:, 0]] += 1 - shift
     names = tuple(f"rank{1 + column // SETS}:synapses:l{column % SETS}" for column in range(2 * SETS))
-    return Features(values, names, classes, logits, fit, (0, 1, 2))
+    said = tuple(dict.fromkeys(title for profile in PROFILES.values() for title in profile.says))
+    signs = rng.normal(size=(count, len(said))) + 5 * shift
+    signs[rng.random(count) < 0.2, 1] = np.nan
+    return Features(values, names, classes, logits, fit, (0, 1, 2), signs, said)
 
 
 CLEAN, ATTACKED = rows(120, 0, 0), rows(120, 0.2, 1)
@@ -102,7 +107,12 @@ class TestEveryKind:
 
     def test_it_says_itself_whether_it_learns_from_clean_images_alone(self, kind):
         own = detector(kind)
-        if own.clean_only:
+        if own.reweighs:
+            alone = own.fit(CLEAN).score(ATTACKED)
+            assert own.clean_only
+            assert not np.array_equal(own.fit(CLEAN, ATTACKED).score(ATTACKED), alone)
+            own.fit(CLEAN)
+        elif own.clean_only:
             with pytest.raises(OptionError, match="takes only clean images"):
                 own.fit(CLEAN, ATTACKED)
             own.fit(CLEAN)
@@ -212,7 +222,9 @@ class Table(np.ndarray):
     """An array that scikit-learn takes for a data frame: its columns have names."""
 
 
-@pytest.mark.parametrize("kind", [JointSimilarity(), JointSurprise(), CleanSimilarity()], ids=repr)
+@pytest.mark.parametrize(
+    "kind", [JointSimilarity(), JointSurprise(), CleanSimilarity(), CombinedSurprise()], ids=repr
+)
 def test_a_table_with_named_columns_warns_of_nothing(kind, monkeypatch):
     names = np.array([f"column {place}" for place in range(NEEDS)], dtype=object)
     monkeypatch.setattr(
@@ -229,7 +241,9 @@ def test_a_table_with_named_columns_warns_of_nothing(kind, monkeypatch):
         model.predict(np.asarray(X))
 
 
-@pytest.mark.parametrize("estimator", [JointSimilarity(), JointSurprise(), CleanSimilarity()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [JointSimilarity(), JointSurprise(), CleanSimilarity(), CombinedSurprise()], ids=repr
+)
 def test_our_estimators_before_fit_raise_scikit_learns_error(estimator):
     for method in ("predict", "decision_function"):
         with pytest.raises(NotFittedError):
@@ -243,6 +257,7 @@ def test_a_kind_that_can_be_saved_comes_back_with_its_parameters_and_scores(name
         "linear": OBJECTS["JointSimilarity"],
         "clean": CleanSimilarity(rank_1=4),
         "surprise": JointSurprise(tail=0.2),
+        **{name: CombinedSurprise(name, rule="fisher", floor=0.5) for name in PROFILES},
     }
     own = fitted(objects[name] if as_object else name).calibrate(CLEAN)
     effpath.save_detector(own, tmp_path / "guard.safetensors")

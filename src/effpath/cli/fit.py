@@ -19,7 +19,8 @@ def fit(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="surprise (if not given) or linear, fitted on attacks too; clean, fitted on clean images alone."
+            help="surprise (if not given) or linear, fitted on attacks too; clean, fast, standard or thorough, "
+            "fitted on clean images alone."
         ),
     ] = None,
     attack: Annotated[

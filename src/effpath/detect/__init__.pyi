@@ -3,6 +3,7 @@
 from .classifiers import make_classifier as make_classifier
 from .classifiers import suspicion as suspicion
 from .clean import CleanSimilarity as CleanSimilarity
+from .combined import CombinedSurprise as CombinedSurprise
 from .detector import Detector as Detector
 from .features import Features as Features
 from .features import path_features as path_features

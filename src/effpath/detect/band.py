@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,14 +51,25 @@ class CleanRows:
         columns = [column for column, name in enumerate(features.names) if name.startswith("rank1:")]
         return cls(features.values[:, columns], features.classes[:, 0].copy())
 
+    def medians(self) -> NDArray[np.float64]:
+        """Return the medians over all images, float64 [sets]; NaN where no image has the set."""
+        found: NDArray[np.float64] = _quantiles(self.values, (0.5,))[0]
+        return found
+
     def band(self, label: int) -> Band:
         """Return the band of a class; that of all classes where the class has fewer than `ENOUGH` images."""
         own = self.classes == label
         enough = int(own.sum()) >= ENOUGH
         rows = self.values[own] if enough else self.values
-        low, median, high = (np.full(rows.shape[1], np.nan) for _ in ENDS)
-        for column, values in enumerate(rows.T):
-            known = values[~np.isnan(values)]
-            if len(known):
-                low[column], median[column], high[column] = np.quantile(known, ENDS)
+        low, median, high = _quantiles(rows, ENDS)
         return Band(low, median, high, len(rows), label if enough else None)
+
+
+def _quantiles(rows: NDArray[np.float64], ends: Sequence[float]) -> NDArray[np.float64]:
+    """Return quantiles of each column over what is not NaN, float64 [ends, sets]; NaN where all is."""
+    found = np.full((len(ends), rows.shape[1]), np.nan)
+    for column, values in enumerate(rows.T):
+        known = values[~np.isnan(values)]
+        if len(known):
+            found[:, column] = np.quantile(known, ends)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from effpath.detect.clean import CleanSimilarity
+from effpath.detect.combined import CombinedSurprise
 from effpath.detect.features import READINGS, Reading
 from effpath.detect.joint import JointSimilarity
 from effpath.detect.scoring import FloatArray
+from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
+
+
+def _combined(profile: str, seed: int) -> CombinedSurprise:
+    """Return combined surprise for a profile; it draws nothing."""
+    return CombinedSurprise(profile)
+
 
 DEFAULT_KIND = "surprise"
 """The kind where none is given: the best available, see docs/detection.md."""
@@ -42,6 +51,8 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
             solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
         ),
     ),
+    # the signs of a profile of cost, from clean images alone; attacks may reweigh them
+    **{name: partial(_combined, name) for name in PROFILES},
 }
 """By name, from a seed a fresh estimator, which says itself what it reads and what it learns from."""
 PATH_CLASSIFIERS = ("linear", "forest", "adaboost", "boosting", "clean")
@@ -77,8 +88,9 @@ def is_clean_only(kind: str | Any) -> bool:
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 
-    Kinds are "linear", "forest", "adaboost", "boosting", "surprise", "clean" (fit it on clean rows alone) and
-    "gates": what "linear" is, for features that are no similarities, a logistic regression under an elastic net
+    Kinds are "linear", "forest", "adaboost", "boosting", "surprise", "clean" (fit it on clean rows alone), "fast",
+    "standard" and "thorough" (likewise, see `effpath.detect.combined`) and "gates": what "linear" is, for features
+    that are no similarities, a logistic regression under an elastic net
     (l1 ratio 0.5) whose weights may be positive or negative. The seed is for kinds.
 
     X [n, columns] is what `reading_of` the estimator gives of features, for most the similarities [n, 2L]; labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, cast
 
@@ -26,8 +27,11 @@ from effpath.detect.classifiers import (
 from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
 from effpath.detect.saved import DetectorMixin
-from effpath.detect.scoring import FloatArray, Scoring
+from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
+from effpath.detect.signs.collect import collect
+from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.errors import OptionError
+from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.images import Images
 
@@ -50,7 +54,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
         clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`.
-        path_likelihood: of the class paths, for kinds that read margins; else None.
+        path_likelihood: of the class paths, for kinds that read margins, or of those that their walk covers; else
+            None.
+        reader: of the signs, for kinds that read a profile of signs; else None.
+        reference: what `collect` or `fit` collected from clean images; None before, or where no sign asks for it.
         about: JSON values by name, stored in its file: the data that it was made from, for example.
     """
 
@@ -78,13 +85,18 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         """Create the unfitted classifier that the parameters describe."""
         check_network(self.graph, self.class_paths)
         self.classifier: Pipeline = make_classifier(self.kind, seed=self.seed)
+        self.reader = self.reference = None
         self.path_likelihood = None
-        if self.reading.wants_likelihood:
-            try:
+        reading = self.reading
+        try:
+            if reading.profile is not None:
+                self.reader = SignReader.of(reading.profile, self.class_paths)
+                self.path_likelihood = self.reader.path_likelihood
+            elif reading.wants_likelihood:
                 self.path_likelihood = PathLikelihood(self.class_paths)
-            except OptionError as error:
-                others = "or choose kind='linear' or 'clean', which do without"
-                raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
+        except OptionError as error:
+            others = "or choose kind='linear' or 'clean', which do without"
+            raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
         self.threshold = self.fpr = self.calibration = self.clean_rows = None
 
     @property
@@ -101,6 +113,11 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     def clean_only(self) -> bool:
         """Whether it is fitted on clean images alone."""
         return is_clean_only(self.classifier)
+
+    @property
+    def reweighs(self) -> bool:
+        """Whether it needs clean images alone, and attacked ones, where given, tell how much each sign counts."""
+        return hasattr(self.classifier[-1], "reweigh")
 
     def set_params(self, **params: Any) -> Detector:
         """Change parameters, also those of an estimator (``kind__alpha``); the detector must be fitted again.
@@ -139,12 +156,46 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         steps = [step for _, step in self.classifier.steps]
         if len(steps) != 2 or not isinstance(steps[0], SimpleImputer) or not hasattr(steps[1], "as_score"):
             return None
-        return Scoring(steps[0].statistics_, steps[1].as_score())
+        usual, score = steps[0].statistics_, steps[1].as_score()
+        if not isinstance(score, CombinedScore) or self.clean_rows is None:
+            return Scoring(usual, score)
+        return Scoring(usual, score, self.clean_rows.medians())
+
+    def collect(
+        self,
+        clean: Images,
+        labels: torch.Tensor | Sequence[int] | None = None,
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Detector:
+        """Collect from clean images what signs compare an image with: forward sets of each class, paths nearby.
+
+        Give many, such as those of the class paths, and others than those to fit on. Where nothing was collected,
+        `fit` collects from its own clean images, each of which it leaves out when it looks at that image. Kinds
+        without such signs do nothing.
+
+        Args:
+            clean: [N, C, H, W], which may be read when indexed.
+            labels: int [N]: images that the network gets wrong are passed over; None to take its word for all.
+            batch_size: images together, see `recordings`.
+            progress: called with images done and in total.
+
+        Raises:
+            InputError: no image that the network gets right.
+        """
+        if self.reader is not None and self.reader.profile.compares:
+            self.reference = collect(
+                self.graph, self.reader, clean, labels, batch_size=batch_size, progress=progress
+            )
+        return self
 
     def fit(
         self, clean: Images | Features, adversarial: Images | Features | NDArray[np.int_] | None = None
     ) -> Detector:
         """Learn from clean and adversarial images (or their features); outlier detectors take no adversarial.
+
+        Those that `reweighs` need none; where some are given, they tell how much each sign counts, and no more.
 
         Given images of both and labels [N], 1 = adversarial, as scikit-learn's searches do, it divides them; an
         outlier detector then learns from the clean ones.
@@ -155,18 +206,25 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         if getattr(adversarial, "ndim", 0) == 1:
             attacked = np.asarray(adversarial) != 0
             return self.fit(_taken(clean, ~attacked), None if self.clean_only else _taken(clean, attacked))
-        if self.clean_only and adversarial is not None:
+        if self.clean_only and adversarial is not None and not self.reweighs:
             raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:
             raise OptionError(
                 f"a detector of kind {self.name!r} needs adversarial images too: call fit(clean, adversarial), "
                 "for example with those of effpath.attack(…).fooling, or choose kind='clean', which needs none"
             )
-        given = [clean] if adversarial is None else [clean, cast("Images | Features", adversarial)]
-        parts = [self._as_features(images) for images in given]
+        parts = [self._features_to_fit(clean)]
+        if adversarial is not None:
+            parts.append(self._as_features(cast("Images | Features", adversarial)))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self.threshold = self.fpr = self.calibration = self.clean_rows = None
-        self.classifier.fit(np.concatenate([self.read(part) for part in parts]), labels)
+        read = [self.read(part) for part in parts]
+        if not self.clean_only:
+            self.classifier.fit(np.concatenate(read), labels)
+            return self
+        self.classifier.fit(read[0], labels[labels == 0])
+        if adversarial is not None:
+            self.classifier[-1].reweigh(self.classifier[:-1].transform(np.concatenate(read)), labels)
         return self
 
     def calibrate(self, clean: Images | Features, *, fpr: float = 0.05) -> Detector:
@@ -185,6 +243,15 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
         self.clean_rows = CleanRows.of(features)
         return self
+
+    def _features_to_fit(self, clean: Images | Features) -> Features:
+        """Return the features of clean images; what signs compare with comes from these, where it is missing."""
+        if isinstance(clean, Features) or self.reader is None or not self.reader.profile.compares:
+            return self._as_features(clean)
+        if self.reference is not None and not self.reference.own:
+            return self._as_features(clean)
+        self.reference = collect(self.graph, self.reader, clean, own=True)
+        return sign_features(self.graph, self.reader, clean, reference=self.reference, left_out=True)
 
     def _suspicion(self, columns: FloatArray) -> FloatArray:
         return suspicion(self.classifier, columns)

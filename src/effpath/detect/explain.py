@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effpath.detect.features import Features
-from effpath.detect.scoring import SIGNS, CleanScore, FloatArray, JointScore, Scoring, SurpriseScore
+from effpath.detect.features import Features, Reading
+from effpath.detect.scoring import (
+    SIGNS,
+    CleanScore,
+    CombinedScore,
+    FloatArray,
+    JointScore,
+    Scoring,
+    SurpriseScore,
+)
+from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.errors import OptionError
 
 if TYPE_CHECKING:
@@ -21,12 +31,14 @@ class Reason:
 
     Attributes:
         layer: its name.
-        suspicion: what all similarities of the layer add to the score, beside their usual values; above 0.
+        suspicion: what all similarities of the layer add to the score, beside their usual values; above 0. Where
+            signs are combined, how far below its usual value the similarity lies.
         rank: 1, where less of the image's path than usual lies in its class's path; 2, where more of the path
             of the runner-up than usual lies in that class's.
         level: synapses, neurons or weights.
         similarity: the share of the image's path that lies in the class path.
-        usual: its median over the images that the detector was fitted on.
+        usual: its median over the images that the detector was fitted on; over those that its threshold was fixed
+            on, where signs are combined.
         label: the class whose path it is.
     """
 
@@ -65,22 +77,28 @@ def strongest_layers(detector: DetectorMixin, features: Features, *, count: int 
 
 
 def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
-    """Return for each image which of the `SIGNS` adds most to its score; None for kinds without them."""
+    """Return for each image which sign adds most to its score; None for kinds without them."""
     scoring = detector.scoring
-    if scoring is None or not isinstance(scoring.score, SurpriseScore):
+    if scoring is None or not isinstance(scoring.score, SurpriseScore | CombinedScore):
         return None
-    return [signs[0][0] for signs in signs_of_images(scoring.score, scoring.filled(detector.read(features)))]
+    columns = scoring.filled(detector.read(features))
+    return [
+        signs[0][0] for signs in signs_of_images(scoring.score, columns, sign_names(scoring, detector.reading))
+    ]
 
 
 def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
     """Return what each similarity adds to the score, [N, features], from the columns that were read, [N, columns].
 
     Linear: ω · (J − J's median over the images fitted on), above 0 where it speaks for an attack. Clean: the log
-    odds. Surprise: as linear, to the first of its four signs, in nats of the tail.
+    odds. Surprise: as linear, to the first of its four signs, in nats of the tail. Combined signs: how far below
+    its usual value the similarity of an early layer lies, which is no part of the score.
     """
     columns, score = scoring.filled(read), scoring.score
     if isinstance(score, CleanScore):
         return score.summands(columns)
+    if isinstance(score, CombinedScore):
+        return _below_usual(scoring, features)
     beside = columns - scoring.usual
     if isinstance(score, JointScore):
         return beside * score.coef
@@ -90,11 +108,37 @@ def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) ->
     return added
 
 
-def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tuple[str, float]]]:
+def _below_usual(scoring: Scoring, features: Features) -> FloatArray:
+    """Return how far similarities of early layers lie below their usual values; 0 where there is none."""
+    added = np.zeros(features.values.shape)
+    if scoring.layers is not None:
+        early = (len(scoring.layers) + 1) // 2
+        added[:, :early] = np.nan_to_num(scoring.layers[:early] - features.values[:, :early])
+    return added
+
+
+def sign_names(scoring: Scoring, reading: Reading) -> tuple[str, ...]:
+    """Return what the signs are called that a score sums over, () for kinds without them."""
+    score = scoring.score
+    if isinstance(score, SurpriseScore):
+        further = len(score.weights) - len(SIGNS)
+        return *SIGNS, *(f"further sign {place + 1}" for place in range(further))
+    if isinstance(score, CombinedScore) and reading.profile is not None:
+        return reading.profile.says
+    return ()
+
+
+def sign_of_layers(scoring: Scoring) -> str:
+    """Return the name of the sign that the layers stand behind."""
+    return SIGNS[0] if isinstance(scoring.score, SurpriseScore) else EarlySimilarity.says[0]
+
+
+def signs_of_images(
+    score: SurpriseScore | CombinedScore, columns: FloatArray, names: Sequence[str]
+) -> list[list[tuple[str, float]]]:
     """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
     surprises = score.surprises(columns)  # [N, signs], in nats
-    order = np.argsort(-surprises * score.weights, axis=1, kind="stable")
-    names = [*SIGNS, *(f"further sign {place + 1}" for place in range(surprises.shape[1] - len(SIGNS)))]
+    order = np.lexsort((-surprises, -score.parts(columns)), axis=1)
     return [
         [(names[place], float(np.exp(-row[place]))) for place in places]
         for places, row in zip(order, surprises, strict=True)
@@ -104,6 +148,7 @@ def signs_of_images(score: SurpriseScore, columns: FloatArray) -> list[list[tupl
 def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
     """Return for each image what `strongest_layers` does, of the columns that were read, [N, columns]."""
     added = feature_suspicion(scoring, read, features)
+    usuals = scoring.usual if scoring.layers is None else scoring.layers
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
     for column, (_, _, layer) in enumerate(names):
@@ -121,7 +166,7 @@ def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int
             if places:
                 at = max(places, key=added[row].__getitem__)
                 rank, suspicion = int(names[at][0].removeprefix("rank")), float(sums[place])
-                similarity, usual = float(features.values[row, at]), float(scoring.usual[at])
+                similarity, usual = float(features.values[row, at]), float(usuals[at])
                 label = int(features.classes[row, rank - 1])
                 reasons.append(Reason(layer, suspicion, rank, names[at][1], similarity, usual, label))
         found.append(reasons)

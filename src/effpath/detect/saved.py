@@ -19,7 +19,18 @@ from effpath.class_paths.store import class_paths_in, provenance_of
 from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
 from effpath.detect.metrics import conformal_p_values
-from effpath.detect.scoring import CleanScore, FloatArray, JointScore, Score, Scoring, SurpriseScore
+from effpath.detect.scoring import (
+    CleanScore,
+    CombinedScore,
+    FloatArray,
+    JointScore,
+    Score,
+    Scoring,
+    SurpriseScore,
+)
+from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.signs.reader import SignReader, sign_features
+from effpath.detect.signs.reference import Reference
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import OptionError, StoreError
 from effpath.files.progress import Progress
@@ -36,7 +47,7 @@ class DetectorMixin:
     """A detector that knows what it reads and how suspicious that is.
 
     Attributes:
-        graph, class_paths, path_likelihood, threshold, fpr: as of `Detector`.
+        graph, class_paths, path_likelihood, reader, reference, threshold, fpr: as of `Detector`.
         calibration, clean_rows: likewise; None too where a file of an earlier version does not hold them.
         about: JSON values by name, of what it was made from.
         name: the kind as one word.
@@ -47,6 +58,8 @@ class DetectorMixin:
     graph: Graph
     class_paths: ClassPaths
     path_likelihood: PathLikelihood | None
+    reader: SignReader | None
+    reference: Reference | None
     threshold: float | None
     fpr: float | None
     calibration: FloatArray | None
@@ -63,7 +76,20 @@ class DetectorMixin:
     def features(
         self, images: Images, *, batch_size: int | None = None, progress: Progress | None = None
     ) -> Features:
-        """Return the path similarities of images [N, C, H, W], see `path_features`; NaN without a class path."""
+        """Return what images [N, C, H, W] show, see `path_features` and `sign_features`; NaN without a class path.
+
+        Raises:
+            OptionError: a sign compares images with what was collected from clean ones, and nothing was.
+        """
+        if self.reader is not None:
+            return sign_features(
+                self.graph,
+                self.reader,
+                images,
+                reference=self.reference,
+                batch_size=batch_size,
+                progress=progress,
+            )
         return path_features(
             self.graph,
             self.class_paths,
@@ -134,11 +160,16 @@ class Learned(NamedTuple):
 
 _JOINT = {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}
 _SURPRISE = {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1}
+_COMBINED = {"clean_": 2, "excess_": 1, "weights_": 1}
 _SUMS = {"similarity_": "linear", "margin_": "linear"}
 SAVED = {
     "linear": Learned(JointScore.of, "similarities", _JOINT, ("intercept_", "n_features_in_"), {}),
     "clean": Learned(CleanScore.of, "similarities", {"reference_": 2}, ("offset_", "n_features_in_"), {}),
     "surprise": Learned(SurpriseScore.of, "margins", _SURPRISE, ("usual_", "n_features_in_"), _SUMS),
+    **{
+        name: Learned(CombinedScore.of, name, _COMBINED, ("scale_", "offset_", "n_features_in_"), {})
+        for name in PROFILES
+    },
 }
 """The kinds that can be saved; one more is a line here."""
 
@@ -163,6 +194,7 @@ class SavedDetector(DetectorMixin):
     about: dict[str, Any]
     learned: SimpleNamespace
     scoring: Scoring
+    reference: Reference | None = None
 
     @property
     def reading(self) -> Reading:  # type: ignore[override]
@@ -170,8 +202,16 @@ class SavedDetector(DetectorMixin):
         return READINGS[SAVED[self.name].reads]
 
     @cached_property
+    def reader(self) -> SignReader | None:  # type: ignore[override]
+        """What reads its signs, if it reads a profile of them."""
+        profile = self.reading.profile
+        return None if profile is None else SignReader.of(profile, self.class_paths)
+
+    @cached_property
     def path_likelihood(self) -> PathLikelihood | None:  # type: ignore[override]
-        """The likelihood under the class paths, if it reads margins."""
+        """The likelihood under the class paths, or those that its walk covers, if it reads that."""
+        if self.reader is not None:
+            return self.reader.path_likelihood
         return PathLikelihood(self.class_paths) if self.reading.wants_likelihood else None
 
 
@@ -213,16 +253,19 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         usual, learned = _array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
         if not learned.n_features_in_ == len(usual) > 0:
             raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
-        scoring = Scoring(usual, SAVED[kind].score(learned))
+        score = SAVED[kind].score(learned)
+        clean_rows = _clean_rows(opened)
+        layers = None if clean_rows is None or not isinstance(score, CombinedScore) else clean_rows.medians()
+        scoring = Scoring(usual, score, layers)
         scoring(usual[None])  # is a ValueError where the parts do not fit together
         kept = "detector/calibration" in opened.names
         calibration = _array(opened, "detector/calibration", 1) if kept else None
-        clean_rows = _clean_rows(opened)
         threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
+        reference = _reference(opened, about, class_paths)
     except (*UNREADABLE, OptionError, IndexError) as error:
         raise broken(opened.file, error) from error
     fixed = threshold, fpr, calibration, clean_rows
-    return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring)
+    return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference)
 
 
 def broken(file: str | FilePath, error: Exception) -> StoreError:
@@ -252,6 +295,25 @@ def _clean_rows(opened: SealedFile) -> CleanRows | None:
     if len(found.values) != len(found.classes):
         raise ValueError(f"{len(found.values)} clean images in one place, {len(found.classes)} in another")
     return found
+
+
+def _reference(opened: SealedFile, about: Mapping[str, Any], class_paths: ClassPaths) -> Reference | None:
+    """Return what was collected from clean images; None where the file has nothing of it."""
+    if "reference" not in about:
+        return None
+    at = "detector/reference"
+    classes, labels = (_array(opened, f"{at}/{name}", 1) for name in ("classes", "labels"))
+    shares = _array(opened, f"{at}/shares", 2)
+    forward = {name: _array(opened, f"{at}/forward/{name}", 2) for name in about["reference"]["layers"]}
+    for name, bits in forward.items():
+        wanted = len(classes), (class_paths.header.universe("neurons", name) + 7) // 8
+        if bits.dtype != np.uint8 or bits.shape != wanted:
+            raise ValueError(
+                f"expected uint8 {list(wanted)} in forward/{name}, got {bits.dtype} {list(bits.shape)}"
+            )
+    if len(shares) != len(labels):
+        raise ValueError(f"{len(shares)} paths in one place, {len(labels)} in another")
+    return Reference(classes, forward, {}, shares, labels, bool(about["reference"]["own"]))
 
 
 def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.detect.combining import RULES
 from effpath.errors import OptionError
 
 FloatArray = NDArray[np.float64]
@@ -127,9 +128,13 @@ class SurpriseScore:
         tail = edge + (signs - self.edge) / self.excess
         return np.where(signs > self.edge, tail, np.clip(usual, 0, edge))
 
+    def parts(self, X: FloatArray) -> FloatArray:
+        """Return what each sign adds to the suspicion, [n, signs]."""
+        return self.surprises(X) * self.weights
+
     def __call__(self, X: FloatArray) -> FloatArray:
         """Return the suspicion [n], in nats."""
-        total: FloatArray = (self.surprises(X) * self.weights).sum(1)
+        total: FloatArray = self.parts(X).sum(1)
         return total
 
 
@@ -147,7 +152,55 @@ def _ranks(values: FloatArray, clean: FloatArray, side: Literal["left", "right"]
     return np.stack([np.searchsorted(usual, column, side) for usual, column in pairs], axis=1)
 
 
-Score = JointScore | CleanScore | SurpriseScore
+@dataclass(frozen=True, eq=False)
+class CombinedScore:
+    """Surprises of any number of signs, combined by one of `RULES`; see `CombinedSurprise`.
+
+    Attributes:
+        clean: [clean rows, signs], each column sorted.
+        excess, weights: [signs], units beyond the strongest clean row, and how much the signs count.
+        scale: factor of the suspicion.
+        rule: of `effpath.detect.combining.RULES`.
+        count, start: of the rule.
+    """
+
+    clean: FloatArray
+    excess: FloatArray
+    weights: FloatArray
+    scale: float
+    rule: str
+    count: int
+    start: float
+
+    @classmethod
+    def of(cls, fitted: Any) -> Self:
+        """Return that of a `CombinedSurprise`."""
+        how = float(fitted.scale_), fitted.rule, int(fitted.count), float(-np.log(fitted.start))
+        return cls(fitted.clean_, fitted.excess_, fitted.weights_, *how)
+
+    def surprises(self, X: FloatArray) -> FloatArray:
+        """Return −log p of the signs, [n, signs], ≥ 0, in nats; p is the conformal p-value among the clean rows.
+
+        Beyond the strongest clean row it goes on falling, as 1 ÷ (1 + distance in units of the mean excess): what
+        no clean row reaches is still ranked, and no sign drowns out the others.
+        """
+        rows = len(self.clean)
+        as_strong = rows - _ranks(X, self.clean, "left")
+        beyond = np.maximum(X - self.clean[-1], 0) / self.excess
+        found: FloatArray = np.log((rows + 1) / (1 + as_strong)) + np.log1p(beyond)
+        return found
+
+    def parts(self, X: FloatArray) -> FloatArray:
+        """Return what each sign adds to the suspicion, [n, signs]."""
+        return RULES[self.rule](self.surprises(X), self.weights, self.count, self.start) * self.scale
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Return the suspicion [n], in nats."""
+        total: FloatArray = self.parts(X).sum(1)
+        return total
+
+
+Score = JointScore | CleanScore | SurpriseScore | CombinedScore
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +210,13 @@ class Scoring:
     Attributes:
         usual: [columns], the medians of the rows that the detector was fitted on; they take the place of NaN.
         score: of the columns.
+        layers: [sets], the medians of the rank-1 similarities of clean images, for scores that do not read them;
+            None where they are not known.
     """
 
     usual: FloatArray
     score: Score
+    layers: FloatArray | None = None
 
     def filled(self, columns: FloatArray) -> FloatArray:
         """Return columns [n, columns] without NaN."""

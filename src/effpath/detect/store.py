@@ -46,6 +46,9 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         arrays["detector/calibration"] = detector.calibration
     if (rows := detector.clean_rows) is not None:
         arrays |= {"detector/clean_values": rows.values, "detector/clean_classes": rows.classes}
+    reference = detector.reference
+    if reference is not None:
+        arrays |= {f"detector/reference/{name}": array for name, array in reference.arrays.items()}
     about = {
         "format": FORMAT,
         "kind": kind,
@@ -53,6 +56,7 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         "threshold": detector.threshold,
         "fpr": detector.fpr,
         "about": detector.about,
+        **({} if reference is None else {"reference": {"layers": [*reference.forward], "own": reference.own}}),
         "versions": {
             "effpath": __version__,
             "python": platform.python_version(),
@@ -84,6 +88,7 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
         detector.kind = clone(estimator)  # of parameters of its own
     detector.threshold, detector.fpr, detector.about = saved.threshold, saved.fpr, saved.about
     detector.calibration, detector.clean_rows = saved.calibration, saved.clean_rows
+    detector.reference = saved.reference
     return detector
 
 

@@ -10,10 +10,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.explain import layers_of, signs_of_images
+from effpath.detect.explain import layers_of, sign_names, sign_of_layers, signs_of_images
 from effpath.detect.features import Features, Reading
 from effpath.detect.metrics import Interval, auc_interval, tpr_interval
-from effpath.detect.scoring import SIGNS, Scoring, SurpriseScore
+from effpath.detect.scoring import CombinedScore, Scoring, SurpriseScore
 from effpath.errors import InputError
 
 Labels = NDArray[np.int64]
@@ -104,22 +104,24 @@ class Verdicts(Sequence[Verdict]):
     def reasons(self) -> list[tuple[str, ...]]:
         """What speaks for an attack, per image in sentences, strongest first; found when first asked for.
 
-        Of joint surprise the signs that less than half of the clean images show as strongly, the layers behind
-        the first of `SIGNS`; of other kinds that sum over layers the layers. Any other kind tells its score alone.
+        Of joint surprise and combined signs: signs that less than half of the clean images show as strongly, with
+        the layers behind one of them; of other kinds that sum over layers the layers. Any other kind tells its
+        score alone.
         """
         found: list[list[str]] = [[] for _ in self.scores]
         if self.scoring is not None:
             read, score = self.reading.columns(self.features), self.scoring.score
             layers = [list(map(str, reasons)) for reasons in layers_of(self.scoring, read, self.features)]
-            if not isinstance(score, SurpriseScore):
+            if not isinstance(score, SurpriseScore | CombinedScore):
                 found = layers
             else:
-                signs_found = signs_of_images(score, self.scoring.filled(read))
+                names, behind = sign_names(self.scoring, self.reading), sign_of_layers(self.scoring)
+                signs_found = signs_of_images(score, self.scoring.filled(read), names)
                 for told, below, signs in zip(found, layers, signs_found, strict=True):
                     for sign, share in signs:
                         if share < 0.5:
                             told.append(f"{sign}: {share:.2%} of clean images show this at least as strongly")
-                            told += below if sign == SIGNS[0] else []
+                            told += below if sign == behind else []
         for verdict, told in zip(self, found, strict=True):
             if np.isposinf(verdict.score):
                 told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]

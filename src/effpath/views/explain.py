@@ -11,7 +11,7 @@ from effpath.detect.band import Band
 from effpath.detect.explain import feature_suspicion
 from effpath.detect.features import Features
 from effpath.detect.saved import DetectorMixin
-from effpath.detect.scoring import CleanScore, FloatArray, SurpriseScore
+from effpath.detect.scoring import CleanScore, CombinedScore, FloatArray, SurpriseScore
 from effpath.images import Images
 from effpath.models.predict import require_two_classes
 from effpath.paths.batch import Paths
@@ -105,7 +105,9 @@ def explain(
 def _added(detector: DetectorMixin, features: Features) -> FloatArray | None:
     """Return what each similarity adds to the score, [N, features]; None where the score is no sum of them."""
     scoring = detector.scoring
-    return None if scoring is None else feature_suspicion(scoring, detector.read(features), features)
+    if scoring is None or isinstance(scoring.score, CombinedScore):
+        return None
+    return feature_suspicion(scoring, detector.read(features), features)
 
 
 def _added_to(detector: DetectorMixin) -> str:

@@ -84,6 +84,9 @@ def fit_detector(
         checkpoint=checkpoint,
     )
     detector = Detector(graph, class_paths, kind=options.kind, seed=options.seed)
+    if detector.reader is not None and detector.reader.profile.compares:
+        with track(f"{len(train)} images, to compare others with") as progress:
+            detector.collect(train.images, train.labels, batch_size=options.batch_size, progress=progress)
     images = {name: source.test.take(parts[name]) for name in ("fit", "calibrate")}
     features = {}
     for name, part in images.items():
