@@ -104,7 +104,8 @@ def test_reasons_are_the_signs_that_add_most_and_what_signs_add_sums_to_the_scor
 
 def test_the_layers_behind_early_similarity_are_told_after_it() -> None:
     detector = fitted()
-    found = detector.detect(noisy(data().test_images[220:280]))
+    images = noisy(data().test_images[220:280])
+    found = detector.detect(images)
     layers = strongest_layers(detector, found.features)
     medians = detector.clean_rows.medians()
     assert any(layers)
@@ -118,7 +119,8 @@ def test_the_layers_behind_early_similarity_are_told_after_it() -> None:
         said = [place for place, text in enumerate(told) if text.startswith("early layers outside its class path")]
         for place in said:
             assert told[place + 1 : place + 1 + len(reasons)] == tuple(map(str, reasons))
-    assert not any(strongest_layers(fitted("fast"), found.features))
+    fast = fitted("fast")
+    assert not any(strongest_layers(fast, fast.features(images)))
 
 
 @pytest.mark.parametrize("kind", [*PROFILES, CombinedSurprise("fast", rule="harmonic")], ids=str)

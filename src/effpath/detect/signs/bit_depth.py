@@ -21,4 +21,5 @@ class BitDepth(ChangedImage):
 def reduce_bits(images: Tensor, bits: int) -> Tensor:
     """Round pixels in [0, 1] to 2^bits equal steps."""
     steps = 2**bits - 1
-    return (images * steps).round() / steps
+    rounded: Tensor = (images * steps).round() / steps
+    return rounded

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -60,5 +63,10 @@ def received_by(recorded: Recorded, name: str) -> Tensor | None:
     x = outputs_of(recorded, source).abs().view(-1, *graph.shape(source)[1:])
     parts = torch.split(x, len(x) if graph.batched else 1)
     with torch.no_grad():
-        found = [node.call(lambda ref, part=part: constants.get(ref, part)) for part in parts]
+        found = [node.call(partial(_operand, constants, part)) for part in parts]
     return torch.cat(found).reshape(len(x), -1)
+
+
+def _operand(constants: Mapping[str, Tensor], part: Tensor, ref: str) -> Tensor:
+    """Return the constant of a name, and the inputs for any other name."""
+    return constants.get(ref, part)
