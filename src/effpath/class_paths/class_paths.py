@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import combinations
 from operator import index, or_
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.class_paths.growth import expected_sizes
 from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, OptionError
 from effpath.paths.batch import Paths
@@ -55,6 +56,9 @@ class Shard:
 class ClassPaths(Mapping[int, Path]):
     """The path of each class that has one, ascending, with what they were built from.
 
+    Those of a store are read from its files when they are asked for, class by class and layer by layer, and each
+    time anew: no query holds more than it compares. `loaded` reads them once.
+
     Attributes:
         header: network, options and layers.
         levels: the levels that are kept.
@@ -74,7 +78,7 @@ class ClassPaths(Mapping[int, Path]):
     seen: int = 0
     names: tuple[str, ...] = ()
     data: str = ""
-    shards: tuple[Shard, ...] = ()
+    shards: Sequence[Shard] = ()
 
     def __getitem__(self, label: int) -> Path:
         """Return the path of a class; ClassPathError where there is none."""
@@ -124,12 +128,76 @@ class ClassPaths(Mapping[int, Path]):
             )
         return reduce(or_, (self.paths[label] for label in self.classes))
 
-    def class_similarity(self, level: Level = "synapses") -> NDArray[np.float64]:
-        """Return the Jaccard similarity of each two class paths (Eq. 5), float64 [classes, classes]."""
-        matrix = np.eye(len(self))
-        for (i, one), (j, two) in combinations(enumerate(self.values()), 2):
-            matrix[i, j] = matrix[j, i] = one.jaccard(two, level)
-        return matrix
+    def loaded(self) -> ClassPaths:
+        """Return the same class paths, read into memory."""
+        paths = {
+            label: Path(self.header, {level: dict(path.sets(level)) for level in self.levels}, path.images)
+            for label, path in self.paths.items()
+        }
+        counts = {
+            label: {level: dict(sets) for level, sets in counted.items()} for label, counted in self.counts.items()
+        }
+        return replace(self, paths=paths, counts=counts, shards=tuple(self.shards))
+
+    def class_similarity(self, level: Level = "synapses", *, minimum: int = 1) -> NDArray[np.float64]:
+        """Return the Jaccard similarity of each two class paths (Eq. 5), float64 [classes, classes].
+
+        The sets of one layer are compared at a time.
+
+        Args:
+            level: synapses, neurons or weights.
+            minimum: compare the elements that at least so many images of a class used; see `members`.
+        """
+        classes = self.classes
+        both = np.zeros((len(classes), len(classes)), np.int64)
+        sizes = np.zeros(len(classes), np.int64)
+        for key in self.header.keys(level):
+            sets = [self.members(label, level, key, minimum) for label in classes]
+            sizes += np.array([len(each) for each in sets], np.int64)
+            for i, j in combinations(range(len(classes)), 2):
+                both[i, j] += sets[i].intersection_size(sets[j])
+        either = sizes[:, None] + sizes - both
+        matrix = np.full(both.shape, np.nan)
+        np.divide(both, either, out=matrix, where=either > 0)
+        above: NDArray[np.float64] = np.triu(matrix, 1)
+        return above + above.T + np.eye(len(classes), dtype=np.float64)
+
+    def densities(self, level: Level = "synapses", *, minimum: int = 1) -> NDArray[np.float64]:
+        """Return the density of each class path, layer by layer (Eq. 4), float64 [classes, sets].
+
+        Args:
+            level: synapses, neurons or weights.
+            minimum: count the elements that at least so many images of the class used; see `members`.
+        """
+        keys = self.header.keys(level)
+        totals = np.array([self.header.total(level, key) for key in keys], np.float64)
+        sizes = [[len(self.members(label, level, key, minimum)) for key in keys] for label in self.classes]
+        densities: NDArray[np.float64] = np.array(sizes, np.float64).reshape(len(self), len(keys)) / totals
+        return densities
+
+    def growth(self, label: int, images: Sequence[int], level: Level = "synapses") -> NDArray[np.float64]:
+        """Return the mean size of the path of a class over fewer of its images, float64 [numbers of images, sets].
+
+        Args:
+            label: the class.
+            images: how many of its images, drawn at random; 0 … all of them.
+            level: synapses, neurons or weights.
+
+        Raises:
+            OptionError: class paths without use counts, or more images than the class has.
+        """
+        used = self[label].images
+        if level not in self.counts.get(label, {}):
+            raise OptionError(
+                "the growth of a class path needs its use counts; build them with counts=True and this level"
+            )
+        if not all(0 <= number <= used for number in images):
+            raise OptionError(
+                f"expected numbers of images in 0 … {used}, which class {label} has, got {list(images)}"
+            )
+        counted = self.counts[label][level]
+        sizes = [expected_sizes(counted[key], used, images) for key in self.header.keys(level)]
+        return np.array(sizes, np.float64).reshape(len(sizes), len(images)).T
 
     def similarity(
         self, paths: Paths, level: Level = "synapses", *, minimum: int = 1, allow_missing: bool = False
@@ -197,34 +265,49 @@ class ClassPaths(Mapping[int, Path]):
                 f"{self.data!r} and {other.data!r}): merge each shard once, or build them over other images"
             )
         paths = dict(self.paths)
+        counts = dict(self.counts)
         for label, path in other.paths.items():
-            paths[label] = paths[label] | path if label in paths else path
-        counts = {}
-        for label in paths:
-            sides = [side for side in (self, other) if label in side.paths]
-            if all(label in side.counts for side in sides):
-                counts[label] = sides[0].counts[label] if len(sides) == 1 else _add_counts(sides, label)
+            if label not in paths:
+                paths[label], counted = path, other.counts.get(label)
+            else:
+                paths[label], counted = unite((self, other), label)
+            counts.pop(label, None)
+            if counted is not None:
+                counts[label] = counted
         return ClassPaths(
             self.header, self.levels, paths, counts, self.seen + other.seen, self.names or other.names,
-            self.data if self.data == other.data else f"{self.data} | {other.data}", self.shards + other.shards,
+            self.data if self.data == other.data else f"{self.data} | {other.data}",
+            (*self.shards, *other.shards),
         )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"ClassPaths({len(self)} classes, {self.images} images, levels {', '.join(self.levels)})"
 
 
-def _add_counts(sides: Sequence[ClassPaths], label: int) -> Counted:
-    """Add up the use counts of a class, member by member of the united sets."""
+def unite(sides: Sequence[ClassPaths], label: int) -> tuple[Path, Counted | None]:
+    """Return the path of a class that all sides have, united, and its use counts; None where a side has none.
+
+    One set of one side is looked at at a time.
+    """
     first = sides[0]
-    result: dict[Level, dict[str, Counts]] = {}
+    counted = all(label in side.counts for side in sides)
+    sets: dict[Level, dict[str, IdSet]] = {}
+    counts: dict[Level, dict[str, Counts]] = {}
     for level in first.levels:
-        result[level] = {}
-        for key, used in first.paths[label].sets(level).items():
-            tally = Tally(used.size, dense=False)
+        sets[level], counts[level] = {}, {}
+        for key in first.header.keys(level):
+            size = first.header.universe(level, key)
+            if not counted:
+                members = (side.paths[label].sets(level)[key] for side in sides)
+                sets[level][key] = reduce(or_, members)
+                continue
+            tally = Tally(size, dense=False)
             for side in sides:
                 tally.add(side.paths[label].sets(level)[key].ids, side.counts[label][level][key])
-            result[level][key] = tally.result()[1]
-    return result
+            ids, counts[level][key] = tally.result()
+            sets[level][key] = IdSet.from_sorted(ids, size=size)
+    images = sum(side.paths[label].images for side in sides)
+    return Path(first.header, sets, images), counts if counted else None
 
 
 def digests_of(images: Tensor, labels: Tensor) -> Digests:
