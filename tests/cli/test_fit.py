@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_from_its_class_paths_and_attacks(monkeypatch, cap
     assert "interrupted; the same command goes on from g.safetensors.partial" in err
     assert not (folder / "g.safetensors").exists()
     assert (folder / "g.safetensors.partial").exists()
-    monkeypatch.setattr("effpath.class_paths.build._Builder.add", None)
+    monkeypatch.setattr("effpath.class_paths.build.Builder.add", None)
     monkeypatch.setattr("effpath.attacks.runner._attack_batch", None)
     assert fit(monkeypatch, capsys, *arguments)[0] == 0
     assert (folder / "g.safetensors").exists()

@@ -29,7 +29,7 @@ from effpath.paths.header import Header
 from effpath.paths.idset import IdSet
 from effpath.paths.path import Path
 from effpath.rules.plan import LEVELS, Level, plan_for
-from effpath.walk.recording import Batch, recordings
+from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 
 DENSE_BYTES = 1 << 30  # use one counter per id while all of them together take less than this
@@ -73,6 +73,73 @@ class Description:
     rows: Sequence[int] | Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Labelled images of a network, checked, and what is to be kept of their paths.
+
+    Attributes:
+        graph: of the network.
+        images: [N, C, H, W], in memory or read when indexed.
+        labels: int64 [N], outputs of the network.
+        empty: class paths of none of the images: header, levels, names and data.
+        options: what is kept, and how.
+        origin, rows: see `Description`; rows is empty where they are not known.
+        names: of the images, for messages; may be empty.
+    """
+
+    graph: Graph
+    images: Images
+    labels: Tensor
+    empty: ClassPaths
+    options: BuildOptions
+    origin: str
+    rows: NDArray[np.int64]
+    names: Sequence[str] = ()
+
+    @property
+    def selection(self) -> Options:
+        """The options of the paths."""
+        return self.empty.header.options
+
+    @property
+    def layers(self) -> list[str] | None:
+        """Names of the layers that are kept; None where the network has none."""
+        return [layer.name for layer in self.empty.header.layers] or None
+
+
+def prepare(
+    graph: Graph,
+    images: Images | Dataset[Any] | DataLoader[Any],
+    labels: Tensor | Sequence[int] | None,
+    *,
+    preset: str | Options = "default",
+    theta: float | None = None,
+    layers: int | str | Sequence[str] | None = None,
+    options: BuildOptions | None = None,
+    description: Description | None = None,
+) -> Work:
+    """Return what class paths are built from, checked; arguments and errors as in `build_class_paths`."""
+    options = options or BuildOptions()
+    description = description or Description()
+    images, labels = labelled(images, labels)
+    require_images(images)
+    require_two_classes(graph.classes, "the class path of right predictions")
+    target = as_classes(labels, len(images), graph.classes)
+    if not len(target):
+        raise InputError("expected images of each class, got none")
+    rows = np.empty(0, np.int64)
+    if description.rows is not None:
+        rows = as_integers(description.rows, len(images), "row").numpy()
+    selection = make_options(preset, theta=theta)
+    levels = tuple(level for level in LEVELS if level in options.levels)
+    if not levels or not set(options.levels) <= set(LEVELS):
+        raise OptionError(f"levels must be some of {LEVELS}, got {tuple(options.levels)}")
+    header = Header.of(graph, selection, plan_for(graph, gates=selection.gates).choose_layers(layers))
+    empty = ClassPaths(header, levels, {}, names=tuple(description.names), data=description.data)
+    origin = description.origin if len(rows) else ""
+    return Work(graph, images, target, empty, options, origin, rows)
+
+
 def build_class_paths(
     graph: Graph,
     images: Images | Dataset[Any] | DataLoader[Any],
@@ -108,57 +175,73 @@ def build_class_paths(
         FingerprintError: the checkpoint belongs to another network.
         StoreError: the checkpoint belongs to another run, or cannot be written.
     """
-    options = options or BuildOptions()
-    description = description or Description()
-    images, labels = labelled(images, labels)
-    require_images(images)
-    require_two_classes(graph.classes, "the class path of right predictions")
-    target = as_classes(labels, len(images), graph.classes)
-    if not len(target):
-        raise InputError("expected images of each class, got none")
-    shard = Shard(np.empty(0, np.uint64))
-    if description.rows is not None:
-        rows = as_integers(description.rows, len(images), "row").numpy()
-        shard = replace(shard, origin=description.origin, rows=rows)
-    selection = make_options(preset, theta=theta)
-    levels = tuple(level for level in LEVELS if level in options.levels)
-    if not levels or not set(options.levels) <= set(LEVELS):
-        raise OptionError(f"levels must be some of {LEVELS}, got {tuple(options.levels)}")
-    header = Header.of(graph, selection, plan_for(graph, gates=selection.gates).choose_layers(layers))
-    empty = ClassPaths(header, levels, {}, names=tuple(description.names), data=description.data)
-    builder = _Builder(empty, shard, options.counts, graph.classes)
+    work = prepare(
+        graph,
+        images,
+        labels,
+        preset=preset,
+        theta=theta,
+        layers=layers,
+        options=options,
+        description=description,
+    )
+    counts, total = work.options.counts, len(work.images)
+    builder = Builder(work.empty, counts, graph.classes)
+    digests: list[Digests] = [np.empty(0, np.uint64)]
+    seen = 0
     file = None if checkpoint is None else FilePath(checkpoint)
     if file is not None and file.exists():
         before = load_class_paths(file, graph)
-        _check_same_work(before, empty, options.counts, file)
-        _check_same_images(before, file, graph, images, target)
-        builder.resume(before)
+        _check_same_work(before, work.empty, counts, file)
+        _check_same_images(before, file, graph, work.images, work.labels)
+        builder.put(before)
+        digests, seen = [shard.digests for shard in before.shards], before.seen
         note_step(file)
+
+    def so_far() -> ClassPaths:
+        shard = Shard(np.concatenate(digests), work.origin, work.rows[:seen])
+        return replace(builder.result(), seen=seen, shards=(shard,))
+
     written = time.monotonic()
     for batch in recordings(
-        graph, images, options=selection, layers=layers, batch_size=options.batch_size, first=builder.seen
+        graph,
+        work.images,
+        options=work.selection,
+        layers=work.layers,
+        batch_size=work.options.batch_size,
+        first=seen,
     ):
-        builder.add(batch, target[batch.rows])
+        here = work.labels[batch.rows]
+        builder.add(batch.recorded, here)
+        digests.append(digests_of(batch.pixels, here))
+        seen = batch.rows.stop
         if progress is not None:  # before the checkpoint: what breaks off here has not been kept
-            progress(builder.seen, len(images))
+            progress(seen, total)
         if file is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
-            save_class_paths(builder.result(), file)
+            save_class_paths(so_far(), file)
             note_step(file)
             written = time.monotonic()
-    result = builder.result()
+    result = so_far()
     if file is not None:
         save_class_paths(result, file)
         note_step(file)
-    missing = sorted(set(target.tolist()) - set(result.paths))
-    if missing and not options.allow_missing:
-        names = result.names
-        wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
-        raise ClassPathError(
-            f"no image of class {wrong} is predicted correctly, so it has no class path; check that labels "
-            "and preprocessing fit the model, give more images, or leave the class out (allow_missing=True, "
-            "--allow-missing)"
-        )
+    if not work.options.allow_missing:
+        check_missing(result, work.labels)
     return result
+
+
+def check_missing(class_paths: ClassPaths, labels: Tensor) -> None:
+    """Raise ClassPathError where a class has images but no path."""
+    missing = sorted(set(labels.tolist()) - set(class_paths))
+    if not missing:
+        return
+    names = class_paths.names
+    wrong = ", ".join(f"{names[c]} ({c})" if c < len(names) else str(c) for c in missing)
+    raise ClassPathError(
+        f"no image of class {wrong} is predicted correctly, so it has no class path; check that labels "
+        "and preprocessing fit the model, give more images, or leave the class out (allow_missing=True, "
+        "--allow-missing)"
+    )
 
 
 def _check_same_work(before: ClassPaths, here: ClassPaths, counts: bool, file: FilePath) -> None:
@@ -194,11 +277,12 @@ def _check_same_images(before: ClassPaths, file: FilePath, graph: Graph, images:
             raise StoreError(f"{other}: image {row} had other pixels or another label there; {INSTEAD}")
 
 
-class _Builder:
+class Builder:
     """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
-    def __init__(self, empty: ClassPaths, shard: Shard, counts: bool, classes: int) -> None:
-        self.empty, self.shard, self.counts = empty, shard, counts
+    def __init__(self, empty: ClassPaths, counts: bool, classes: int) -> None:
+        """Start with no image, of at most so many classes."""
+        self.empty, self.counts = empty, counts
         header = empty.header
         sizes = {(level, key): header.universe(level, key) for level in empty.levels for key in header.keys(level)}
         dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
@@ -207,31 +291,28 @@ class _Builder:
         )
         self.unions = Unions(header)
         self.images: Counter[int] = Counter()  # correctly predicted, by class
-        self.digests: list[Digests] = []
-        self.seen = 0
 
-    def add(self, batch: Batch, labels: Tensor) -> None:
-        """Note the images of a batch, and count or unite the paths of those that are predicted correctly."""
-        self.digests.append(digests_of(batch.pixels, labels))
-        self.seen += len(labels)
-        correct = batch.recorded.ranked(1).cpu() == labels
-        if not bool(correct.any()):
-            return
-        recorded = batch.recorded if bool(correct.all()) else batch.recorded.select(correct)
+    def add(self, recorded: Recorded, labels: Tensor) -> NDArray[np.bool_]:
+        """Count or unite the paths of the images that are predicted correctly; return which those are."""
+        correct = recorded.ranked(1).cpu() == labels
+        found: NDArray[np.bool_] = correct.numpy()
+        if not found.any():
+            return found
+        recorded = recorded if found.all() else recorded.select(correct)
         right: NDArray[np.int64] = labels[correct].numpy()
         self.images.update(right.tolist())
         if not self.counts:
             self.unions.add(recorded, right.tolist())
-            return
+            return found
         paths = paths_of(recorded)
         for label in np.unique(right).tolist():
             rows = np.flatnonzero(right == label)
             for (level, key), tally in self.tallies[label].items():
                 tally.add(paths.ragged(level)[key].take(rows))
+        return found
 
-    def resume(self, before: ClassPaths) -> None:
+    def put(self, before: ClassPaths) -> None:
         """Go on from class paths of the same work on the first of the same images."""
-        self.digests, self.seen = [shard.digests for shard in before.shards], before.seen
         for label, path in before.paths.items():
             self.images[label] = path.images
             if not self.counts:
@@ -253,6 +334,4 @@ class _Builder:
                 sets[level][key] = IdSet.from_sorted(ids, size=tally.size)
             paths[label] = Path(self.empty.header, sets, self.images[label])
             counts[label] = counted
-        digests = np.concatenate([self.shard.digests, *self.digests])
-        shard = replace(self.shard, digests=digests, rows=self.shard.rows[: self.seen])
-        return replace(self.empty, paths=paths, counts=counts, seen=self.seen, shards=(shard,))
+        return replace(self.empty, paths=paths, counts=counts)
