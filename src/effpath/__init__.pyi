@@ -7,6 +7,8 @@ from .class_paths import ClassPaths as ClassPaths
 from .class_paths.build import BuildOptions as BuildOptions
 from .class_paths.build import Description as Description
 from .class_paths.build import build_class_paths as build_class_paths
+from .class_paths.folder.build import build_store as build_store
+from .class_paths.folder.options import StoreOptions as StoreOptions
 from .class_paths.store import load_class_paths as load_class_paths
 from .class_paths.store import save_class_paths as save_class_paths
 from .data.load import load_data as load_data

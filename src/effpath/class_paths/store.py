@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -62,15 +62,9 @@ def write_class_paths(
                     arrays[f"{name}/counts"] = counts.astype(np.uint16) if few else counts
     for place, shard in enumerate(class_paths.shards):
         arrays |= {f"shares/{place}/digests": shard.digests, f"shares/{place}/rows": shard.rows}
-    header = class_paths.header
     provenance = {
         "format": FORMAT,
-        "fingerprint": header.fingerprint,
-        "architecture": header.architecture,
-        "structure": header.structure,
-        "options": header.options.to_dict(),
-        "layers": [layer.name for layer in header.layers],
-        "levels": list(class_paths.levels),
+        **described(class_paths.header, class_paths.levels),
         "images": {str(label): path.images for label, path in class_paths.paths.items()},
         "counted": sorted(class_paths.counts),
         "seen": class_paths.seen,
@@ -80,6 +74,18 @@ def write_class_paths(
     }
     texts = {name: json.dumps(value) for name, value in {**about, "effpath": provenance}.items()}
     write_sealed(FilePath(file), {**arrays, **beside}, texts)
+
+
+def described(header: Header, levels: Sequence[Level]) -> dict[str, Any]:
+    """Return what files say of the network, the options, the layers and the levels of class paths, for JSON."""
+    return {
+        "fingerprint": header.fingerprint,
+        "architecture": header.architecture,
+        "structure": header.structure,
+        "options": header.options.to_dict(),
+        "layers": [layer.name for layer in header.layers],
+        "levels": list(levels),
+    }
 
 
 def provenance_of(opened: SealedFile) -> dict[str, Any]:
@@ -102,12 +108,19 @@ def provenance_of(opened: SealedFile) -> dict[str, Any]:
 
 
 def load_class_paths(file: str | FilePath, graph: Graph) -> ClassPaths:
-    """Load class paths that were built with this network; each array is checked against its checksum.
+    """Load class paths that were built with this network, from a file, or open the store in a folder.
+
+    A file is read whole; what is in a store is read when it is asked for. Each array is checked against its
+    checksum when it is read.
 
     Raises:
         FingerprintError: they were built with another network; gives both fingerprints.
-        StoreError: missing, truncated, damaged, or not a class-path file.
+        StoreError: missing, truncated, damaged, or not class paths; of a store also while it is read, later.
     """
+    if FilePath(file).is_dir():
+        from effpath.class_paths.folder.store import Store  # its files are read by what is below
+
+        return Store.open(file).class_paths(graph)
     with SealedFile(file, WHAT) as opened:
         return class_paths_in(opened, graph)
 
@@ -116,25 +129,33 @@ def class_paths_in(opened: SealedFile, graph: Graph) -> ClassPaths:
     """Return the class paths of an open file; see `load_class_paths`."""
     about = provenance_of(opened)
     try:
-        if about["fingerprint"] != graph.fingerprint:
-            what_to_do = differing(about.get("architecture", ""), graph.architecture)
-            raise FingerprintError(
-                f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {opened.file}, "
-                f"built with {about['fingerprint']}; {what_to_do}"
-            )
-        return _class_paths(opened, about, graph)
+        return _class_paths(opened, about, header_in(about, graph, opened.file))
     except StoreError:
         raise
     except (*UNREADABLE, EffpathError) as error:  # a header that another program wrote
         raise opened.damaged(f"{type(error).__name__}: {error}") from error
 
 
-def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> ClassPaths:
+def header_in(about: Mapping[str, Any], graph: Graph, file: str | FilePath) -> Header:
+    """Return the header that a file of class paths of this network has `described`.
+
+    Raises:
+        FingerprintError: it is of another network; names the file, and gives both fingerprints.
+    """
+    if about["fingerprint"] != graph.fingerprint:
+        what_to_do = differing(about.get("architecture", ""), graph.architecture)
+        raise FingerprintError(
+            f"expected class paths of this network, with fingerprint {graph.fingerprint}, got {file}, "
+            f"built with {about['fingerprint']}; {what_to_do}"
+        )
     options = Options(**about["options"])
     plan = plan_for(graph, gates=options.gates)
-    header = Header.of(graph, options, tuple(plan.layer(name) for name in about["layers"]))
+    return Header.of(graph, options, tuple(plan.layer(name) for name in about["layers"]))
+
+
+def _class_paths(opened: SealedFile, about: Mapping[str, Any], header: Header) -> ClassPaths:
     levels: tuple[Level, ...] = tuple(about["levels"])
-    stored = _Stored(opened)
+    stored = Stored(opened)
     paths: dict[int, Path] = {}
     counts: dict[int, Counted] = {}
     for label_text, images in about["images"].items():
@@ -157,10 +178,11 @@ def _class_paths(opened: SealedFile, about: Mapping[str, Any], graph: Graph) -> 
     return ClassPaths(header, levels, paths, counts, about["seen"], tuple(about["names"]), about["data"], shards)
 
 
-class _Stored:
+class Stored:
     """The sets and counts of an open file; `StoreError` for malformed arrays."""
 
     def __init__(self, opened: SealedFile) -> None:
+        """Read from a file."""
         self.opened = opened
 
     def ids(self, name: str, size: int) -> IdSet:

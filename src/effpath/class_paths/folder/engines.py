@@ -1,0 +1,225 @@
+"""What runs tasks: this process, or several. Each task is run once; who asks decides what is tried again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection, wait
+from typing import NamedTuple, Protocol, cast
+
+import torch
+
+from effpath.errors import EffpathError, NumericalError, OptionError
+
+Task = Callable[[], Iterator[int]]
+"""Does its work while it is iterated; gives how much is done, now and then. An engine may have to pickle it."""
+ATTEMPTS = 3  # of a task that fails
+
+
+class Event(NamedTuple):
+    """What became of a task.
+
+    Attributes:
+        place: of the task among those that are run.
+        done: how much of it is done, if it goes on.
+        ended: whether it is finished.
+        error: what it failed with.
+    """
+
+    place: int
+    done: int = 0
+    ended: bool = False
+    error: Exception | None = None
+
+
+class Engine(Protocol):
+    """Runs tasks, wherever."""
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
+        """Run each task once, in any order; yield what becomes of it, in the end that it ended or its error."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
+class Inline:
+    """Runs one task after the other, in this process."""
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
+        """Run the tasks; see `Engine`."""
+        for place, task in enumerate(tasks):
+            try:
+                for done in task():
+                    yield Event(place, done)
+            except Exception as error:  # whatever it is: it is the task's
+                yield Event(place, error=error)
+            else:
+                yield Event(place, ended=True)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class Processes:
+    """Runs tasks in processes of their own, until it is closed; one that dies fails its own task alone."""
+
+    def __init__(self, workers: int) -> None:
+        """Take the number of processes, which share the threads of torch."""
+        if workers < 1:
+            raise OptionError(f"expected at least 1 worker, got {workers}")
+        self.workers = workers
+        self._idle: list[_Worker] = []
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
+        """Run the tasks; see `Engine`."""
+        waiting = deque(enumerate(tasks))
+        busy: dict[Connection, tuple[_Worker, int]] = {}
+        try:
+            while waiting or busy:
+                free = min(len(waiting), self.workers - len(busy))
+                while len(self._idle) < free:  # all start before the first is waited for
+                    self._idle.append(_Worker(torch.get_num_threads() // self.workers))
+                for _ in range(free):
+                    worker = self._idle.pop()
+                    try:
+                        worker.pipe.send(waiting[0][1])
+                    except OSError:  # it died while it was idle
+                        worker.stop()
+                    else:
+                        busy[worker.pipe] = worker, waiting.popleft()[0]
+                for pipe in cast(list[Connection], wait(list(busy)) if busy else []):
+                    worker, place = busy[pipe]
+                    try:
+                        said = pipe.recv()
+                    except (EOFError, OSError):
+                        del busy[pipe]
+                        yield Event(place, error=worker.death())
+                        continue
+                    if isinstance(said, int):
+                        yield Event(place, said)
+                        continue
+                    del busy[pipe]
+                    self._idle.append(worker)
+                    yield Event(place, ended=True) if said is None else Event(place, error=said)
+        finally:
+            for worker, _ in busy.values():
+                worker.stop()
+
+    def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            self._idle.pop().stop()
+
+
+class _Worker:
+    """A process that does what comes through its pipe, one task after the other."""
+
+    def __init__(self, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit locks of torch's threads
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, max(1, threads)), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def death(self) -> Exception:
+        """Return the error of a task whose process has ended before it."""
+        self.process.join()
+        code = self.process.exitcode
+        self.stop()
+        return ChildProcessError(f"its process ended with exit code {code} (-9: killed, of too much memory say)")
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+class _GoneError(BaseException):
+    """The process at the other end of a pipe is gone."""
+
+
+def _serve(pipe: Connection, threads: int) -> None:
+    """Do tasks until the pipe is closed: by its other end, or because that process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, which ends this one
+    torch.set_num_threads(threads)
+    with suppress(_GoneError):
+        while True:
+            said: Exception | None = None
+            try:
+                for done in _next_task(pipe)():
+                    _say(pipe, int(done))
+            except Exception as error:  # whatever it is: it is the task's
+                said = _portable(error)
+            _say(pipe, said)
+
+
+def _next_task(pipe: Connection) -> Task:
+    try:
+        task: Task = pipe.recv()
+    except (EOFError, OSError) as error:
+        raise _GoneError from error
+    return task
+
+
+def _say(pipe: Connection, said: int | Exception | None) -> None:
+    try:
+        pipe.send(said)
+    except OSError as error:
+        raise _GoneError from error
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that arrives whole at the other end of a pipe."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def run_tasks(
+    engine: Engine,
+    tasks: Sequence[Task],
+    *,
+    progress: Callable[[int, int], None] = lambda place, done: None,
+    ended: Callable[[int], None] = lambda place: None,
+) -> dict[int, Exception]:
+    """Run tasks, and those that fail again after the others, until each has ended or has failed `ATTEMPTS` times.
+
+    Args:
+        engine: what runs them.
+        tasks: to be run.
+        progress: called with the place of a task and how much of it is done; with 0 where it failed.
+        ended: called with the place of a task that is finished.
+
+    Returns:
+        The last errors of the tasks that never ended, by place.
+
+    Raises:
+        EffpathError: what a task raises on purpose is not tried again, unless it is a number that is not finite.
+    """
+    left = list(range(len(tasks)))
+    errors: dict[int, Exception] = {}
+    for _ in range(ATTEMPTS):
+        errors = {}
+        with closing(engine.run([tasks[place] for place in left])) as events:
+            for event in events:
+                place = left[event.place]
+                if event.error is not None:
+                    if isinstance(event.error, EffpathError) and not isinstance(event.error, NumericalError):
+                        raise event.error
+                    errors[place] = event.error
+                    progress(place, 0)
+                elif event.ended:
+                    ended(place)
+                else:
+                    progress(place, event.done)
+        left = sorted(errors)
+        if not left:
+            break
+    return errors

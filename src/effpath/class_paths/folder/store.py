@@ -1,0 +1,193 @@
+"""The folder of a store: what is in it, and opening it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path as FilePath
+
+from effpath.class_paths.class_paths import ClassPaths, Shard
+from effpath.class_paths.folder import manifest as manifests
+from effpath.class_paths.folder.manifest import Kept, Manifest, read_manifest, write_manifest
+from effpath.class_paths.folder.opened import ClassFiles, Lazy, LazyShards
+from effpath.class_paths.folder.records import Record, read_records, shards_of
+from effpath.class_paths.store import header_in
+from effpath.errors import StoreError
+from effpath.files.cache import atomic_write
+from effpath.graph.graph import Graph
+from effpath.rules.plan import Level
+
+CLASSES, SHARDS, LOCK = "classes", "shards", "lock"
+STRUCTURE = "network.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store, as its manifest was when it was opened.
+
+    Its files are never changed: a new one is written, and the manifest, which names those that count, is replaced
+    in one step. So what has been opened stays what it was, until the files that are no longer named are removed.
+
+    Attributes:
+        folder: of the files.
+        manifest: what is in them.
+    """
+
+    folder: FilePath
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: str | FilePath) -> Store:
+        """Read the manifest of a store, and nothing else; StoreError where it is missing or damaged."""
+        return cls(FilePath(folder), read_manifest(FilePath(folder)))
+
+    @classmethod
+    def create(cls, folder: FilePath, manifest: Manifest, structure: str | None) -> Store:
+        """Make an empty store, in one step.
+
+        Args:
+            folder: which must not exist.
+            manifest: without files.
+            structure: of the network, see `Graph`.
+
+        Raises:
+            StoreError: it exists, or cannot be written.
+        """
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            temporary.mkdir(parents=True)
+            for name in (CLASSES, SHARDS):
+                (temporary / name).mkdir()
+            if structure is not None:
+                content = structure.encode(errors="surrogatepass")
+                atomic_write(temporary / STRUCTURE, partial(_write, content))
+                kept = Kept(STRUCTURE, hashlib.sha256(content).hexdigest())
+                manifest = replace(manifest, structure=kept)
+            write_manifest(temporary, manifest)
+            temporary.rename(folder)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"cannot write the store {folder}: {error}; choose another folder") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(folder)
+
+    @property
+    def structure(self) -> str | None:
+        """What lets the network be captured again at once, see `Graph`; StoreError where it is damaged."""
+        kept = self.manifest.structure
+        if kept is None:
+            return None
+        file = self.folder / kept.file
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot read {file}: {error}; copy the store again") from error
+        if hashlib.sha256(content).hexdigest() != kept.seal:
+            raise StoreError(f"cannot read {file}: its bytes differ from what was written; copy the store again")
+        return content.decode(errors="surrogatepass")
+
+    def records(self) -> list[Record]:
+        """Return which images the class paths were made from; StoreError where that is damaged."""
+        return read_records(self.folder, self.manifest.images)
+
+    def class_file(self, label: int) -> tuple[FilePath, str] | None:
+        """Return the file of a class and the seal that it must have; None where the class has no path."""
+        entry = self.manifest.classes.get(label)
+        if entry is None or entry.kept is None:
+            return None
+        return self.folder / CLASSES / entry.kept.file, entry.kept.seal
+
+    def shard_file(self, shard: str) -> FilePath:
+        """Return where a finished shard waits until it is in the class paths."""
+        return self.folder / SHARDS / f"{shard}.safetensors"
+
+    def waiting(self) -> list[str]:
+        """Return the ids of the finished shards that are not in the class paths yet, sorted."""
+        found = [file.stem for file in (self.folder / SHARDS).glob("*.safetensors") if file.name[0] != "."]
+        return sorted(set(found) - set(self.manifest.shards))
+
+    def class_paths(self, graph: Graph) -> ClassPaths:
+        """Return the class paths of the store, of which nothing is read yet.
+
+        Raises:
+            FingerprintError: they were built with another network.
+        """
+        about, classes = self.manifest.about, self.manifest.classes
+        header = header_in(about, graph, self.folder)
+        levels: tuple[Level, ...] = tuple(about["levels"])
+        found = {label: self.class_file(label) for label in sorted(classes)}
+        files = {label: file for label, file in found.items() if file is not None}
+        opened = ClassFiles(files, {label: classes[label].used for label in files}, header, levels)
+        return ClassPaths(
+            header,
+            levels,
+            Lazy(files, opened.path),
+            Lazy(files if about["counts"] else (), opened.counted),
+            sum(each.used + each.wrong for each in classes.values()),
+            tuple(about["names"]),
+            " | ".join(dict.fromkeys(self.manifest.sources.values())),
+            LazyShards(partial(_shards, self)),
+        )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Store]:
+        """Keep other runs from writing to the store in the block; yields the store as it is then.
+
+        The lock is the system's, so that it ends with the process, however that ends.
+
+        Raises:
+            StoreError: another run is writing.
+        """
+        import fcntl  # where there are such locks: not on Windows
+
+        with (self.folder / LOCK).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"cannot write to the store {self.folder}: another run is writing to it; wait until it ends"
+                ) from error
+            yield Store.open(self.folder)
+
+    def sweep(self) -> None:
+        """Remove what earlier states of the store and interrupted runs have left."""
+        named = self.manifest.files()
+        for folder in (self.folder, self.folder / CLASSES, self.folder / SHARDS):
+            for file in folder.glob(".*.tmp"):
+                file.unlink(missing_ok=True)
+        for file in [*self.folder.glob("images-*.safetensors"), *(self.folder / CLASSES).glob("*.safetensors")]:
+            if file.name not in named:
+                file.unlink(missing_ok=True)
+        for shard in self.manifest.shards:
+            self.shard_file(shard).unlink(missing_ok=True)
+
+
+def check_folder(folder: FilePath) -> None:
+    """Raise StoreError where a store can be neither made nor opened, so that this is known before the work."""
+    if folder.is_dir():
+        if not (folder / manifests.NAME).exists():
+            raise StoreError(
+                f"cannot write {folder}: expected a store, a new folder or a .safetensors file, "
+                f"got a folder without {manifests.NAME}; name a new folder in it"
+            )
+        return
+    above = next(each for each in folder.absolute().parents if each.exists())
+    if folder.exists() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "expected the folder of a store, got a file" if folder.exists() else f"{above} is not writable"
+        raise StoreError(f"cannot write {folder}: {what}; choose another")
+
+
+def _write(content: bytes, file: FilePath) -> None:
+    file.write_bytes(content)
+
+
+def _shards(store: Store) -> tuple[Shard, ...]:
+    return shards_of(store.records())

@@ -1,0 +1,11 @@
+"""The engine of this process."""
+
+from __future__ import annotations
+
+from effpath.class_paths.folder.engines import Engine, Inline
+from engine_contract import EngineContract
+
+
+class TestInline(EngineContract):
+    def made(self) -> Engine:
+        return Inline()
