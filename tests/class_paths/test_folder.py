@@ -120,7 +120,7 @@ def test_the_manifest_says_what_a_store_is_of(tmp_path) -> None:
     assert (manifest.about["options"]["theta"], manifest.about["options"]["preset"]) == (0.5, "default")
     assert manifest.about["levels"] == list(LEVELS)
     assert manifest.about["names"] == ["left", "middle", "right"]
-    assert manifest.sources == {"stripes by content": "stripes"}
+    assert manifest.origins == {"stripes by content": "stripes"}
     assert sum(manifest.shards.values()) == tiny_store.COUNT
     assert len(manifest.shards) == -(-tiny_store.COUNT // tiny_store.OPTIONS.shard_size)
     for label, entry in manifest.classes.items():

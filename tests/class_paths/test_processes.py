@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 import tiny_store
+from cli_run import run
 from effpath.class_paths.folder.build import fill_store
 from effpath.class_paths.folder.engines import ATTEMPTS, Engine, Processes, run_tasks
 from effpath.errors import OptionError
@@ -29,8 +30,8 @@ class TestProcesses(EngineContract):
 
     def test_the_processes_stay_for_the_next_tasks_and_end_with_the_engine(self, engine, tmp_path) -> None:
         pids = set()
-        for run in range(2):
-            tasks = [Trial(tmp_path / f"{run}{place}") for place in range(4)]
+        for time in range(2):
+            tasks = [Trial(tmp_path / f"{time}{place}") for place in range(4)]
             list(engine.run(tasks))
             pids |= {int(line) for task in tasks for line in task.file.read_text().splitlines()}
         assert 1 <= len(pids) <= 2
@@ -53,3 +54,25 @@ def test_a_store_that_processes_build_has_the_bytes_of_one_that_this_process_bui
         )  # fmt: skip
     assert contents(tmp_path / "processes") == contents(tmp_path / "inline")
     assert said[-1] == max(said) == tiny_store.COUNT
+
+
+def test_the_command_line_opens_network_and_images_in_each_process(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef make():\n    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "profile",
+        "net.py:make",
+        "digits",
+        "--input-size",
+        "1,8,8",
+        "--allow-missing",
+        "--shard-size",
+        99,
+    ]
+    for engine in (["-o", "inline"], ["--engine", "processes", "--workers", 2, "-o", "processes"]):
+        code, _, err = run(monkeypatch, capsys, *arguments, *engine)
+        assert code == 0, err
+    assert contents(tmp_path / "processes") == contents(tmp_path / "inline")

@@ -30,6 +30,7 @@ COMMANDS = (
         "score",
         "show",
         "slice",
+        "store",
     ),
 )
 

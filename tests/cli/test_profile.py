@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,15 +87,15 @@ def test_work_that_was_cut_off_goes_on_where_it_was(digits, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(graph, images, **options)
 
-    monkeypatch.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1)
     monkeypatch.setattr(recording, "record", fail_late)
-    arguments = ["profile", *digits, "--batch-size", 40, "-o", "c.safetensors"]
+    arguments = ["profile", *digits, "--batch-size", 40, "--shard-size", 40, "-o", "c.safetensors"]
     assert run(monkeypatch, capsys, *arguments)[0] == 130
     assert (tmp_path / "c.safetensors.partial").exists()
     assert not (tmp_path / "c.safetensors").exists()
     assert run(monkeypatch, capsys, *arguments)[0] == 0
     assert calls == [40, 40, 40, 40]
     assert same(effpath.load_class_paths(tmp_path / "c.safetensors", graph()), api())
+    assert not (tmp_path / "c.safetensors.partial").exists()
 
 
 def test_a_class_without_a_correct_image_is_an_error_unless_it_may_be_missing(
@@ -169,7 +170,7 @@ def test_bad_options_are_one_clear_message(digits, monkeypatch, capsys, options,
 
 
 def cut_off(monkeypatch, capsys, *arguments) -> None:
-    """Leave a .partial file of the first 40 images."""
+    """Leave a .partial store of the first 40 images."""
     real, calls = recording.record, []
 
     def fail_late(graph, images, **options):
@@ -179,7 +180,6 @@ def cut_off(monkeypatch, capsys, *arguments) -> None:
         return real(graph, images, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1)
         patched.setattr(recording, "record", fail_late)
         assert run(monkeypatch, capsys, *arguments)[0] == 130
 
@@ -187,7 +187,9 @@ def cut_off(monkeypatch, capsys, *arguments) -> None:
 def test_work_that_was_cut_off_is_not_taken_for_that_of_other_labels_or_images(
     digits, tmp_path, monkeypatch, capsys
 ):
-    arguments = ["profile", *digits, "--levels", "neurons", "--batch-size", 20, "-o", "c.safetensors"]
+    arguments = [
+        "profile", *digits, "--levels", "neurons", "--batch-size", 20, "--shard-size", 20, "-o", "c.safetensors",
+    ]  # fmt: skip
     cut_off(monkeypatch, capsys, *arguments)
     assert kept_steps()[-1].samefile("c.safetensors.partial")
     images, labels = data().train_images[:120].numpy(), data().train_labels[:120].numpy()
@@ -197,9 +199,9 @@ def test_work_that_was_cut_off_is_not_taken_for_that_of_other_labels_or_images(
         np.savez("d.npz", train_images=pixels, train_labels=own)
         code, _, err = run(monkeypatch, capsys, *arguments)
         assert code == 1, name
-        assert "the checkpoint c.safetensors.partial belongs to another run" in err
+        assert "the store c.safetensors.partial belongs to another run" in err
         assert "delete it" in err
-    (tmp_path / "c.safetensors.partial").unlink()
+    shutil.rmtree(tmp_path / "c.safetensors.partial")
     assert run(monkeypatch, capsys, *arguments, "--allow-missing")[0] == 0
 
 

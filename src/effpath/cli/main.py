@@ -25,6 +25,7 @@ from effpath.cli.rules import rules
 from effpath.cli.score import score
 from effpath.cli.show import show
 from effpath.cli.slice import slice_
+from effpath.cli.store import store
 from effpath.errors import EffpathError, was_interrupted
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    demo, check, rules, extract, profile, merge, score, slice_, fit, detect, explain, diff, show, report,
+    demo, check, rules, extract, profile, merge, store, score, slice_, fit, detect, explain, diff, show, report,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(with_options(command))
 

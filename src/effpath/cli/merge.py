@@ -1,4 +1,4 @@
-"""``effpath merge``: class paths that were built in shards, united."""
+"""``effpath merge``: class paths that were built apart, united."""
 
 from __future__ import annotations
 
@@ -10,26 +10,40 @@ from effpath.cli.options import ClassPathFile, JsonOutput, NetworkSource, argume
 
 def merge(
     source: NetworkSource,
-    files: Annotated[list[Path], argument(help="Class paths of disjoint images.")],
+    files: Annotated[list[Path], argument(help="Class paths of disjoint images: files, or folders of stores.")],
     output: ClassPathFile,
     to: JsonOutput,
 ) -> None:
     r"""Unite class paths of one network that were built over disjoint images; an image in two of them is an error.
 
+    Stores become a store, a class at a time, whatever their size; or, like files, one .safetensors file. One store
+    alone is written to a file so.
+
     Examples:
 
-      effpath merge torchvision:resnet50 part1.safetensors part2.safetensors \
+      effpath merge torchvision:resnet50 part1/ part2/ \
+        --weights resnet50.safetensors -o classes/
+
+      effpath merge torchvision:resnet50 classes/ \
         --weights resnet50.safetensors -o classes.safetensors
     """
+    from effpath.class_paths.folder.merge import merge_stores
+    from effpath.class_paths.folder.store import check_folder
     from effpath.class_paths.store import load_class_paths, save_class_paths
     from effpath.cli.output import say
-    from effpath.cli.profile import show
+    from effpath.cli.profile import is_file, show
     from effpath.errors import OptionError
     from effpath.files.cache import check_output
 
-    check_output(output)
+    if is_file(output):
+        check_output(output)
+    else:
+        check_folder(output)
     network = source.open()
     graph, found = network.class_paths(files[0])
+    if not is_file(output):
+        show(merge_stores(output, files, graph), output, to)
+        return
     unknown = [] if found.shards else [files[0]]
     for file in files[1:]:
         shard = load_class_paths(file, graph)

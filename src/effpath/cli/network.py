@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.folder.store import Store
 from effpath.class_paths.store import WHAT, class_paths_in, provenance_of
 from effpath.cli.options import Source, parse_size
 from effpath.cli.output import say
@@ -90,12 +91,16 @@ class Network:
         return capture(self.model, self._example(images), structure=structure)
 
     def class_paths(self, file: Path, images: Images | None = None) -> tuple[Graph, ClassPaths]:
-        """Return the network's graph and class paths that were built with it; the file is opened once.
+        """Return the network's graph and class paths that were built with it, in a file or the folder of a store.
 
         Raises:
             FingerprintError: they were built with another network.
-            StoreError: missing, truncated, damaged, or not a class-path file.
+            StoreError: missing, truncated, damaged, or not class paths.
         """
+        if file.is_dir():
+            store = Store.open(file)
+            graph = self.capture(images, store.structure)
+            return graph, store.class_paths(graph)
         with SealedFile(file, WHAT) as opened:
             graph = self.capture(images, provenance_of(opened).get("structure"))
             return graph, class_paths_in(opened, graph)
@@ -115,13 +120,17 @@ class Network:
         _note_left_out(data.left_out, "not pictures of a class")
         return data
 
-    def part(self, data: Dataset, *names: str) -> Part:
+    def part(self, data: Dataset, *names: str, checked: bool = True) -> Part:
         """Return the part of the data that ``--part`` names, or the first of ``names`` that exists.
 
         Raises:
-            InputError: there is none, or it is known before the work that one of its images will be refused.
+            InputError: there is none, or (``checked``) it is known before the work that one of its images will be
+                refused.
         """
-        part = self._readable(data.part(*([self.source.part] if self.source.part else names)), data)
+        part = data.part(*([self.source.part] if self.source.part else names))
+        if not checked and len(part):
+            return part
+        part = self._readable(part, data)
         refuse_known(part.images)
         return part
 

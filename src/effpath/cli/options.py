@@ -90,7 +90,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random: splits, atta
 BatchSize = Annotated[int, of_images(min=1, help="Images processed together.")]
 ClassMap = Annotated[Path | None, of_images(help="JSON file, {class of the data: output of the network}.")]
 Layers = Annotated[str | None, of_paths(help="The last N (3), or names (layer4.1.conv2,fc); all if not given.")]
-ClassPathFile = Annotated[Path, typer.Option("--output", "-o", help="classes.safetensors.")]
+ClassPathFile = Annotated[
+    Path, typer.Option("--output", "-o", help="classes.safetensors, or the folder of a store.")
+]
 Data = Annotated[str, argument(help="digits, mnist:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR or npz:FILE.")]
 ImageSources = Annotated[
     list[str],
@@ -119,7 +121,7 @@ class Source:
     class_map: ClassMap = None
     skip_damaged: Annotated[
         bool,
-        of_images("--skip-damaged", help="Leave out images that cannot be read; reads every image once more."),
+        of_images("--skip-damaged", help="Leave out images that cannot be read; may read every image once more."),
     ] = False
     batch_size: BatchSize = 8
 

@@ -21,16 +21,24 @@ def profile(
     to: Output,
     per_class: Annotated[int | None, typer.Option(min=1, help="Only the first N images of each class.")] = None,
     shard: Annotated[
-        str | None, typer.Option(help="i/n: the i-th of n shards of the images; `effpath merge` unites them.")
+        str | None, typer.Option(help="i/n: the i-th of n parts of the images; `effpath merge` unites them.")
     ] = None,
     levels: Annotated[str, typer.Option(help="Sets to store.")] = "synapses,neurons,weights",
     counts: Annotated[bool, typer.Option("--counts", help="Store how many images used each element.")] = False,
     allow_missing: AllowMissing = False,
+    add: Annotated[bool, typer.Option("--add", help="Add images of other data than are in the store.")] = False,
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Images that are built together; what an interruption may lose.")
+    ] = 512,
+    engine: Annotated[str, typer.Option(help="What builds: inline (this process) or processes.")] = "inline",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as processors if not given.")
+    ] = None,
 ) -> None:
     r"""Build class paths: for each class, the union over its correctly predicted images.
 
-    Unfinished work is kept in OUTPUT.partial, about once a minute; the same command on the same images resumes
-    from there.
+    OUTPUT is the folder of a store: the same command takes it up again, whatever interrupted it, and adds images
+    that are new. If it ends in .safetensors it is one file, whose unfinished work is kept in OUTPUT.partial.
 
     Examples:
 
@@ -38,57 +46,57 @@ def profile(
         --weights lenet.safetensors -o mnist.safetensors
 
       effpath profile torchvision:resnet50 imagefolder:imagenet \
-        --weights resnet50.safetensors --per-class 100 \
-        --levels weights,neurons --shard 1/4 -o part1.safetensors
+        --weights resnet50.safetensors --levels weights,neurons \
+        --skip-damaged --engine processes -o classes/
+
+      effpath profile torchvision:resnet50 imagefolder:imagenet \
+        --weights resnet50.safetensors --shard 1/4 -o part1/
     """
-    import torch
+    import shutil
+    from contextlib import closing
+    from dataclasses import replace
 
-    from effpath.class_paths.build import BuildOptions, Description, build_class_paths
-    from effpath.data import Part
-    from effpath.errors import InputError
-    from effpath.files.cache import check_output, fingerprint, move
+    from effpath.class_paths.folder.build import fill_store
+    from effpath.class_paths.folder.options import StoreOptions
+    from effpath.class_paths.folder.store import Store, check_folder
+    from effpath.class_paths.store import save_class_paths
+    from effpath.cli.output import say
+    from effpath.cli.work import Job, parse_engine
+    from effpath.files.cache import check_output
 
-    check_output(output)
-    network = source.open()
-    dataset = network.dataset(data)
-    images = network.part(dataset, "train", "all")
-    rows = torch.arange(len(images))
-    if per_class is not None:
-        rows = Part(rows, images.labels).first_of_each_class(per_class).images[:]
-    if shard is not None:
-        first, count = parse_shard(shard)
-        rows = rows[first - 1 :: count]
-        if not len(rows):
-            raise InputError(
-                f"expected at most as many shards as images, got {shard} of {len(images)} images, which is empty"
-            )
-    origin = fingerprint(dataset.name, source.part, dataset.classes, images.labels, list(images.names))
-    images = images.take(rows)
-    graph = network.capture(images.images)
-    outputs = network.outputs(dataset, graph.classes)
-    names = tuple(getattr(network.model, "classes", ()))
-    if len(names) != graph.classes:
-        at = dict(zip(outputs.tolist(), dataset.classes, strict=True))
-        names = tuple(at.get(output, "") for output in range(graph.classes))
-    part = source.part or ("train" if "train" in dataset.parts else "all")
-    described = f"{dataset.name} {part}, seed {source.seed}"
-    described += f", first {per_class} of each class" * (per_class is not None)
-    described += f", shard {shard}" * (shard is not None)
-    partial = output.with_name(f"{output.name}.partial")
-    kept = [name.strip() for name in levels.split(",")]
-    with to.track(f"class paths of {len(images)} images") as progress:
-        found = build_class_paths(
-            graph,
-            images.images,
-            outputs[images.labels],
-            options=BuildOptions(kept, counts, source.batch_size, allow_missing),  # type: ignore[arg-type]
-            description=Description(names, described, origin, rows),
-            checkpoint=partial,
-            progress=progress,
-            **extraction.arguments,
-        )
-    move(partial, output)
+    one_file = is_file(output)
+    folder = output.with_name(f"{output.name}.partial") if one_file else output
+    if one_file:
+        check_output(output)
+    check_folder(folder)
+    kept = tuple(name.strip() for name in levels.split(","))
+    options = StoreOptions(
+        kept,  # type: ignore[arg-type]
+        counts,
+        source.batch_size,
+        allow_missing,
+        shard_size=shard_size,
+        strict=not source.skip_damaged,
+        add=add,
+    )
+    job = Job(source, data, extraction, options, per_class, parse_shard(shard) if shard else None)
+    with closing(parse_engine(engine, workers)) as runs:
+        work = job.open()
+        elsewhere = None if engine == "inline" else replace(job, structure=work.graph.structure)
+        with to.track(f"class paths of {len(work.images)} images") as progress:
+            found = fill_store(folder, work, options, engine=runs, open_work=elsewhere, progress=progress)
+    for name, why in Store.open(folder).manifest.damaged.items():
+        say(f"left out, cannot be read: {name}: {why}")
+    if one_file:
+        found = found.loaded()
+        save_class_paths(found, output)
+        shutil.rmtree(folder)
     show(found, output, to)
+
+
+def is_file(output: Path) -> bool:
+    """Tell whether class paths are written to one file there, not to a store."""
+    return output.suffix == ".safetensors"
 
 
 def show(found: ClassPaths, output: Path, to: Output) -> None:
@@ -99,12 +107,13 @@ def show(found: ClassPaths, output: Path, to: Output) -> None:
         {
             "class": label,
             "name": found.names[label] if label < len(found.names) else "",
-            "images": found[label].images,
-            **{f"{level}_density": found[label].density(level) for level in found.levels},
+            "images": path.images,
+            **{f"{level}_density": path.density(level) for level in found.levels},
         }
-        for label in found.classes
+        for label, path in found.items()
     ]
-    overall = {level: found.overall.density(level) for level in found.levels}
+    whole = found.overall
+    overall = {level: whole.density(level) for level in found.levels}
     if to.as_json:
         about = {"output": str(output), "fingerprint": found.header.fingerprint, "images": found.seen}
         print_json({**about, "correct": found.images, "overall_density": overall, "classes": rows})

@@ -28,13 +28,13 @@ class Incoming:
     Attributes:
         records: of their images.
         files: by class: files that have its path over these shards, each with the seal that it must have, or "".
-        sources: descriptions of the data, by identity.
+        origins: descriptions of the data, by identity.
         damaged: why images could not be read, by name.
     """
 
     records: Sequence[Record]
     files: Mapping[int, Files]
-    sources: Mapping[str, str]
+    origins: Mapping[str, str]
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ def commit(store: Store, new: Incoming, engine: Engine, empty: Callable[[], Clas
         classes[label] = OfClass(used, wrong, damaged, written.get(label, entry.kept))
     taken = replace(
         manifest,
-        sources={**manifest.sources, **new.sources},
+        origins=joined(manifest.origins, new.origins),
         classes=dict(sorted(classes.items())),
         shards={**manifest.shards, **{record.shard: len(record) for record in new.records}},
         damaged={**manifest.damaged, **new.damaged},
@@ -90,6 +90,15 @@ def commit(store: Store, new: Incoming, engine: Engine, empty: Callable[[], Clas
     after = Store(store.folder, taken)
     after.sweep()
     return after
+
+
+def joined(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    """Return the descriptions of data by identity, with both where they differ."""
+    found = dict(first)
+    for origin, data in second.items():
+        texts = [*found.get(origin, data).split(" | "), *data.split(" | ")]
+        found[origin] = " | ".join(dict.fromkeys(texts))
+    return found
 
 
 def _kept(file: FilePath, what: str) -> Kept:

@@ -24,14 +24,14 @@ class Assignment:
     places: NDArray[np.int64]
 
 
-def source_of(work: Work) -> str:
+def origin_of(work: Work) -> str:
     """Return the identity of the data: its origin, or, where there is none, what it is called."""
     return work.origin or fingerprint("images without an origin", work.empty.data)
 
 
 def rows_of(work: Work) -> NDArray[np.int64]:
     """Return where each image stands in the data; among the images that were given where that is not known."""
-    return work.rows if work.origin else np.arange(len(work.labels))
+    return work.rows if work.origin else np.arange(len(work.labels), dtype=np.int64)
 
 
 def cut(work: Work, size: int, known: NDArray[np.int64]) -> list[Assignment]:
@@ -42,10 +42,10 @@ def cut(work: Work, size: int, known: NDArray[np.int64]) -> list[Assignment]:
         size: of a shard.
         known: rows of the images that are in the class paths already.
     """
-    source, rows, labels = source_of(work), rows_of(work), work.labels.numpy()
+    origin, rows, labels = origin_of(work), rows_of(work), work.labels.numpy()
     left = np.flatnonzero(~np.isin(rows, known))
     if not len(left):
         return []
     left = left[np.argsort(labels[left], kind="stable")]
     parts = np.array_split(left, -(-len(left) // size))
-    return [Assignment(fingerprint(source, rows[part], labels[part])[:16], part) for part in parts]
+    return [Assignment(fingerprint(origin, rows[part], labels[part])[:16], part) for part in parts]

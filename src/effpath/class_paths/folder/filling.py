@@ -9,7 +9,7 @@ import numpy as np
 
 from effpath.class_paths.build import Work
 from effpath.class_paths.folder.commit import Incoming, commit
-from effpath.class_paths.folder.cut import Assignment, cut, source_of
+from effpath.class_paths.folder.cut import Assignment, cut, origin_of
 from effpath.class_paths.folder.engines import ATTEMPTS, Engine, run_tasks
 from effpath.class_paths.folder.matching import INSTEAD, check_apart, check_images
 from effpath.class_paths.folder.options import StoreOptions
@@ -29,7 +29,7 @@ class Filling:
         self, work: Work, options: StoreOptions, engine: Engine, open_work: Opener, progress: Progress
     ) -> None:
         self.work, self.options, self.engine, self.open_work = work, options, engine, open_work
-        self.progress, self.source = progress, source_of(work)
+        self.progress, self.origin = progress, origin_of(work)
         self.finished: dict[str, Finished] = {}  # by id of the shard
         self.others: list[Record] = []  # of other data in the store
         self.readable = False  # whether any image was read so far
@@ -73,11 +73,11 @@ class Filling:
         empty, records = self.work.empty, store.records()
         self.finished = {shard: read_shard(store.shard_file(shard), empty) for shard in store.waiting()}
         every = [*records, *(each.record for each in self.finished.values())]
-        own = [record for record in every if record.source == self.source]
-        self.others = [record for record in every if record.source != self.source]
+        own = [record for record in every if record.origin == self.origin]
+        self.others = [record for record in every if record.origin != self.origin]
         self.readable = any(record.readable.any() for record in every)
         if self.others and not own and not self.options.add:
-            told = [*store.manifest.sources.values(), *(each.data for each in self.finished.values())]
+            told = [*store.manifest.origins.values(), *(each.data for each in self.finished.values())]
             held = " | ".join(dict.fromkeys(told))
             raise StoreError(
                 f"the store {store.folder} belongs to another run: it holds images of {held!r}, here are those of "
@@ -93,15 +93,15 @@ class Filling:
         return store, self._cut(store.records())
 
     def _cut(self, records: Sequence[Record]) -> list[Assignment]:
-        own = [record.rows for record in records if record.source == self.source]
+        own = [record.rows for record in records if record.origin == self.origin]
         return cut(self.work, self.options.shard_size, np.concatenate([np.empty(0, np.int64), *own]))
 
     def _disjoint(self, store: Store, records: Sequence[Record]) -> list[str]:
         """Return the finished shards that have no image in common, and remove the files of the others."""
         taken: list[str] = []
-        known = {(record.source, row) for record in records for row in record.rows.tolist()}
+        known = {(record.origin, row) for record in records for row in record.rows.tolist()}
         for shard, (record, _, _) in sorted(self.finished.items()):
-            images = {(record.source, row) for row in record.rows.tolist()}
+            images = {(record.origin, row) for row in record.rows.tolist()}
             if known.isdisjoint(images):
                 known |= images
                 taken.append(shard)
@@ -134,9 +134,9 @@ class Filling:
         for record, _, _ in found:
             for label in record.classes():
                 files.setdefault(label, []).append((store.shard_file(record.shard), ""))
-        sources = {record.source: data for record, data, _ in found}
+        origins = {record.origin: data for record, data, _ in found}
         damaged = {name: why for each in found for name, why in each.damaged.items()}
-        incoming = Incoming([each.record for each in found], files, sources, damaged)
+        incoming = Incoming([each.record for each in found], files, origins, damaged)
         return commit(store, incoming, self.engine, EmptyOf(self.open_work))
 
     def _left_out(self, count: int, errors: dict[str, Exception]) -> ClassPathError:

@@ -51,7 +51,7 @@ class Manifest:
 
     Attributes:
         about: network, options, layers and levels, as `described`; names of the classes; whether counts are kept.
-        sources: of the images: a description by identity.
+        origins: of the images: a description by identity.
         classes: by class, those too of which no image was used.
         shards: the number of images of each shard that is in the class paths, by id.
         damaged: why images could not be read, by name.
@@ -60,7 +60,7 @@ class Manifest:
     """
 
     about: Mapping[str, Any]
-    sources: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[int, OfClass] = field(default_factory=dict)
     shards: Mapping[str, int] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.paths.header import differing
 
 READ_TOGETHER = 64  # images that are read again
-INSTEAD = "name another folder, or delete this one to start again"
+INSTEAD = "delete it to start again, or name another"
 
 
 def open_or_create(folder: FilePath, empty: ClassPaths, counts: bool) -> Store:
@@ -34,14 +34,16 @@ def open_or_create(folder: FilePath, empty: ClassPaths, counts: bool) -> Store:
     return Store.create(folder, manifest, structure)
 
 
-def check_same(store: Store, empty: ClassPaths, counts: bool) -> None:
+def check_same(store: Store, empty: ClassPaths, counts: bool, *, merging: bool = False) -> None:
     """Raise an error unless a store is of the same network, options, layers and levels, with counts or without.
 
     Raises:
         FingerprintError: of another network.
         OptionError, StoreError: of others of these.
     """
-    about, where = store.manifest.about, f"the store {store.folder} belongs to another run"
+    about, folder = store.manifest.about, store.folder
+    where = f"cannot merge the store {folder}" if merging else f"the store {folder} belongs to another run"
+    instead = "build it like the others" if merging else INSTEAD
     found = described(empty.header, empty.levels)
     if about["fingerprint"] != found["fingerprint"]:
         raise FingerprintError(
@@ -51,14 +53,14 @@ def check_same(store: Store, empty: ClassPaths, counts: bool) -> None:
     if about["options"] != found["options"] or about["layers"] != found["layers"]:
         raise OptionError(
             f"{where}: paths of different options or layers: {about['options']} over {about['layers']}, here "
-            f"{found['options']} over {found['layers']}; {INSTEAD}"
+            f"{found['options']} over {found['layers']}; {instead}"
         )
     if about["levels"] != found["levels"] or about["counts"] != counts:
         has, wanted = (
             f"levels {', '.join(each['levels'])}, {'with' if each['counts'] else 'without'} counts"
             for each in (about, {**found, "counts": counts})
         )
-        raise StoreError(f"{where}: {has}; here {wanted}; {INSTEAD}")
+        raise StoreError(f"{where}: {has}; here {wanted}; {instead}")
 
 
 def check_images(work: Work, records: Sequence[Record], folder: object, *, others: bool) -> None:

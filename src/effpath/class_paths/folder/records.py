@@ -29,7 +29,7 @@ class Record:
 
     Attributes:
         shard: its id, made of the identity of the images.
-        source: the identity of the data that the images are of.
+        origin: the identity of the data that the images are of.
         named: whether that is a name of the data by their content, so that a row says which image is meant.
         digests: uint64 [n], of each image's pixels and label; 0 of a damaged one.
         rows: int64 [n], where each stands in the data, or among the images that were given.
@@ -38,7 +38,7 @@ class Record:
     """
 
     shard: str
-    source: str
+    origin: str
     named: bool
     digests: Digests
     rows: NDArray[np.int64]
@@ -67,17 +67,17 @@ class Record:
 
 
 def shards_of(records: Sequence[Record]) -> tuple[Shard, ...]:
-    """Return the images that were read, as `ClassPaths` compares them: one shard for each source."""
+    """Return the images that were read, as `ClassPaths` compares them: one shard for each origin."""
     found = []
-    for source in dict.fromkeys(record.source for record in records):
-        own = [record for record in records if record.source == source]
+    for origin in dict.fromkeys(record.origin for record in records):
+        own = [record for record in records if record.origin == origin]
         digests = np.concatenate([record.digests[record.readable] for record in own])
         if not own[0].named:
             found.append(Shard(digests))
             continue
         rows = np.concatenate([record.rows[record.readable] for record in own])
         order = np.argsort(rows, kind="stable")
-        found.append(Shard(digests[order], source, rows[order]))
+        found.append(Shard(digests[order], origin, rows[order]))
     return tuple(found)
 
 
@@ -96,7 +96,7 @@ def write_records(file: FilePath, records: Sequence[Record]) -> None:
         name: np.concatenate([record.arrays[name] for record in records]) for name in ARRAYS
     }
     arrays["lengths"] = np.array([len(record) for record in records], np.int64)
-    about = {"format": FORMAT, "shards": [[each.shard, each.source, each.named] for each in records]}
+    about = {"format": FORMAT, "shards": [[each.shard, each.origin, each.named] for each in records]}
     write_sealed(file, arrays, {"effpath": json.dumps(about)})
 
 
@@ -127,7 +127,7 @@ def record_in(opened: SealedFile, about: Mapping[str, Any]) -> Record:
     """Return the record in the open file of a shard, which says about itself ``about``; StoreError if damaged."""
     try:
         arrays = [opened.array(f"record/{name}") for name in ARRAYS]
-        return Record(about["id"], about["source"], about["named"], *arrays)
+        return Record(about["id"], about["origin"], about["named"], *arrays)
     except StoreError:
         raise
     except UNREADABLE as error:

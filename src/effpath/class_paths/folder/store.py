@@ -130,10 +130,10 @@ class Store:
             header,
             levels,
             Lazy(files, opened.path),
-            Lazy(files if about["counts"] else (), opened.counted),
+            Lazy(list(files) if about["counts"] else [], opened.counted),
             sum(each.used + each.wrong for each in classes.values()),
             tuple(about["names"]),
-            " | ".join(dict.fromkeys(self.manifest.sources.values())),
+            " | ".join(dict.fromkeys(self.manifest.origins.values())),
             LazyShards(partial(_shards, self)),
         )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from effpath.class_paths.build import Builder, Work
 from effpath.class_paths.class_paths import ClassPaths, digests_of, unite
-from effpath.class_paths.folder.cut import Assignment, rows_of, source_of
+from effpath.class_paths.folder.cut import Assignment, origin_of, rows_of
 from effpath.class_paths.folder.opened import ClassFiles, Lazy
 from effpath.class_paths.folder.records import DAMAGED, USED, WRONG, Record, record_in
 from effpath.class_paths.store import WHAT, described, provenance_of, write_class_paths
@@ -81,7 +81,7 @@ class MapShard:
                 outcomes[at] = np.where(builder.add(batch.recorded, labels[at]), USED, WRONG)
             yield part.stop
         rows = rows_of(work)[places]
-        known = self.shard.id, source_of(work), bool(work.origin)
+        known = self.shard.id, origin_of(work), bool(work.origin)
         record = Record(*known, digests, rows, labels.numpy(), outcomes)
         _write_shard(self.file, builder.result(), record, damaged)
 
@@ -169,7 +169,7 @@ def read_shard(file: FilePath, empty: ClassPaths) -> Finished:
 
 
 def _write_shard(file: FilePath, built: ClassPaths, record: Record, damaged: Mapping[str, str]) -> None:
-    about = {"id": record.shard, "source": record.source, "named": record.named, "data": built.data}
+    about = {"id": record.shard, "origin": record.origin, "named": record.named, "data": built.data}
     arrays: dict[str, NDArray[Any]] = {f"record/{name}": array for name, array in record.arrays.items()}
     write_class_paths(_bare(built), file, arrays, {"shard": {**about, "damaged": damaged}})
 
