@@ -104,13 +104,11 @@ def test_classes_are_closed_and_opened_again_where_bits_take_too_much_room(monke
     assert [built[label].images for label in built.classes] == [whole[label].images for label in whole.classes]
 
 
-def test_work_on_unions_goes_on_from_a_checkpoint(tmp_path) -> None:
+def test_work_on_unions_goes_on_in_a_store(tmp_path) -> None:
     images, labels = data().train_images[:60], data().train_labels[:60]
-    file = tmp_path / "half.safetensors"
-    options = BuildOptions(counts=False, allow_missing=True)
-    arguments = {"options": replace(options, batch_size=15), "checkpoint": file}
-    effpath.build_class_paths(graph(), images[:30], labels[:30], **arguments)
-    resumed = effpath.build_class_paths(graph(), images, labels, **arguments)
+    options = effpath.StoreOptions(counts=False, allow_missing=True, batch_size=15, shard_size=15)
+    effpath.build_store(tmp_path / "half", graph(), images[:30], labels[:30], options=options)
+    resumed = effpath.build_store(tmp_path / "half", graph(), images, labels, options=options)
     whole = effpath.build_class_paths(graph(), images, labels, options=options)
     assert resumed.classes == whole.classes
     assert all(resumed[label] == whole[label] for label in whole.classes)

@@ -11,21 +11,28 @@ import torch
 
 import effpath
 from digits_net import data, graph
-from effpath import BuildOptions, Description
+from effpath import Description, StoreOptions
 from effpath.class_paths.class_paths import digests_of
+from effpath.class_paths.folder.store import Store
+from effpath.class_paths.folder.tasks import read_shard
 from effpath.detect import path_features
 from effpath.errors import InputError, OptionError, StoreError
+from tiny_store import contents
 
 
 def images(rows: slice):
     return data().train_images[rows], data().train_labels[rows]
 
 
-NEURONS = BuildOptions(levels=("neurons",), allow_missing=True)
+NEURONS = StoreOptions(levels=("neurons",), allow_missing=True, shard_size=20, batch_size=20)
 
 
-def build(rows: slice, options: BuildOptions = NEURONS, **others) -> effpath.ClassPaths:
+def build(rows: slice, options: StoreOptions = NEURONS, **others) -> effpath.ClassPaths:
     return effpath.build_class_paths(graph(), *images(rows), layers=2, options=options, **others)
+
+
+def store(folder, rows: slice, options: StoreOptions = NEURONS, **others) -> effpath.ClassPaths:
+    return effpath.build_store(folder, graph(), *images(rows), layers=2, options=options, **others)
 
 
 @cache
@@ -33,32 +40,33 @@ def first() -> effpath.ClassPaths:
     return build(slice(0, 60))
 
 
-def cut(monkeypatch, file, rows: slice, options: BuildOptions = NEURONS) -> None:
-    """Leave a checkpoint of the first 40 images."""
+def cut(folder, rows: slice, options: StoreOptions = NEURONS) -> None:
+    """Leave an unfinished store of 40 images."""
 
     def die(done, total):
         if done >= 60:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr("effpath.class_paths.build.CHECKPOINT_SECONDS", -1.0)
-        with pytest.raises(KeyboardInterrupt):
-            build(rows, replace(options, batch_size=20), checkpoint=file, progress=die)
+    with pytest.raises(KeyboardInterrupt):
+        store(folder, rows, options, progress=die)
+    assert len(Store.open(folder).waiting()) == 2
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["finished", "cut off"])
-def test_a_checkpoint_of_other_rows_is_refused_by_name(tmp_path, monkeypatch, whole) -> None:
-    file = tmp_path / "c"
+def test_a_store_of_other_rows_is_refused_by_name(tmp_path, whole) -> None:
+    folder = tmp_path / "c"
     if whole:
-        build(slice(0, 60), checkpoint=file)
+        store(folder, slice(0, 60))
     else:
-        cut(monkeypatch, file, slice(0, 80))
-    before = file.read_bytes()
-    with pytest.raises(StoreError, match=rf"the checkpoint {file} belongs to another run: image 0 .*delete it"):
-        build(slice(400, 500), checkpoint=file)
-    with pytest.raises(StoreError, match=rf"{file} belongs to another run: .* made from \d0 images, here are 20"):
-        build(slice(0, 20), checkpoint=file)
-    assert file.read_bytes() == before
+        cut(folder, slice(0, 80))
+    before = contents(folder)
+    with pytest.raises(StoreError, match=rf"the store {folder} belongs to another run: image \d+ .*delete it"):
+        store(folder, slice(400, 500))
+    with pytest.raises(
+        StoreError, match=rf"{folder} belongs to another run: .* made from \d0 images, here are 20"
+    ):
+        store(folder, slice(0, 20))
+    assert contents(folder) == before
 
 
 def change_label(pixels, labels):
@@ -76,44 +84,58 @@ def exchange(pixels, labels):
 
 @pytest.mark.parametrize("change", [change_label, change_pixel, exchange])
 @pytest.mark.parametrize("counts", [True, False])
-def test_one_other_pixel_or_label_among_the_images_done_is_noticed(tmp_path, monkeypatch, change, counts) -> None:
-    file = tmp_path / "c"
+def test_one_other_pixel_or_label_among_the_images_done_is_noticed(tmp_path, change, counts) -> None:
+    folder = tmp_path / "c"
     options = replace(NEURONS, counts=counts)
-    cut(monkeypatch, file, slice(0, 80), options)
+    store(folder, slice(0, 40), options)
     pixels, labels = (tensor.clone() for tensor in images(slice(0, 80)))
     change(pixels, labels)
-    with pytest.raises(StoreError, match="image 17 had other pixels or another label"):
-        effpath.build_class_paths(graph(), pixels, labels, layers=2, options=options, checkpoint=file)
+    with pytest.raises(StoreError, match=r"image 1[78] had other pixels or another label"):
+        effpath.build_store(folder, graph(), pixels, labels, layers=2, options=options)
 
 
-def test_the_memory_layout_and_the_way_of_reading_do_not_matter(tmp_path, monkeypatch) -> None:
-    file = tmp_path / "c"
-    cut(monkeypatch, file, slice(0, 80))
+def test_one_other_pixel_is_noticed_in_a_store_that_was_cut_off(tmp_path) -> None:
+    cut(tmp_path / "c", slice(0, 80))
+    rows = np.concatenate([record.rows for record in waiting(tmp_path / "c")])
+    pixels, labels = (tensor.clone() for tensor in images(slice(0, 80)))
+    pixels[rows[7], 0, 3, 3] = 0.515
+    with pytest.raises(StoreError, match=f"image {rows[7]} had other pixels or another label"):
+        effpath.build_store(tmp_path / "c", graph(), pixels, labels, layers=2, options=NEURONS)
+
+
+def waiting(folder):
+    """The records of the shards that are finished and wait."""
+    opened = Store.open(folder)
+    return [read_shard(opened.shard_file(shard), first()).record for shard in opened.waiting()]
+
+
+def test_the_memory_layout_and_the_way_of_reading_do_not_matter(tmp_path) -> None:
+    folder = tmp_path / "c"
+    cut(folder, slice(0, 80))
     pixels, labels = images(slice(0, 80))
     options = replace(NEURONS, batch_size=7)
     other = pixels.double().to(memory_format=torch.channels_last)
-    found = effpath.build_class_paths(graph(), other, labels.tolist(), layers=2, options=options, checkpoint=file)
+    found = effpath.build_store(folder, graph(), other, labels.tolist(), layers=2, options=options)
     assert found == build(slice(0, 80))
     assert found.seen == 80
 
 
-def test_a_checkpoint_of_other_options_is_refused_by_name(tmp_path) -> None:
-    file = tmp_path / "c"
-    build(slice(0, 60), checkpoint=file)
+def test_a_store_of_other_options_is_refused_by_name(tmp_path) -> None:
+    folder = tmp_path / "c"
+    store(folder, slice(0, 60))
     for error, other in (
         (OptionError, {"theta": 0.9}),
         (StoreError, {"description": Description(data="other")}),
         (StoreError, {"options": replace(NEURONS, counts=False)}),
     ):
-        with pytest.raises(error, match=rf"the checkpoint {file} belongs to another run.*delete it"):
-            build(slice(0, 60), checkpoint=file, **other)
+        with pytest.raises(error, match=rf"the store {folder} belongs to another run.*delete it"):
+            store(folder, slice(0, 60), **other)
 
 
-def test_a_checkpoint_that_does_not_name_its_images_is_refused(tmp_path) -> None:
-    file = tmp_path / "c"
-    effpath.save_class_paths(replace(first(), shards=()), file)
-    with pytest.raises(StoreError, match="does not say which images it was made from: delete it"):
-        build(slice(0, 60), checkpoint=file)
+def test_a_file_in_the_place_of_a_store_is_refused(tmp_path) -> None:
+    effpath.save_class_paths(replace(first(), shards=()), tmp_path / "c")
+    with pytest.raises(StoreError, match=r"cannot write .*c: expected the folder of a store, got a file"):
+        store(tmp_path / "c", slice(0, 60))
 
 
 def test_the_same_shard_does_not_merge_twice() -> None:

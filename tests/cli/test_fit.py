@@ -141,7 +141,7 @@ def test_what_cannot_be_fitted_says_why_before_the_first_image_is_read(
     arguments, message, monkeypatch, capsys, folder
 ):
     (folder / "folder.safetensors").mkdir()
-    monkeypatch.setattr("effpath.detect.fitting.steps.build_class_paths", None)
+    monkeypatch.setattr("effpath.detect.fitting.steps.build_store", None)
     monkeypatch.setattr("effpath.detect.fitting.sources.predict", None)
     code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code != 0

@@ -81,12 +81,8 @@ def test_batches_say_which_images_they_are_and_report_when_they_are_done(size, e
     assert done == [(end, 10) for end in ends]
 
 
-def test_batches_may_begin_late_and_no_images_give_none():
-    images = data().test_images[:10]
-    late = [batch.rows for batch in recordings(graph(), images, options=OPTIONS, batch_size=4, first=5)]
-    assert late == [slice(5, 9), slice(9, 10)]
-    assert not list(recordings(graph(), images, options=OPTIONS, first=10))
-    assert not list(recordings(graph(), images[:0], options=OPTIONS))
+def test_no_images_give_no_batch():
+    assert not list(recordings(graph(), data().test_images[:0], options=OPTIONS))
 
 
 @pytest.mark.parametrize("size", [0, -3])

@@ -1,12 +1,10 @@
-"""Building class paths over a labelled data set, batch by batch, resumable."""
+"""Building class paths over a labelled data set, in memory; a store is built by `effpath.class_paths.folder`."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -16,10 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from effpath.class_paths.class_paths import ClassPaths, Counted, Digests, Shard, digests_of
 from effpath.class_paths.fused import Unions
-from effpath.class_paths.store import load_class_paths, save_class_paths
 from effpath.class_paths.tally import Counts, Tally
-from effpath.errors import ClassPathError, InputError, OptionError, StoreError
-from effpath.files.cache import note_step
+from effpath.errors import ClassPathError, InputError, OptionError
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes, as_integers, require_images
 from effpath.images import Images, labelled
@@ -33,9 +29,6 @@ from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 
 DENSE_BYTES = 1 << 30  # use one counter per id while all of them together take less than this
-CHECKPOINT_SECONDS = 60.0
-READ_TOGETHER = 64  # images of a checkpoint that are read again
-INSTEAD = "delete it to start again, or name another file"
 
 
 @dataclass(frozen=True)
@@ -150,7 +143,6 @@ def build_class_paths(
     layers: int | str | Sequence[str] | None = None,
     options: BuildOptions | None = None,
     description: Description | None = None,
-    checkpoint: str | FilePath | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassPaths:
     """Return the class path of each class: the union over its correctly predicted images (Sec. 2.2).
@@ -164,16 +156,11 @@ def build_class_paths(
         preset, theta, layers: as in `extract`.
         options: what is kept, and how; None for all levels with their use counts.
         description: what the images are, stored with the result.
-        checkpoint: a file that the work so far is written to about once a minute; where it exists and was
-            made by the same call, the work resumes from there. The images behind it are read again, because their
-            pixels and labels must be the same.
         progress: called with (images done, images in all).
 
     Raises:
-        ClassPathError: a class has images but none is predicted correctly; the checkpoint keeps the work.
+        ClassPathError: a class has images but none is predicted correctly.
         InputError, NumericalError, OptionError: bad images, labels or options.
-        FingerprintError: the checkpoint belongs to another network.
-        StoreError: the checkpoint belongs to another run, or cannot be written.
     """
     work = prepare(
         graph,
@@ -185,46 +172,21 @@ def build_class_paths(
         options=options,
         description=description,
     )
-    counts, total = work.options.counts, len(work.images)
-    builder = Builder(work.empty, counts, graph.classes)
-    digests: list[Digests] = [np.empty(0, np.uint64)]
-    seen = 0
-    file = None if checkpoint is None else FilePath(checkpoint)
-    if file is not None and file.exists():
-        before = load_class_paths(file, graph)
-        _check_same_work(before, work.empty, counts, file)
-        _check_same_images(before, file, graph, work.images, work.labels)
-        builder.put(before)
-        digests, seen = [shard.digests for shard in before.shards], before.seen
-        note_step(file)
-
-    def so_far() -> ClassPaths:
-        shard = Shard(np.concatenate(digests), work.origin, work.rows[:seen])
-        return replace(builder.result(), seen=seen, shards=(shard,))
-
-    written = time.monotonic()
+    builder = Builder(work.empty, work.options.counts, graph.classes)
+    digests: list[Digests] = []
     for batch in recordings(
         graph,
         work.images,
         options=work.selection,
         layers=work.layers,
         batch_size=work.options.batch_size,
-        first=seen,
+        progress=progress,
     ):
         here = work.labels[batch.rows]
         builder.add(batch.recorded, here)
         digests.append(digests_of(batch.pixels, here))
-        seen = batch.rows.stop
-        if progress is not None:  # before the checkpoint: what breaks off here has not been kept
-            progress(seen, total)
-        if file is not None and time.monotonic() - written > CHECKPOINT_SECONDS:
-            save_class_paths(so_far(), file)
-            note_step(file)
-            written = time.monotonic()
-    result = so_far()
-    if file is not None:
-        save_class_paths(result, file)
-        note_step(file)
+    shard = Shard(np.concatenate(digests), work.origin, work.rows)
+    result = replace(builder.result(), seen=len(work.labels), shards=(shard,))
     if not work.options.allow_missing:
         check_missing(result, work.labels)
     return result
@@ -242,39 +204,6 @@ def check_missing(class_paths: ClassPaths, labels: Tensor) -> None:
         "and preprocessing fit the model, give more images, or leave the class out (allow_missing=True, "
         "--allow-missing)"
     )
-
-
-def _check_same_work(before: ClassPaths, here: ClassPaths, counts: bool, file: FilePath) -> None:
-    """Raise OptionError or StoreError unless a checkpoint is of the same options, levels and data."""
-    try:
-        here.header.check_same(before.header)
-    except OptionError as error:
-        raise OptionError(f"the checkpoint {file} belongs to another run: {error}; {INSTEAD}") from error
-    counted = bool(before.counts) if before.paths else counts
-    if (before.levels, before.data, counted) != (here.levels, here.data, counts):
-        raise StoreError(
-            f"the checkpoint {file} belongs to another run: levels {before.levels}, data {before.data!r}, "
-            f"{'with' if counted else 'without'} counts; here levels {here.levels}, data {here.data!r}, "
-            f"{'with' if counts else 'without'}; {INSTEAD}"
-        )
-
-
-def _check_same_images(before: ClassPaths, file: FilePath, graph: Graph, images: Images, labels: Tensor) -> None:
-    """Raise StoreError unless a checkpoint was made from the first of these images, with these labels."""
-    other = f"the checkpoint {file} belongs to another run"
-    known = np.concatenate([np.empty(0, np.uint64), *(shard.digests for shard in before.shards)])
-    if len(known) != before.seen:
-        raise StoreError(
-            f"the checkpoint {file}, of an earlier version, does not say which images it was made from: {INSTEAD}"
-        )
-    if before.seen > len(images):
-        raise StoreError(f"{other}: it was made from {before.seen} images, here are {len(images)}; {INSTEAD}")
-    for start in range(0, before.seen, READ_TOGETHER):
-        batch = slice(start, min(start + READ_TOGETHER, before.seen))
-        found = digests_of(graph.check_images(images[batch]), labels[batch])
-        if not np.array_equal(found, known[batch]):
-            row = start + int((found != known[batch]).argmax())
-            raise StoreError(f"{other}: image {row} had other pixels or another label there; {INSTEAD}")
 
 
 class Builder:
@@ -310,16 +239,6 @@ class Builder:
             for (level, key), tally in self.tallies[label].items():
                 tally.add(paths.ragged(level)[key].take(rows))
         return found
-
-    def put(self, before: ClassPaths) -> None:
-        """Go on from class paths of the same work on the first of the same images."""
-        for label, path in before.paths.items():
-            self.images[label] = path.images
-            if not self.counts:
-                self.unions.put(label, path)
-                continue
-            for (level, key), tally in self.tallies[label].items():
-                tally.add(path.sets(level)[key].ids, before.counts[label][level][key])
 
     def result(self) -> ClassPaths:
         """Return the class paths so far."""

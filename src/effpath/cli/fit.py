@@ -67,6 +67,8 @@ def fit(
         --weights lenet.safetensors --kind linear --fpr 0.01 --batch-size 256 \
         --attack FGSM --attack PGD:epsilon=0.2,steps=40 -o guard.safetensors
     """
+    import shutil
+
     from effpath.cli.output import print_json, say
     from effpath.data.labels import by_outputs
     from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, is_clean_only
@@ -107,13 +109,13 @@ def fit(
         network.model,
         by_outputs(dataset, network.model, graph.classes, source.class_map),
         options,
-        checkpoint=partial,
+        store=partial,
         cache=default_cache_dir(),
         track=to.track,
         note=say,
     )
     save_detector(detector, output)
-    partial.unlink(missing_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
     about = detector.about
     counts = {name: len(rows) for name, rows in about["rows"].items()}
     if to.as_json:

@@ -15,8 +15,9 @@ import torch
 
 from effpath.attacks import AdversarialSet
 from effpath.attacks.spec import Settings
-from effpath.class_paths.build import BuildOptions, Description
+from effpath.class_paths.build import Description
 from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.folder.options import StoreOptions
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
 from effpath.demo.network import network_and_data
@@ -100,9 +101,9 @@ def _class_paths(
         preset=options.preset,
         theta=options.theta,
         layers=options.layers,
-        options=BuildOptions(batch_size=options.batch_size),
+        options=StoreOptions(batch_size=options.batch_size, strict=True),
         description=Description(data.classes, described),
-        checkpoint=folder / f"class_paths-{key}.safetensors",
+        store=folder / f"class_paths-{key}",
     )
 
 

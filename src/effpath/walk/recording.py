@@ -110,7 +110,6 @@ def recordings(
     include_auxiliary: bool = False,
     backend: Backend = "auto",
     batch_size: int | None = None,
-    first: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Batch]:
     """Record images batch by batch, as many at a time as memory takes.
@@ -120,7 +119,6 @@ def recordings(
         images: [N, C, H, W], which may be read when indexed.
         options, layers, include_auxiliary, backend: as in `record`.
         batch_size: images together; None for 256, or as many as have 384 MiB of activations.
-        first: the image to begin with.
         progress: called with (images done, images in all) whenever the work on a batch is done.
 
     Raises:
@@ -129,7 +127,7 @@ def recordings(
     """
     require_images(images)
     size = images_together(bytes_per_image(graph, options, layers), batch_size)
-    for start in range(first, len(images), size):
+    for start in range(0, len(images), size):
         rows = slice(start, min(start + size, len(images)))
         pixels = graph.check_images(images[rows])
         recorded = record(

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from effpath.attacks import AdversarialSet, attack
 from effpath.attacks.spec import Settings
-from effpath.class_paths.build import BuildOptions, Description, build_class_paths
+from effpath.class_paths.build import Description, build_class_paths
 from effpath.class_paths.class_paths import ClassPaths
+from effpath.class_paths.folder.build import build_store
+from effpath.class_paths.folder.options import StoreOptions
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import reading_of
 from effpath.detect.detector import Detector
@@ -33,7 +35,7 @@ def fit_detector(
     data: Dataset,
     options: FitOptions,
     *,
-    checkpoint: Path | None = None,
+    store: Path | None = None,
     cache: Path | None = None,
     track: Track,
     note: Callable[[str], None] = lambda text: None,
@@ -50,7 +52,7 @@ def fit_detector(
         model: in eval mode, from pixels in [0, 1] to logits.
         data: labelled by the outputs of the network, with images of every output unless outputs may be missing.
         options: see there.
-        checkpoint: a file that keeps the class paths so far.
+        store: a folder that keeps the class paths so far.
         cache: a folder that keeps finished attacks.
         track: gives a progress callback for a named step.
         note: takes what a person should know: images and classes that are left out.
@@ -79,9 +81,9 @@ def fit_detector(
         preset=options.preset,
         theta=options.theta,
         layers=options.layers,
-        options=BuildOptions(("synapses",), counts, options.batch_size, options.allow_missing),
+        options=StoreOptions(("synapses",), counts, options.batch_size, options.allow_missing, strict=True),
         description=Description(data.classes, described),
-        checkpoint=checkpoint,
+        store=store,
     )
     detector = Detector(graph, class_paths, kind=options.kind, seed=options.seed)
     if detector.reader is not None and detector.reader.profile.compares:
@@ -136,10 +138,17 @@ def _check_outputs(
     note(f"no training images of {shown}: what the network takes for one of these outputs will be flagged")
 
 
-def class_paths_step(graph: Graph, part: Part, track: Track, **options: Any) -> ClassPaths:
-    """Return the class paths of a part, with the options and errors of `build_class_paths`."""
+def class_paths_step(
+    graph: Graph, part: Part, track: Track, *, store: Path | None = None, **options: Any
+) -> ClassPaths:
+    """Return the class paths of a part, in memory, with the options and errors of `build_store`.
+
+    Where a store is named they are built there, and what it has is not built again.
+    """
     with track(f"class paths of {len(part)} images") as progress:
-        return build_class_paths(graph, part.images, part.labels, progress=progress, **options)
+        if store is None:
+            return build_class_paths(graph, part.images, part.labels, progress=progress, **options)
+        return build_store(store, graph, part.images, part.labels, progress=progress, **options).loaded()
 
 
 def attack_steps(
