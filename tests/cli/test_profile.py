@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 import effpath
 from cli_run import run
 from digits_net import data, graph, model
+from effpath.errors import StoreError
 from effpath.files.cache import kept_steps
 from effpath.walk import recording
 
@@ -234,3 +235,20 @@ def test_a_share_without_images_is_an_error_that_says_so(digits, monkeypatch, ca
     code, _, err = run(monkeypatch, capsys, "profile", *digits, "--shard", "121/121", "-o", "c.safetensors")
     assert code == 1
     assert "got 121/121 of 120 images, which is empty" in err
+
+
+def test_what_was_built_stays_where_its_file_cannot_be_written(digits, tmp_path, monkeypatch, capsys):
+    arguments = ["profile", *digits, "--levels", "neurons", "-o", "c.safetensors"]
+
+    def refuse(found, output):
+        raise StoreError(f"cannot write {output}: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("effpath.class_paths.store.save_class_paths", refuse)
+        code, _, err = run(patched, capsys, *arguments)
+    assert code == 1
+    assert "cannot write c.safetensors: No space left on device" in err
+    assert not (tmp_path / "c.safetensors").exists()
+    monkeypatch.setattr(recording, "record", None)  # nothing is built again
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert effpath.load_class_paths(tmp_path / "c.safetensors", graph()).seen == 120

@@ -79,7 +79,8 @@ def profile(
         strict=not source.skip_damaged,
         add=add,
     )
-    job = Job(source, data, extraction, options, per_class, parse_shard(shard) if shard else None)
+    part = None if shard is None else parse_shard(shard)
+    job = Job(source, data, extraction, options, per_class, part)
     with closing(parse_engine(engine, workers)) as runs:
         work = job.open()
         elsewhere = None if engine == "inline" else replace(job, structure=work.graph.structure)

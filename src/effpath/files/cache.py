@@ -62,21 +62,11 @@ def check_output(path: Path) -> None:
         raise StoreError(f"cannot write {path}: {folder} is not a writable folder; choose another")
 
 
-def move(path: Path, target: Path) -> None:
-    """Replace a file by a finished one, which takes over its mode; StoreError where that fails."""
-    try:
-        if target.is_file():
-            path.chmod(stat.S_IMODE(target.stat().st_mode))
-        os.replace(path, target)
-    except OSError as error:
-        raise StoreError(f"cannot write {target}: {error}. The finished work is in {path}") from error
-
-
 _steps: list[Path] = []
 
 
 def note_step(file: Path) -> None:
-    """Remember that a file contains finished work from which a later run resumes."""
+    """Remember that a file, or the folder of a store, contains finished work from which a later run resumes."""
     if file not in _steps:
         _steps.append(file)
 
