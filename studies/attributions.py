@@ -10,9 +10,9 @@ the first case and large in the second (Petsiuk et al. 2018). Signs count: what 
 Ties, such as all that lies off the path, are in random order. Means are over images, with 95 % intervals of a
 bootstrap over images; differences are paired.
 
-Single pixels that are removed from a photograph make noise that no photograph has, at which any order makes the
-network fail, so that photographs also lose squares of 8 × 8 pixels at a time, by the mean attribution in each. Of
-five images the maps are kept, in these squares; the pictures only of digits that come with scikit-learn.
+Single pixels that are removed from a photograph make noise that no photograph has, so that photographs lose
+squares of 8 × 8 pixels at a time, those of the highest mean attribution first. Of five images the maps are kept,
+in these squares; the pictures only of digits that come with scikit-learn.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Network:
 NETWORKS: Mapping[str, Network] = {
     "lenet_digits": Network(CASES["lenet_digits"], "relu2", (0.0,), 100, pictures=True),
     "lenet_mnist": Network(CASES["lenet_mnist"], "relu2", (0.0,), 100, maps=False),
-    "resnet18_imagenette": Network(_RESNET18, "net.layer4", _IMAGENET, 50, (1, 8)),
-    "alexnet_imagenette": Network(CASES["alexnet_imagenette"], "net.relu5", _IMAGENET, 50, (1, 8)),
+    "resnet18_imagenette": Network(_RESNET18, "net.layer4", _IMAGENET, 50, (8,)),
+    "alexnet_imagenette": Network(CASES["alexnet_imagenette"], "net.relu5", _IMAGENET, 50, (8,)),
 }
 
 

@@ -85,7 +85,7 @@ def _pictures(one: Explanation) -> list[tuple[Any, str]]:
         over = pictures.overlay(one.image, heat(path.counts), colour)
         found.append((over, f"path of the {whose}, {one.title(path.label)}"))
     if one.neighbour is not None:
-        found.append((one.neighbour.image, f"nearest clean image, class {one.title(one.neighbour.label)}"))
+        found.append((one.neighbour.image, f"nearest clean image, {one.title(one.neighbour.label)}"))
     return found
 
 
