@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from effpath.demo.lenet import LeNet5
@@ -126,7 +126,7 @@ def test_weights_of_another_network_say_what_is_missing_and_what_is_left(tmp_pat
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ""])
 def test_a_pickle_of_more_than_tensors_is_refused_and_its_code_does_not_run(tmp_path, suffix, state):
     torch.save({"state_dict": state, "config": Evil()}, tmp_path / f"w{suffix}")
-    with pytest.raises(InputError, match=r"pickles can run code.*save_file.*--allow-pickle"):
+    with pytest.raises(InputError, match=r"pickles can run code.*save_model.*--allow-pickle"):
         load_model(SPEC, tmp_path / f"w{suffix}")
     assert not Evil.ran
 
@@ -161,3 +161,28 @@ def test_a_damaged_or_missing_pickle_is_one_error(tmp_path, state):
         for allowed in (False, True):
             with pytest.raises(StoreError, match="cannot read weights"):
                 load_model(SPEC, tmp_path / file, allow_pickle=allowed)
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, as networks that tie their ends have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+def test_a_tied_weight_is_read_under_one_of_its_names_as_save_model_writes_it(tmp_path):
+    trained, network, x = Tied().eval(), Tied().eval(), torch.rand(3, 4)
+    with pytest.raises(RuntimeError, match="share memory"):
+        save_file(trained.state_dict(), tmp_path / "not.safetensors")  # so no message may advise it
+    save_model(trained, str(tmp_path / "w.safetensors"))
+    load_weights(network, tmp_path / "w.safetensors")
+    assert network.second.weight is network.first.weight
+    assert torch.equal(network(x), trained(x))
+    with pytest.raises(StoreError, match=r"the file lacks .*bias"):
+        save_file({"first.weight": torch.rand(4, 4)}, tmp_path / "less.safetensors")
+        load_weights(network, tmp_path / "less.safetensors")

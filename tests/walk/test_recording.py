@@ -13,7 +13,7 @@ import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.demo.lenet import LeNet5
 from effpath.detect import path_features
-from effpath.errors import OptionError
+from effpath.errors import NumericalError, OptionError
 from effpath.graph import inputs
 from effpath.graph.inputs import images_together
 from effpath.kernels.options import make_options
@@ -117,3 +117,22 @@ def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(
     np.testing.assert_array_equal(parts[1].scores, whole[1].scores)
     np.testing.assert_array_equal(parts[2], whole[2])
     assert all(parts[3][place] == whole[3][place] for place in range(60))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda images: list(recordings(graph(), images, options=OPTIONS, batch_size=8)),
+        lambda images: graph().predict(images, batch_size=8),
+        lambda images: graph()(images),
+        lambda images: path_features(graph(), images, class_paths(), batch_size=8),
+        lambda images: effpath.build_class_paths(graph(), images, [0] * len(images)),
+    ],
+    ids=["recordings", "predict", "call", "features", "class paths"],
+)
+def test_a_bad_image_is_named_by_its_place_among_all_images(read, monkeypatch):
+    monkeypatch.setattr(inputs, "TOGETHER", 8)
+    images = data().test_images[:30].clone()
+    images[21, 0, 0, 0] = float("nan")
+    with pytest.raises(NumericalError, match=r"images at index \[21\]"):
+        read(images)

@@ -220,7 +220,7 @@ def note_random_weights(spec: str, weights: Path | None, seed: int) -> None:
     say(
         f"{spec} has RANDOM weights (seed {seed}): no --weights are given, and nothing is downloaded. "
         f'Where the trained weights are available, save them once with\n  python -c "import {library}; from '
-        f"safetensors.torch import save_file; save_file({make}.state_dict(), 'weights.safetensors')\""
+        f"safetensors.torch import save_model; save_model({make}, 'weights.safetensors')\""
     )
 
 

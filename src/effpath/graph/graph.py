@@ -144,7 +144,9 @@ class Graph:
                 ``batched``). `predict` takes more images than fit in memory.
             forward: gives the logits of checked images instead; `effpath.Masked` has its own.
         """
-        images = self.check_images(images)
+        return self._logits_of(self.check_images(images), forward)
+
+    def _logits_of(self, images: Tensor, forward: Forward | None) -> Tensor:
         parts = torch.split(images, len(images) if self.batched else 1)
         return torch.cat([forward(part) if forward else self.run(part)[self.logits] for part in parts])
 
@@ -172,7 +174,7 @@ class Graph:
         size = images_together(self._activation_bytes, batch_size)
         found = []
         for start in range(0, len(images), size):
-            logits = self(images[start : start + size], forward=forward)
+            logits = self._logits_of(self.check_images(images[start : start + size], first=start), forward)
             finite = logits.isfinite().all(1)
             if not bool(finite.all()):
                 row = start + int((~finite).nonzero()[0])
@@ -187,10 +189,14 @@ class Graph:
         """Bytes of the activations of one image, all nodes together."""
         return self.dtype.itemsize * sum(map(self.size, self.live))
 
-    def check_images(self, images: Any) -> Tensor:
+    def check_images(self, images: Any, *, first: int = 0) -> Tensor:
         """Return images on the graph's device, in its dtype and in plain memory, or say what is wrong with them.
 
         A NumPy array, or a list of arrays or tensors of one shape, is accepted too.
+
+        Args:
+            images: [N, C, H, W].
+            first: which of all images the first of these is, for messages.
 
         Raises:
             InputError: another shape or type, or no image at all.
@@ -210,8 +216,8 @@ class Graph:
         if not images.is_floating_point():
             raise InputError(f"expected float {expected}, got {images.dtype}; convert: images.float() / 255")
         if not torch.isfinite(images).all():
-            bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:, 0].tolist()
-            raise NumericalError(f"NaN or infinity in the images at index {bad[:8]}; drop or repair them")
+            bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero()[:8, 0] + first
+            raise NumericalError(f"NaN or infinity in the images at index {bad.tolist()}; drop or repair them")
         return plain_memory(images.to(self.device, self.dtype))
 
     def run(

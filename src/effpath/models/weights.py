@@ -25,8 +25,9 @@ _COMPILED = "_orig_mod."  # torch.compile's, at the front or, where a part was c
 def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) -> None:
     """Load the state dict in a file into the network.
 
-    Auxiliary classifiers (``aux…``), which are used only in training, may be missing from the file. Wrappings and
-    prefixes of training scripts are removed, see `renamed`.
+    Auxiliary classifiers (``aux…``), which are used only in training, may be missing from the file, and so may all
+    but one of the names of a tied tensor, which safetensors' `save_model` leaves out. Wrappings and prefixes of
+    training scripts are removed, see `renamed`.
 
     Raises:
         InputError: a pickle of more than tensors, and ``allow_pickle`` is not set.
@@ -47,13 +48,20 @@ def load_weights(network: nn.Module, file: Path, *, allow_pickle: bool = False) 
         found = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise StoreError(f"the weights in {file} do not fit the model: {error}") from error
-    if found.missing_keys or found.unexpected_keys:
+    missing = [name for name in found.missing_keys if not _is_tied(name, network, state)]
+    if missing or found.unexpected_keys:
         raise StoreError(
             f"the weights in {file} do not fit the model: of its {len(expected)} tensors the file lacks "
-            f"{_some(found.missing_keys)}; of the file's {len(state)} the model has no place for "
+            f"{_some(missing)}; of the file's {len(state)} the model has no place for "
             f"{_some(found.unexpected_keys)}; give another architecture its own name, and a changed head a "
             "factory, path/to/file.py:make, that makes the network as it was trained"
         )
+
+
+def _is_tied(name: str, network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a tensor of the network is also known by a name that the state dict has."""
+    tensors = network.state_dict(keep_vars=True)
+    return any(tensors[other] is tensors[name] for other in state if other != name and other in tensors)
 
 
 def save_weights(state: Mapping[str, Tensor], file: Path) -> None:
@@ -81,7 +89,7 @@ def _read(file: Path, allow_pickle: bool) -> Any:
                 raise InputError(
                     f"expected weights as a .safetensors file, or a pickle of only tensors, got {file}, which "
                     "holds more or is damaged; pickles can run code. Write it once, from a source you trust, with "
-                    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or give "
+                    "safetensors.torch.save_model(model, 'weights.safetensors'), or give "
                     "--allow-pickle (allow_pickle=True)"
                 ) from error
         return unwrapped(torch.load(file, map_location="cpu", weights_only=False))

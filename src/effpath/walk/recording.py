@@ -129,7 +129,7 @@ def recordings(
     size = images_together(bytes_per_image(graph, options, layers), batch_size)
     for start in range(0, len(images), size):
         rows = slice(start, min(start + size, len(images)))
-        pixels = graph.check_images(images[rows])
+        pixels = graph.check_images(images[rows], first=start)
         recorded = record(
             graph, pixels, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
         )
