@@ -125,7 +125,7 @@ def test_no_forward_pass_holds_more_than_the_bytes_and_the_results_are_the_same(
         lambda images: list(recordings(graph(), images, options=OPTIONS, batch_size=8)),
         lambda images: graph().predict(images, batch_size=8),
         lambda images: graph()(images),
-        lambda images: path_features(graph(), images, class_paths(), batch_size=8),
+        lambda images: path_features(graph(), class_paths(), images, batch_size=8),
         lambda images: effpath.build_class_paths(graph(), images, [0] * len(images)),
     ],
     ids=["recordings", "predict", "call", "features", "class paths"],
