@@ -183,6 +183,6 @@ def test_a_tied_weight_is_read_under_one_of_its_names_as_save_model_writes_it(tm
     load_weights(network, tmp_path / "w.safetensors")
     assert network.second.weight is network.first.weight
     assert torch.equal(network(x), trained(x))
+    save_file({"first.weight": torch.rand(4, 4)}, tmp_path / "less.safetensors")
     with pytest.raises(StoreError, match=r"the file lacks .*bias"):
-        save_file({"first.weight": torch.rand(4, 4)}, tmp_path / "less.safetensors")
         load_weights(network, tmp_path / "less.safetensors")
