@@ -12,6 +12,7 @@ import attribution.views  # noqa: F401
 import conformance  # noqa: F401
 import detection.page  # noqa: F401
 import five_networks  # noqa: F401
+import inside  # noqa: F401
 import real_networks  # noqa: F401
 from page_parts import fill_file
 from sources import parser

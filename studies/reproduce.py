@@ -9,7 +9,7 @@ Without ``--study`` attacks are made side by side in processes, then every detec
 study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
 OUTPUT/reproduce/CASE.json. With it only these studies are measured, and what they found is said. Attacks and what
 detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every result, into
-OUTPUT/STUDY/CASE.png.
+OUTPUT/STUDY/CASE.png (or .svg).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def draw(output: Path, studies: Sequence[str]) -> None:
         figure = FIGURES[study]
         for file in sorted((output / (figure.reads or study)).glob("*.json")):
             table = figure.study.measure(read_result(file)) if figure.reads else read_result(file)
-            figure.drawn({file.stem: table}, output / study / f"{file.stem}.png")
+            figure.drawn({file.stem: table}, output / study / f"{file.stem}{figure.form}")
 
 
 def options_of(words: Sequence[str] | None) -> argparse.Namespace:

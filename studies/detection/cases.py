@@ -166,4 +166,8 @@ CASES: dict[str, Case] = {
         clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30,
         thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
+    "squeezenet_imagenet": Case(  # one image of each of 400 classes, undivided: for the growth of density alone
+        "imagefolder:$EFFPATH_DATA/imagenet_val", "$EFFPATH_DATA/load.py:squeezenet1_1",
+        _photographs(15), sources=30, clean=100, batch=15, gates=False,
+    ),
 }  # fmt: skip

@@ -80,7 +80,7 @@ class Making:
     def __init__(self, case: Case, seed: int) -> None:
         self.case, self.seed = case, seed
         self.model, self.data = open_case(case, seed)
-        train = self.data.part("train")
+        train = self.data.part("train", "all")
         self.train = train if case.per_class is None else train.first_of_each_class(case.per_class)
 
     @cached_property

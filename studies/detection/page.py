@@ -176,9 +176,9 @@ def figures(results: Path) -> str:
     """The paper's figures, the study of each, and the pictures."""
     lines = []
     for study, figure in FIGURES.items():
-        drawn = {file.stem for file in (results / "detection" / study).glob("*.png")}
+        drawn = {file.stem for file in (results / "detection" / study).glob(f"*{figure.form}")}
         names = [*(name for name in CASES if name in drawn), *sorted(drawn - set(CASES))]
-        links = " · ".join(f"[{name}](results/detection/{study}/{name}.png)" for name in names)
+        links = " · ".join(f"[{name}](results/detection/{study}/{name}{figure.form})" for name in names)
         lines.append([figure.paper, f"`{study}`", links])
     return markdown(["figure or table of the paper", "study", "ours"], lines)
 

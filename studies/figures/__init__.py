@@ -19,16 +19,22 @@ from detection.gather import OTHERS, gather
 from detection.seen import Seen
 from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
 from effpath.errors import OptionError
+from effpath.rules import LEVELS
 from figures import (
     breadth,
     cdrp,
+    class_similarity,
     controls,
+    deactivation,
+    density_growth,
     detectors,
     further_signs,
+    layer_density,
     layer_similarity,
     layers,
     recovery,
     roc,
+    slicing,
     theta,
     training_size,
     transfer,
@@ -41,11 +47,12 @@ HEADING = (
     "training_images", "attacks",
 )  # fmt: skip
 OPTIONS: dict[str, Row] = {  # of single studies, by the name of the parameter
-    "images": {"type": int, "help": "use so many of the attacked images, evenly spread"},
+    "images": {"type": int, "help": "use so many of the images, evenly spread"},
     "per_class": {"type": int, "help": "training images per class for class paths"},
     "gated": {"nargs": "+", "help": "nodes whose channels have gates; without, see `gated_nodes`"},
     "gathered": {"nargs": "+", "help": "use these of the case's attacks"},
     "timed": {"type": int, "help": "images whose time is taken"},
+    "level": {"choices": LEVELS, "help": "what is switched off"},
 }
 
 
@@ -61,6 +68,7 @@ class Figure:
         others: what the study looks at beside paths; None where it gathers its images itself.
         reads: the study whose results it reads instead of images.
         options: of `OPTIONS`, those that ``measure`` takes.
+        form: of the picture in a folder of results.
     """
 
     paper: str
@@ -70,6 +78,7 @@ class Figure:
     others: Sequence[str] | None = ()
     reads: str = ""
     options: Sequence[str] = ()
+    form: str = ".png"
 
     def result(self, name: str, case: Case, seed: int, output: Path, given: Mapping[str, Any]) -> Row:
         """Measure a case, with the options that are given; ``output`` is the folder of all results."""
@@ -119,6 +128,22 @@ FIGURES: dict[str, Figure] = {
     ),
     "controls": Figure("images without an attack", controls, intervals),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
+    "class_similarity": Figure(
+        "2: similarity of classes", class_similarity, matrices, 1, None, options=("per_class",), form=".svg"
+    ),
+    "density_growth": Figure(
+        "3: growth of density", density_growth, curves, 2, None, options=("per_class",), form=".svg"
+    ),
+    "layer_density": Figure(
+        "22, 23: density by layer", layer_density, curves, 2, None, options=("per_class",), form=".svg"
+    ),
+    "deactivation": Figure(
+        "Sec. 2.2: parts of the path switched off", deactivation, curves, 1, None,
+        options=("level", "images", "per_class"), form=".svg",
+    ),
+    "slicing": Figure(
+        "a network reduced to some classes", slicing, curves, 3, None, options=("images", "per_class"), form=".svg"
+    ),
 }  # fmt: skip
 
 

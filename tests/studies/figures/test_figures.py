@@ -616,6 +616,6 @@ def test_the_committed_results_of_a_study_are_drawn_and_said(study) -> None:
         table = read_result(file)
         table = figure.study.measure(table) if figure.reads else table
         panels = figure.panels({file.stem: table})
-        assert bool(panels) == (RESULTS / study / f"{file.stem}.png").exists()
+        assert bool(panels) == (RESULTS / study / f"{file.stem}{figure.form}").exists()
         assert all(series.table.size for panel in panels for series in panel.series)
         assert len(figure.words(file.stem, table)) > len(panels)
