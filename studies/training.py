@@ -1,0 +1,121 @@
+"""Training of small networks on small images: flips and crops, a one-cycle rate; resumed after each epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from effpath.data import Part
+from effpath.files.cache import atomic_write, default_cache_dir, fingerprint, note_step
+
+BORDER = 4  # pixels by which a crop is moved at most
+After = Callable[[int, int], None]
+"""Takes how many steps of the training are done, and how many it has."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: stochastic gradient descent with Nesterov's momentum.
+
+    Attributes:
+        epochs: passes over the images.
+        batch_size: images of a step; the rest of an epoch is left out.
+        peak: of the rate, which rises to it and falls to 0 as a cosine.
+        warm: the share of the steps in which it rises.
+        momentum, decay: of the descent.
+        seed: of batches, flips and crops.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    peak: float = 0.2
+    warm: float = 0.2
+    momentum: float = 0.9
+    decay: float = 5e-4
+    seed: int = 0
+
+    def rate(self, share: float) -> float:
+        """Return the rate where so large a share of the steps, 0 … 1, is done."""
+        if share < self.warm:
+            return self.peak * (1.02 - 0.98 * math.cos(math.pi * share / self.warm)) / 2
+        return self.peak * (1 + math.cos(math.pi * (share - self.warm) / (1 - self.warm))) / 2
+
+
+def folder_of(what: str, recipe: Recipe, part: Part) -> Path:
+    """Return the folder of the cache for the training of one network by one recipe on these very images."""
+    key = fingerprint(what, asdict(recipe), part.images[:], part.labels)
+    return default_cache_dir() / "training" / f"{what}-{key[:16]}"
+
+
+def train(
+    model: nn.Module, part: Part, recipe: Recipe, *, checkpoint: Path | None = None, after: After | None = None
+) -> None:
+    """Train a model in place, and leave it in eval mode.
+
+    Equal starting weights, images, recipe, machine and thread count give equal weights, whether or not the
+    training was killed and resumed.
+
+    Args:
+        model: from images to logits.
+        part: the images, which stay in memory, with their labels.
+        recipe: how.
+        checkpoint: a file that is written after each epoch, and that the training resumes from.
+        after: called before the first step and after each.
+    """
+    images, labels = part.images[:], part.labels
+    batches = max(1, len(images) // recipe.batch_size)
+    total = recipe.epochs * batches
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.peak, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.decay
+    )
+    begun = _resumed(model, optimizer, checkpoint)
+    after = after or (lambda done, total: None)
+    after(begun * batches, total)
+    for epoch in range(begun, recipe.epochs):
+        model.train()
+        generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + epoch)
+        order = torch.randperm(len(images), generator=generator)
+        for batch in range(batches):
+            done = epoch * batches + batch
+            rows = order[batch * recipe.batch_size :][: recipe.batch_size]
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(done / total)
+            loss = functional.cross_entropy(model(varied(images[rows], generator)), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            after(done + 1, total)
+        if checkpoint is not None:
+            held = {"epochs": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            atomic_write(checkpoint, lambda temporary, held=held: torch.save(held, temporary))
+            note_step(checkpoint)
+    model.zero_grad()
+    model.eval()
+
+
+def varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return images [N, C, H, W], each moved by up to 4 pixels, with black behind it, and flipped or not."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (BORDER,) * 4)
+    top, left = torch.randint(2 * BORDER + 1, (2, count, 1), generator=generator)
+    columns = torch.arange(width).expand(count, width)
+    columns = torch.where(torch.rand(count, 1, generator=generator) < 0.5, columns.flip(1), columns) + left
+    rows = torch.arange(height) + top
+    moved = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+    return moved.permute(0, 3, 1, 2).contiguous()
+
+
+def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> int:
+    """Give model and optimizer what a checkpoint holds, if it is there; return how many epochs are done."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    held = torch.load(checkpoint, weights_only=True)
+    model.load_state_dict(held["model"])
+    optimizer.load_state_dict(held["optimizer"])
+    return int(held["epochs"])
