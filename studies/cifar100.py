@@ -2,8 +2,8 @@
 
     python studies/cifar100.py --data cifar100:DIR --output docs/results/inside/trained/resnet20_cifar100.json
 
-Writes the weights in half precision, to studies/weights/resnet20_cifar100.safetensors, and their accuracy. A killed
-run goes on after its last finished epoch. A result that is there is kept.
+Writes the weights in half precision, to studies/weights/resnet20_cifar100.safetensors, and their accuracy. A
+killed run goes on after its last finished epoch. A result that is there is kept.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS) -> Row:
         torch.manual_seed(recipe.seed)
         model = SmallResNet(len(data.classes), part.images.shape[1])
     with track(f"training on {len(part)} images") as progress:
-        train(model, part, recipe, checkpoint=folder_of(NAME, recipe, part) / "epoch.pt", after=progress)
+        train(model, part, recipe, checkpoint=folder_of(NAME, asdict(recipe), part) / "epoch.pt", after=progress)
     state = {
         name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
     }

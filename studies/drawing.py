@@ -22,7 +22,7 @@ from PIL import Image
 from effpath.files.cache import atomic_write
 from effpath.views.page.svg import write_svg
 
-Value = float | Sequence[float] | None  # a number, one with the ends of its interval, or nothing
+Value = float | Sequence[float] | None  # a number, one with its interval, five of a box, or nothing
 COLOURS = {
     "linear": "tab:red", "surprise": "tab:blue", "forest": "tab:green", "clean": "tab:purple",
     "CDRP, linear": "tab:orange", "CDRP, forest": "tab:olive", "CDRP, adaboost": "tab:brown",
@@ -31,6 +31,7 @@ COLOURS = {
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most
+NUMBERED = 30  # columns of a matrix whose squares have their numbers in them, at most
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Series:
 
     Attributes:
         label: its name in the legend, or beside its row.
-        values: [value, low, high] or a number each, None where there is nothing.
+        values: a number each, [value, low, high], or the box [whisker, quartile, median, quartile, whisker]; None
+            where there is nothing.
         at: where the values are along the horizontal axis; without, at 0, 1, 2 …
         style: what differs from the style of the drawing, in Matplotlib's words.
     """
@@ -51,9 +53,15 @@ class Series:
 
     @property
     def table(self) -> np.ndarray:
-        """Value, low and high, [3, N]; NaN where there is none."""
+        """Value, low and high (of a box, median and quartiles), [3, N]; NaN where there is none."""
         rows = [np.ravel(np.nan if value is None else value).astype(float) for value in self.values]
-        return np.array([row if len(row) == 3 else [row[0], np.nan, np.nan] for row in rows]).reshape(-1, 3).T
+        ends = {1: lambda row: [row[0], np.nan, np.nan], 3: list, 5: lambda row: [row[2], row[1], row[3]]}
+        return np.array([ends[len(row)](row) for row in rows]).reshape(-1, 3).T
+
+    @property
+    def boxed(self) -> bool:
+        """Whether the values are boxes."""
+        return any(np.size(value) == 5 for value in self.values if value is not None)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class Panel:
         line: a value that is marked.
         axes: what else differs, in the words of ``Axes.set``.
         words: what is said of it where its values are too many to be.
+        marks: places that are marked, by lines across.
     """
 
     title: str
@@ -79,19 +88,23 @@ class Panel:
     line: float | None = None
     axes: Mapping[str, Any] = field(default_factory=dict)
     words: Sequence[str] = ()
+    marks: Sequence[float] = ()
 
 
 Draw = Callable[[Sequence[Panel], Path, int], None]
 
 
 def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
-    """Draw values as lines in the bands of their intervals."""
+    """Draw values as lines in the bands of their intervals, or as boxes."""
     width, height = (1.9, 2.1) if columns > 3 else (3.4, 2.6)
     shared = dict.fromkeys(("sharex", "sharey"), columns > 3)
     for axes, panel, colours in _frames(panels, file, columns, width, lambda _: height, **shared):
         for series in panel.series:
             value, low, high = series.table
             places = np.arange(len(value)) if series.at is None else np.asarray(series.at, dtype=float)
+            if series.boxed:
+                _boxes(axes, places, series.values, colours[series.label])
+                continue
             how = {"color": colours[series.label], "linewidth": 1.2, "markersize": 3, **series.style}
             (line,) = axes.plot(places, value, label=series.label, **how)
             axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
@@ -102,6 +115,8 @@ def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
             axes.set_xticks(places, panel.names[::step], **leaning)
         if panel.line is not None:
             axes.axhline(panel.line, color="grey", linewidth=0.6)
+        for mark in panel.marks:
+            axes.axvline(mark, color="grey", linewidth=0.6, linestyle=":")
         axes.set(ylim=panel.span)
 
 
@@ -128,23 +143,31 @@ def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
 
 
 def matrices(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
-    """Draw values as coloured squares with their number, a row for each series, a column for each name."""
+    """Draw values as coloured squares, a row for each series, a column for each name.
+
+    Few squares have their numbers in them, many a scale beside them. What has no name is not marked on the axes.
+    """
     widest = max(len(panel.names) for panel in panels)
-    width = (0.45 if columns == 1 else 0.3) * widest + (2.5 if columns == 1 else 0.7)
+    side = 0.07 if widest > NUMBERED else 0.45 if columns == 1 else 0.3
+    width = side * widest + (2.5 if columns == 1 else 0.7)
 
     def height(panel: Panel) -> float:
-        return 0.24 * len(panel.series) + 1.5
+        return (0.24 if len(panel.series) <= NUMBERED else 0.07) * len(panel.series) + 1.5
 
     for axes, panel, _ in _frames(panels, file, columns, width, height, names=_labels):
         value = np.array([series.table[0] for series in panel.series])
         low, high = panel.span or (0.0, 1.0)
-        axes.imshow(value, vmin=low, vmax=high, cmap="viridis", aspect="auto")
-        for (row, column), number in np.ndenumerate(value):
+        image = axes.imshow(value, vmin=low, vmax=high, cmap="viridis", aspect="auto")
+        if len(panel.names) > NUMBERED:
+            axes.figure.colorbar(image, ax=axes).ax.tick_params(labelsize="x-small")
+        for (row, column), number in np.ndenumerate(value) if len(panel.names) <= NUMBERED else ():
+            if np.isnan(number):
+                continue
             colour = "black" if number > low + 0.6 * (high - low) else "white"
             text = f"{number:.2f}".removeprefix("0")
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=6)
-        axes.set_xticks(range(len(panel.names)), panel.names, rotation=90)
-        axes.set_yticks(range(len(panel.series)), _labels(panel))
+        axes.set_xticks(*_named(panel.names), rotation=90)
+        axes.set_yticks(*_named(_labels(panel)))
 
 
 def clouds(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
@@ -232,6 +255,21 @@ def _frames(
         across = max(1, min(len(marks), int(figure.get_figwidth() / 1.4)))
         figure.legend([*marks.values()], [*marks], loc="outside lower center", ncols=across, fontsize="x-small")
     save_figure(figure, file)
+
+
+def _boxes(axes: Any, places: np.ndarray, values: Sequence[Value], colour: Any) -> None:
+    keys, lines = ("whislo", "q1", "med", "q3", "whishi"), {"color": colour, "linewidth": 1.0}
+    there = [place for place, value in enumerate(values) if value is not None]
+    boxes = [dict(zip(keys, values[place], strict=True)) for place in there]
+    parts = ("boxprops", "whiskerprops", "capprops", "medianprops")
+    how = {"showfliers": False, "manage_ticks": False, **dict.fromkeys(parts, lines)}
+    axes.bxp(boxes, positions=places[there], widths=0.6, **how)
+
+
+def _named(names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the places that have a name, and their names."""
+    places = [place for place, name in enumerate(names) if name]
+    return places, [names[place] for place in places]
 
 
 def _labels(panel: Panel) -> Sequence[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from detection.cases import CASES
 from effpath.errors import InputError
+from figures import FIGURES
 from sources import Row, read_result, write_text
 
 Lines = Iterator[list[str]]
@@ -54,9 +55,14 @@ def by_column(study: str, corner: str) -> Callable[[Callable[[Row], Mapping[str,
     return put
 
 
+def folder_of(results: Path, study: str) -> Path:
+    """Return the folder of a study's results and pictures: it is named like the page that shows them."""
+    return results / (FIGURES[study].page if study in FIGURES else "detection") / study
+
+
 def results_of(results: Path, study: str) -> dict[str, Row]:
-    """Return the results of a study of detection by network, in the order of the cases, others behind by name."""
-    found = {file.stem: read_result(file) for file in (results / "detection" / study).glob("*.json")}
+    """Return the results of a study by network, in the order of the cases, others behind by name."""
+    found = {file.stem: read_result(file) for file in folder_of(results, study).glob("*.json")}
     return {name: found[name] for name in (*CASES, *sorted(found)) if name in found}
 
 

@@ -21,7 +21,7 @@ import effpath
 from effpath.data import Dataset, load_data
 from effpath.data.labels import by_outputs
 from effpath.demo.network import trained_lenet
-from effpath.files.cache import atomic_write, default_cache_dir
+from effpath.files.cache import atomic_write, default_cache_dir, note_step
 from effpath.files.progress import track
 from effpath.images import format_of
 from effpath.models import load_model
@@ -117,6 +117,14 @@ def written(value: Any, indent: int = 0) -> str:
     if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
         return "[\n" + ",\n".join(inner + written(item, indent + 1) for item in value) + f"\n{' ' * indent}]"
     return json.dumps(value)
+
+
+def once(file: Path, make: Callable[[], Row]) -> Row:
+    """Read a table from its file; where there is none it is made and written first, so killed work goes on."""
+    if not file.exists():
+        write_json(make(), file)
+        note_step(file)
+    return read_result(file)
 
 
 def read_result(file: Path) -> Row:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,9 +48,9 @@ class Recipe:
         return self.peak * (1 + math.cos(math.pi * (share - self.warm) / (1 - self.warm))) / 2
 
 
-def folder_of(what: str, recipe: Recipe, part: Part) -> Path:
-    """Return the folder of the cache for the training of one network by one recipe on these very images."""
-    key = fingerprint(what, asdict(recipe), part.images[:], part.labels)
+def folder_of(what: str, settings: Mapping[str, Any], part: Part) -> Path:
+    """Return the folder of the cache for the training of one network, so, on these very images."""
+    key = fingerprint(what, dict(settings), part.images[:], part.labels)
     return default_cache_dir() / "training" / f"{what}-{key[:16]}"
 
 

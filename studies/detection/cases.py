@@ -139,6 +139,11 @@ CASES: dict[str, Case] = {
         _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=300,
         theta_sources=150, theta_per_class=300,
     ),
+    "resnet20_cifar100": Case(  # trained by studies/cifar100.py, of 250 images per class
+        "cifar100:$EFFPATH_DATA/cifar100", "cifar100:network",
+        _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=50,
+        theta_sources=150, theta_per_class=50,
+    ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         {

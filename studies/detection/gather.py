@@ -34,13 +34,19 @@ OTHERS = tuple(RIVALS)  # what is seen beside paths
 UNUSED = ("paper", "gates", "thetas", "theta_sources", "theta_per_class")  # of a case, in what is gathered
 
 
+def place_of(spec: str) -> str:
+    """Return a name of data or of a model with its variables in it."""
+    expanded = os.path.expandvars(spec)
+    if "$" in expanded:
+        raise InputError(f"expected the folder that {spec} names; set that variable")
+    return expanded
+
+
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
     """Return network and data; without a model LeNet-5 is trained."""
-    model, source = (os.path.expandvars(spec or "") for spec in (case.model, case.data))
-    if "$" in model + source:
-        raise InputError(f"the data of this case are {case.data}; set the variable that is named there")
-    if model:
-        return open_network(model, source)
+    source = place_of(case.data)
+    if case.model:
+        return open_network(place_of(case.model), source)
     data = load_data(source, seed=seed)
     return train_lenet(data, seed), data
 

@@ -11,7 +11,7 @@ from detection.cases import CASES
 from figures import FIGURES
 from figures.cdrp import KINDS
 from figures.further_signs import PATHLESS, WEIGHED
-from page_parts import Lines, by_column, by_line, markdown, part, results_of, with_interval
+from page_parts import Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
 from sources import Row, read_result
 
 
@@ -175,11 +175,11 @@ def recovery(table: Row) -> Lines:
 def figures(results: Path) -> str:
     """The paper's figures, the study of each, and the pictures."""
     lines = []
-    for study, figure in FIGURES.items():
-        drawn = {file.stem for file in (results / "detection" / study).glob(f"*{figure.form}")}
+    for study in (study for study, figure in FIGURES.items() if figure.page == "detection"):
+        drawn = {file.stem for file in folder_of(results, study).glob("*.png")}
         names = [*(name for name in CASES if name in drawn), *sorted(drawn - set(CASES))]
-        links = " · ".join(f"[{name}](results/detection/{study}/{name}{figure.form})" for name in names)
-        lines.append([figure.paper, f"`{study}`", links])
+        links = " · ".join(f"[{name}](results/detection/{study}/{name}.png)" for name in names)
+        lines.append([FIGURES[study].paper, f"`{study}`", links])
     return markdown(["figure or table of the paper", "study", "ours"], lines)
 
 

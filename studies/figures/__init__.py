@@ -18,6 +18,7 @@ from detection.cases import Case
 from detection.gather import OTHERS, gather
 from detection.seen import Seen
 from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
+from effpath import PRESETS
 from effpath.errors import OptionError
 from effpath.rules import LEVELS
 from figures import (
@@ -36,6 +37,7 @@ from figures import (
     roc,
     slicing,
     theta,
+    training_process,
     training_size,
     transfer,
     tsne,
@@ -53,6 +55,7 @@ OPTIONS: dict[str, Row] = {  # of single studies, by the name of the parameter
     "gathered": {"nargs": "+", "help": "use these of the case's attacks"},
     "timed": {"type": int, "help": "images whose time is taken"},
     "level": {"choices": LEVELS, "help": "what is switched off"},
+    "presets": {"nargs": "+", "choices": PRESETS, "help": "selections that are compared"},
 }
 
 
@@ -69,6 +72,7 @@ class Figure:
         reads: the study whose results it reads instead of images.
         options: of `OPTIONS`, those that ``measure`` takes.
         form: of the picture in a folder of results.
+        page: that shows it, and the folder of its results.
     """
 
     paper: str
@@ -79,6 +83,7 @@ class Figure:
     reads: str = ""
     options: Sequence[str] = ()
     form: str = ".png"
+    page: str = "detection"
 
     def result(self, name: str, case: Case, seed: int, output: Path, given: Mapping[str, Any]) -> Row:
         """Measure a case, with the options that are given; ``output`` is the folder of all results."""
@@ -102,13 +107,26 @@ class Figure:
             self.draw(panels, file, self.columns)
         return bool(panels)
 
+    def sentence(self, table: Row) -> str:
+        """Return what there is to see in the picture of a study that says so."""
+        said: str = self.study.sentence(table)
+        return said
+
     def words(self, name: str, table: Row) -> list[str]:
         """Return what was found, and what was left out."""
         out = {**table.get("skipped", {}), **table.get("left_out", {})}
         out |= dict.fromkeys(table.get("only_tested", ()), "too few images to train on it alone")
         lines = [f"left out: {key}, {why}" for key, why in out.items()]
         lines += [f"{key}: {value}" for key, value in table.get("time", {}).items()]
+        lines += [self.sentence(table)] if self.page == "inside" else []
         return [*lines, *in_words(self.panels({name: table}))]
+
+
+def _inside(
+    paper: str, study: ModuleType, draw: Draw, columns: int, options: Sequence[str] = ("per_class",)
+) -> Figure:
+    """Return a figure of docs/inside.md, whose study gathers its images itself and says what there is to see."""
+    return Figure(paper, study, draw, columns, None, options=options, form=".svg", page="inside")
 
 
 FIGURES: dict[str, Figure] = {
@@ -128,22 +146,16 @@ FIGURES: dict[str, Figure] = {
     ),
     "controls": Figure("images without an attack", controls, intervals),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
-    "class_similarity": Figure(
-        "2: similarity of classes", class_similarity, matrices, 1, None, options=("per_class",), form=".svg"
+    "class_similarity": _inside(
+        "2, 13: similarity of classes", class_similarity, matrices, 1, ("per_class", "presets")
     ),
-    "density_growth": Figure(
-        "3: growth of density", density_growth, curves, 2, None, options=("per_class",), form=".svg"
+    "density_growth": _inside("3: growth of density", density_growth, curves, 2),
+    "layer_density": _inside("22, 23: density by layer", layer_density, curves, 2),
+    "training_process": _inside("21: the training process", training_process, curves, 2, ("images", "per_class")),
+    "deactivation": _inside(
+        "Sec. 2.2: parts of the path switched off", deactivation, curves, 1, ("level", "images", "per_class")
     ),
-    "layer_density": Figure(
-        "22, 23: density by layer", layer_density, curves, 2, None, options=("per_class",), form=".svg"
-    ),
-    "deactivation": Figure(
-        "Sec. 2.2: parts of the path switched off", deactivation, curves, 1, None,
-        options=("level", "images", "per_class"), form=".svg",
-    ),
-    "slicing": Figure(
-        "a network reduced to some classes", slicing, curves, 3, None, options=("images", "per_class"), form=".svg"
-    ),
+    "slicing": _inside("a network reduced to some classes", slicing, curves, 3, ("images", "per_class")),
 }  # fmt: skip
 
 

@@ -173,3 +173,28 @@ def panels(network: str, table: Row) -> list[Panel]:
         "ylabel": "accuracy",
     }
     return [Panel(title, drawn, names, network, (-0.02, 1.02), 1 / table["classes"], axes)]
+
+
+def first_below(table: Row, way: str) -> float | None:
+    """Return the least share at which accuracy is below that of both random controls, beyond their intervals."""
+    found = table["accuracy"]
+    controls = [found["outside the path"], found["the whole layer"]]
+    for place, part in enumerate(table["shares"]):
+        if all(found[way][place][2] < control[place][1] for control in controls):
+            return float(part)
+    return None
+
+
+def sentence(table: Row) -> str:
+    """Return what there is to see."""
+    half = table["shares"].index(0.5) if 0.5 in table["shares"] else len(table["shares"]) - 1
+    path, most, outside, largest = (
+        f"{table['accuracy'][way][half][0]:.1%}" if way in table["accuracy"] else ""
+        for way in ("the path", "the path, most used first", "outside the path", "the largest weights")
+    )
+    said = f", with the largest weights off {largest}" if largest else ""
+    return (
+        f"With {table['shares'][half]:.0%} of the overall path's {table['level']} off, accuracy falls from "
+        f"{table['whole'][0]:.1%} to {path} where they are drawn at random and to {most} where the most used go "
+        f"first; with as many from outside the path off it is {outside}{said}."
+    )

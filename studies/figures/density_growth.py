@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -112,17 +113,40 @@ def panels(network: str, table: Row) -> list[Panel]:
     """Draw density over merged classes, with the slopes, and over merged images of one class."""
     count = table["classes"]
     after = table["slope"]["synapses"]
-    slopes = ", ".join(f"{100 * value:.2g}" for value in after.values())
+    slopes = ", ".join(map(points, after.values()))
     drawn = [Series(level, table["by_classes"][level], range(1, count + 1)) for level in LEVELS]
     axes = {
         "xlabel": f"classes merged; synapses gained by one more,\npoints, after {', '.join(after)}: {slopes}",
         "ylabel": "density",
         "yscale": "log",
     }
-    title = f"{network}: {table['images']} images of {count} classes,\nmean over all orders"
+    title = f"{network}: classes merged,\nn = {table['images']} images of {count} classes"
     found = [Panel(title, drawn, row=network, axes=axes)]
     if len(table["sizes"]) > 1:
         drawn = [Series(level, table["by_images"][level], table["sizes"], {"marker": "o"}) for level in LEVELS]
         axes = {"xlabel": "images of one class merged", "ylabel": "density", "xscale": "log", "yscale": "log"}
-        found.append(Panel(f"{network}: one class,\nmean over the classes", drawn, row=network, axes=axes))
+        title = f"{network}: images of one class merged,\nmean over {count} classes"
+        found.append(Panel(title, drawn, row=network, axes=axes))
     return found
+
+
+def falling(table: Row, level: Level = "synapses") -> bool:
+    """Whether each further class adds less, at all places where the slope was taken."""
+    after = list(table["slope"][level].values())
+    return len(after) > 1 and all(later < earlier for earlier, later in pairwise(after))
+
+
+def sentence(table: Row) -> str:
+    """Return what there is to see."""
+    after = table["slope"]["synapses"]
+    (first, most), *_, (last, least) = after.items()
+    less = "Each further class adds less" if falling(table) else "Further classes do not always add less"
+    return (
+        f"{less}: one more after {first} adds {points(most)} points to the density of synapses, one more after "
+        f"{last} adds {points(least)}. All {table['classes']} classes together use "
+        f"{100 * table['by_classes']['synapses'][-1]:.3g} % of the synapses."
+    )
+
+
+def points(density: float) -> str:
+    return f"{100 * density:.2g}"

@@ -8,6 +8,7 @@ layer before the addition is marked.
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from detection.gather import Making
 from drawing import Panel, Series
 from effpath.files.progress import track
 from effpath.rules import plan_for
-from effpath.rules.plan import LEVELS
+from effpath.rules.plan import LEVELS, Level
 from sources import Row
 
 KINDS = {"overall": "overall path", "class": "class paths, mean"}
@@ -89,7 +90,25 @@ def panels(network: str, table: Row) -> list[Panel]:
             )
         axes = {"xlabel": "layer, in forward order", "ylabel": "density", "yscale": "log"}
         if len(table["layers"]) < 10:
-            axes |= {"xticks": range(1, len(table["layers"]) + 1), "xticklabels": table["layers"], "xlabel": ""}
-        head = f"{network}: {title}\n{table['images']} images of {table['classes']} classes"
+            axes |= {"xticks": range(1, len(table["layers"]) + 1), "xticklabels": table["layers"]}
+        head = f"{network}: {title}\nn = {table['images']} images of {table['classes']} classes"
         found.append(Panel(head, drawn, row=network, axes=axes))
     return found
+
+
+def extremes(table: Row, level: Level) -> tuple[tuple[str, float], tuple[str, float]]:
+    """Return the densest and the sparsest layer of the overall path, with their densities."""
+    pairs = list(zip(table["layers"], table["density"][level]["overall"], strict=True))
+    return max(pairs, key=itemgetter(1)), min(pairs, key=itemgetter(1))
+
+
+def sentence(table: Row) -> str:
+    """Return what there is to see."""
+    (dense, most), (sparse, least) = extremes(table, "synapses")
+    single = table["density"]["synapses"]["class"]
+    last = "more" if single[-1] > single[0] else "less"
+    return (
+        f"The overall path uses {most:.1%} of the synapses of {dense}, the densest layer, and {least:.1%} of "
+        f"those of {sparse}, the sparsest; the path of a single class uses {last} of the last layer "
+        f"({single[-1]:.1%}) than of the first ({single[0]:.1%})."
+    )

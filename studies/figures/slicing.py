@@ -153,3 +153,19 @@ def panels(network: str, table: Row) -> list[Panel]:
         }
         found.append(Panel(title, drawn, row=network, span=(-0.02, 1.02), line=whole, axes=axes))
     return found
+
+
+def beaten(table: Row) -> tuple[int, int, int]:
+    """Return how many rows keep more accuracy than the better pruning, less, and neither, beyond chance."""
+    ends = [row["beyond_pruning"] for row in table["rows"]]
+    above, below = sum(low > 0 for _, low, _ in ends), sum(high < 0 for _, _, high in ends)
+    return above, below, len(ends) - above - below
+
+
+def sentence(table: Row) -> str:
+    """Return what there is to see."""
+    above, below, level = beaten(table)
+    return (
+        f"Of {len(table['rows'])} networks reduced by class paths, {above} are more accurate on their classes "
+        f"than the better of two prunings to the same size, {below} less, and {level} no different beyond chance."
+    )
