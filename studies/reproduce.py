@@ -3,6 +3,7 @@
     python studies/reproduce.py --case lenet_mnist --processes 2 --output docs/results/detection
     python studies/reproduce.py --study roc --case lenet_digits --output DIR
     python studies/reproduce.py --study cdrp --case alexnet_imagenette --images 40 --gathered FGSM BIM --output DIR
+    python studies/reproduce.py --study class_similarity --case lenet_mnist --output docs/results/inside
     python studies/reproduce.py --plot --output DIR
 
 Without ``--study`` attacks are made side by side in processes, then every detector looks at them once, then every

@@ -145,7 +145,7 @@ def panels(network: str, table: Row) -> list[Panel]:
         groups = table["groups"][str(size)]
         whole = rows[0]["among_kept"]["whole"][0]
         of = f", {len(groups)} groups" * (len(groups) > 1)
-        title = f"{network}: {size} classes{of}\ngrey: the whole network"
+        title = f"{network}: {size} classes{of}\nn = {rows[0]['images']} images; grey: the whole network"
         thetas = ", ".join(f"{row['theta']:g}" for row in rows)
         axes = {
             "xlabel": f"share of the weights that stays,\nfor θ {thetas}",

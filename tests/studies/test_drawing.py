@@ -68,3 +68,36 @@ def test_two_processes_draw_the_same_bytes(tmp_path) -> None:
         given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": str(seed)}
         subprocess.run([sys.executable, "-c", SCRIPT, file], env=given, check=True)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def frames_of(draw, panels, tmp_path, monkeypatch) -> list:
+    """The frames that a drawing makes."""
+    drawn = []
+    monkeypatch.setattr("drawing.save_figure", lambda figure, file: drawn.append(figure))
+    draw(panels, tmp_path / "x.svg", 1)
+    return drawn[0].axes
+
+
+def test_a_box_is_drawn_from_whisker_to_whisker_and_said_by_its_median(tmp_path, monkeypatch) -> None:
+    boxes = Series("similarity", [[0.1, 0.2, 0.3, 0.5, 0.9], None, [0.2, 0.3, 0.4, 0.5, 0.6]])
+    assert boxes.boxed
+    assert not TWO[0].boxed
+    np.testing.assert_array_equal(boxes.table[:, 0], [0.3, 0.2, 0.5])
+    panel = Panel("boxes", [boxes], marks=[1.5])
+    assert in_words([panel]) == ["boxes", "  similarity: 0 0.300, 2 0.400"]
+    (axes,) = frames_of(curves, [panel], tmp_path, monkeypatch)
+    heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    assert {0.1, 0.9, 0.2, 0.6} <= set(heights.tolist())
+    assert any(set(line.get_xdata()) == {1.5} for line in axes.lines)
+
+
+def test_many_squares_have_a_scale_instead_of_numbers_and_only_names_are_marked(tmp_path, monkeypatch) -> None:
+    names = ["" if place % 10 else f"group {place}" for place in range(40)]
+    many = [Panel("many", [Series(name, [0.5] * 39 + [None]) for name in names], names, span=(0.2, 0.8))]
+    axes, scale = frames_of(matrices, many, tmp_path, monkeypatch)
+    assert not axes.texts
+    assert [label.get_text() for label in axes.get_xticklabels()] == [name for name in names if name]
+    assert axes.get_yticks().tolist() == [0, 10, 20, 30]
+    assert scale.get_ylim() == (0.2, 0.8)
+    (few,) = frames_of(matrices, [Panel("few", [Series("a", [0.5, None])], ["a", "b"])], tmp_path, monkeypatch)
+    assert [text.get_text() for text in few.texts] == [".50"]

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import inside
 import pages  # noqa: F401  gives every part
 from detection.cases import CASES
 from effpath.errors import InputError
-from page_parts import TABLES, fill, markdown
+from figures import FIGURES
+from page_parts import TABLES, fill, markdown, results_of
 from sources import read_result, written
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "detection.md"
-RESULTS = ROOT / "docs" / "results"
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -44,7 +46,7 @@ def test_a_number_that_is_written_by_hand_is_replaced() -> None:
 
 
 def test_every_result_names_its_command_and_a_case() -> None:
-    files = sorted((RESULTS / "detection").glob("*/*.json"))
+    files = [file for page in ("detection", "inside") for file in sorted((RESULTS / page).glob("*/*.json"))]
     assert files
     for file in files:
         found = read_result(file)
@@ -53,12 +55,13 @@ def test_every_result_names_its_command_and_a_case() -> None:
         assert any(file.stem.startswith(name) for name in CASES), file
 
 
-def test_every_picture_of_the_page_is_there_and_small() -> None:
-    page = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "count"), [("detection", 9), ("inside", 4)])
+def test_every_picture_of_a_page_is_there_and_small(name, count) -> None:
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     pictures = re.findall(r"\((results/[^)]+\.(?:png|svg))\)", page)
-    assert len(pictures) >= 9
+    assert len(pictures) >= count
     for picture in pictures:
-        assert 1000 < (PAGE.parent / picture).stat().st_size < 300_000, picture
+        assert 1000 < (DOCS / picture).stat().st_size < 300_000, picture
 
 
 def test_a_table_has_a_line_for_each_row() -> None:
@@ -70,3 +73,63 @@ def test_a_result_is_json_with_short_lists_on_a_line() -> None:
     text = written(table)
     assert json.loads(text) == table
     assert ' "a": [1, 2.5, null],' in text.splitlines()
+
+
+# ---------------------------------------------------------------- inside
+
+
+def test_every_figure_inside_a_network_says_what_to_see() -> None:
+    page = (DOCS / "inside.md").read_text(encoding="utf-8")
+    for study, figure in FIGURES.items():
+        if figure.page == "inside":
+            for network, table in results_of(RESULTS, study).items():
+                assert f"(results/inside/{study}/{network}.svg)\n\n*{network}*: {figure.sentence(table)}\n" in page
+                for panel in figure.panels({network: table}):
+                    assert panel.title
+                    assert "n = " in panel.title or "mean over" in panel.title
+                    assert {"xlabel", "ylabel"} <= set(panel.axes)
+
+
+def test_what_was_not_measured_is_said_with_the_command_that_measures_it(tmp_path) -> None:
+    lines = inside.beside_the_paper(tmp_path).splitlines()[2:]
+    assert len(lines) == len(inside.CLAIMS)
+    for claim, line in zip(inside.CLAIMS, lines, strict=True):
+        assert "| not measured | – |" in line
+        page = FIGURES[claim.study].page
+        assert f"--study {claim.study} --case {claim.case} --output docs/results/{page}`" in line
+        assert claim.case in CASES
+    figures = {figure for claim in inside.CLAIMS for figure in claim.figure.split(", ")}
+    assert figures == {"2", "3", "5", "13", "14", "15", "21", "22", "23", "Sec. 2.2"}
+
+
+def similar(mean: float, special: str, least: float, closest: list[str]) -> dict:
+    row = {"mean": mean, "most_special": special, "class_means": [0.5, least], "closest": closest}
+    return {"presets": {"default": row}}
+
+
+def test_what_is_near_the_paper_agrees_and_what_is_not_says_so() -> None:
+    near, far = similar(0.52, "1", 0.36, ["8", "5"]), similar(0.3, "7", 0.2, ["4", "9"])
+    assert inside.mean_agrees(near) == inside.closest_agrees(near) == "agrees"
+    assert inside.special_agrees(near).startswith("the same digit, +0.010;")
+    assert inside.mean_agrees(far).startswith("-0.200;")
+    assert inside.closest_agrees(far) == "another pair"
+    assert inside.special_agrees(far).startswith("another digit, -0.150;")
+
+
+def test_a_drop_counts_from_the_share_where_intervals_part() -> None:
+    whole = [0.9, 0.88, 0.92]
+    table = {
+        "level": "weights", "shares": [0.1, 0.5], "whole": whole,
+        "accuracy": {
+            "the path": [[0.89, 0.87, 0.91], [0.5, 0.4, 0.6]],
+            "the path, most used first": [[0.7, 0.6, 0.75], [0.2, 0.1, 0.3]],
+            "outside the path": [whole, [0.85, 0.8, 0.9]],
+            "the whole layer": [whole, [0.7, 0.61, 0.8]],
+        },
+    }  # fmt: skip
+    assert inside.drop_agrees(table) == (
+        "below both random controls beyond chance, the most used first: from 10% on, drawn at random: from 50% on"
+    )
+    table["accuracy"]["the whole layer"][1] = [0.7, 0.55, 0.8]
+    assert inside.drop_agrees(table).endswith("drawn at random: never")
+    assert "10% off: the path 0.890" in inside.dropped(table)

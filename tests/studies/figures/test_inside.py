@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import digits_net
 import effpath
-from detection import gather
 from detection.cases import Case
 from effpath import ClassPaths, IdSet
 from effpath.masks import Masked
 from effpath.masks.weights import largest_weights
-from figures import class_similarity, deactivation, density_growth, layer_density, slicing
+from figures import FIGURES, class_similarity, deactivation, density_growth, layer_density, slicing
 
 CASE = Case("digits", None, {}, per_class=15, batch=64, thetas=(0.5, 0.9))
 LEVELS = ("synapses", "neurons", "weights")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def trained() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +43,56 @@ def test_the_similarities_are_those_of_the_class_paths_and_the_closest_pair_has_
     first, second = map(int, table["closest"])
     assert matrix[first, second] == others.max()
     assert table["images"] == class_paths.images
+
+
+def test_confusion_is_the_mean_softmax_of_each_class_and_is_set_beside_similarity(class_paths) -> None:
+    test = digits_net.data().part("test")
+    mass = class_similarity.confusion(digits_net.graph(), test, 64)
+    softmax = digits_net.model()(test.images).softmax(1)
+    for label in range(10):
+        wanted = softmax[test.labels == label].mean(0).detach()
+        np.testing.assert_allclose(mass[label], wanted, atol=1e-5)
+    matrix, both = class_paths.class_similarity(), (mass + mass.T) / 2
+    above = np.triu_indices(10, 1)
+    found = class_similarity.measure(CASE, presets=("default",))
+    test_of = found["presets"]["default"]["confusion"]
+    assert test_of["spearman"] == pytest.approx(spearmanr(matrix[above], both[above])[0], abs=1e-4)
+    first, second = map(int, test_of["most_confused"])
+    assert both[first, second] == both[above].max()
+    assert 0 < test_of["p"] <= 1
+    assert found["test_images"] == len(test)
+
+
+def test_a_class_without_a_test_image_has_no_confusion() -> None:
+    test = digits_net.data().part("test")
+    mass = class_similarity.confusion(digits_net.graph(), test.take(test.labels != 4), 64)
+    assert np.isnan(mass[4]).all()
+    assert np.isfinite(np.delete(mass, 4, axis=0)).all()
+
+
+def test_classes_of_superclasses_are_tested_and_drawn_in_their_order(class_paths, tmp_path, monkeypatch) -> None:
+    groups = {str(digit): "odd" if digit % 2 else "even" if digit else "none" for digit in range(10)}
+    monkeypatch.setattr(class_similarity, "SUPERCLASS_OF", groups)
+    monkeypatch.setattr(class_similarity, "FEW", ("odd", "none"))
+    table = class_similarity.measure(CASE, presets=("default",))
+    row = table["presets"]["default"]
+    matrix = class_paths.class_similarity()
+    named = np.array(list(groups.values()))
+    same = named[:, None] == named
+    above = np.triu(np.ones((10, 10), dtype=bool), 1)
+    assert row["superclasses"]["all"]["inside"] == pytest.approx(matrix[same & above].mean(), abs=1e-4)
+    assert row["superclasses"]["all"]["between"] == pytest.approx(matrix[~same & above].mean(), abs=1e-4)
+    few = [0, 1, 3, 5, 7, 9]
+    inside = matrix[np.ix_(few[1:], few[1:])][np.triu_indices(5, 1)].mean()
+    assert row["superclasses"]["few"]["inside"] == pytest.approx(inside, abs=1e-4)
+    every, some = class_similarity.panels("net", table)
+    assert list(every.names) == ["", "", "even", "", "none", "", "", "odd", "", ""]
+    assert list(some.names) == ["0", "1", "3", "5", "7", "9"]
+    values = np.array([series.table[0] for series in every.series])
+    order = [2, 4, 6, 8, 0, 1, 3, 5, 7, 9]
+    wanted = np.where(np.eye(10, dtype=bool), np.nan, matrix[np.ix_(order, order)])
+    np.testing.assert_allclose(values, wanted, atol=1e-4)
+    assert FIGURES["class_similarity"].drawn({"net": {"network": "net", **table}}, tmp_path / "figure.svg")
 
 
 # ---------------------------------------------------------------- growth
@@ -238,8 +280,6 @@ def test_a_slice_is_judged_on_its_classes_beside_as_many_other_weights() -> None
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
 def test_a_study_is_drawn_small_and_said_in_words(study, options, tmp_path: Path, monkeypatch) -> None:
-    from figures import FIGURES
-
     monkeypatch.setattr(deactivation, "SHARES", (0.5, 1.0))
     figure = FIGURES[study.__name__.rpartition(".")[2]]
     table = {"network": "digits", **study.measure(CASE, **options)}
