@@ -219,7 +219,7 @@ def pictures(results: Path, study: str) -> str:
     """The figures of a study, each with the sentence that says what to see."""
     figure = FIGURES[study]
     shown = [
-        f"![Fig. {figure.paper}, {network}](results/{figure.page}/{study}/{network}{figure.form})\n\n"
+        f"![{figure.paper}, {network}](results/{figure.page}/{study}/{network}{figure.form})\n\n"
         f"*{network}*: {figure.sentence(table)}"
         for network, table in results_of(results, study).items()
     ]

@@ -33,7 +33,7 @@ class Recipe:
         seed: of batches, flips and crops.
     """
 
-    epochs: int = 20
+    epochs: int = 15
     batch_size: int = 128
     peak: float = 0.2
     warm: float = 0.2

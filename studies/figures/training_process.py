@@ -45,7 +45,7 @@ CHECKPOINTS = 13
 SPREAD = 500  # the steps of the last checkpoint by those of the first after random weights
 PER_CLASS = 200  # training images per class whose paths are taken
 TESTED = 2000  # test images at most
-RECIPE = Recipe(epochs=15)  # of ResNet-20
+RECIPE = Recipe()  # of ResNet-20
 SHOWN = ("synapses", "weights")
 PHASES = ("before", "learning", "settled")
 SMALL = 0.1  # of what accuracy rises in all; of the range of density and similarity
