@@ -34,8 +34,8 @@ class Recipe:
     """
 
     epochs: int = 15
-    batch_size: int = 128
-    peak: float = 0.2
+    batch_size: int = 64
+    peak: float = 0.1
     warm: float = 0.2
     momentum: float = 0.9
     decay: float = 5e-4
@@ -69,6 +69,7 @@ def train(
         checkpoint: a file that is written after each epoch, and that the training resumes from.
         after: called before the first step and after each.
     """
+    model.to(memory_format=torch.channels_last)  # a fifth less time than channels first
     images, labels = part.images[:], part.labels
     batches = max(1, len(images) // recipe.batch_size)
     total = recipe.epochs * batches
@@ -97,11 +98,11 @@ def train(
             atomic_write(checkpoint, lambda temporary, held=held: torch.save(held, temporary))
             note_step(checkpoint)
     model.zero_grad()
-    model.eval()
+    model.to(memory_format=torch.contiguous_format).eval()
 
 
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return images [N, C, H, W], each moved by up to 4 pixels, with black behind it, and flipped or not."""
+    """Return images [N, C, H, W], each moved by up to 4 pixels, black behind it, and flipped or not."""
     count, _, height, width = images.shape
     padded = functional.pad(images, (BORDER,) * 4)
     top, left = torch.randint(2 * BORDER + 1, (2, count, 1), generator=generator)
@@ -109,7 +110,7 @@ def varied(images: Tensor, generator: torch.Generator) -> Tensor:
     columns = torch.where(torch.rand(count, 1, generator=generator) < 0.5, columns.flip(1), columns) + left
     rows = torch.arange(height) + top
     moved = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    return moved.permute(0, 3, 1, 2)
 
 
 def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> int:

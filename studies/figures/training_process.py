@@ -5,7 +5,8 @@ on test images, density of the overall path, and the similarity of each two clas
 whiskers end at the last pair within 1.5 times their distance). LeNet-5 is trained as the demo does, and ends as
 the network of the other studies; of a case with another network ResNet-20 is trained, by `training`. Paths start
 from the logits of the labels of the images, right or wrong, so that all checkpoints have as many paths, and as
-many of each class: an untrained network gets nearly no image of most classes right.
+many of each class: an untrained network gets nearly no image of most classes right. Where nothing is needed for a
+logit, its bias being enough, the path is empty; pairs of classes whose paths are both empty are left out.
 
 The rule for three phases: *before* lasts until accuracy has risen by a tenth of what it rises in all, *learning*
 until it has risen by nine tenths for good, *settled* to the end. In each, density and mean similarity rise, fall,
@@ -171,10 +172,12 @@ def checkpoint(model: nn.Module, state: Path, taken: Part, test: Part) -> Row:
     for level in SHOWN:
         matrix = class_paths.class_similarity(level)
         similarity = matrix[np.triu_indices(len(matrix), 1)]
+        similarity = similarity[np.isfinite(similarity)]  # two empty paths have none
         row[level] = {
             "density": float(f"{overall.density(level):.5g}"),
-            "mean": round(float(similarity.mean()), 4),
-            "box": box(similarity),
+            "mean": round(float(similarity.mean()), 4) if len(similarity) else None,
+            "box": box(similarity) if len(similarity) else None,
+            "pairs": len(similarity),
         }
     return row
 
@@ -199,7 +202,7 @@ def box(values: np.ndarray) -> list[float]:
     return [round(float(value), 4) for value in (inside.min(), low, median, high, inside.max())]
 
 
-def phases(accuracy: Sequence[float], levels: Mapping[str, Mapping[str, Sequence[float]]]) -> Row:
+def phases(accuracy: Sequence[float], levels: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Row:
     """Return where the phases end, what density and mean similarity do in each, and whether phases are found.
 
     Args:
@@ -220,9 +223,13 @@ def phases(accuracy: Sequence[float], levels: Mapping[str, Mapping[str, Sequence
     return {"ends": ends[1:3], "phases": found}
 
 
-def course(values: Sequence[float], start: int, end: int) -> str:
-    """Tell what values do between two checkpoints."""
-    change, span = values[end] - values[start], max(values) - min(values)
+def course(values: Sequence[float | None], start: int, end: int) -> str:
+    """Tell what values do between two checkpoints, or the first and last of them that have one."""
+    there = [value for value in values if value is not None]
+    own = [value for value in values[start : end + 1] if value is not None]
+    if not own:
+        return "unknown"
+    change, span = own[-1] - own[0], max(there) - min(there)
     return "stays" if abs(change) <= SMALL * span else "rises" if change > 0 else "falls"
 
 
