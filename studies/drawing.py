@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from effpath.files.cache import atomic_write
@@ -117,6 +118,11 @@ def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
             axes.axhline(panel.line, color="grey", linewidth=0.6)
         for mark in panel.marks:
             axes.axvline(mark, color="grey", linewidth=0.6, linestyle=":")
+        if panel.axes.get("yscale") == "log":
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axes.yaxis.set_minor_formatter("{x:g}")
+            axes.tick_params(which="minor", labelsize="x-small")
         axes.set(ylim=panel.span)
 
 

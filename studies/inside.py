@@ -12,7 +12,7 @@ from figures.density_growth import falling, points
 from figures.layer_density import extremes
 from figures.slicing import WAYS as KEPT
 from figures.training_process import PHASES, SHOWN, told
-from page_parts import Lines, by_line, code, folder_of, markdown, part, results_of, with_interval
+from page_parts import NOT_MEASURED, Lines, by_line, code, folder_of, markdown, part, results_of, with_interval
 from sources import Row, read_result
 
 AT = ("1", "10", "50", "100", "200")  # merged classes
@@ -262,7 +262,7 @@ def confusions(table: Row) -> Lines:
 
 @by_line(
     "density_growth",
-    "images | classes | level | " + " | ".join(f"{at} classes" for at in AT) + " | all | points added after",
+    "images | classes | level | " + " | ".join(f"{at} merged" for at in AT) + " | all | points added after",
 )
 def growth(table: Row) -> Lines:
     """Density over merged classes."""
@@ -339,7 +339,7 @@ def trained_here(results: Path) -> str:
             str(row["test_images"]), f"{row['accuracy']:.1%}", f"{row['superclass_accuracy']:.1%}",
             f"{row['weights_bytes'] / 1e6:.2f} MB",
         ])  # fmt: skip
-    return markdown(head, lines)
+    return markdown(head, lines) if lines else NOT_MEASURED
 
 
 @part

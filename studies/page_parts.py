@@ -33,11 +33,16 @@ def by_line(study: str, head: str) -> Callable[[Callable[[Row], Lines]], Part]:
         def table(results: Path) -> str:
             found = results_of(results, study)
             rows = [[network, *line] for network, result in found.items() for line in lines(result)]
+            if not rows and folder_of(results, study).parent.name == "inside":
+                return NOT_MEASURED
             return markdown(["network", *head.split(" | ")], rows)
 
         return TABLES.setdefault(lines.__name__, table)
 
     return put
+
+
+NOT_MEASURED = "*Not measured.*"
 
 
 def by_column(study: str, corner: str) -> Callable[[Callable[[Row], Mapping[str, str]]], Part]:

@@ -104,7 +104,8 @@ def pair(values: np.ndarray, names: Sequence[str]) -> list[str]:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the similarities, a square for each preset, with the mean of each class in the last column.
+    """Draw the similarities, a square for each preset, with the mean of each class in the last column; colours
+    range over pairs of two classes.
 
     Classes that form superclasses are drawn by superclass: all, and those of three.
     """
@@ -114,16 +115,23 @@ def panels(network: str, table: Row) -> list[Panel]:
             found += by_superclass(network, preset, row)
             continue
         drawn = [
-            Series(name, [*values, mean])
+            Series(
+                name,
+                [None if other == name else value for other, value in zip(row["classes"], values, strict=True)]
+                + [mean],
+            )
             for name, values, mean in zip(row["classes"], row["similarity"], row["class_means"], strict=True)
         ]
+        off = np.array(row["similarity"])[~np.eye(len(drawn), dtype=bool)]
         title = (
-            f"{network}: Jaccard of two class paths, preset {preset}\n"
+            f"{network}: Jaccard of two class paths, preset {preset}; "
+            f"darkest {off.min():.2f}, brightest {off.max():.2f}\n"
             f"n = {row['images']} images; mean {row['mean']:.3f}, "
             f"most special {row['most_special']}, closest {' and '.join(row['closest'])}"
         )
         axes = {"xlabel": "class", "ylabel": "class"}
-        found.append(Panel(title, drawn, [*row["classes"], "mean of others"], network, axes=axes))
+        span = (float(off.min()), float(off.max()))
+        found.append(Panel(title, drawn, [*row["classes"], "mean of others"], network, span, axes=axes))
     return found
 
 

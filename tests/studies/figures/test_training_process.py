@@ -96,6 +96,8 @@ def test_every_checkpoint_is_measured_as_the_library_measures_it(table, cache) -
         row = table["levels"][level]
         assert row["density"][1] == pytest.approx(whole.density(level), rel=1e-4)
         similar = [each[one].jaccard(each[two], level) for one in range(10) for two in range(one)]
+        similar = [value for value in similar if not np.isnan(value)]  # of two empty paths
+        assert row["pairs"][1] == len(similar) > 0
         assert row["mean"][1] == pytest.approx(np.mean(similar), abs=1e-4)
         assert row["box"][1][1:4] == pytest.approx(np.quantile(similar, [0.25, 0.5, 0.75]), abs=1e-4)
     assert (table["path_images"], table["test_images"], table["trained"]) == (50, 100, "LeNet-5")
@@ -152,7 +154,7 @@ def test_a_box_ends_at_the_last_value_within_its_reach() -> None:
 ACCURACY = [0.1, 0.1, 0.12, 0.5, 0.95, 0.97, 0.98]  # before: 0 to 2, learning: 2 to 4, settled: 4 to 6
 
 
-def judged(density: list[float], mean: list[float], accuracy: list[float] = ACCURACY) -> dict:
+def judged(density: list[float], mean: list[float | None], accuracy: list[float] = ACCURACY) -> dict:
     return phases(accuracy, {"synapses": {"density": density, "mean": mean}})
 
 
@@ -179,6 +181,14 @@ def test_phases_are_not_found_where_paths_go_on_as_before_or_accuracy_jumps() ->
     unsettled = judged([5, 5, 5, 3, 1, 1, 1], [1] * 7, [0.1, 0.1, 0.1, 0.5, 0.95, 0.98, 0.2])
     assert unsettled["ends"][1] == 6
     assert not unsettled["phases"]["synapses"]["found"]
+
+
+def test_a_checkpoint_without_any_similarity_is_passed_over() -> None:
+    assert judged([1, 1, 1, 3, 5, 5, 5], [None, 0.2, 0.2, 0.5, 0.9, 0.9, 0.9])["phases"]["synapses"] == {
+        "density": ["stays", "rises", "stays"], "mean": ["stays", "rises", "stays"], "found": True,
+    }  # fmt: skip
+    unknown = judged([1, 1, 1, 3, 5, 5, 5], [None, None, None, 0.5, 0.9, 0.9, 0.9])["phases"]["synapses"]
+    assert unknown["mean"] == ["unknown", "rises", "stays"]
 
 
 def test_a_training_is_drawn_small_and_said_in_words(table, tmp_path) -> None:
