@@ -166,7 +166,7 @@ def sentence(table: Row) -> str:
     """Return what there is to see."""
     above, below, level = beaten(table)
     return (
-        f"Accuracy of {len(table['rows'])} networks reduced by class paths, on their classes, is higher than that of "
+        f"Accuracy of {len(table['rows'])} networks reduced by class paths, on their classes, is higher than with "
         f"the better of two prunings to the same size {above} times, lower {below} times, and no different beyond "
         f"chance {level} times."
     )
