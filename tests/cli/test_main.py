@@ -106,12 +106,20 @@ def test_help_imports_nothing_heavy(command):
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
-def test_a_command_writes_to_an_ascii_pipe(tmp_path):
+@pytest.mark.parametrize("words", ["rules max", "check net.py:make --input-size 1,4,4"])
+def test_a_command_writes_to_an_ascii_pipe(tmp_path, words):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    layers = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3)\n"
+        "    return nn.Sequential(*layers).eval()\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "effpath", "rules", "max"],
+        [sys.executable, "-m", "effpath", *words.split()], cwd=tmp_path,
         capture_output=True, check=False, env={"PYTHONIOENCODING": "ascii", "PATH": "", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stdout
     assert done.stdout.isascii()
 
 
