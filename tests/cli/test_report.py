@@ -39,6 +39,19 @@ def test_of_class_paths_json_is_what_the_api_says_and_the_page_is_written(folder
     assert (folder / "report.html").read_text("utf-8") == expected.html
 
 
+def test_a_store_is_reported_as_the_file_of_the_same_class_paths_and_judges_no_image(folder, monkeypatch, capsys):
+    images, labels = data().train_images[:200], data().train_labels[:200]
+    effpath.save_class_paths(effpath.build_store("store", graph(), images, labels).loaded(), "same.safetensors")
+    reports = [report(monkeypatch, capsys, name, "--json", "--quiet") for name in ("store", "same.safetensors")]
+    assert [(code, err) for code, _, err in reports] == [(0, ""), (0, "")]
+    of_store, of_file = (json.loads(out) for _, out, _ in reports)
+    assert of_store == of_file
+    np.save("images.npy", asked().numpy())
+    code, _, err = report(monkeypatch, capsys, "store", "images.npy")
+    assert code == 1
+    assert "expected the file of a detector" in err
+
+
 @pytest.mark.parametrize("kind", ["linear", "clean", "surprise"])
 def test_of_a_detector_and_images_json_is_what_the_api_says(kind, folder, monkeypatch, capsys):
     write_guard(folder, kind)

@@ -11,6 +11,11 @@ import typer
 from effpath.cli.options import Output, Source, Without, argument
 
 if TYPE_CHECKING:
+    from effpath.class_paths import ClassPaths
+    from effpath.cli.network import Network
+    from effpath.data import Part
+    from effpath.detect.saved import SavedDetector
+    from effpath.graph.graph import Graph
     from effpath.rules.plan import Level
     from effpath.views.report.report import Report
 
@@ -18,7 +23,11 @@ if TYPE_CHECKING:
 def report(
     source: Annotated[Source, Without("seed")],
     file: Annotated[
-        Path, argument(metavar="CLASS_PATHS|DETECTOR", help="From `effpath profile`, or from `effpath fit`.")
+        Path,
+        argument(
+            metavar="CLASS_PATHS|DETECTOR",
+            help="From `effpath profile`, a file or a store, or from `effpath fit`.",
+        ),
     ],
     to: Output,
     images: Annotated[
@@ -56,39 +65,13 @@ def report(
       effpath report net.py:make guard.safetensors uploads/ \
         --weights net.safetensors --examples 3 --json
     """
-    from dataclasses import replace
-
-    import torch
-
     from effpath.class_paths import ClassPaths
-    from effpath.class_paths.store import class_paths_in, provenance_of
     from effpath.cli.output import check_files, deliver
-    from effpath.detect.saved import SavedDetector, detector_about, open_detector
-    from effpath.errors import OptionError
-    from effpath.files.sealed import SealedFile
     from effpath.models.predict import output_names
     from effpath.views.report.report import report as reported
 
     check_files([output])
-    with SealedFile(file, "class paths or a detector") as opened:
-        structure = provenance_of(opened).get("structure")
-        judges = "detector" in opened.about
-        if images and not judges:
-            raise OptionError(
-                f"expected the file of a detector to judge images, got class paths in {file}: make one with "
-                "effpath fit, or leave out the images"
-            )
-        if seed is None:
-            seed = int(detector_about(opened)["about"].get("seed", 0)) if judges else 0
-        network = replace(source, seed=seed).open()
-        named = network.opened(images) if images else None
-        graph = network.capture(None if named is None else named.images.images, structure)
-        paths: ClassPaths | SavedDetector = (
-            open_detector(opened, graph) if judges else class_paths_in(opened, graph)
-        )
-    part = None
-    if named is not None:
-        part = replace(named.images, labels=torch.from_numpy(network.labels(named, graph.classes)))
+    network, graph, paths, part = _opened(source, file, images, seed)
     known = paths.names if isinstance(paths, ClassPaths) else paths.class_paths.names
     found = reported(
         graph,
@@ -105,6 +88,47 @@ def report(
         page = found.html
         progress(1, 1)
     deliver(found.to_dict(), partial(show, found), [output], lambda: page, as_json=to.as_json)
+
+
+def _opened(
+    source: Source, file: Path, images: list[str] | None, seed: int | None
+) -> tuple[Network, Graph, ClassPaths | SavedDetector, Part | None]:
+    """Return the network, its graph, what the file or the folder of a store has of it, and the images to judge."""
+    from dataclasses import replace
+
+    import torch
+
+    from effpath.class_paths.store import class_paths_in, provenance_of
+    from effpath.detect.saved import detector_about, open_detector
+    from effpath.errors import OptionError
+    from effpath.files.sealed import SealedFile
+
+    alone = OptionError(
+        f"expected the file of a detector to judge images, got class paths in {file}: make one with effpath fit, "
+        "or leave out the images"
+    )
+    if file.is_dir():
+        if images:
+            raise alone
+        network = replace(source, seed=seed or 0).open()
+        return network, *network.class_paths(file), None
+    with SealedFile(file, "class paths or a detector") as opened:
+        structure = provenance_of(opened).get("structure")
+        judges = "detector" in opened.about
+        if images and not judges:
+            raise alone
+        if seed is None:
+            seed = int(detector_about(opened)["about"].get("seed", 0)) if judges else 0
+        network = replace(source, seed=seed).open()
+        named = network.opened(images) if images else None
+        graph = network.capture(None if named is None else named.images.images, structure)
+        if not judges:
+            return network, graph, class_paths_in(opened, graph), None
+        detector = open_detector(opened, graph)
+    if named is None:
+        return network, graph, detector, None
+    labels = torch.from_numpy(network.labels(named, graph.classes))
+    return network, graph, detector, replace(named.images, labels=labels)
 
 
 def show(found: Report) -> None:
