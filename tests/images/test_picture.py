@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from benchmarks.machine import forget_peak, memory
 from effpath.data import from_torch
 from effpath.errors import InputError
 from effpath.images import PictureFormat, pixels_of, read_picture
@@ -259,6 +260,15 @@ def test_the_work_does_not_grow_with_the_length_of_a_strip(tmp_path, size, resiz
     read = read_picture(tmp_path / "a.png", PictureFormat(3, 224, 224, resize))
     assert time.process_time() - started < 2
     torch.testing.assert_close(read, torch.full((3, 224, 224), 200 / 255))
+
+
+def test_the_memory_does_not_grow_with_the_length_of_a_strip(tmp_path):
+    Image.new("L", (200_000, 1), 9).save(tmp_path / "a.png")
+    read_picture(tmp_path / "a.png", PictureFormat(3, 224, 224))  # what the first one loads is held from now on
+    forget_peak()
+    held = memory("VmRSS")
+    read_picture(tmp_path / "a.png", PictureFormat(3, 224, 224))
+    assert memory("VmHWM") - held < 1 << 25
 
 
 @pytest.mark.parametrize("size", [(64, 1), (1, 64), (640, 10), (7, 100), (33, 20)])
