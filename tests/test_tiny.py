@@ -7,12 +7,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import effpath
 from effpath.kernels.options import PRESETS
+from striped import SIDE, network, striped
 
-SIDE, CLASSES = 4, 3
 SECONDS = 1.0
 
 
@@ -20,27 +19,6 @@ SECONDS = 1.0
 def compiled() -> None:
     """Compile the kernels before anything is timed."""
     pipeline(np.random.default_rng(1), None)
-
-
-def striped(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Grey images whose class is the column that is bright."""
-    labels = rng.integers(0, CLASSES, count)
-    images = rng.uniform(0, 0.4, (count, 1, SIDE, SIDE))
-    images[np.arange(count), 0, :, labels] += 0.5
-    return torch.from_numpy(images.astype(np.float32)), torch.from_numpy(labels)
-
-
-def network() -> nn.Module:
-    """A convolution that adds up columns, and a layer that reads them: no training is needed."""
-    convolution, linear = nn.Conv2d(1, 2, (SIDE, 1)), nn.Linear(2 * SIDE, CLASSES)
-    with torch.no_grad():
-        convolution.weight.fill_(0.25)
-        convolution.bias.zero_()
-        linear.weight.fill_(-0.5)
-        linear.bias.zero_()
-        for label in range(CLASSES):
-            linear.weight[label, [label, SIDE + label]] = 2.0
-    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), linear).eval()
 
 
 def pipeline(rng: np.random.Generator, folder) -> tuple[effpath.Verdicts, np.ndarray, np.ndarray]:

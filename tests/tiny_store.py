@@ -20,41 +20,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import effpath
 from effpath.class_paths.build import Work, prepare
 from effpath.class_paths.folder.build import fill_store
 from effpath.class_paths.folder.engines import Engine, Inline, Processes
+from striped import CLASSES, SIDE, network, striped
 
-SIDE, CLASSES, COUNT = 4, 3, 60
+COUNT = 60
 OPTIONS = effpath.StoreOptions(batch_size=5, shard_size=8)
 DESCRIPTION = effpath.Description(("left", "middle", "right"), "stripes", "stripes by content", range(COUNT))
 
 
 @cache
 def graph(structure: str | None = None) -> effpath.Graph:
-    convolution, linear = nn.Conv2d(1, 2, (SIDE, 1)), nn.Linear(2 * SIDE, CLASSES)
-    with torch.no_grad():
-        convolution.weight.fill_(0.25)
-        convolution.bias.zero_()
-        linear.weight.fill_(-0.5)
-        linear.bias.zero_()
-        for label in range(CLASSES):
-            linear.weight[label, [label, SIDE + label]] = 2.0
-    net = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), linear).eval()
-    return effpath.capture(net, torch.rand(1, 1, SIDE, SIDE), structure=structure)
+    return effpath.capture(network(), torch.rand(1, 1, SIDE, SIDE), structure=structure)
 
 
 @cache
 def images(count: int = COUNT, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Grey images whose class is the bright column; every seventh has a wrong label."""
-    rng = np.random.default_rng(seed)
-    columns = rng.integers(0, CLASSES, count)
-    pixels = rng.uniform(0, 0.4, (count, 1, SIDE, SIDE))
-    pixels[np.arange(count), 0, :, columns] += 0.5
+    pixels, columns = striped(np.random.default_rng(seed), count)
     columns[::7] = (columns[::7] + 1) % CLASSES
-    return torch.from_numpy(pixels.astype(np.float32)), torch.from_numpy(columns)
+    return pixels, columns
 
 
 @cache

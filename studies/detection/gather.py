@@ -80,6 +80,11 @@ def noisy(model: nn.Module, clean: Pixels, like: Pixels, seed: int, batch: int) 
     return Pixels(made[correct], rows[correct], clean.labels[rows[correct]])
 
 
+def spread(part: Part, count: int) -> Part:
+    """Return so many images at most, evenly spread."""
+    return part.take(torch.linspace(0, len(part) - 1, min(count, len(part))).round().long())
+
+
 class Making:
     """What is made of a case, or read, when it is asked for: images, attacks, paths, what rivals measure."""
 

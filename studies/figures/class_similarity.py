@@ -23,6 +23,7 @@ from detection.cases import Case
 from detection.gather import Making
 from drawing import Panel, Series
 from effpath.data import Part
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
 from permutation import correlated, grouped
 from sources import Row
@@ -38,12 +39,11 @@ def measure(case: Case, seed: int = 0, per_class: int | None = None, presets: Se
     mass = confusion(making.graph, test, case.batch)
     found = {}
     for preset in presets:
-        with track(f"class paths, preset {preset}") as progress:
-            class_paths = effpath.build_class_paths(
-                making.graph, making.train.images, making.train.labels, preset=preset,
-                options=effpath.BuildOptions(("synapses",), counts=False, allow_missing=True),
-                description=effpath.Description(making.data.classes), progress=progress,
-            )  # fmt: skip
+        class_paths = class_paths_step(
+            making.graph, making.train, track, preset=preset,
+            options=effpath.BuildOptions(("synapses",), counts=False, allow_missing=True),
+            description=effpath.Description(making.data.classes),
+        )  # fmt: skip
         found[preset] = summary(class_paths, mass, seed)
     return {
         "data": making.data.name,

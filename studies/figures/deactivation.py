@@ -17,11 +17,12 @@ import torch
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making
+from detection.gather import Making, spread
 from detection.judge import interval, row_draws, share
 from drawing import MARKED, Panel, Series
 from effpath import ClassPaths, Graph, IdSet
 from effpath.class_paths.tally import Tally
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
 from effpath.masks import Masked
 from effpath.rules import Layer, Level
@@ -81,16 +82,8 @@ def measure(
         per_class: training images per class; without, as many as the case says.
     """
     making = Making(replace(case, per_class=per_class or case.per_class), seed)
-    graph, test = making.graph, making.data.part("test", "val")
-    test = test.take(torch.linspace(0, len(test) - 1, min(images or TESTED, len(test))).round().long())
-    with track("class paths") as progress:
-        class_paths = effpath.build_class_paths(
-            graph,
-            making.train.images,
-            making.train.labels,
-            options=effpath.BuildOptions((level,)),
-            progress=progress,
-        )
+    graph, test = making.graph, spread(making.data.part("test", "val"), images or TESTED)
+    class_paths = class_paths_step(graph, making.train, track, options=effpath.BuildOptions((level,)))
     pools = {key: pool(graph, class_paths, level, key) for key in class_paths.header.keys(level)}
     draws = row_draws(np.arange(len(test)), len(test))
     pixels, labels = test.images[:], test.labels

@@ -18,6 +18,7 @@ from detection.cases import Case
 from detection.gather import Making
 from drawing import Panel, Series
 from effpath.class_paths.tally import Tally
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
 from effpath.rules.plan import LEVELS, Level
 from sources import Row
@@ -29,14 +30,8 @@ SLOPES = (1, 5, 10, 50, 100, 200)  # classes
 def measure(case: Case, seed: int = 0, per_class: int | None = None) -> Row:
     """Measure growth on so many training images per class; without, on as many as the case says."""
     making = Making(replace(case, per_class=per_class or case.per_class), seed)
-    with track("class paths") as progress:
-        class_paths = effpath.build_class_paths(
-            making.graph,
-            making.train.images,
-            making.train.labels,
-            options=effpath.BuildOptions(allow_missing=True),
-            progress=progress,
-        )
+    building = effpath.BuildOptions(allow_missing=True)
+    class_paths = class_paths_step(making.graph, making.train, track, options=building)
     most = min(class_paths[label].images for label in class_paths.classes)
     sizes = [size for size in STEPS if size <= most]
     classes = {level: by_classes(class_paths, level) for level in class_paths.levels}

@@ -16,6 +16,7 @@ import effpath
 from detection.cases import Case
 from detection.gather import Making
 from drawing import Panel, Series
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
 from effpath.rules import plan_for
 from effpath.rules.plan import LEVELS, Level
@@ -27,14 +28,8 @@ KINDS = {"overall": "overall path", "class": "class paths, mean"}
 def measure(case: Case, seed: int = 0, per_class: int | None = None) -> Row:
     """Measure densities on so many training images per class; without, on as many as the case says."""
     making = Making(replace(case, per_class=per_class or case.per_class), seed)
-    with track("class paths") as progress:
-        class_paths = effpath.build_class_paths(
-            making.graph,
-            making.train.images,
-            making.train.labels,
-            options=effpath.BuildOptions(counts=False, allow_missing=True),
-            progress=progress,
-        )
+    building = effpath.BuildOptions(counts=False, allow_missing=True)
+    class_paths = class_paths_step(making.graph, making.train, track, options=building)
     overall, layers = class_paths.overall, class_paths.header.layers
     density: Row = {}
     for level in LEVELS:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making
+from detection.gather import Making, spread
 from detection.judge import interval, row_draws, share
 from drawing import MARKED, Panel, Series
 from effpath import ClassPaths, IdSet
+from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
 from effpath.masks import Masked
 from effpath.masks.weights import pruned_to
@@ -46,8 +47,7 @@ def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int
         per_class: training images per class; without, as many as the case says.
     """
     making = Making(replace(case, per_class=per_class or case.per_class), seed)
-    graph, test = making.graph, making.data.part("test", "val")
-    test = test.take(torch.linspace(0, len(test) - 1, min(images or TESTED, len(test))).round().long())
+    graph, test = making.graph, spread(making.data.part("test", "val"), images or TESTED)
     rng, rows, pixels = np.random.default_rng(seed), [], test.images[:]
     sizes = sorted({2, graph.classes // 2, graph.classes})
     groups = {
@@ -55,11 +55,8 @@ def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int
         for size in sizes[:-1]
     } | {sizes[-1]: [list(range(graph.classes))]}
     for theta in case.thetas:
-        with track(f"class paths at θ {theta}") as progress:
-            class_paths = effpath.build_class_paths(
-                graph, making.train.images, making.train.labels, theta=theta,
-                options=effpath.BuildOptions(("weights",), counts=False), progress=progress,
-            )  # fmt: skip
+        building = effpath.BuildOptions(("weights",), counts=False)
+        class_paths = class_paths_step(graph, making.train, track, theta=theta, options=building)
         for size, chosen in groups.items():
             with track(f"accuracy for {size} classes") as progress:
                 found = []

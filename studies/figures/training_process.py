@@ -28,7 +28,7 @@ from torch import nn
 
 import effpath
 from detection.cases import Case
-from detection.gather import place_of
+from detection.gather import place_of, spread
 from drawing import MARKED, TICKS, Panel, Series
 from effpath.data import Dataset, Part, load_data
 from effpath.demo.lenet import LeNet5
@@ -63,8 +63,7 @@ def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int
         per_class: training images per class whose paths are taken; without, 200.
     """
     data = load_data(place_of(case.data), seed=seed)
-    test = data.part("test", "val")
-    test = test.take(torch.linspace(0, len(test) - 1, min(images or TESTED, len(test))).round().long())
+    test = spread(data.part("test", "val"), images or TESTED)
     taken = data.part("train").first_of_each_class(per_class or PER_CLASS)
     model, folder, name = (lenet if case.model is None else resnet)(data, seed)
     steps = sorted(checkpoints(read_result(folder / "finished.json")["steps"]))

@@ -124,11 +124,11 @@ class PathLikelihood:
 
     def columns(self, labels: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of classes among `classes`, int64 [m]; ClassPathError where one has no path."""
-        column = {label: place for place, label in enumerate(self.classes)}
-        unknown = sorted({int(label) for label in labels} - set(column))
-        if unknown:
-            raise ClassPathError(f"no class path for class {unknown[0]}; there are those of {self.classes}")
-        return np.array([column[int(label)] for label in labels], np.int64)
+        found = columns_of(self.classes, labels)
+        if (found < 0).any():
+            unknown = int(np.asarray(labels)[found < 0].min())
+            raise ClassPathError(f"no class path for class {unknown}; there are those of {self.classes}")
+        return found
 
     def _logs(self, table: _Table) -> Floats:
         """Return the log frequency [classes, count + 1] of what so many images of a class used."""
@@ -158,15 +158,22 @@ def _table(class_paths: ClassPaths, level: Level, key: str) -> _Table:
     return _Table(known.size, *known.rows, counts, highest)
 
 
+def columns_of(classes: Sequence[int], labels: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of labels among the classes of a likelihood, int64 [m]; −1 for one without a path."""
+    column = {label: place for place, label in enumerate(classes)}
+    return np.array([column.get(int(label), -1) for label in labels], np.int64)
+
+
 def margins(likelihood: Floats, places: NDArray[np.int64]) -> Floats:
     """Return the likelihood of each layer's set under one class less the highest under another.
 
     Args:
         likelihood: [N, sets, classes], what `PathLikelihood` gives; two classes at least.
-        places: int64 [N], the column of that class (of the predicted class, say).
+        places: int64 [N], the column of that class (of the predicted class, say); −1 where it has no path.
 
     Returns:
-        float64 [N, sets]: below 0 where another class is likelier; NaN where the image's own set is empty.
+        float64 [N, sets]: below 0 where another class is likelier; NaN where the image's own set is empty, or the
+        class has no path.
     """
     if likelihood.shape[2] < 2:
         raise OptionError("a margin needs class paths of at least two classes")
@@ -174,4 +181,5 @@ def margins(likelihood: Floats, places: NDArray[np.int64]) -> Floats:
     others = likelihood.copy()
     others[rows, :, places] = -np.inf
     result: Floats = likelihood[rows, :, places] - others.max(2)
+    result[places < 0] = np.nan
     return result

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.fused import similarity
-from effpath.class_paths.likelihood import PathLikelihood, margins
+from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
 from effpath.detect.signs.log_odds import log_odds
 from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.errors import FingerprintError, OptionError
@@ -83,11 +83,7 @@ class Features:
         Raises:
             OptionError: the likelihood was not asked for.
         """
-        column = {label: place for place, label in enumerate(self.likelihood_classes)}
-        places = np.array([column.get(label, -1) for label in self.classes[:, 0].tolist()], np.int64)
-        found = margins(self._asked(), places)
-        found[places < 0] = np.nan
-        return found
+        return margins(self._asked(), columns_of(self.likelihood_classes, self.classes[:, 0]))
 
     def most_likely(self) -> NDArray[np.int64]:
         """Return the class under which the rank-1 path is most likely, all sets weighing the same, int64 [N].

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,7 +20,7 @@ from effpath.class_paths.folder.options import StoreOptions
 from effpath.class_paths.folder.tasks import Here, Opener
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_images
-from effpath.images import Images, labelled
+from effpath.images import Images
 from effpath.kernels.options import Options
 
 
@@ -59,9 +60,6 @@ def build_store(
             data; another run is writing to it; a file of it is damaged or cannot be written.
     """
     options = options or StoreOptions()
-    images, labels = labelled(images, labels)
-    if isinstance(images, (list, tuple, np.ndarray)):
-        images = as_images(images, "images as a tensor [N, C, H, W]")
     work = prepare(
         graph,
         images,
@@ -72,6 +70,8 @@ def build_store(
         options=options,
         description=description,
     )
+    if isinstance(work.images, (list, tuple, np.ndarray)):  # in memory, so that all are compared with the store's
+        work = replace(work, images=as_images(work.images, "images as a tensor [N, C, H, W]"))
     return fill_store(folder, work, options, progress=progress)
 
 

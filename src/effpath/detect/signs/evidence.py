@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathLikelihood, margins
+from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
 from effpath.detect.signs.reference import Bits, Reference
 from effpath.detect.signs.sign import FloatArray
 from effpath.errors import OptionError
@@ -89,15 +89,12 @@ class Evidence:
     def own_column(self) -> NDArray[np.int64]:
         """Where the predicted class stands in the last dimension of `likelihood`, int64 [B]; −1 without a path."""
         assert self.path_likelihood is not None
-        column = {label: place for place, label in enumerate(self.path_likelihood.classes)}
-        return np.array([column.get(label, -1) for label in self.predicted.tolist()], np.int64)
+        return columns_of(self.path_likelihood.classes, self.predicted)
 
     @cached_property
     def margins(self) -> FloatArray:
         """How much better the predicted class fits than any other, [B, layers of the walk]; NaN without a path."""
-        found = margins(self.likelihood, self.own_column)
-        found[self.own_column < 0] = np.nan
-        return found
+        return margins(self.likelihood, self.own_column)
 
     @cached_property
     def early(self) -> tuple[str, ...]:
