@@ -504,7 +504,7 @@ def test_importing_the_attacks_does_not_import_foolbox() -> None:
 def test_the_table_has_the_promised_names_and_the_papers_settings() -> None:
     assert list(ATTACKS) == [
         *("FGSM", "FGSM_targeted", "BIM", "DeepFool", "JSMA", "CWL2", "CWL2_targeted", "CWL2_confidence", "PGD"),
-        *("Patch", "Universal", "Random", "RandomGaussian"),
+        *("Patch", "PatchFile", "Universal", "Random", "RandomGaussian"),
     ]
     assert all(name == spec.name for name, spec in ATTACKS.items())
     assert ATTACKS["FGSM"].settings == {"epsilons": 1000, "max_epsilon": 1.0}
@@ -518,7 +518,7 @@ def test_the_table_has_the_promised_names_and_the_papers_settings() -> None:
         **dict.fromkeys(("FGSM", "FGSM_targeted", "BIM", "PGD"), "Linf"),
         **dict.fromkeys(("DeepFool", "CWL2", "CWL2_targeted", "CWL2_confidence"), "L2"),
         "JSMA": "L0",
-        **dict.fromkeys(("Patch", "Universal", "Random", "RandomGaussian")),
+        **dict.fromkeys(("Patch", "PatchFile", "Universal", "Random", "RandomGaussian")),
     }
 
 

@@ -9,7 +9,7 @@ import torch
 
 import digits_net
 from effpath.attacks import attack
-from effpath.attacks.universal import draw_places, paste
+from effpath.attacks.patches import draw_places, paste
 from effpath.errors import OptionError
 
 

@@ -10,5 +10,6 @@ from effpath.attacks.adversarial_set import AdversarialSet, Norms
 from effpath.attacks.runner import attack
 from effpath.attacks.spec import AttackSpec
 from effpath.attacks.table import ATTACKS
+from effpath.attacks.training import train_patch
 
-__all__ = ["ATTACKS", "AdversarialSet", "AttackSpec", "Norms", "attack"]
+__all__ = ["ATTACKS", "AdversarialSet", "AttackSpec", "Norms", "attack", "train_patch"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
-from effpath.attacks.spec import AttackSpec, Settings, draw_targets, require
+from effpath.attacks.spec import ANY, AttackSpec, Settings, draw_targets, require
 from effpath.attacks.table import ATTACKS
 from effpath.errors import InputError, OptionError, StoreError
 from effpath.files.cache import fingerprint, note_step, state_fingerprint
@@ -38,7 +38,7 @@ def attack(
     """Attack every image that the model classifies correctly.
 
     An attack succeeds if the model, given values in [0, 1], predicts another class than the label; a targeted
-    attack, if it predicts the target, which the seed draws (`draw_targets`).
+    attack, if it predicts the target, which the seed draws (`draw_targets`) or the settings name.
 
     Args:
         model: in eval mode, from pixels in [0, 1] to logits (or a dict or tuple with them, as `effpath.capture`
@@ -85,9 +85,7 @@ def attack(
     result = _recall(whole, key)
     if result is None:
         rows = correct_rows(model, images, labels, batch_size) if spec.from_clean else torch.arange(len(images))
-        targets = torch.full_like(labels, -1)
-        if spec.targeting:
-            targets = draw_targets(labels, count_classes(model, images), seed, spec.targeting)
+        targets = _targets(spec, merged, labels, model, images, seed)
         none = labels[:0]  # the result where the model classifies no image correctly
         parts = [AdversarialSet(name, merged, images[:0], none, none, none, none, none.bool(), torch.zeros(0, 3))]
         for start in range(0, len(rows), batch_size):
@@ -96,7 +94,7 @@ def attack(
             source = batch if spec.from_clean else torch.full_like(batch, -1)
             part = _recall(path, key)
             if part is None or not torch.equal(part.source, source):
-                with _repeatable(model, fingerprint(seed, start)):
+                with repeatable(model, fingerprint(seed, start)):
                     part = _attack_batch(model, spec, merged, images[batch], labels[batch], targets[batch], source)
                 if path is not None:
                     adversarial_set.save(part, path, key)
@@ -142,6 +140,21 @@ def require_attackable(model: nn.Module, images: Tensor, labels: Tensor) -> None
         )
 
 
+def _targets(
+    spec: AttackSpec, settings: Settings, labels: Tensor, model: nn.Module, images: Tensor, seed: int
+) -> Tensor:
+    """Return the class to reach of each image, int64 [N]: the one that the settings name, or drawn; else `ANY`."""
+    named = settings.get("target", ANY)
+    if named == ANY and spec.targeting is None:
+        return torch.full_like(labels, ANY)
+    classes = count_classes(model, images)
+    if named >= classes:
+        raise OptionError(f"{spec.name}: setting target: expected one of the {classes} classes; got {named}")
+    if spec.targeting is None or named != ANY:
+        return torch.full_like(labels, named)
+    return draw_targets(labels, classes, seed, spec.targeting)
+
+
 def _attack_batch(
     model: nn.Module,
     spec: AttackSpec,
@@ -154,14 +167,15 @@ def _attack_batch(
     """Run the attack on one batch and keep the candidates that really fool the model."""
     device = device_of(model)
     inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
-    found = spec.run(LogitsModel(model), inputs, aim if spec.targeting else truth, settings)
+    aimed = bool((targets != ANY).all())
+    found = spec.run(LogitsModel(model), inputs, aim if aimed else truth, settings)
     candidates = found.detach().clamp(0, 1)
     if spec.from_clean:
         finite = candidates.flatten(1).isfinite().all(1)
         candidates = torch.where(finite[:, None, None, None], candidates, inputs)
         predicted = predict(model, candidates).to(device)
         fooled = (predicted != truth) & (candidates != inputs).flatten(1).any(1)
-        if spec.targeting:
+        if aimed:
             fooled &= predicted == aim
         images = torch.where(fooled[:, None, None, None], candidates, inputs).cpu()
         predicted, fooled = torch.where(fooled, predicted, truth).cpu(), fooled.cpu()
@@ -184,7 +198,7 @@ def _recall(path: Path | None, key: str) -> AdversarialSet | None:
 
 
 @contextlib.contextmanager
-def _repeatable(model: nn.Module, seed: str) -> Iterator[None]:
+def repeatable(model: nn.Module, seed: str) -> Iterator[None]:
     """Seed the generator, enable gradients and freeze the model's parameters; all is restored afterwards."""
     device = device_of(model)
     wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]

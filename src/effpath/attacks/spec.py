@@ -26,10 +26,12 @@ The classes are the images' labels or, for a targeted attack, the classes to rea
 the model does no harm: it is verified, and counted as failed.
 """
 Targeting = Literal["each", "one"]  # one class per image, or one class for all images
-CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine")}
+CHOICES = {"norm": ("Linf", "L2"), "distance": ("L2", "cosine"), "shape": ("square", "round")}
 """Settings that take one of a few words."""
-FROM_ZERO = ("layers",)
-"""Settings of whole numbers for which 0 means all."""
+ANY = -1
+"""The setting ``target`` where no class is named."""
+LEAST = {"layers": 0, "cells": 0, "target": ANY}
+"""The least of settings of whole numbers that may be below 1."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class AttackSpec:
         run: makes candidates.
         library: the optional package it needs.
         from_clean: whether it starts from correctly classified images.
-        targeting: how its targets are drawn; None if any class but the label counts.
+        targeting: how its targets are drawn where no setting ``target`` names one; None if any class but the
+            label counts.
         files: settings that name files, whose content is part of the result.
     """
 
@@ -84,8 +87,8 @@ def merged_settings(attack: str, defaults: Settings, settings: Settings | None) 
 
 
 def _checked(where: str, key: str, default: Any, value: Any) -> Any:
-    """Return a value in the type of its default: whole numbers from 1, others from 0, paths or choices."""
-    least = 0 if key in FROM_ZERO else 1
+    """Return a value in the type of its default: whole numbers from 1 or `LEAST`, others from 0, paths, words."""
+    least = LEAST.get(key, 1)
     if isinstance(default, tuple):
         expected, fits = "numbers, at least one", isinstance(value, (tuple, list)) and len(value) > 0
     elif key in CHOICES:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from effpath.attacks import methods
+from effpath.attacks.patches import patch, patch_file
 from effpath.attacks.saliency import jsma
-from effpath.attacks.spec import AttackSpec
-from effpath.attacks.universal import patch, universal
+from effpath.attacks.spec import ANY, AttackSpec
+from effpath.attacks.universal import universal
 
 _FGSM = {"epsilons": 1000, "max_epsilon": 1.0}
 _BIM = {"epsilons": 100, "max_epsilon": 1.0, "steps": 10, "rel_stepsize": 0.2, "random_start": False}
@@ -18,7 +19,8 @@ _CWL2 = {
     "abort_early": True,
 }  # fmt: skip
 _JSMA = {"theta": 0.1, "changes": 7, "iterations": 2000, "weighted": False}
-_PATCH = {"scale": 0.3, "rotation": 22.5, "steps": 500, "stepsize": 0.05, "draws": 16}
+_PASTED = {"scale": 0.3, "rotation": 22.5, "shape": "square", "target": ANY}
+_PATCH = {**_PASTED, "cells": 0, "steps": 500, "stepsize": 0.05, "draws": 16}
 
 _SPECS = (
     AttackSpec("FGSM", "Linf", _FGSM, methods.fgsm),
@@ -31,6 +33,7 @@ _SPECS = (
     AttackSpec("CWL2_confidence", "L2", {**_CWL2, "confidence": 14.0}, methods.cwl2, library="foolbox"),
     AttackSpec("PGD", "Linf", _PGD, methods.pgd, library="foolbox"),
     AttackSpec("Patch", None, _PATCH, patch, targeting="one"),
+    AttackSpec("PatchFile", None, {"file": "", **_PASTED}, patch_file, files=("file",)),
     AttackSpec("Universal", None, {"file": ""}, universal, files=("file",)),
     AttackSpec("Random", None, {}, methods.uniform, from_clean=False),
     AttackSpec("RandomGaussian", None, {"mean": 0.5, "std": 0.25}, methods.gaussian, from_clean=False),
