@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from effpath.attacks import adversarial_set
 from effpath.attacks.adversarial_set import AdversarialSet
+from effpath.attacks.saving import EightBit, in_whole_steps, rounded
 from effpath.attacks.spec import ANY, AttackSpec, Settings, draw_targets, require
 from effpath.attacks.table import ATTACKS
 from effpath.errors import InputError, OptionError, StoreError
@@ -32,6 +33,7 @@ def attack(
     settings: Settings | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    savable: bool = False,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdversarialSet:
@@ -50,12 +52,15 @@ def attack(
         seed: of targets and random numbers.
         batch_size: images together. It is part of the result, as the seed is: random numbers are drawn per
             batch, and C&W stops early for a batch as a whole.
+        savable: make images that survive being saved with 8 bits per value. Clean images are rounded first, the
+            attack sees the network through the rounding and goes on until the rounded image fools it, and only
+            rounded images count. An ``epsilon`` is rounded down to whole steps of 1/255.
         cache: a folder (see `effpath.files.cache.default_cache_dir`): a finished result is read back, and an
             interrupted run goes on after its last whole batch; a damaged file is made again, with a warning.
         progress: called with images done and in total.
 
     Raises:
-        OptionError: an unknown attack or setting.
+        OptionError: an unknown attack or setting; a savable epsilon below 1/255.
         InputError: an unfit model, images or labels.
         NumericalError: NaN or infinite logits.
         MissingExtraError: the attack needs Foolbox, which is not installed.
@@ -75,12 +80,15 @@ def attack(
         raise OptionError(f"batch_size: expected an integer of at least 1; got {batch_size}")
     require_attackable(model, images, labels)
     images, labels = images.detach().cpu(), labels.cpu()
+    if savable:
+        merged, images = in_whole_steps(name, merged), rounded(images)
     version = None
     if spec.library is not None:
         require(spec.library, name)
         version = importlib.metadata.version(spec.library)
     files, state = spec.contents(merged), state_fingerprint(model)
-    key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels)
+    marks = ["savable"] * savable
+    key = fingerprint(_REVISION, version, name, merged, files, seed, batch_size, state, images, labels, *marks)
     whole = None if cache is None else cache / f"{name}-{key[:32]}.safetensors"
     result = _recall(whole, key)
     if result is None:
@@ -95,7 +103,8 @@ def attack(
             part = _recall(path, key)
             if part is None or not torch.equal(part.source, source):
                 with repeatable(model, fingerprint(seed, start)):
-                    part = _attack_batch(model, spec, merged, images[batch], labels[batch], targets[batch], source)
+                    given = images[batch], labels[batch], targets[batch], source
+                    part = _attack_batch(model, spec, merged, *given, savable=savable)
                 if path is not None:
                     adversarial_set.save(part, path, key)
                     note_step(path)
@@ -163,13 +172,18 @@ def _attack_batch(
     labels: Tensor,
     targets: Tensor,
     source: Tensor,
+    *,
+    savable: bool,
 ) -> AdversarialSet:
     """Run the attack on one batch and keep the candidates that really fool the model."""
     device = device_of(model)
     inputs, truth, aim = clean.to(device), labels.to(device), targets.to(device)
+    network: nn.Module = LogitsModel(model)
     aimed = bool((targets != ANY).all())
-    found = spec.run(LogitsModel(model), inputs, aim if aimed else truth, settings)
+    found = spec.run(EightBit(network) if savable else network, inputs, aim if aimed else truth, settings)
     candidates = found.detach().clamp(0, 1)
+    if savable:
+        candidates = rounded(candidates)
     if spec.from_clean:
         finite = candidates.flatten(1).isfinite().all(1)
         candidates = torch.where(finite[:, None, None, None], candidates, inputs)
