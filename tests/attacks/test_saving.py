@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "CWL2": {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0, "stepsize": 0.05},
     "JSMA": {},
     "PGD": {"epsilon": 0.2},
+    "APGD": {"epsilon": 0.2, "steps": 20},
     "Patch": {"scale": 0.6, "steps": 100},
     "RandomGaussian": {},
 }

@@ -25,7 +25,7 @@ def fgsm(
     The sign does not depend on ε, so one gradient serves all of them. A target is often missed at every ε.
     """
     pixels = images.clone().requires_grad_()
-    sign = torch.autograd.grad(_doubt(model(pixels), classes), pixels)[0].sign()
+    sign = torch.autograd.grad(doubt(model(pixels), classes).sum(), pixels)[0].sign()
     if targeted:
         sign = -sign
 
@@ -92,14 +92,14 @@ def gaussian(model: nn.Module, images: Tensor, labels: Tensor, settings: Setting
     return drawn.clamp(0, 1).to(images.device)
 
 
-def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum over a batch of log(1 − p) − log p, p the label's probability, of logits [N, classes].
+def doubt(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return log(1 − p) − log p, [N], p the label's probability, of logits [N, classes].
 
     Its gradient is, image by image, a positive multiple of the cross-entropy's, but does not vanish in float32
     where p rounds to 1.
     """
     others = logits.scatter(1, labels[:, None], -torch.inf)
-    return (others.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)).sum()
+    return others.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)
 
 
 def _climb(
@@ -150,7 +150,7 @@ def _descent(
         method = library.attacks.LinfBasicIterativeAttack(**how)
 
         def loss_function(network: Any, truth: Any) -> Callable[[Any], Any]:
-            return lambda pixels: astensor(_doubt(network(pixels).raw, truth.raw))
+            return lambda pixels: astensor(doubt(network(pixels).raw, truth.raw).sum())
 
         method.get_loss_fn = loss_function  # Foolbox lets it be overridden; its default can saturate
         yield lambda images, labels, epsilon: method.run(wrapped, images, labels, epsilon=epsilon)

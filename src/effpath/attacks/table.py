@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from effpath.attacks import methods
+from effpath.attacks.apgd import apgd
 from effpath.attacks.patches import patch, patch_file
 from effpath.attacks.saliency import jsma
 from effpath.attacks.spec import ANY, AttackSpec
@@ -19,6 +20,7 @@ _CWL2 = {
     "abort_early": True,
 }  # fmt: skip
 _JSMA = {"theta": 0.1, "changes": 7, "iterations": 2000, "weighted": False}
+_APGD = {"epsilon": 8 / 255, "steps": 100, "restarts": 1}
 _PASTED = {"scale": 0.3, "rotation": 22.5, "shape": "square", "target": ANY}
 _PATCH = {**_PASTED, "cells": 0, "steps": 500, "stepsize": 0.05, "draws": 16}
 
@@ -32,6 +34,7 @@ _SPECS = (
     AttackSpec("CWL2_targeted", "L2", _CWL2, partial(methods.cwl2, targeted=True), "foolbox", targeting="each"),
     AttackSpec("CWL2_confidence", "L2", {**_CWL2, "confidence": 14.0}, methods.cwl2, library="foolbox"),
     AttackSpec("PGD", "Linf", _PGD, methods.pgd, library="foolbox"),
+    AttackSpec("APGD", "Linf", _APGD, apgd),
     AttackSpec("Patch", None, _PATCH, patch, targeting="one"),
     AttackSpec("PatchFile", None, {"file": "", **_PASTED}, patch_file, files=("file",)),
     AttackSpec("Universal", None, {"file": ""}, universal, files=("file",)),
