@@ -15,7 +15,7 @@ from effpath.detect.classifiers import PATH_CLASSIFIERS, is_clean_only, make_cla
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.scoring import FloatArray
-from effpath.detect.splits import Fractions, split_sources
+from effpath.detect.splits import Fractions, split_rows, split_sources
 from effpath.errors import InputError, OptionError
 
 # Scores that need no training and grow with suspicion; no detector may lose to them unnoticed.
@@ -34,16 +34,20 @@ class Group:
         features: of the images.
         source: int64 [N], the clean image behind each row; -1 where there is none.
         arrays: what other detectors measured of the images, by name; N rows each.
+        clusters: int64 [N], what images share beside their source, such as the patch pasted into them, or None.
+            Intervals are over clusters too.
     """
 
     name: str
     features: Features
     source: NDArray[np.int64]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    clusters: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an array that does not have a row per image."""
-        lengths = {"features": len(self.features), **{name: len(array) for name, array in self.arrays.items()}}
+        arrays = {**self.arrays, **({} if self.clusters is None else {"clusters": self.clusters})}
+        lengths = {"features": len(self.features), **{name: len(array) for name, array in arrays.items()}}
         for name, length in lengths.items():
             if length != len(self.source):
                 rows = f"a row of {name} for each of the {len(self.source)} images of {self.name}"
@@ -82,7 +86,7 @@ class Evaluation:
 
     Attributes:
         scores: by detector, then attack.
-        test: by attack, the rows of its group that were tested; likewise ``clean``.
+        test: by attack, the rows of its group that were tested; likewise ``clean``, and mistakes by their name.
         suspicion: by detector, then group: score of each test row.
         calibration: by detector, scores of the held-out clean images that thresholds are fixed on.
         threshold: by detector, fixed on the held-out clean images; infinite, so that none is flagged, where they
@@ -113,6 +117,7 @@ def evaluate(
     fpr: float = 0.05,
     seed: int = 0,
     resamples: int = 1000,
+    mistakes: Group | None = None,
 ) -> Evaluation:
     """Train every detector on one part of the sources, fix its threshold on another, test it on the third.
 
@@ -126,6 +131,8 @@ def evaluate(
         fpr: false positive rate in (0, 1) at which the threshold is fixed, see `threshold_at_fpr`.
         seed: of the split, the classifiers and the bootstrap.
         resamples: of the bootstrap; 0 where no intervals are needed.
+        mistakes: clean images that the network gets wrong, as many as come with the correct ones; thresholds are
+            fixed on some of them too, so that the rate holds for all clean images. No AUC has them as negatives.
 
     Raises:
         InputError: too few images for a part.
@@ -145,8 +152,13 @@ def evaluate(
     if empty:
         raise InputError(f"no image of {', '.join(empty)} is in the test part; attack more images")
     sources = {group.name: group.source[test[group.name]] for group in groups}
+    unshared = np.full(len(sources["clean"]), -1)
+    clusters = {
+        group.name: None if group.clusters is None else group.clusters[test[group.name]] for group in groups
+    }
     seen = [group for group in attacks if group.name not in unseen]
-    drawn = {"seed": seed, "resamples": resamples}
+    drawn: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    wrong = split_rows(0 if mistakes is None else len(mistakes.source), fractions=fractions, seed=seed)
     classifiers = {}
     scores: dict[str, dict[str, Score]] = {}
     suspicions: dict[str, dict[str, FloatArray]] = {}
@@ -162,9 +174,14 @@ def evaluate(
             classifiers[name] = made.fit(values, labels)
             score = partial(suspicion, classifiers[name])
         held_out[name] = score(looks["clean"][calibrate["clean"]])
+        if mistakes is not None and len(wrong["calibrate"]):
+            more = score(entrant.read(mistakes)[wrong["calibrate"]])
+            held_out[name] = np.concatenate([held_out[name], more])
         enough = allowed_above(len(held_out[name]), fpr) > 0
         thresholds[name] = threshold_at_fpr(held_out[name], fpr) if enough else np.inf
         tested = {group.name: score(looks[group.name][test[group.name]]) for group in groups}
+        if mistakes is not None and len(wrong["test"]):
+            tested[mistakes.name] = score(entrant.read(mistakes)[wrong["test"]])
         rates[name] = float((tested["clean"] > thresholds[name]).mean())
         scores[name] = {
             group.name: Score(
@@ -172,15 +189,18 @@ def evaluate(
                     np.repeat([0, 1], [len(tested["clean"]), len(tested[group.name])]),
                     np.concatenate([tested["clean"], tested[group.name]]),
                     np.concatenate([sources["clean"], sources[group.name]]),
+                    clusters=None if own is None else np.concatenate([unshared, own]),
                     **drawn,
                 ),
-                tpr_interval(tested[group.name], sources[group.name], thresholds[name], **drawn),
+                tpr_interval(tested[group.name], sources[group.name], thresholds[name], clusters=own, **drawn),
             )
             for group in attacks
+            for own in (clusters[group.name],)
         }
         suspicions[name] = tested
     sizes = {"train": len(train["clean"]), "calibrate": len(calibrate["clean"]), "test": len(test["clean"])}
-    return Evaluation(scores, test, suspicions, held_out, thresholds, rates, classifiers, sizes)
+    tests = test if mistakes is None else {**test, mistakes.name: wrong["test"]}
+    return Evaluation(scores, tests, suspicions, held_out, thresholds, rates, classifiers, sizes)
 
 
 def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, Entrant]:

@@ -87,6 +87,7 @@ def tpr_interval(
     groups: npt.ArrayLike,
     threshold: float,
     *,
+    clusters: npt.ArrayLike | None = None,
     seed: int,
     resamples: int = 1000,
     coverage: float = 0.95,
@@ -99,10 +100,12 @@ def tpr_interval(
     flagged = (_scores(scores) > threshold).astype(np.float64)
 
     def rate(weights: FloatArray) -> FloatArray:
-        rates: FloatArray = weights @ flagged / weights.sum(axis=1)
+        rates: FloatArray = np.full(len(weights), np.nan)
+        drawn = weights.sum(axis=1)
+        np.divide(weights @ flagged, drawn, out=rates, where=drawn > 0)
         return rates
 
-    return _interval(rate, len(flagged), groups, seed, resamples, coverage)
+    return _interval(rate, len(flagged), groups, clusters, seed=seed, resamples=resamples, coverage=coverage)
 
 
 def auc_interval(
@@ -110,6 +113,7 @@ def auc_interval(
     scores: npt.ArrayLike,
     groups: npt.ArrayLike,
     *,
+    clusters: npt.ArrayLike | None = None,
     seed: int,
     resamples: int = 1000,
     coverage: float = 0.95,
@@ -123,6 +127,8 @@ def auc_interval(
         y: [n], 1 for adversarial rows, 0 for clean ones.
         scores: [n], their suspicion.
         groups: [n], the source image of each row; −1 for a source of its own.
+        clusters: [n], what rows share beside their image, such as the patch pasted into them; −1 for nothing. They
+            are resampled too: a row counts as often as its cluster is drawn times its image is drawn.
         seed, resamples, coverage: of the bootstrap; 0 resamples give the AUC alone.
 
     Raises:
@@ -130,7 +136,8 @@ def auc_interval(
         OptionError: a coverage outside (0, 1).
     """
     scores = _scores(scores)
-    return _interval(partial(weighted_auc, y, scores), len(scores), groups, seed, resamples, coverage)
+    statistic = partial(weighted_auc, y, scores)
+    return _interval(statistic, len(scores), groups, clusters, seed=seed, resamples=resamples, coverage=coverage)
 
 
 def weighted_auc(y: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> FloatArray:
@@ -166,12 +173,16 @@ def _interval(
     statistic: Callable[[FloatArray], FloatArray],
     rows: int,
     sources: npt.ArrayLike,
+    clusters: npt.ArrayLike | None,
+    *,
     seed: int,
     resamples: int,
     coverage: float,
 ) -> Interval:
     """Return the statistic (row weights [B, n] → [B]) of all rows, and its percentiles over resampled groups."""
     groups = source_groups(sources)
+    if clusters is not None and np.shape(clusters) != (rows,):
+        raise InputError(f"expected a cluster for each of {rows} scores, got {np.shape(clusters)}")
     if len(groups) != rows:
         raise InputError(f"expected groups to name the source image of each of {rows} scores, got {len(groups)}")
     if not 0 < coverage < 1 or resamples < 0:
@@ -183,17 +194,41 @@ def _interval(
     if not resamples:
         return Interval(value, np.nan, np.nan)
     rng = np.random.default_rng(seed)
+    shared = np.random.default_rng([seed, 1])  # of its own, so that images are drawn as without clusters
     step = max(1, CHUNK // len(groups))
     drawn = []
     for start in range(0, resamples, step):
         copies = rng.multinomial(count, np.full(count, 1 / count), size=min(step, resamples - start))  # [B, g]
-        drawn.append(statistic(np.take(copies, groups, axis=1).astype(np.float64)))
+        weights = np.take(copies, groups, axis=1).astype(np.float64)
+        if clusters is not None:
+            weights *= cluster_draws(clusters, len(weights), shared)
+        drawn.append(statistic(weights))
     values = np.concatenate(drawn)
     values = values[~np.isnan(values)]
     if not len(values):
         raise InputError(f"none of {resamples} resamples holds both classes: give more source images")
     low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
     return Interval(value, float(low), float(high))
+
+
+def cluster_draws(clusters: npt.ArrayLike, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return how often each row's cluster is in so many resamples of clusters, [resamples, n].
+
+    Rows of cluster −1 share nothing, and count once in every resample.
+
+    Raises:
+        InputError: clusters [n] that are no integers from −1.
+    """
+    named = np.asarray(clusters)
+    if named.ndim != 1 or named.dtype.kind not in "iu" or (len(named) and named.min() < -1):
+        raise InputError(f"expected clusters of integers ≥ -1, one for each row, got {named.dtype} {named.shape}")
+    ids, places = np.unique(named, return_inverse=True)
+    shared = ids != -1
+    counts = np.ones((resamples, len(ids)))
+    if count := int(shared.sum()):
+        counts[:, shared] = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    found: FloatArray = counts[:, places]
+    return found
 
 
 def _scores(scores: npt.ArrayLike) -> FloatArray:

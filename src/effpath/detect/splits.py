@@ -50,6 +50,15 @@ def split_sources(source: npt.ArrayLike, *, fractions: Fractions, seed: int) -> 
     }
 
 
+def split_rows(count: int, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
+    """Return the rows of each part, ascending, of so many rows that share nothing; a part may be empty.
+
+    Fractions and errors as in `split_sources`, from whose draws these are independent.
+    """
+    parts = _divide(np.arange(count), _shares(fractions), np.random.default_rng([seed, 2]))
+    return {part: np.sort(rows) for part, rows in parts.items()}
+
+
 def paper_split(labels: npt.ArrayLike, *, fractions: Fractions, seed: int) -> dict[str, IndexArray]:
     """Return the rows of each part, drawn without regard to their source: the paper's protocol, to compare with.
 
