@@ -37,6 +37,7 @@ from effpath.data import Dataset, Part
 from effpath.detect import threshold_at_fpr
 from effpath.detect.classifiers import reading_of
 from effpath.detect.fitting import attack_steps, class_paths_step
+from effpath.errors import OptionError
 from effpath.files.cache import default_cache_dir
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
@@ -77,6 +78,7 @@ class Trial:
     seed: int = 0
 
 
+STEP = 1 / 255  # the least L∞ between two images that can be saved
 # What the command line takes where nothing is given: of small images, of photographs. L∞ in 1/255.
 USUAL: dict[str, tuple[Any, Any]] = {
     "Linf": ((13, 26, 39, 51, 77, 255), (2, 4, 8, 16)), "L2": ((0.5, 1, 1.5, 2, 3, 8), (1, 2, 4, 8)),
@@ -224,16 +226,20 @@ def draw(tables: Mapping[str, Row], file: Path) -> None:
 
 
 def tabulate(table: Row) -> str:
-    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
+    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table.
+
+    An ε below a step of 8 bits is left out: no image that can be saved is that near.
+    """
     unit = 255 if table["norm"] == "Linf" else 1
-    epsilons = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
+    whole = next(iter(table["detectors"].values()))["all"]["curve"]
+    shown = [at for at, point in enumerate(whole) if unit == 1 or point["epsilon"] >= STEP * (1 - 1e-3)]
     lines = []
     for kind, rows in table["detectors"].items():
         for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
             if name in rows:
                 rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
-                lines.append([kind, rate, *(f"{point[key]:.0%}" for point in rows[name]["curve"])])
-    head = [f"ε{' · 255' if unit == 255 else ''}", "rate", *(f"{unit * each:.3g}" for each in epsilons)]
+                lines.append([kind, rate, *(f"{rows[name]['curve'][at][key]:.0%}" for at in shown)])
+    head = [f"ε{' · 255' if unit == 255 else ''}", "rate", *(f"{unit * whole[at]['epsilon']:.3g}" for at in shown)]
     return markdown(head, lines)
 
 
@@ -267,10 +273,13 @@ def trial_of(
         "selective_pgd": once,
         "black_box": {"steps": queries},
     }
+    bounds_of = [value / 255 if norm == "Linf" else value for value in epsilons or bounds[norm == "L2"]]
+    if norm == "Linf" and min(bounds_of) < STEP:
+        raise OptionError(f"expected ε of at least 1/255, below which no image can be saved; got {epsilons}")
     return Trial(
         training={row: (case.attacks[row].attack, dict(case.attacks[row].settings)) for row in training},
         attacks={name: settings[name] for name in attacks},
-        epsilons=[value / 255 if norm == "Linf" else value for value in epsilons or bounds[norm == "L2"]],
+        epsilons=bounds_of,
         norm=norm, per_class=case.per_class, **usual,
     )  # fmt: skip
 
