@@ -57,8 +57,8 @@ class WithoutPaths(JointSurprise):
 
 
 def signs_among(measured: Collection[str]) -> dict[str, Entrant]:
-    """Return those of the measured rivals that learn nothing from attacks."""
-    return {name: rival for name, rival in entrants(measured).items() if rival.make is None}
+    """Return those of the measured rivals that learn nothing from attacks, and look at no paths."""
+    return {name: rival for name, rival in entrants(set(measured) - {"Ptolemy"}).items() if rival.make is None}
 
 
 def with_signs(

@@ -28,8 +28,11 @@ from rivals.magnet import MagNet
 from rivals.mahalanobis import Mahalanobis
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
+from rivals.odds import BestSide, BothSides, LogOdds
+from rivals.ptolemy import ForwardPaths, forest
 from rivals.squeezing import FeatureSqueezing
 from rivals.transformations import CHANGES, Disagreement
+from rivals.vim import VirtualLogit
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,18 @@ same = np.asarray
 CDRP_KINDS = {"linear": "gates", "forest": "forest", "adaboost": "adaboost", "boosting": "boosting"}
 
 RIVALS: dict[str, Rival] = {
+    "log odds": Rival(
+        LogOdds.fit,
+        {
+            "log odds, both sides": (same, lambda seed: BothSides()),
+            "softmax rejection": (same, lambda seed: BestSide()),
+        },
+    ),
+    "ViM": Rival(VirtualLogit.fit, {"ViM": (same, None)}),
+    "Ptolemy": Rival(
+        ForwardPaths.fit,
+        {"Ptolemy, forward": (same, forest), "Ptolemy, forward, mean": (lambda layers: -layers.mean(1), None)},
+    ),
     "squeezing": Rival(FeatureSqueezing.fit, {"feature squeezing": (same, None)}),
     "Mahalanobis": Rival(
         Mahalanobis.fit,

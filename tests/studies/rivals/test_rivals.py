@@ -21,6 +21,7 @@ import effpath
 import rivals as table_module
 from detection.cases import Case, Planned
 from detection.gather import gather
+from effpath.detect.classifiers import is_clean_only, suspicion
 from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.resize_and_pad import resize_and_pad
@@ -44,8 +45,11 @@ from rivals.magnet import MagNet
 from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
+from rivals.odds import BestSide, BothSides, LogOdds
+from rivals.ptolemy import ForwardPaths
 from rivals.squeezing import BORNE, FeatureSqueezing, median
 from rivals.transformations import Disagreement
+from rivals.vim import VirtualLogit
 from sources import read_result, write_result
 
 QUICK = {**RIVALS, "MagNet": replace(RIVALS["MagNet"], fit=partial(MagNet.fit, steps=20))}
@@ -366,6 +370,80 @@ def test_total_variation_smooths_noise_and_keeps_flat_images() -> None:
     assert (smooth.flatten(1).std(1) < 0.4 * noisy.flatten(1).std(1)).all()
     flat = torch.full((1, 3, 8, 8), 0.25)
     torch.testing.assert_close(transformations.total_variation(flat), flat)
+
+
+def test_log_odds_are_those_of_the_maximum_softmax() -> None:
+    found = LogOdds.fit(digits_net.graph(), *train(1)).measure(fresh())
+    with torch.no_grad():
+        largest = digits_net.model()(fresh()).double().softmax(1).amax(1).numpy()
+    np.testing.assert_allclose(found[:, 0], np.log(largest) - np.log1p(-largest), rtol=1e-3)
+
+
+def test_both_sides_of_the_clean_values_are_suspicious_each_in_its_own_width() -> None:
+    clean = np.r_[np.linspace(-1, 0, 501), np.linspace(0, 10, 501)[1:]][:, None]
+    fitted = BothSides().fit(clean)
+    assert is_clean_only(fitted)
+    found = suspicion(fitted, [[0.0], [-0.9], [9.0], [-1.8], [90.0]])
+    np.testing.assert_allclose(found, [0, 1, 1, 2, 10], rtol=1e-2, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_best_threshold_is_on_the_side_of_the_attacks(side) -> None:
+    values, labels = side * np.array([[0.0], [1], [2], [3], [5], [6], [7], [0.5]]), [0, 0, 0, 0, 1, 1, 1, 1]
+    fitted = BestSide().fit(values, labels)
+    assert fitted.side_ == side
+    assert fitted.threshold_ == 4.0
+    assert fitted.predict(side * np.array([[4.5], [3.5], [-9]])).tolist() == [1, 0, 0]
+    assert not is_clean_only(fitted)
+
+
+def test_the_virtual_logit_is_that_of_its_formula() -> None:
+    images, labels = train()
+    model, new = digits_net.model(), fresh(12)
+    rival = VirtualLogit.fit(digits_net.graph(), images, labels)
+    with torch.no_grad():
+        hidden = []
+        hook = model.relu4.register_forward_hook(lambda *call: hidden.append(call[2].double().numpy()))
+        known, said = (model(own).double().numpy() for own in (images, new))
+        hook.remove()
+        weight, bias = model.fc3.weight.double().numpy(), model.fc3.bias.double().numpy()
+    origin = np.linalg.lstsq(weight, -bias, rcond=None)[0]  # the shortest one where all logits are 0
+    _, _, axes = np.linalg.svd(hidden[0] - origin, full_matrices=False)
+    usual = axes[:42]  # half of 84 features
+
+    def outside(values: np.ndarray) -> np.ndarray:
+        centred = values - origin
+        return np.linalg.norm(centred - centred @ usual.T @ usual, axis=1)
+
+    scale = known.max(1).mean() / outside(hidden[0]).mean()
+    np.testing.assert_allclose(
+        rival.measure(new), scale * outside(hidden[1]) - logsumexp(said, axis=1), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_network_that_does_not_end_in_a_linear_layer_has_no_virtual_logit() -> None:
+    torch.manual_seed(0)
+    pooled = nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.raises(InputError, match="ViM reads the last linear layer"):
+        VirtualLogit.fit(effpath.capture(pooled, fresh(1)), *train(20))
+
+
+def test_a_forward_path_is_the_neurons_above_the_threshold_inside_those_of_the_class() -> None:
+    images, labels = train(80)
+    rival = ForwardPaths.fit(digits_net.graph(), images, labels, seed=5)
+    drawn = np.sort(np.random.default_rng(5).permutation(80)[:32])
+    with torch.no_grad():
+        right = (digits_net.model()(images).argmax(1) == labels).numpy()
+        predicted = digits_net.model()(fresh(7)).argmax(1).numpy()
+    found = rival.measure(fresh(7))
+    assert found.shape == (7, 5)
+    for place, node in enumerate(("relu1", "relu2", "relu3", "relu4", "fc3")):
+        known, new = (digits_net.graph().run(own, [node])[node].flatten(1).numpy() for own in (images, fresh(7)))
+        limit = np.quantile(known[drawn], 0.9)
+        for row, label in enumerate(predicted):
+            path = (known[right & (labels.numpy() == label)] > limit).any(0)
+            own = new[row] > limit
+            assert found[row, place] == pytest.approx(path[own].mean() if own.any() else 1.0)
 
 
 # ---------------------------------------------------------------- what does not fit
