@@ -36,7 +36,7 @@ from figures import FIGURES, OPTIONS
 from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
-FIRST = ("CWL2", "FGSM_targeted", "JSMA", "DeepFool", "PGD")  # the slowest attacks begin first
+FIRST = ("CWL2", "Patch", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")  # the slowest attacks begin first
 
 
 def make_attack(case: Case, attack: str, seed: int) -> None:

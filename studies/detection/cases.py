@@ -11,6 +11,8 @@ from effpath.attacks import ATTACKS
 from effpath.cli.options import parse_attack
 from effpath.errors import OptionError
 
+FLOAT = ", float"  # behind the name of an attack whose images are not rounded
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -21,12 +23,18 @@ class Planned:
         settings: that differ from the attack's own.
         sources: attack only so many of the images, evenly spread; None for all.
         unseen: whether detectors do without it in training.
+        floats: whether its images are kept as they are found, though no file of 8 bits per value can hold them.
+            Such a row is shown beside the others, and counts in no mean.
+        patches: so many patches, each for a target of its own, square and round in turn, trained on training
+            images and pasted into a part of the images; 0 for what is no patch.
     """
 
     attack: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     sources: int | None = None
     unseen: bool = False
+    floats: bool = field(default=False, repr=False)
+    patches: int = field(default=0, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,18 +72,19 @@ class Case:
 
 
 def planned(text: str) -> tuple[str, Planned]:
-    """Read an attack from a command line; ``@n`` limits the images, ``!`` keeps it out of training.
+    """Read an attack from a command line; ``@n`` limits the images, ``!`` keeps it out of training, ``~`` floats.
 
     >>> planned("PGD:epsilon=0.3@50!")
     ('PGD epsilon=0.3', Planned(attack='PGD', settings={'epsilon': 0.3}, sources=50, unseen=True))
     """
+    floats, text = text.endswith("~"), text.removesuffix("~")
     unseen = text.endswith("!")
     text, _, count = text.removesuffix("!").partition("@")
     attack, settings = parse_attack(text)
     if attack not in ATTACKS:
         raise OptionError(f"unknown attack {attack!r}; expected one of: {', '.join(ATTACKS)}")
-    label = text.replace(":", " ").replace(",", " ")
-    return label, Planned(attack, settings, int(count) if count else None, unseen)
+    label = text.replace(":", " ").replace(",", " ") + FLOAT * floats
+    return label, Planned(attack, settings, int(count) if count else None, unseen, floats)
 
 
 def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[str]) -> Case:
@@ -88,91 +97,123 @@ def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[s
     return replace(case, data=data or case.data, model=model or case.model)
 
 
-_FEW = {"steps": 50, "binary_search_steps": 4, "initial_const": 1.0}  # of C&W, where a step is dear
-_PLAIN = {name: Planned(name) for name in ("FGSM", "BIM", "DeepFool")}
+# C&W where a step is dear: small steps, so that they end near the smallest change, and a constant that starts low
+_FEW = {"steps": 200, "stepsize": 0.002, "binary_search_steps": 6, "initial_const": 0.01}
+_FEWER = {"steps": 100, "stepsize": 0.002, "binary_search_steps": 5, "initial_const": 0.1}
+_QUICK = {"steps": 200, "stepsize": 0.05}
 _IMAGELESS = {"Random": Planned("Random", unseen=True), "Gaussian": Planned("RandomGaussian", unseen=True)}
+_LARGE = ("0.1", "0.2", "0.3")  # ε of small grey images
+PATCHES = 8  # for so many targets, of each kind
 
 
-def _photographs(mild: int) -> dict[str, Planned]:
-    """Attacks on photographs, of ``mild`` of them with ε = 4/255."""
+def _both(*names: str, sources: int | None = None, **settings: Mapping[str, Any]) -> dict[str, Planned]:
+    """Attacks that stop at the border, with images that can be saved and as floats, the paper's."""
     return {
-        **_PLAIN,
-        "PGD 4/255": Planned("PGD", {"epsilon": 4 / 255}, mild),
-        "PGD 8/255": Planned("PGD", unseen=True),
+        name + FLOAT * floats: Planned(name, settings.get(name, {}), sources, unseen=floats, floats=floats)
+        for name in names
+        for floats in (False, True)
+    }
+
+
+def _patches(cells: int, steps: int, draws: int = 16) -> dict[str, Planned]:
+    """Patches of half the image side: any, and smooth ones of ``cells`` × ``cells`` colours."""
+    how = {"scale": 0.5, "steps": steps, "draws": draws}
+    return {
+        "Patch sharp": Planned("Patch", how, unseen=True, patches=PATCHES),
+        "Patch smooth": Planned("Patch", {**how, "cells": cells}, unseen=True, patches=PATCHES),
+    }
+
+
+def _bounded(attack: str, *bounds: str, **options: Any) -> dict[str, Planned]:
+    """PGD or APGD within several ε."""
+    return {f"{attack} {each}": Planned(attack, {"epsilon": float(Fraction(each))}, **options) for each in bounds}
+
+
+def _photographs(*floats: str, cells: int, steps: int, draws: int = 16) -> dict[str, Planned]:
+    """Attacks on photographs; of ``floats`` also those that cannot be saved."""
+    minimal = {name: Planned(name) for name in ("FGSM", "BIM", "DeepFool")}
+    return {
+        **minimal,
+        **{name + FLOAT: Planned(name, unseen=True, floats=True) for name in floats},
+        **_bounded("PGD", "4/255"),
+        **_bounded("PGD", "8/255", unseen=True),
+        **_bounded("APGD", "8/255", unseen=True),
+        **_patches(cells, steps, draws),
         **_IMAGELESS,
     }
 
 
-def _small(carlini: Mapping[str, Any], mild: str, strong: str, slow: int | None = None) -> dict[str, Planned]:
-    """Attacks on small images; ``mild`` and ``strong`` ε of PGD, ``slow`` images for the slowest attacks."""
+def _small(
+    carlini: Mapping[str, Any], pgd: Sequence[str], apgd: Sequence[str], cells: int, slow: int | None = None
+) -> dict[str, Planned]:
+    """Attacks on small images: two ε of PGD, those of APGD, and ``slow`` images of the slowest."""
     return {
-        **_PLAIN,
+        **_both("FGSM", "BIM", "DeepFool", "CWL2", CWL2=carlini),
         "JSMA": Planned("JSMA"),
-        "CWL2": Planned("CWL2", carlini),
-        f"PGD {mild}": Planned("PGD", {"epsilon": float(Fraction(mild))}),
+        **_bounded("PGD", pgd[0]),
         "FGSM targeted": Planned("FGSM_targeted", {}, slow, unseen=True),
         "CWL2 targeted": Planned("CWL2_targeted", carlini, slow, unseen=True),
         "CWL2 confidence 14": Planned("CWL2_confidence", carlini, slow, unseen=True),
-        f"PGD {strong}": Planned("PGD", {"epsilon": float(Fraction(strong))}, unseen=True),
-        "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 200}, unseen=True),
+        **_bounded("PGD", *pgd[1:], unseen=True),
+        **_bounded("APGD", *apgd, unseen=True),
+        **_patches(cells, 500),
         **_IMAGELESS,
     }
 
 
-_LENET = {"FGSM": 0.92, "BIM": 0.92, "DeepFool": 0.92, "JSMA": 0.92, "CWL2": 0.92}
-_RESNET = {"FGSM": 0.88, "BIM": 0.82, "DeepFool": 0.88, "JSMA": 0.88, "CWL2": 0.88}
+_LENET = {"FGSM, float": 0.92, "BIM, float": 0.92, "DeepFool, float": 0.92, "JSMA": 0.92, "CWL2, float": 0.92}
+_RESNET = {"FGSM, float": 0.88, "BIM, float": 0.82, "DeepFool, float": 0.88, "CWL2, float": 0.88}
 _ALEXNET = {
-    "FGSM": 0.85, "BIM": 0.82, "DeepFool": 0.85, "JSMA": 0.85, "CWL2": 0.85, "CWL2 targeted": 0.94,
-    "Patch 0.5": 0.90, "Random": 0.91,
+    "FGSM, float": 0.85, "BIM, float": 0.82, "DeepFool, float": 0.85, "CWL2, float": 0.85, "CWL2 targeted": 0.94,
+    "Patch sharp": 0.90, "Random": 0.91,
 }  # fmt: skip
-_QUICK = {"steps": 200, "stepsize": 0.05}
 _IMAGENETTE = "imagefolder:$EFFPATH_DATA/imagenette"
 
-CASES: dict[str, Case] = {
-    "lenet_digits": Case("digits", None, _small(_QUICK, "0.1", "0.2")),
+CASES: dict[str, Case] = {  # JSMA takes two thousand rounds of three passes: it is left to small images
+    "lenet_digits": Case("digits", None, _small(_QUICK, ("0.1", "0.2"), _LARGE, cells=2)),
     "lenet_mnist": Case(
-        "mnist:$EFFPATH_DATA/mnist", None, _small(_QUICK, "0.1", "0.3", slow=200), paper=_LENET,
+        "mnist:$EFFPATH_DATA/mnist", None,
+        _small(_QUICK, ("0.1", "0.3"), _LARGE, cells=4, slow=200), paper=_LENET,
         rivals_per_class=500, theta_sources=300, theta_per_class=1000,
     ),
     "resnet20_cifar10": Case(
         "cifar10:$EFFPATH_DATA/cifar10", "$EFFPATH_DATA/load.py:cifar10_resnet20",
-        _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=300,
-        theta_sources=150, theta_per_class=300,
+        _small(_FEW, ("4/255", "8/255"), ("8/255",), cells=4, slow=100), sources=300, batch=100,
+        rivals_per_class=300, theta_sources=150, theta_per_class=300,
     ),
     "resnet20_cifar100": Case(  # trained by studies/cifar100.py, of 250 images per class
         "cifar100:$EFFPATH_DATA/cifar100", "cifar100:network",
-        _small(_FEW, "4/255", "8/255", slow=100), sources=300, batch=100, rivals_per_class=50,
-        theta_sources=150, theta_per_class=50,
+        _small(_FEW, ("4/255", "8/255"), ("8/255",), cells=4, slow=100), sources=300, batch=100,
+        rivals_per_class=50, theta_sources=150, theta_per_class=50,
     ),
     "alexnet_imagenette": Case(
         _IMAGENETTE, "$EFFPATH_DATA/load.py:alexnet_imagenette",
         {
-            **_photographs(75),
-            "Patch 0.5": Planned("Patch", {"scale": 0.5, "steps": 100}, unseen=True),
-            "CWL2": Planned("CWL2", _FEW, 75),
-            "CWL2 confidence 14": Planned("CWL2_confidence", _FEW, 75, unseen=True),
-            "CWL2 targeted": Planned("CWL2_targeted", _FEW, 25, unseen=True),
-            "JSMA": Planned("JSMA", sources=10),
+            **_photographs("FGSM", "BIM", "DeepFool", cells=8, steps=100),
+            **_both("CWL2", CWL2=_FEWER, sources=75),
+            "CWL2 confidence 14": Planned("CWL2_confidence", _FEWER, 75, unseen=True),
+            "CWL2 targeted": Planned("CWL2_targeted", _FEWER, 60, unseen=True),
         },
         sources=150, clean=500, batch=25, paper=_ALEXNET, gates=False, rivals_per_class=50, theta_per_class=50,
     ),
     "resnet50_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette", _photographs(15), sources=30, clean=100,
-        per_class=50, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
-        thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
-    ),
-    "resnet50_paper": Case(  # the paper's attacks on more images, for studies that look at no rival
         _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette",
-        {**_PLAIN, "CWL2": Planned("CWL2", _FEW, 18)}, sources=60, clean=300, per_class=100,
-        batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
+        _photographs("DeepFool", cells=8, steps=50, draws=8), sources=60, clean=300,
+        per_class=50, batch=15, paper={"DeepFool, float": 0.88}, gates=False,
+        rivals_per_class=30, thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
+    ),
+    "resnet50_paper": Case(  # the paper's attacks on more class paths, for studies that look at no rival
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:resnet50_imagenette",
+        {**_both("FGSM", "BIM", "DeepFool"), **_both("CWL2", CWL2=_FEWER, sources=18)}, sources=60, clean=300,
+        per_class=100, batch=15, paper=_RESNET, gates=False, rivals_per_class=30,
     ),
     "googlenet_imagenette": Case(
-        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette", _photographs(15), sources=30,
-        clean=100, per_class=50, batch=15, gates=False, rivals_per_class=30,
-        thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
+        _IMAGENETTE, "$EFFPATH_DATA/load.py:googlenet_imagenette",
+        _photographs("DeepFool", cells=8, steps=50, draws=8), sources=60, clean=300, per_class=50, batch=15,
+        gates=False, rivals_per_class=30, thetas=(0.3, 0.5, 0.7), theta_sources=20, theta_per_class=20,
     ),
     "squeezenet_imagenet": Case(  # one image of each of 400 classes, undivided: for the growth of density alone
         "imagefolder:$EFFPATH_DATA/imagenet_val", "$EFFPATH_DATA/load.py:squeezenet1_1",
-        _photographs(15), sources=30, clean=100, batch=15, gates=False,
+        _photographs(cells=8, steps=50, draws=8), sources=60, clean=100, batch=15, gates=False,
     ),
 }  # fmt: skip

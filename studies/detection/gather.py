@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -14,9 +15,14 @@ from torch import Tensor, nn
 
 import effpath
 from detection.cases import Case, Planned
-from detection.seen import Piece, Pixels, Row, Seen, assembled, kept, paths_piece
+from detection.minimal import minimal
+from detection.patches import SQUARES, train_patches, with_squares
+from detection.seen import MISTAKES, Piece, Pixels, Row, Seen, assembled, kept, paths_piece
 from effpath import BuildOptions, ClassPaths, Features, Graph
-from effpath.attacks import AdversarialSet
+from effpath.attacks import ATTACKS, AdversarialSet
+from effpath.attacks.adversarial_set import join
+from effpath.attacks.saving import rounded
+from effpath.attacks.spec import Settings
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
@@ -62,27 +68,49 @@ def thinned(pixels: Mapping[str, Pixels], count: int | None) -> dict[str, Pixels
     for name, group in pixels.items():
         alone = np.flatnonzero(group.source < 0)[:count]
         rows = np.sort(np.concatenate([np.flatnonzero(np.isin(group.source, kept)), alone]))
-        source = np.where(group.source[rows] < 0, -1, np.searchsorted(kept, group.source[rows]))
         if len(rows):
-            found[name] = Pixels(group.images[rows], source, group.labels[rows])
+            some = group.take(rows)
+            source = np.where(some.source < 0, -1, np.searchsorted(kept, some.source))
+            found[name] = replace(some, source=source)
     return found
 
 
+def savable(pixels: Mapping[str, Pixels], case: Case) -> dict[str, Pixels]:
+    """Return the groups without those whose images are not rounded."""
+    return {name: group for name, group in pixels.items() if name == "clean" or not case.attacks[name].floats}
+
+
 def noisy(model: nn.Module, clean: Pixels, like: Pixels, seed: int, batch: int) -> Pixels:
-    """Return clean images with Gaussian noise as large (L2) as an attack on each; still classified correctly."""
+    """Return clean images with Gaussian noise as large (L2) as an attack on each; still classified correctly.
+
+    They are rounded to 8 bits, as attacked images are.
+    """
     rows = like.source[like.source >= 0]
     originals = clean.images[rows]
     sizes = (like.images[like.source >= 0] - originals).flatten(1).norm(dim=1)
     noise = torch.randn(originals.shape, generator=torch.Generator().manual_seed(seed))
     noise *= (sizes / noise.flatten(1).norm(dim=1))[:, None, None, None]
-    made = (originals + noise).clamp(0, 1)
-    correct = correct_rows(model, made, torch.from_numpy(clean.labels[rows]), batch)
+    return still_correct(model, (originals + noise).clamp(0, 1), clean, rows, batch)
+
+
+def still_correct(model: nn.Module, made: Tensor, clean: Pixels, rows: np.ndarray, batch: int) -> Pixels:
+    """Return what was made of these clean images, rounded to 8 bits, where it is still classified correctly."""
+    made = rounded(made)
+    correct = correct_rows(model, made, torch.from_numpy(clean.labels[rows]), batch).numpy()
     return Pixels(made[correct], rows[correct], clean.labels[rows[correct]])
 
 
 def spread(part: Part, count: int) -> Part:
     """Return so many images at most, evenly spread."""
     return part.take(torch.linspace(0, len(part) - 1, min(count, len(part))).round().long())
+
+
+def patch_of(made: AdversarialSet, about: Row) -> np.ndarray | None:
+    """Return the number of the patch in each fooling image; None where there are none."""
+    if "patches" not in about:
+        return None
+    numbers = np.repeat(np.arange(len(about["patches"])), [each["tried"] for each in about["patches"]])
+    return numbers[made.succeeded.numpy()]
 
 
 class Making:
@@ -109,53 +137,94 @@ class Making:
     def chosen(self) -> tuple[Pixels, Tensor, Part, float]:
         """Correctly classified images drawn by the seed, the rows of those to be attacked, and the others.
 
-        The others are the misclassified ones; last comes the accuracy.
+        The others are the misclassified ones, drawn too; last comes the accuracy. All are rounded to 8 bits.
         """
         part, case = self.data.part("test", "val"), self.case
-        images = part.images[:]
+        images = rounded(part.images[:])
         correct = correct_rows(self.model, images, part.labels, case.batch)
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(self.seed))
         drawn = correct[order[: max(case.clean, case.sources)]].sort().values
         attacked = torch.isin(drawn, correct[order[: case.sources]]).nonzero()[:, 0]
         wrong = torch.ones(len(part), dtype=torch.bool)
         wrong[correct] = False
+        others = wrong.nonzero()[:, 0]
+        others = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(self.seed))]
         clean = Pixels(images[drawn], np.arange(len(drawn)), part.labels[drawn].numpy())
-        return clean, attacked, part.take(wrong), len(correct) / len(part)
+        return clean, attacked, Part(images[others], part.labels[others]), len(correct) / len(part)
 
-    def attack(self, planned: Planned) -> tuple[AdversarialSet, Tensor]:
-        """Return what an attack makes of the images to be attacked, or of so many of them, and their rows."""
+    def attack(self, planned: Planned) -> tuple[AdversarialSet, Tensor, Row]:
+        """Return what an attack makes of the images to be attacked, or of so many of them.
+
+        With it come the rows of its sources among the clean images, and what is said of its patches.
+        """
         clean, rows, _, _ = self.chosen
         if planned.sources is not None and planned.sources < len(rows):
             rows = rows[torch.linspace(0, len(rows) - 1, planned.sources).long()]
+        if not planned.patches:
+            return self._attacked(planned.attack, planned.settings, rows, savable=not planned.floats), rows, {}
+        labels = torch.from_numpy(clean.labels)[rows]
+        folder = default_cache_dir() / "patches"
+        made, chosen, about = [], [], []
+        for patch in train_patches(self.model, self.known, labels, planned, self.graph.classes, self.seed, folder):
+            found = self._attacked("PatchFile", patch.settings, rows[patch.rows], savable=True)
+            made.append(replace(found, source=found.source + sum(map(len, chosen))))
+            chosen.append(rows[patch.rows])
+            about.append({**patch.about, "succeeded": found.successes, "tried": found.tried})
+        whole = replace(join(made), name=planned.attack, settings=planned.settings)
+        return whole, torch.cat(chosen), {"patches": about}
+
+    def _attacked(self, name: str, settings: Settings, rows: Tensor, *, savable: bool) -> AdversarialSet:
+        """Return what an attack makes of these clean images."""
+        clean = self.chosen[0]
         part = Part(clean.images[rows], torch.from_numpy(clean.labels)[rows])
-        how = {"seed": self.seed, "batch_size": self.case.batch, "cache": default_cache_dir()}
-        (made,) = attack_steps(self.model, part, {planned.attack: planned.settings}, track, **how)
-        return made, rows
+        how = {"seed": self.seed, "batch_size": self.case.batch, "savable": savable, "cache": default_cache_dir()}
+        (made,) = attack_steps(self.model, part, {name: settings}, track, **how)
+        return made
+
+    def squares(self, clean: Pixels, attacked: Tensor) -> dict[str, Pixels]:
+        """Return harmless squares as large as the patches, where the case has any."""
+        planned = next((each for each in self.case.attacks.values() if each.patches), None)
+        if planned is None or len(attacked) < 2:
+            return {}
+        how = ATTACKS[planned.attack].merged(planned.settings)
+        rows = attacked.numpy()
+        found = {}
+        for kind in SQUARES:
+            pasted = with_squares(clean.images[rows], kind, how["scale"], math.radians(how["rotation"]), self.seed)
+            found[f"square of {kind}"] = still_correct(self.model, pasted, clean, rows, self.case.batch)
+        return found
 
     @cached_property
     def made(self) -> tuple[dict[str, Pixels], dict[str, Pixels], Row]:
         """The groups, clean first, the controls, and how it went."""
         clean, attacked, mistakes, accuracy = self.chosen
         groups, rows = {"clean": clean}, {}
+        sizes: dict[str, dict[int, float]] = {}
         for name, planned in self.case.attacks.items():
-            made, chosen = self.attack(planned)
+            made, chosen, about = self.attack(planned)
             norms = {key: round(value, 4) for key, value in made.norms()._asdict().items() if value == value}
             rows[name] = {
                 "attack": made.name, "succeeded": made.successes, "tried": made.tried, "unseen": planned.unseen,
-                "settings": dict(made.settings), "median": norms,
+                "floats": planned.floats, "settings": dict(made.settings), "median": norms, **about,
             }  # fmt: skip
             if made.successes:  # the images that fooled the network, with their sources among all clean images
                 source = made.fooling_rows
                 at = torch.where(source >= 0, chosen[source.clamp(min=0)], -1).numpy()
-                groups[name] = Pixels(made.fooling, at, np.where(at >= 0, clean.labels[np.maximum(at, 0)], -1))
+                sizes[name] = dict(zip(at.tolist(), made.distances[made.succeeded, 1].tolist(), strict=True))
+                labels = np.where(at >= 0, clean.labels[np.maximum(at, 0)], -1)
+                groups[name] = Pixels(made.fooling, at, labels, patch_of(made, about))
+        for name, found in minimal(sizes, self.case.attacks).items():
+            rows[name] |= found
         controls = {
             f"noise as large as {name}": noisy(self.model, clean, groups[name], self.seed, self.case.batch)
             for name in groups
-            if name.startswith(NOISE_LIKE) and "targeted" not in name
+            if name.startswith(NOISE_LIKE) and "targeted" not in name and not self.case.attacks[name].floats
         }
-        if len(mistakes):
-            some = mistakes.take(torch.arange(len(mistakes))[: self.case.sources])
-            controls["natural mistakes"] = Pixels(some.images[:], np.full(len(some), -1), some.labels.numpy())
+        controls |= self.squares(clean, attacked)
+        if len(mistakes):  # as many as come with the correct ones, or as are attacked
+            count = max(self.case.sources, round(len(clean.images) * (1 - accuracy) / accuracy))
+            some = mistakes.take(torch.arange(min(count, len(mistakes))))
+            controls[MISTAKES] = Pixels(some.images[:], np.full(len(some), -1), some.labels.numpy())
         return groups, controls, {
             "accuracy": round(accuracy, 4), "clean_images": len(clean.images), "attacked_images": len(attacked),
             "attacks": rows,
@@ -188,7 +257,7 @@ class Making:
 
     def rival(self, name: str) -> Piece:
         """What a rival measures of every image, fitted on training images."""
-        pixels, _, _ = self.made
+        shown = self.made[0] | self.made[1]
         clock = time.process_time()
         arrays, skipped = {}, {}
         with track(name) as progress:
@@ -196,9 +265,9 @@ class Making:
                 rival = RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
             except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
                 skipped = {"skipped": str(error)}
-            for group, shots in pixels.items() if not skipped else ():
+            for group, shots in shown.items() if not skipped else ():
                 arrays[group] = rival.measure(shots.images)
-                progress(len(arrays), len(pixels))
+                progress(len(arrays), len(shown))
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from detection.seen import Seen
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import allowed_above, threshold_at_fpr, weighted_auc
+from effpath.detect.metrics import allowed_above, cluster_draws, threshold_at_fpr, weighted_auc
 from effpath.detect.splits import Fractions
 from sources import Row
 
@@ -36,6 +36,23 @@ def row_draws(source: np.ndarray, count: int) -> np.ndarray:
     return drawn
 
 
+def patch_draws(group: Group) -> np.ndarray:
+    """Return how often each row's patch is in the sample itself and in each resample, [rows, 1 + resamples].
+
+    A row counts as often as its patch is drawn times its image is drawn, so that an interval is over both.
+    """
+    if group.clusters is None:
+        return np.ones((len(group.source), 1))
+    drawn = cluster_draws(group.clusters, RESAMPLES, np.random.default_rng([0, 1]))
+    return np.concatenate([np.ones((len(group.source), 1)), drawn.T], axis=1)
+
+
+def draws_of(group: Group, count: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the draws of a group's rows, or of some of them: of images, and of patches where there are any."""
+    chosen = np.arange(len(group.source)) if rows is None else rows
+    return row_draws(group.source[chosen], count) * patch_draws(group)[chosen]
+
+
 @cache
 def _sources_drawn(count: int) -> np.ndarray:
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
@@ -57,7 +74,7 @@ def resampled_auc(
 
 
 def interval(values: np.ndarray) -> list[float]:
-    """Return the value of the sample and the 95 % interval of the resamples behind it."""
+    """Return the value of the sample and the 95 % interval of the resamples behind it, rounded to be written."""
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     return [round(float(v), 4) for v in (values[0], low, high)]
 
@@ -78,6 +95,7 @@ class Protocol:
         seeds: of the splits.
         baselines: whether they are judged.
         rate: false positives at which the evaluations fix their thresholds.
+        apart: attacks that are judged and count in no mean.
     """
 
     kinds: Sequence[str] = OURS
@@ -87,6 +105,7 @@ class Protocol:
     seeds: Sequence[int] = SEEDS
     baselines: bool = True
     rate: float = 0.05
+    apart: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +117,24 @@ class Resampled:
         tpr: by detector, false positive rate and attack, [1 + resamples].
         fpr: by detector and false positive rate, the share of clean test images flagged, mean over splits.
         evaluations: of the splits.
+        false_alarms: as fpr, of all clean test images, those that the network gets wrong among them.
+        apart: attacks that count in no mean.
     """
 
     auc: Mapping[str, Mapping[str, np.ndarray]]
     tpr: Mapping[str, Mapping[float, Mapping[str, np.ndarray]]]
     fpr: Mapping[str, Mapping[float, float]]
     evaluations: Sequence[Evaluation]
+    false_alarms: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    apart: Sequence[str] = ()
 
     @cached_property
     def mean(self) -> dict[str, np.ndarray]:
         """Mean AUC over the attacks, by detector."""
-        return {detector: np.mean(list(found.values()), axis=0) for detector, found in self.auc.items()}
+        return {
+            detector: np.mean([auc for name, auc in found.items() if name not in self.apart], axis=0)
+            for detector, found in self.auc.items()
+        }
 
     def with_mean(self, detector: str) -> dict[str, np.ndarray]:
         """Return the AUC of a detector by attack, and the mean over attacks."""
@@ -118,27 +144,15 @@ class Resampled:
         """Return AUC with intervals, by detector and attack, and the mean over attacks."""
         return {detector: intervals(self.with_mean(detector)) for detector in self.auc}
 
-    def beside_best(self, detector: str, attack: str, *, apart: Collection[str]) -> Row:
-        """Compare a detector with the best of those not set apart, and with the maximum softmax, by AUC.
-
-        ``within``: the best one is not better, or by no more than chance: the interval of the difference, on the
-        same resamples, holds 0.
-        """
-        rest = {name: found[attack] for name, found in self.auc.items() if name not in apart}
-        best = max(rest, key=lambda name: rest[name][0])
-        aucs = self.auc[detector][attack]
-        beyond, softmax = interval(aucs - rest[best]), interval(aucs - rest["max softmax"])
-        return {
-            "best": best, "its_auc": round(float(rest[best][0]), 4), "beyond_best": beyond,
-            "within": beyond[2] >= 0, "beyond_softmax": softmax, "below_softmax": softmax[2] < 0,
-        }  # fmt: skip
-
     def table(self) -> dict[str, Row]:
         """Return values with intervals, by detector."""
         return {
             detector: {
                 "whose": whose(detector),
-                "fpr": {str(rate): round(value, 4) for rate, value in self.fpr[detector].items()},
+                **{
+                    key: {str(rate): round(value, 4) for rate, value in rates[detector].items()}
+                    for key, rates in (("fpr", self.fpr), ("false_alarms", self.false_alarms))
+                },
                 "auc": intervals(found),
                 "mean": interval(self.mean[detector]),
                 "tpr": {str(rate): intervals(rows) for rate, rows in self.tpr[detector].items()},
@@ -158,25 +172,33 @@ def whose(detector: str) -> str:
 
 
 def judge(seen: Seen, protocol: Protocol) -> Resampled:
-    """Judge detectors on a case; all see the same images, splits and resamples."""
-    return judge_groups(seen.groups["clean"], seen.attacks, protocol)
+    """Judge detectors on a case; all see the same images, splits and resamples.
+
+    Attacks whose images are not rounded are judged too, and count in no mean; thresholds are fixed on clean images
+    that the network gets wrong too.
+    """
+    protocol = replace(protocol, apart=[group.name for group in seen.floats])
+    return judge_groups(seen.groups["clean"], [*seen.attacks, *seen.floats], protocol, seen.mistakes)
 
 
-def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> Resampled:
-    """Judge detectors on groups of images."""
+def judge_groups(
+    clean: Group, attacks: Sequence[Group], protocol: Protocol, mistakes: Group | None = None
+) -> Resampled:
+    """Judge detectors on groups of images; ``mistakes`` are as of `evaluate`."""
     auc: dict[str, dict[str, np.ndarray]] = {}
     tpr: dict[str, dict[float, dict[str, np.ndarray]]] = {}
     fpr: dict[str, dict[float, float]] = {}
+    alarms: dict[str, dict[float, float]] = {}
     evaluations = []
     part = 1 / len(protocol.seeds)  # that each split has in the means
     for seed in protocol.seeds:
         evaluation = evaluate(
             clean, attacks, kinds=protocol.kinds, others=protocol.others, unseen=protocol.unseen,
-            fractions=protocol.fractions, fpr=protocol.rate, seed=seed, resamples=0,
+            fractions=protocol.fractions, fpr=protocol.rate, seed=seed, resamples=0, mistakes=mistakes,
         )  # fmt: skip
         evaluations.append(evaluation)
         draws = {
-            group.name: row_draws(group.source[evaluation.test[group.name]], len(clean.source))
+            group.name: draws_of(group, len(clean.source), evaluation.test[group.name])
             for group in (clean, *attacks)
         }
         for detector, scores in evaluation.suspicion.items():
@@ -187,12 +209,16 @@ def judge_groups(clean: Group, attacks: Sequence[Group], protocol: Protocol) -> 
                 rate: threshold_at_fpr(held, rate) if allowed_above(len(held), rate) else np.inf for rate in RATES
             }
             flagged = fpr.setdefault(detector, dict.fromkeys(RATES, 0.0))
+            every = alarms.setdefault(detector, dict.fromkeys(RATES, 0.0))
+            wrong = [] if mistakes is None else [scores.get(mistakes.name, np.zeros(0))]
+            whole = np.concatenate([scores["clean"], *wrong])
             for rate, limit in limits.items():
                 flagged[rate] += float((scores["clean"] > limit).mean()) * part
+                every[rate] += float((whole > limit).mean()) * part
             aucs, rates = auc.setdefault(detector, {}), tpr.setdefault(detector, {rate: {} for rate in RATES})
             for name in (group.name for group in attacks):
                 found = resampled_auc(scores["clean"], scores[name], draws["clean"], draws[name])
                 aucs[name] = aucs.get(name, 0) + found * part
                 for rate, limit in limits.items():
                     rates[rate][name] = rates[rate].get(name, 0) + share(scores[name] > limit, draws[name]) * part
-    return Resampled(auc, tpr, fpr, evaluations)
+    return Resampled(auc, tpr, fpr, evaluations, alarms, protocol.apart)

@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from detection.cases import CASES
+from detection.contest import FEW, KINDS
 from figures import FIGURES
-from figures.cdrp import KINDS
+from figures.cdrp import KINDS as CLASSIFIERS
 from figures.further_signs import PATHLESS, WEIGHED
 from page_parts import Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
 from sources import Row, read_result
 
 
+def marks(attack: str, table: Row) -> list[str]:
+    """Say what has to be known of a cell: few images, or changes that are larger than need be."""
+    row, near = (table.get("attacks", {}).get(name, {}) for name in (attack, "DeepFool"))
+    sizes = [each.get("median", {}).get("l2", 0) for each in (row, near)]
+    minimal = row.get("minimal", row.get("attack") != "CWL2" or not near or sizes[0] <= sizes[1])
+    few = row.get("succeeded", FEW) < FEW
+    return ["not minimal"] * (not minimal) + [f"only {row.get('succeeded')} images"] * few
+
+
+def named(attack: str, said: Sequence[str]) -> str:
+    return f"{attack} ({', '.join(said)})" if said else attack
+
+
 def titled(attack: str, table: Row) -> str:
-    return f"{attack} (unseen)" if attack in table["settings"]["unseen"] else attack
+    """Name an attack with its marks."""
+    return named(attack, ["unseen"] * (attack in table["settings"]["unseen"]) + marks(attack, table))
+
+
+def flagged(tpr: float, fpr: float | None) -> str:
+    """Give a true positive rate, and the share of clean images that the same threshold flags."""
+    return f"{tpr:.0%}" + ("" if fpr is None else f" ({fpr:.1%})")
+
+
+def alarms(row: Row) -> float:
+    """Return the share of clean test images that a detector flags at 5 %: mistakes too, where they were seen."""
+    found: float = row.get("false_alarms", row["fpr"])["0.05"]
+    return found
+
+
+def counts(row: Row) -> str:
+    """Give in how many cells a detector is the best or within chance of it; those that tell little apart."""
+    kinds = row["kinds"] if "kinds" in row else {"open": row["within_the_best"]}
+    words = {"open": "", "ceiling": " at the ceiling", "few": " with few images"}
+    return ", ".join(f"{within} of {cells}{words[kind]}" for kind, (within, cells) in kinds.items() if cells)
+
+
+def summed(rows: Sequence[Row]) -> Row:
+    """Add up the cells of several networks."""
+    if not all("kinds" in row for row in rows):
+        return {"within_the_best": np.sum([row["within_the_best"] for row in rows], axis=0).tolist()}
+    return {"kinds": {kind: np.sum([row["kinds"][kind] for row in rows], axis=0).tolist() for kind in KINDS}}
 
 
 def verdict(cell: Row) -> str:
     """Tell how a detector stands beside the best of the others."""
-    return "best" if cell["beyond_best"][0] >= 0 else "within" if cell["within"] else "**lost**"
+    return "**lost**" if not cell["within"] else "best" if cell["beyond_best"][0] >= 0 else "within"
 
 
 @by_line("roc", "accuracy | training images of class paths | clean images | successes / tried, medians")
@@ -46,29 +86,32 @@ def paper(table: Row) -> Lines:
     """The paper's AUC of its linear detector, cell by cell."""
     for name, cell in table["paper"].items():
         linear, surprise = (table["detectors"][kind]["auc"][name] for kind in ("linear", "surprise"))
-        met = "met" if cell["met"] else "met by joint surprise" if surprise[0] >= cell["paper"] else "**missed**"
+        other = cell.get("met_by_surprise", surprise[0] >= cell["paper"])
+        met = "met" if cell["met"] else "met by joint surprise" if other else "**missed**"
         published = f"{table['published_protocol'][name]:.3f}"
-        yield [name, f"{cell['paper']:.2f}", with_interval(linear), with_interval(surprise), published,
+        shown = named(name, marks(name, table))
+        yield [shown, f"{cell['paper']:.2f}", with_interval(linear), with_interval(surprise), published,
                str(table["tested"][name]), met]  # fmt: skip
 
 
-@by_line("detectors", "attack | joint surprise | TPR at 5 % | best of the others |  | max softmax")
+@by_line("detectors", "attack | joint surprise | TPR (false alarms) at 5 % | best of the others |  | max softmax")
 def rivals(table: Row) -> Lines:
     """Joint surprise beside the best of all others, and the maximum softmax, attack by attack."""
-    for name, cell in table["cells"].items():
+    ours, floats = table["detectors"]["surprise"], table.get("floats", {})
+    for name, cell in {**table["cells"], **floats}.items():
         softmax = table["detectors"]["max softmax"]["auc"][name][0]
-        tpr = table["detectors"]["surprise"]["tpr"]["0.05"][name][0]
+        tpr = flagged(ours["tpr"]["0.05"][name][0], alarms(ours))
         yield [
-            titled(name, table), with_interval(cell["ours"]), f"{tpr:.0%}",
-            f"{cell['best_rival']} {cell['its_auc']:.3f}", verdict(cell),
-            f"{softmax:.3f}" + (" **above ours**" if cell["below_softmax"] else ""),
+            titled(name, table), with_interval(cell["ours"]), tpr,
+            f"{cell['best_rival']} {cell['its_auc']:.3f}", "–" if name in floats else verdict(cell),
+            f"{softmax:.3f}" + (" **above ours**" if cell.get("below_softmax") else ""),
         ]  # fmt: skip
 
 
 @by_column("detectors", "mean AUC over attacks, measured FPR at 5 %")
 def means(table: Row) -> Mapping[str, str]:
     """Mean AUC over the attacks of every detector."""
-    return {name: f"{row['mean'][0]:.3f}, {row['fpr']['0.05']:.1%}" for name, row in table["detectors"].items()}
+    return {name: f"{row['mean'][0]:.3f}, {alarms(row):.1%}" for name, row in table["detectors"].items()}
 
 
 @part
@@ -76,14 +119,11 @@ def won(results: Path) -> str:
     """In how many cells joint surprise is the best or within chance of it, alone and with all further signs."""
     single, further = (results_of(results, study) for study in ("detectors", "further_signs"))
     found = {
-        network: [
-            table["within_the_best"],
-            *(further[network]["with"][name]["within_the_best"] for name in (WEIGHED, PATHLESS)),
-        ]
+        network: [table, *(further[network]["with"][name] for name in (WEIGHED, PATHLESS))]
         for network, table in single.items()
     }
-    found["all"] = np.sum(list(found.values()), axis=0).tolist()
-    lines = [[network, *(f"{best} of {cells}" for best, cells in counts)] for network, counts in found.items()]
+    found["all"] = [summed(rows) for rows in zip(*found.values(), strict=True)]
+    lines = [[network, *map(counts, rows)] for network, rows in found.items()]
     return markdown(["network", "joint surprise", "with all further signs, weighed", "these without paths"], lines)
 
 
@@ -93,22 +133,21 @@ def further(table: Row) -> Mapping[str, str]:
     return {
         "nothing": f"{table['without']['mean'][0]:.3f}",
         "(best other detector)": f"{table['best_alone'][0]:.3f}",
-        **{
-            name: f"{row['auc']['mean'][0]:.3f}, {row['within_the_best'][0]} of {row['within_the_best'][1]}"
-            for name, row in table["with"].items()
-        },
+        **{name: f"{row['auc']['mean'][0]:.3f}, {counts(row)}" for name, row in table["with"].items()},
     }
 
 
 @by_line(
     "further_signs",
-    "attack | all further signs, weighed | TPR at 5 % | best of the others |  | max softmax | of it by paths",
+    "attack | all further signs, weighed | TPR (false alarms) at 5 % | best of the others |  | max softmax | "
+    "of it by paths",
 )
 def weighed(table: Row) -> Lines:
     """All further signs, weighed, attack by attack, and what paths add to them."""
-    for name, cell in table["with"][WEIGHED]["cells"].items():
+    whole = table["with"][WEIGHED]
+    for name, cell in whole["cells"].items():
         yield [
-            titled(name, table), with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}",
+            titled(name, table), with_interval(cell["auc"]), flagged(cell["tpr"][0], whole.get("fpr")),
             f"{cell['best']} {cell['its_auc']:.3f}", verdict(cell),
             f"{cell['softmax']:.3f}" + (" **above**" if cell["below_softmax"] else ""),
             with_interval(table["added_by_paths"][name], "+.3f"),
@@ -140,8 +179,8 @@ def transfer(table: Row) -> Lines:
 def cdrp(table: Row) -> Lines:
     """CDRP beside effective paths: mean AUC over attacks, and forward passes per image."""
     for method, kinds, features in (
-        ("paths", KINDS.keys(), f"paths, {table['similarities']} similarities"),
-        ("cdrp", KINDS.values(), f"CDRP, {table['gates']} gates"),
+        ("paths", CLASSIFIERS.keys(), f"paths, {table['similarities']} similarities"),
+        ("cdrp", CLASSIFIERS.values(), f"CDRP, {table['gates']} gates"),
     ):
         aucs = [f"{table['detectors'][kind]['mean'][0]:.3f}" for kind in kinds]
         times = [f"{table['time'][f'{method}_{of}']:.3g}" for of in ("by_forward", "ms_an_image")]
@@ -200,10 +239,10 @@ def mnist(results: Path) -> str:
         lines.append([
             titled(name, table), f"{row['succeeded']}/{row['tried']}",
             with_interval(linear["auc"][name]), with_interval(surprise["auc"][name]),
-            f"{surprise['tpr']['0.05'][name][0]:.0%}", f"{softmax['auc'][name][0]:.3f}",
+            flagged(surprise["tpr"]["0.05"][name][0], alarms(surprise)), f"{softmax['auc'][name][0]:.3f}",
             f"{cell['best_rival']} {cell['its_auc']:.3f}",
         ])  # fmt: skip
     return markdown(
-        ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "its TPR at 5 % FPR",
+        ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "its TPR (false alarms) at 5 %",
          "AUC, max softmax", "best of all others"], lines
     )  # fmt: skip

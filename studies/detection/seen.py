@@ -15,6 +15,8 @@ from effpath import Features
 from effpath.detect.evaluate import Group
 from sources import Row, write_arrays
 
+MISTAKES = "natural mistakes"
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -24,11 +26,18 @@ class Pixels:
         images: [N, C, H, W].
         source: int64 [N], the row of the clean image that each was made from; −1 where there is none.
         labels: int64 [N], their true classes; −1 where there is none.
+        clusters: int64 [N], the patch in each; None where there are no patches.
     """
 
     images: Tensor
     source: np.ndarray
     labels: np.ndarray
+    clusters: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Pixels:
+        """Return some of the images."""
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return Pixels(self.images[rows], self.source[rows], self.labels[rows], clusters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +47,7 @@ class Seen:
     Attributes:
         groups: ``clean`` first, then attacks; the arrays of rivals with them.
         controls: images that were not attacked, to be flagged no more often than clean ones: noise as large as an
-            attack, and natural mistakes.
+            attack, harmless squares, and natural mistakes; the arrays of rivals with them.
         labels: true classes by group, −1 where there is none.
         case: what was attacked, with what.
         about: how it was made: accuracy, attacks, seconds, rivals left out.
@@ -57,8 +66,40 @@ class Seen:
 
     @property
     def attacks(self) -> list[Group]:
-        """All groups but the clean one."""
-        return [group for name, group in self.groups.items() if name != "clean"]
+        """The attacks whose images can be saved."""
+        return [group for name, group in self.groups.items() if name != "clean" and not self._floats(name)]
+
+    @property
+    def shown(self) -> list[Group]:
+        """Clean images, then the attacks whose images can be saved."""
+        return [self.groups["clean"], *self.attacks]
+
+    @property
+    def floats(self) -> list[Group]:
+        """The attacks whose images are not rounded, which count in no mean."""
+        return [group for name, group in self.groups.items() if self._floats(name)]
+
+    def _floats(self, name: str) -> bool:
+        return name in self.case.attacks and self.case.attacks[name].floats
+
+    @property
+    def mistakes(self) -> Group | None:
+        """Clean images that the network gets wrong, as many as come with the correct ones."""
+        accuracy, correct = self.about["accuracy"], len(self.groups["clean"].source)
+        found = self.controls.get(MISTAKES)
+        count = round(correct * (1 - accuracy) / accuracy)
+        return some_of(found, np.arange(min(count, len(found.source)))) if found is not None and count else None
+
+    def successes(self, name: str) -> int:
+        """Return how many images of an attack fooled the network."""
+        return len(self.groups[name].source)
+
+
+def some_of(group: Group, rows: np.ndarray) -> Group:
+    """Return some of the images of a group."""
+    arrays = {name: array[rows] for name, array in group.arrays.items()}
+    clusters = None if group.clusters is None else group.clusters[rows]
+    return Group(group.name, group.features[rows], group.source[rows], arrays, clusters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +130,7 @@ def paths_piece(
         for key, array in {
             "values": seen.values, "classes": seen.classes, "logits": seen.logits, "fit": seen.likelihood,
             "source": images[name].source, "labels": images[name].labels,
+            **({} if images[name].clusters is None else {"clusters": images[name].clusters}),
         }.items()
     }  # fmt: skip
     first = groups["clean"]
@@ -106,7 +148,9 @@ def assembled(case: Case, paths: Piece, others: Mapping[str, Piece], further: Ro
             paths.arrays[f"{name}|{key}"] for key in ("values", "classes", "logits", "fit", "source", "labels")
         )
         measured = {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays}
-        made[name] = Group(name, Features(values, names, classes, logits, fit, fitted), source, measured)
+        clusters = paths.arrays.get(f"{name}|clusters")
+        features = Features(values, names, classes, logits, fit, fitted)
+        made[name] = Group(name, features, source, measured, clusters)
     seconds = {other: piece.about["seconds"] for other, piece in others.items()}
     about["seconds"] = {"effective paths": about["seconds"], **seconds}
     about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}

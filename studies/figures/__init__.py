@@ -144,7 +144,7 @@ FIGURES: dict[str, Figure] = {
         "beside CDRP, with times (Table 1: see also [speed](speed.md))", cdrp, intervals, 4, None,
         options=("images", "gated", "gathered", "timed"),
     ),
-    "controls": Figure("images without an attack", controls, intervals),
+    "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
     "class_similarity": _inside(
         "2, 13: similarity of classes", class_similarity, matrices, 1, ("per_class", "presets")

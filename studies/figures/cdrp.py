@@ -60,7 +60,8 @@ def measure(
         seeds: of the splits.
         seed: of training, images and attacks.
     """
-    chosen = {name: planned for name, planned in case.attacks.items() if not gathered or name in gathered}
+    named = gathered or [name for name, planned in case.attacks.items() if not planned.floats]
+    chosen = {name: planned for name, planned in case.attacks.items() if name in named}
     making = Making(replace(case, attacks=chosen), seed)
     made, _, about = making.made
     groups, graph = thinned(made, images), making.graph
@@ -71,7 +72,7 @@ def measure(
         with track(f"gates of {name}") as progress:
             gates[name] = cdrp_gates(graph, group.images, gated=gated, batch_size=16, progress=progress)
     clean, *others = (
-        Group(name, paths[name], group.source, {"CDRP": gates[name].features().values})
+        Group(name, paths[name], group.source, {"CDRP": gates[name].features().values}, group.clusters)
         for name, group in groups.items()
     )
     unseen = [name for name in groups if name in chosen and chosen[name].unseen]

@@ -1,33 +1,37 @@
-"""How often images are flagged that were not attacked: noise as large as an attack, and natural mistakes.
+"""How often images are flagged that were not attacked: noise, harmless squares, natural mistakes.
 
-At the threshold that flags 5 % of the clean images held out for it, beside the clean test images. Noisy images
+At the threshold that flags 5 % of the clean images held out for it, beside the clean test images: our detectors,
+and what was measured of rivals. Noise is as large as an attack, squares as large as a patch. Images with either
 are still classified correctly, and only those of test sources count. Natural mistakes are clean images that the
 network gets wrong; of them also the AUC against clean test images, as of an attack.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from detection.judge import Protocol, interval, judge, resampled_auc, row_draws, settings, share
-from detection.seen import Seen
+from detection.seen import MISTAKES, Seen, some_of
 from drawing import Panel, Series
 from effpath.detect import suspicion
 from effpath.detect.classifiers import reading_of
-from effpath.detect.evaluate import BASELINES
+from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group
+from rivals import entrants
 from sources import Row
 
 KINDS = ("linear", "surprise", "clean")
-MISTAKES = "natural mistakes"
 RATE = 0.05
 
 
 def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each control is flagged."""
-    judged = judge(seen, Protocol(KINDS, unseen=seen.unseen, rate=rate))
     clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)
+    others = entrants(clean.arrays)
+    judged = judge(seen, Protocol(KINDS, others, unseen=seen.unseen, rate=rate))
     found: Row = {}
-    for detector in (*KINDS, *BASELINES):
+    for detector in (*KINDS, *BASELINES, *others):
         flagged: dict[str, list[np.ndarray]] = {"clean": [], **{name: [] for name in seen.controls}}
         auc = []
         for evaluation in judged.evaluations:
@@ -37,11 +41,9 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
             flagged["clean"].append(share(tested_scores > evaluation.threshold[detector], drawn))
             for name, control in seen.controls.items():
                 rows = np.flatnonzero((control.source < 0) | np.isin(control.source, tested))
-                features = control.features[rows]
-                if detector in BASELINES:
-                    scores = BASELINES[detector](features)
-                else:
-                    scores = suspicion(evaluation.classifiers[detector], reading_of(detector).columns(features))
+                if name in evaluation.test:  # mistakes, some of which have fixed the threshold
+                    rows = np.concatenate([evaluation.test[name], rows[len(seen.mistakes.source) :]])
+                scores = score(evaluation, detector, some_of(control, rows), others)
                 draws = row_draws(control.source[rows], sources)
                 flagged[name].append(share(scores > evaluation.threshold[detector], draws))
                 if name == MISTAKES:
@@ -57,11 +59,22 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
     }
 
 
+def score(evaluation: Evaluation, detector: str, group: Group, others: Mapping[str, Entrant]) -> np.ndarray:
+    """Return the suspicion [N] of images that were in no part of an evaluation."""
+    if detector in BASELINES:
+        return BASELINES[detector](group.features)
+    read = others[detector].read(group) if detector in others else reading_of(detector).columns(group.features)
+    classifier = evaluation.classifiers.get(detector)
+    return read if classifier is None else suspicion(classifier, read)
+
+
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw the share flagged of each control."""
     images = table["images"]
     drawn = [
-        Series(detector, [row["flagged"][name] for name in images]) for detector, row in table["detectors"].items()
+        Series(detector, [row["flagged"][name] for name in images])
+        for detector, row in table["detectors"].items()
+        if detector in (*KINDS, *BASELINES)
     ]
     names = [f"{name} ({count})" for name, count in images.items()]
     return [Panel(network, drawn, names, network, (-0.02, 1.02), RATE, {"xlabel": "share flagged"})]

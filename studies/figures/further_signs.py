@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
+from detection.contest import contest, counted
 from detection.judge import Protocol, interval, intervals, judge, settings
 from detection.seen import Seen
 from drawing import Panel, Series
@@ -101,13 +102,13 @@ def measure(seen: Seen) -> Row:
     for name, members in sets.items():
         detector = f"{KIND} + {name}"
         cells = {
-            group.name: {
-                "auc": aucs[detector][group.name],
-                "tpr": interval(judged.tpr[detector][0.05][group.name]),
-                **judged.beside_best(detector, group.name, apart=longer),
-                "softmax": aucs["max softmax"][group.name][0],
+            attack: {
+                "auc": aucs[detector][attack],
+                "tpr": interval(judged.tpr[detector][0.05][attack]),
+                **cell,
+                "softmax": aucs["max softmax"][attack][0],
             }
-            for group in seen.attacks
+            for attack, cell in contest(judged, detector, seen, apart=longer).items()
         }
         weights = [split.classifiers[detector][-1].weights_ for split in judged.evaluations]
         found[name] = {
@@ -116,6 +117,8 @@ def measure(seen: Seen) -> Row:
             "auc": aucs[detector],
             "beyond_surprise": interval(judged.mean[detector] - judged.mean[KIND]),
             "within_the_best": [sum(cell["within"] for cell in cells.values()), len(cells)],
+            "kinds": counted(cells),
+            "fpr": round(judged.false_alarms[detector][0.05], 4),
             "cells": cells,
         }
     added: Row = {}

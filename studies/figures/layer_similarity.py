@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.judge import interval, row_draws
+from detection.judge import draws_of, interval
 from detection.seen import Seen
 from drawing import Panel, Series
 from sources import Row
@@ -23,8 +23,8 @@ def measure(seen: Seen) -> Row:
     sources = len(seen.groups["clean"].source)
     found: Row = {name: {} for name in MEASURES}
     of_clean: dict[str, np.ndarray] = {}
-    for group in seen.groups.values():  # clean first
-        draws = row_draws(group.source, sources)
+    for group in seen.shown:  # clean first
+        draws = draws_of(group, sources)
         similarities = np.split(group.features.values, 2, axis=1)
         for name, values in zip(MEASURES, (*similarities, group.features.margins()), strict=True):  # [N, layers]
             mean = means(draws, values)
@@ -34,7 +34,7 @@ def measure(seen: Seen) -> Row:
             else:
                 row["delta"] = [interval(column) for column in (of_clean[name] - mean).T]
             found[name][group.name] = row
-    images = {name: len(group.source) for name, group in seen.groups.items()}
+    images = {group.name: len(group.source) for group in seen.shown}
     return {"layers": seen.about["layers"], "images": images, "measures": found}
 
 

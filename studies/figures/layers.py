@@ -45,7 +45,7 @@ def of_layers(group: Group, places: Sequence[int]) -> Group:
         whole.values[:, columns], tuple(whole.names[column] for column in columns), whole.classes, whole.logits,
         whole.likelihood[:, list(places)], whole.likelihood_classes,
     )  # fmt: skip
-    return Group(group.name, features, group.source)
+    return Group(group.name, features, group.source, clusters=group.clusters)
 
 
 def panels(network: str, table: Row) -> list[Panel]:

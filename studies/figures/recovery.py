@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detection.judge import SEEDS, Protocol, interval, judge, row_draws, settings, share
+from detection.judge import SEEDS, Protocol, draws_of, interval, judge, settings, share
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath import Features
@@ -31,7 +31,7 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
         if not (labels >= 0).any():
             continue
         right = {name: guess == labels for name, guess in guesses(group.features).items()}
-        draws = row_draws(group.source, sources)
+        draws = draws_of(group, sources)
         for detector in KINDS:
             times = {"detected": np.zeros(len(labels)), "undetected": np.zeros(len(labels))}  # in how many splits
             for evaluation in judged.evaluations:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from detection.gather import Making, thinned
+from detection.gather import Making, savable, thinned
 from detection.judge import Protocol, judge_groups, settings
 from detection.seen import Seen
 from drawing import MARKED, Panel, Series
@@ -29,12 +29,15 @@ def measure(seen: Seen, images: int | None = None, per_class: int | None = None)
     case = seen.case
     taken = replace(case, per_class=per_class or case.theta_per_class or case.per_class)
     making = Making(taken, seen.about["seed"])
-    pixels = thinned(making.made[0], images or case.theta_sources)
+    pixels = thinned(savable(making.made[0], taken), images or case.theta_sources)
     found = {}
     for theta in case.thetas:
         class_paths, look = making.class_paths(theta)
         with track(f"paths at θ {theta}"):
-            clean, *attacks = (Group(name, look(shots.images), shots.source) for name, shots in pixels.items())
+            clean, *attacks = (
+                Group(name, look(shots.images), shots.source, clusters=shots.clusters)
+                for name, shots in pixels.items()
+            )
         densities = [class_paths[label].density() for label in class_paths.classes]
         found[str(theta)] = {
             "class_path_density": round(float(np.mean(densities)), 5),

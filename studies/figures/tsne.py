@@ -26,8 +26,8 @@ SEED = 0
 
 def measure(seen: Seen) -> Row:
     """Place the images in the plane, and count wrong votes of neighbours in the features."""
-    rows = {name: spread(len(group.source), MOST) for name, group in seen.groups.items()}
-    values = np.concatenate([group.features.values[rows[name]] for name, group in seen.groups.items()])
+    rows = {group.name: spread(len(group.source), MOST) for group in seen.shown}
+    values = np.concatenate([group.features.values[rows[group.name]] for group in seen.shown])
     perplexity = min(30, (len(values) - 1) / 3)
     places = TSNE(init="pca", random_state=SEED, perplexity=perplexity).fit_transform(_filled(values))
     ends = np.cumsum([len(chosen) for chosen in rows.values()])[:-1]

@@ -550,8 +550,12 @@ def test_the_best_rival_of_an_attack_has_the_highest_auc(studied) -> None:
         ours = table["detectors"]["surprise"]["auc"][name]
         assert cell["ours"] == ours
         assert cell["beyond_best"][0] == pytest.approx(ours[0] - max(others), abs=2e-4)
-        assert cell["within"] == (cell["beyond_best"][2] >= 0)
+        assert cell["within"] == (cell["beyond_best"][0] >= 0 or cell["p_best"] > 0.05)
+        assert cell["kind"] == ("ceiling" if max(others) >= 0.995 else "open")  # of more than fifty images each
+        assert cell["successes"] == table["attacks"][name]["succeeded"]
     assert table["within_the_best"] == [sum(cell["within"] for cell in table["cells"].values()), 3]
+    assert np.sum(list(table["kinds"].values()), axis=0).tolist() == table["within_the_best"]
+    assert table["floats"] == {}
 
 
 def test_no_tested_image_is_among_those_that_anything_was_fitted_on(studied) -> None:
