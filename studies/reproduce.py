@@ -6,10 +6,11 @@
     python studies/reproduce.py --study class_similarity --case lenet_mnist --output docs/results/inside
     python studies/reproduce.py --plot --output DIR
 
-Without ``--study`` attacks are made side by side in processes, then every detector looks at them once, then every
+Without ``--study`` attacks are made side by side in processes, then paths are seen, then rivals look, then every
 study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
-OUTPUT/reproduce/CASE.json. With it only these studies are measured, and what they found is said. Attacks and what
-detectors saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every result, into
+OUTPUT/reproduce/CASE.json. ``--device cuda`` searches the attacks on a GPU; what fools the network on the CPU too
+counts. With ``--study`` only these studies are measured, and what they found is said. Attacks and what detectors
+saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every result, into
 OUTPUT/STUDY/CASE.png (or .svg).
 """
 
@@ -29,7 +30,7 @@ from typing import Any
 import torch
 
 from detection.cases import CASES, Case, named
-from detection.gather import Making, gather, open_case
+from detection.gather import OTHERS, Making, gather, open_case
 from effpath.errors import EffpathError, OptionError
 from effpath.files.progress import track
 from figures import FIGURES, OPTIONS
@@ -39,10 +40,17 @@ WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None a
 FIRST = ("CWL2", "Patch", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")  # the slowest attacks begin first
 
 
-def make_attack(case: Case, attack: str, seed: int) -> None:
+def make_attack(case: Case, attack: str, seed: int, device: str) -> None:
     """Make one attack of a case, into the cache."""
     torch.set_num_threads(1)
-    Making(case, seed).attack(case.attacks[attack])
+    torch.backends.cudnn.allow_tf32 = False  # which is less exact than float32
+    Making(case, seed, device).attack(case.attacks[attack])
+
+
+def make_rivals(name: str, case: Case, seed: int, others: Sequence[str]) -> None:
+    """Let some rivals look at a case, whose paths were seen before, into the cache."""
+    torch.set_num_threads(1)
+    gather(name, case, seed=seed, others=others)
 
 
 def make_study(
@@ -74,15 +82,18 @@ def side_by_side(
     return found
 
 
-def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path) -> Row:
-    """Make everything of one case; return the seconds that it took."""
+def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path, device: str = "cpu") -> Row:
+    """Make everything of one case; return the seconds that it took. Attacks are searched on the device."""
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
     open_case(case, seed)  # trained once, not by every process
-    calls = {attack: (case, attack, seed) for attack in attacks}
+    calls = {attack: (case, attack, seed, device) for attack in attacks}
     seconds: Row = {"attacks": side_by_side(make_attack, calls, processes, "attacks")}
     torch.set_num_threads(processes)
-    seconds["what detectors see"] = seconds_of(partial(gather, seed=seed), name, case)
+    seconds["paths"] = seconds_of(partial(gather, seed=seed, others=()), name, case)
+    shares = min(processes, len(OTHERS))
+    calls = {f"share {share + 1}": (name, case, seed, OTHERS[share::shares]) for share in range(shares)}
+    seconds["what rivals see"] = side_by_side(make_rivals, calls, processes, "what rivals see")
     studies = sorted(WHOLE, key=lambda study: -len(FIGURES[study].others or ()))  # the slowest begin first
     calls = {study: (study, name, case, seed, output) for study in studies}
     seconds["studies"] = side_by_side(make_study, calls, processes, "studies")
@@ -112,6 +123,7 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
     made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")
+    made.add_argument("--device", default="cpu", help="where attacks are searched, such as cuda, without --study")
     made.add_argument("--threads", type=int, default=1, help="of torch, with --study")
     for name, how in OPTIONS.items():
         takers = ", ".join(study for study, figure in FIGURES.items() if name in figure.options)
@@ -129,8 +141,12 @@ def run(options: argparse.Namespace) -> None:
     if given and not options.study:
         raise OptionError(f"expected --study where {', '.join(given)} are given")
     if not options.study:
-        seconds = reproduce(name, case, processes=options.processes, seed=options.seed, output=output)
-        about = {"network": name, "processes": options.processes, "cores": os.cpu_count(), "seconds": seconds}
+        how = {"processes": options.processes, "seed": options.seed, "output": output, "device": options.device}
+        seconds = reproduce(name, case, **how)
+        about = {
+            "network": name, "processes": options.processes, "cores": os.cpu_count(), "device": options.device,
+            "seconds": seconds,
+        }  # fmt: skip
         write_result(about, output / "reproduce" / f"{name}.json")
         print(f"{name}: {seconds['all']} s with {options.processes} processes")
         return

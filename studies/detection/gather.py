@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -22,7 +23,7 @@ from effpath import BuildOptions, ClassPaths, Features, Graph
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
 from effpath.attacks.saving import rounded
-from effpath.attacks.spec import Settings
+from effpath.attacks.spec import ANY, Settings
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
@@ -30,7 +31,7 @@ from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.errors import InputError, MissingExtraError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
-from effpath.models.predict import correct_rows
+from effpath.models.predict import correct_rows, predict
 from rivals import RIVALS
 from sources import open_network, train_lenet
 
@@ -113,12 +114,21 @@ def patch_of(made: AdversarialSet, about: Row) -> np.ndarray | None:
     return numbers[made.succeeded.numpy()]
 
 
+def confirmed(model: nn.Module, made: AdversarialSet, batch: int) -> AdversarialSet:
+    """Return an attack of which only those images count that fool the model here too, wherever they were found."""
+    predicted = predict(model, made.images, batch)
+    fooled = (predicted != made.labels) & ((made.targets == ANY) | (predicted == made.targets))
+    return replace(made, predicted=predicted, succeeded=made.succeeded & fooled)
+
+
 class Making:
     """What is made of a case, or read, when it is asked for: images, attacks, paths, what rivals measure."""
 
-    def __init__(self, case: Case, seed: int) -> None:
+    def __init__(self, case: Case, seed: int, device: str = "cpu") -> None:
+        """Open the network; attacks are searched on this device, all else is done on the CPU."""
         self.case, self.seed = case, seed
         self.model, self.data = open_case(case, seed)
+        self.attacked = self.model if device == "cpu" else copy.deepcopy(self.model).to(device)
         train = self.data.part("train", "all")
         self.train = train if case.per_class is None else train.first_of_each_class(case.per_class)
 
@@ -165,7 +175,9 @@ class Making:
         labels = torch.from_numpy(clean.labels)[rows]
         folder = default_cache_dir() / "patches"
         made, chosen, about = [], [], []
-        for patch in train_patches(self.model, self.known, labels, planned, self.graph.classes, self.seed, folder):
+        for patch in train_patches(
+            self.attacked, self.known, labels, planned, self.graph.classes, self.seed, folder
+        ):
             found = self._attacked("PatchFile", patch.settings, rows[patch.rows], savable=True)
             made.append(replace(found, source=found.source + sum(map(len, chosen))))
             chosen.append(rows[patch.rows])
@@ -178,8 +190,8 @@ class Making:
         clean = self.chosen[0]
         part = Part(clean.images[rows], torch.from_numpy(clean.labels)[rows])
         how = {"seed": self.seed, "batch_size": self.case.batch, "savable": savable, "cache": default_cache_dir()}
-        (made,) = attack_steps(self.model, part, {name: settings}, track, **how)
-        return made
+        (made,) = attack_steps(self.attacked, part, {name: settings}, track, **how)
+        return confirmed(self.model, made, self.case.batch)
 
     def squares(self, clean: Pixels, attacked: Tensor) -> dict[str, Pixels]:
         """Return harmless squares as large as the patches, where the case has any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from detection.minimal import minimal, searches
 from detection.page import counts, flagged, marks, summed, titled
 from detection.patches import SQUARES, with_squares
 from detection.seen import MISTAKES, Seen
-from effpath.attacks import ATTACKS
+from effpath.attacks import ATTACKS, attack
 from effpath.attacks.saving import rounded
 from effpath.errors import OptionError
 from figures import controls, detectors
@@ -156,6 +157,26 @@ def test_every_image_can_be_saved_but_those_that_are_named_floats(making) -> Non
     with torch.no_grad():
         fooled = digits_net.model()(groups["DeepFool"].images).argmax(1).numpy() != groups["DeepFool"].labels
     assert fooled.all()
+
+
+def test_what_fools_a_network_elsewhere_counts_only_where_it_fools_it_here(making) -> None:
+    """As on a GPU, whose logits differ in their last bits."""
+    clean, rows, _, _ = making.chosen
+    elsewhere = copy.deepcopy(digits_net.model())
+    with torch.no_grad():
+        for parameter in elsewhere.parameters():
+            parameter.mul_(1 + 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    labels = torch.from_numpy(clean.labels)[rows]
+    for name in ("FGSM", "Random"):
+        made = attack(elsewhere, clean.images[rows], labels, name)
+        found = gather.confirmed(digits_net.model(), made, 32)
+        with torch.no_grad():
+            predicted = digits_net.model()(made.images).argmax(1)
+        wanted = made.succeeded & (predicted != made.labels)
+        assert torch.equal(found.succeeded, wanted)
+        assert torch.equal(found.predicted, predicted)
+        assert 0 < found.successes <= made.successes
+        assert (found.successes < made.successes) == (name == "FGSM")
 
 
 def test_floats_are_shown_and_count_in_no_mean_and_no_cell(seen, judged) -> None:

@@ -20,6 +20,7 @@ import figures as table_module
 import reproduce
 from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
+from detection.gather import OTHERS
 from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, resampled_auc, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
@@ -609,6 +610,28 @@ def test_a_command_measures_a_case_once_and_passes_its_options_on(seen, tmp_path
         run("--case", "tiny", "--timed", "3")
     with pytest.raises(SystemExit, match="expected --study where images are given"):
         reproduce.main(["--output", str(tmp_path), "--case", "tiny", "--images", "3"])
+
+
+def test_without_a_study_attacks_then_paths_then_shares_of_the_rivals_then_studies_are_made(tmp_path, monkeypatch):
+    done = []
+
+    def beside(work, calls, processes, what):
+        done.append((what, [call[1:] for call in calls.values()]))
+        return dict.fromkeys(calls, 1.0)
+
+    monkeypatch.setitem(CASES, "tiny", CASE)
+    monkeypatch.setattr(reproduce, "side_by_side", beside)
+    monkeypatch.setattr(reproduce, "open_case", lambda case, seed: done.append(("network", seed)))
+    monkeypatch.setattr(reproduce, "gather", lambda name, case, **how: done.append((name, how)))
+    reproduce.main(["--case", "tiny", "--processes", "3", "--device", "cuda", "--output", str(tmp_path)])
+    assert [what for what, _ in done] == ["network", "attacks", "tiny", "what rivals see", "studies"]
+    assert sorted(done[1][1]) == sorted((name, 0, "cuda") for name in CASE.attacks)
+    assert done[2][1] == {"seed": 0, "others": ()}
+    assert sorted(rival for call in done[3][1] for rival in call[-1]) == sorted(OTHERS)
+    assert len(done[3][1]) == 3
+    found = read_result(tmp_path / "reproduce" / "tiny.json")
+    assert (found["processes"], found["device"]) == (3, "cuda")
+    assert set(found["seconds"]) == {"attacks", "paths", "what rivals see", "studies", "all"}
 
 
 def test_breadth_reads_the_results_of_the_comparison(tmp_path, capsys) -> None:
