@@ -15,12 +15,14 @@ from engine_tasks import Trial
 class EngineContract:
     """Tests that each engine inherits; ``made`` gives one, which is closed in the end."""
 
-    def made(self) -> Engine:
+    @classmethod
+    def made(cls) -> Engine:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def engine(self) -> Iterator[Engine]:
-        with closing(self.made()) as engine:
+    @classmethod
+    def engine(cls) -> Iterator[Engine]:
+        with closing(cls.made()) as engine:
             yield engine
 
     def test_each_task_is_run_once_and_tells_how_far_it_is(self, engine, tmp_path) -> None:

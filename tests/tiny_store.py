@@ -1,7 +1,7 @@
 """A store that takes a moment to build: striped images, and a network that tells them apart without training.
 
-``python tiny_store.py`` builds one for each line ``WORKERS FOLDER`` that it reads, in a process that may be
-killed.
+``python tiny_store.py`` builds one for each line ``ENGINE FOLDER`` that it reads, in a process that may be killed;
+ENGINE is ray, or a number of processes, 0 for none but that.
 It prints ``opened`` with the id of the process, a line whenever something is done, and ``exit`` with how the
 process ended.
 """
@@ -24,6 +24,7 @@ import torch
 import effpath
 from effpath.class_paths.build import Work, prepare
 from effpath.class_paths.folder.build import fill_store
+from effpath.class_paths.folder.cluster import Ray
 from effpath.class_paths.folder.engines import Engine, Inline, Processes
 from striped import CLASSES, SIDE, network, striped
 
@@ -69,10 +70,17 @@ def work(structure: str | None = None) -> Work:
     return prepare(graph(structure), *images(), options=OPTIONS, description=DESCRIPTION)
 
 
-def fill(folder: Path, workers: int) -> None:
+def engine_named(name: str) -> Engine:
+    if name == "ray":
+        return Ray()
+    return Processes(int(name)) if int(name) else Inline()
+
+
+def fill(folder: Path, engine: Engine) -> None:
     """Build the store, and tell how far it is."""
-    engine: Engine = Processes(workers) if workers else Inline()
-    open_work = partial(work, graph().structure)
+    import tiny_store  # not __main__, which other processes do not know
+
+    open_work = partial(tiny_store.work, graph().structure)
 
     def tell(done: int, total: int) -> None:
         print(done, flush=True)
@@ -88,11 +96,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder) / "store")  # compiled once, for all that follow
     for line in sys.stdin:
-        workers, folder = line.rstrip("\n").split(" ", 1)
+        engine, folder = line.rstrip("\n").split(" ", 1)
         process = os.fork()
         if not process:
             try:
-                fill(Path(folder), int(workers))
+                fill(Path(folder), engine_named(engine))
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)

@@ -7,5 +7,6 @@ from engine_contract import EngineContract
 
 
 class TestInline(EngineContract):
-    def made(self) -> Engine:
+    @classmethod
+    def made(cls) -> Engine:
         return Inline()

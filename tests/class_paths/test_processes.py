@@ -17,7 +17,8 @@ from tiny_store import OPTIONS, build, contents, work
 
 
 class TestProcesses(EngineContract):
-    def made(self) -> Engine:
+    @classmethod
+    def made(cls) -> Engine:
         return Processes(2)
 
     def test_a_process_that_dies_fails_its_task_alone_and_is_replaced(self, engine, tmp_path) -> None:

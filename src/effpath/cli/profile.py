@@ -30,9 +30,9 @@ def profile(
     shard_size: Annotated[
         int, typer.Option(min=1, help="Images that are built together; what an interruption may lose.")
     ] = 512,
-    engine: Annotated[str, typer.Option(help="What builds: inline (this process) or processes.")] = "inline",
+    engine: Annotated[str, typer.Option(help="What builds: inline (this process), processes or ray.")] = "inline",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; as many as processors if not given.")
+        int | None, typer.Option(min=1, help="Shards built at a time; as many as processors if not given.")
     ] = None,
 ) -> None:
     r"""Build class paths: for each class, the union over its correctly predicted images.

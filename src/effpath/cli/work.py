@@ -103,14 +103,17 @@ def _opened(job: Job) -> Work:
 
 def parse_engine(name: str, workers: int | None) -> Engine:
     """Return the engine that ``--engine`` and ``--workers`` name."""
+    from effpath.class_paths.folder.cluster import Ray
     from effpath.class_paths.folder.engines import Inline, Processes
 
     if name == "processes":
         return Processes(workers or _processors())
+    if name == "ray":
+        return Ray(workers)
     if name != "inline":
-        raise typer.BadParameter(f"expected --engine inline or processes, got {name!r}")
+        raise typer.BadParameter(f"expected --engine inline, processes or ray, got {name!r}")
     if workers is not None:
-        raise typer.BadParameter("--workers is for --engine processes")
+        raise typer.BadParameter("--workers is for --engine processes and ray")
     return Inline()
 
 

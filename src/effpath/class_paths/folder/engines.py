@@ -1,11 +1,14 @@
-"""What runs tasks: this process, or several. Each task is run once; who asks decides what is tried again."""
+"""What runs tasks: this process, or several; `effpath.class_paths.folder.cluster` has Ray.
+
+Each task is run once; who asks decides what is tried again.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import pickle
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection, wait
@@ -28,19 +31,21 @@ class Event(NamedTuple):
         done: how much of it is done, if it goes on.
         ended: whether it is finished.
         error: what it failed with.
+        attempts: how often the engine tried it, if it failed.
     """
 
     place: int
     done: int = 0
     ended: bool = False
     error: Exception | None = None
+    attempts: int = 1
 
 
 class Engine(Protocol):
     """Runs tasks, wherever."""
 
     def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
-        """Run each task once, in any order; yield what becomes of it, in the end that it ended or its error."""
+        """Run each task, in any order; yield what becomes of it, in the end that it ended or its error."""
 
     def close(self) -> None:
         """Give back what the engine holds."""
@@ -154,7 +159,7 @@ def _serve(pipe: Connection, threads: int) -> None:
                 for done in _next_task(pipe)():
                     _say(pipe, int(done))
             except Exception as error:  # whatever it is: it is the task's
-                said = _portable(error)
+                said = portable(error)
             _say(pipe, said)
 
 
@@ -173,8 +178,8 @@ def _say(pipe: Connection, said: int | Exception | None) -> None:
         raise _GoneError from error
 
 
-def _portable(error: Exception) -> Exception:
-    """Return an error that arrives whole at the other end of a pipe."""
+def portable(error: Exception) -> Exception:
+    """Return an error that arrives whole in another process."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -203,10 +208,10 @@ def run_tasks(
     Raises:
         EffpathError: what a task raises on purpose is not tried again, unless it is a number that is not finite.
     """
-    left = list(range(len(tasks)))
     errors: dict[int, Exception] = {}
-    for _ in range(ATTEMPTS):
-        errors = {}
+    tried: Counter[int] = Counter()
+    left = list(range(len(tasks)))
+    while left:
         with closing(engine.run([tasks[place] for place in left])) as events:
             for event in events:
                 place = left[event.place]
@@ -214,12 +219,12 @@ def run_tasks(
                     if isinstance(event.error, EffpathError) and not isinstance(event.error, NumericalError):
                         raise event.error
                     errors[place] = event.error
+                    tried[place] += event.attempts
                     progress(place, 0)
                 elif event.ended:
+                    errors.pop(place, None)
                     ended(place)
                 else:
                     progress(place, event.done)
-        left = sorted(errors)
-        if not left:
-            break
+        left = sorted(place for place in errors if tried[place] < ATTEMPTS)
     return errors
