@@ -28,7 +28,9 @@ COLOURS = {
     "linear": "tab:red", "surprise": "tab:blue", "forest": "tab:green", "clean": "tab:purple",
     "CDRP, linear": "tab:orange", "CDRP, forest": "tab:olive", "CDRP, adaboost": "tab:brown",
     "CDRP, boosting": "tab:pink", "max softmax": "grey", "energy": "silver",
+    "synapses": "tab:blue", "neurons": "tab:orange", "weights": "tab:green",
 }  # fmt: skip
+"""Of detectors and of levels, the same in every figure; other labels take those of a palette in their order."""
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most
@@ -227,8 +229,7 @@ def _frames(
 ) -> Iterator[tuple[Any, Panel, dict[str, Any]]]:
     """Yield axes, panel and the colours of all labels, frame by frame; then add a legend, and write the file.
 
-    Detectors have colours of their own, other labels those of a palette in their order; ``names`` are those on
-    the left, written once for a line.
+    Colours are those of `COLOURS`; ``names`` are those on the left, written once for a line.
     """
     lines: list[list[Panel]] = []
     for _, members in groupby(panels, lambda panel: panel.row):

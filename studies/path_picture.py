@@ -124,7 +124,7 @@ def paths_figure(
         total = sum(row.synapses for row in drawing.rows if row.name in outside)
         inside = 1 - sum(len(outputs) for outputs, _, _ in outside.values()) / total
         whose = f"the path of class {names[drawing.label]}"
-        said = f"{percent(inside, 0)} of its synapses lie in {whose}"
+        said = f"{percent(inside)} of its synapses lie in {whose}"
         axes.set_title(
             f"{title}, taken for {names[drawing.predicted]}\n{said}", fontsize=12, color=INK, loc="left"
         )

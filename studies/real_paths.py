@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 import effpath
-from drawing import Panel, Series, curves
+from drawing import COLOURS, Panel, Series, curves
 from effpath import ClassPaths, Graph, Options
 from effpath import Path as EffectivePath
 from effpath.class_paths.fused import Unions
@@ -213,7 +213,7 @@ def panels(network: str, table: Row) -> list[Panel]:
     """Draw growth with images and with classes, density by layer, and similarity by layer."""
     pooled, growth, layers = table["settings"]["pooled"], table["growth"], table["layers"]
     places = range(1, 1 + len(layers))
-    palette = dict(zip(LEVELS, ("tab:blue", "tab:orange", "tab:green"), strict=True))
+    palette = {level: COLOURS[level] for level in LEVELS}
 
     def by_level(rows: Sequence[Row], at: Sequence[int], name: str = "", **style: str) -> list[Series]:
         return [

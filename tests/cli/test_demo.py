@@ -133,5 +133,5 @@ def test_the_demo_runs_on_mnist_with_the_papers_figures_beside_ours(small, monke
         "FGSM,Random",
     )
     assert code == 0
-    assert "(paper: 13.8%)" in out
+    assert "(paper: 13.8 %)" in out
     assert folder not in (small / "report.html").read_text()

@@ -67,7 +67,7 @@ def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypa
     assert lines[lines.index(line) + 1].strip() == str(strongest_layers(detector, verdicts.features)[row][0])
     assert lines[-1] == (
         f"{verdicts.flagged.sum()} of 6 images flagged: score above {detector.threshold:.4g}, "
-        "fixed for 10.0% of clean images"
+        "fixed for 10 % of clean images"
     )
 
 

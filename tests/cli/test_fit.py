@@ -48,7 +48,7 @@ def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatc
     images = noisy(test.images[:50])
     np.testing.assert_array_equal(loaded.score(images), again.score(images))
     assert f"threshold {loaded.threshold:.4g}" in out
-    assert "on average at most 10.00% of new ones lie above it" in out
+    assert "on average at most 10 % of new ones lie above it" in out
 
 
 def test_the_images_are_disjoint_as_many_as_asked_and_predicted_right(monkeypatch, capsys):

@@ -11,6 +11,7 @@ from effpath.detect import SIGNS, JointSimilarity
 from effpath.detect.explain import feature_suspicion, strongest_layers, strongest_signs
 from effpath.detect.features import Features
 from effpath.errors import OptionError
+from effpath.files.plain import percent
 
 
 def fitted(kind):
@@ -66,9 +67,8 @@ def test_the_layer_that_was_changed_is_named_with_its_similarity_and_the_usual_o
     assert (reason.rank, reason.label) == (1, int(features.classes[0, 0]))
     assert reason.suspicion == pytest.approx(-0.25 * weights[column])
     assert (reason.similarity, reason.usual) == (changed[column], usual[column])
-    assert f"{reason.layer}: {changed[column]:.1%} of the synapses of its path lie in the path of class" in str(
-        reason
-    )
+    said = f"{reason.layer}: {percent(changed[column])} of the synapses of its path lie in the path of class"
+    assert said in str(reason)
     assert quiet == []
 
 

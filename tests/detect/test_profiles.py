@@ -18,6 +18,7 @@ from effpath.detect.explain import sign_names, strongest_layers, strongest_signs
 from effpath.detect.saved import WHAT, open_detector
 from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import OptionError, StoreError
+from effpath.files.plain import percent
 from effpath.files.sealed import SealedFile
 
 EARLY = ["conv1", "conv2", "fc1"]
@@ -98,7 +99,8 @@ def test_reasons_are_the_signs_that_add_most_and_what_signs_add_sums_to_the_scor
             first = strongest[row]
             share = np.exp(-score.surprises(read)[row, names.index(first)])
             assert added[row, names.index(first)] == added[row].max()
-            assert verdict.reasons[0] == f"{first}: {share:.2%} of clean images show this at least as strongly"
+            as_strong = f"{percent(share)} of clean images show this at least as strongly"
+            assert verdict.reasons[0] == f"{first}: {as_strong}"
     assert found.flagged.any()
 
 

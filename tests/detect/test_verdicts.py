@@ -15,6 +15,7 @@ from effpath.detect import SIGNS, Verdict, threshold_at_fpr
 from effpath.detect import explain as module
 from effpath.detect.explain import strongest_layers
 from effpath.detect.metrics import conformal_p_values
+from effpath.files.plain import percent
 
 
 def detector(kind="surprise", paths=None):
@@ -103,7 +104,7 @@ def test_the_reasons_of_joint_surprise_are_its_signs_strongest_first_with_the_la
         for place in np.argsort(-surprises[row], kind="stable"):
             share = np.exp(-surprises[row, place])
             if share < 0.5:
-                expected.append(f"{SIGNS[place]}: {share:.2%} of clean images show this at least as strongly")
+                expected.append(f"{SIGNS[place]}: {percent(share)} of clean images show this at least as strongly")
                 expected += [str(reason) for reason in layers[row]] if place == 0 else []
         assert verdict.reasons == tuple(expected) or (verdict.flagged and not expected)
 

@@ -14,7 +14,10 @@ from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.explain import feature_suspicion
 from effpath.errors import InputError, OptionError
+from effpath.views import explain as explaining
+from effpath.views import pixels
 from effpath.views.explanation import Explanation
+from effpath.walk.visit import paths_of
 
 KINDS = ("linear", "clean", "surprise")
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
@@ -124,6 +127,24 @@ def test_pixel_paths_are_those_of_the_predicted_class_and_of_the_runner_up(found
             assert path.share == len(paths.pixels[row]) / 64
 
 
+def test_one_walk_for_the_predicted_class_and_one_for_the_runner_up(monkeypatch):
+    made = detector()
+    asked = images()[:1]
+    expected = effpath.explain(made, asked)[0]
+    starts: list[int] = []
+    for module in (explaining, pixels):
+
+        def counted(recorded, *, classes, rank=1):
+            starts.extend(classes)
+            return paths_of(recorded, classes=classes)
+
+        monkeypatch.setattr(module, "paths_of", counted)
+    one = effpath.explain(made, asked)[0]
+    assert starts == [one.verdict.predicted, one.verdict.runner_up]
+    assert one.layers == expected.layers
+    assert all(np.array_equal(a.counts, b.counts) for a, b in zip(one.pixels, expected.pixels, strict=True))
+
+
 def test_the_closest_class_is_the_most_likely_one_or_that_with_most_of_the_path(found):
     made, explained = found
     features = made.features(images())
@@ -131,6 +152,7 @@ def test_the_closest_class_is_the_most_likely_one_or_that_with_most_of_the_path(
     for row, one in enumerate(explained):
         values = [value for _, value in one.closest.ranking]
         assert values == sorted(values, reverse=True)
+        assert one.closest.compared == 10
         if made.kind == "surprise":
             assert (one.closest.measure, one.closest.best) == ("likelihood", features.most_likely()[row])
             continue

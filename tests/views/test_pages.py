@@ -12,8 +12,8 @@ import balance
 from balance import VOID, Balance
 from effpath.errors import OptionError, StoreError
 from effpath.views.page.figure import write_figure
-from effpath.views.page.pages import difference_page, drawing_page, explanations_page, strip_start, write_page
-from effpath.views.page.sentences import summary, verdict_of
+from effpath.views.page.pages import difference_page, drawing_page, explanations_page, write_page
+from effpath.views.page.sentences import strip_start, summary, verdict_of
 from scenes import differences, drawings, explanations
 
 DRAWN = {"rect", "line", "circle"}

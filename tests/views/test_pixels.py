@@ -12,7 +12,7 @@ from torch import nn
 import effpath
 from digits_net import data, graph
 from effpath.kernels.options import make_options
-from effpath.views.pixels import heat, pixel_maps
+from effpath.views.pixels import heat, parted_heat, pixel_maps
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 
@@ -94,6 +94,18 @@ def test_images_of_the_digits_are_counted_by_their_first_layer():
     maps = pixel_maps(recorded)
     for row, path in enumerate(effpath.extract(graph(), images)):
         assert np.array_equal(maps[row].flatten(), np.bincount(path.pairs("conv1")[1], minlength=64))
+
+
+def test_a_pixel_that_two_paths_read_is_in_the_part_of_both_however_often_either_reads_it():
+    first, second = np.zeros((2, 1, 8, 8), np.float32)
+    first[0, 1, 1], first[0, 2, 2], second[0, 2, 2], second[0, 3, 3] = 4, 1, 8, 2
+    found = parted_heat(first, second)
+    assert found.shape == (3, 8, 8)
+    assert [tuple(place) for place in np.argwhere(found > 0)] == [(0, 1, 1), (1, 3, 3), (2, 2, 2)]
+    assert (found[0, 1, 1], found[1, 3, 3], found[2, 2, 2]) == (1, 0.25, (0.25 + 1) / 2)
+    assert (parted_heat(first, first)[:2] == 0).all()
+    assert (parted_heat(0 * first, 0 * first) == 0).all()
+    assert parted_heat(np.ones((3, 200, 240), np.float32), np.zeros((3, 200, 240), np.float32)).sum(0).max() == 1
 
 
 def test_heat_is_in_0_to_1_and_smooth_only_on_large_images():

@@ -224,7 +224,7 @@ def test_what_a_detector_says_of_its_data_is_told_by_counts():
     found = effpath.report(graph(), made)
     assert found.calibration.about == {"data": "digits", "images": {"fit": 3, "calibrate": 2}, "attacks": attacks}
     assert "epsilons 100" in found.html
-    assert "75.0\u202f%" in found.html
+    assert "75\u202f%" in found.html
 
 
 def test_verdicts_are_those_of_the_detector_the_most_suspicious_first():

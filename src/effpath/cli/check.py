@@ -8,6 +8,7 @@ import typer
 
 from effpath.cli.options import JsonOutput, Layers, NetworkSource, parse_layers
 from effpath.cli.output import print_json, print_table
+from effpath.files.plain import percent
 
 if TYPE_CHECKING:
     from effpath.walk.cost import CheckResult
@@ -71,7 +72,7 @@ def show(model: str, found: CheckResult) -> None:
         ],
         left=3,
     )
-    share = f"{found.density:.0%} of each layer"
+    share = f"{percent(found.density)} of each layer"
     print("\none class path on disk:")
     print_table(
         ["level", "elements", share, f"{share}, with use counts", "at most, without counts"],

@@ -20,6 +20,7 @@ from effpath.cli.options import (
     parse_size,
 )
 from effpath.cli.output import filled, table, terminal_width
+from effpath.files.plain import percent
 
 if TYPE_CHECKING:
     from effpath.demo.result import DemoResult
@@ -109,12 +110,12 @@ def show(result: DemoResult, width: int | None) -> str:
         auc, tpr = attack.scores[main].auc, attack.scores[main].tpr
         size = "-" if math.isnan(attack.l2) else f"{attack.l2:.3f}"
         ours = f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})"
-        flagged = f"{tpr.value:.1%} ({100 * tpr.low:.1f}-{100 * tpr.high:.1f})"
+        flagged = f"{percent(tpr.value)} ({percent(tpr.low)} to {percent(tpr.high)})"
         found.append([name, f"{attack.succeeded}/{attack.tried}", size, str(attack.tested), ours, flagged])
     order = [main, *(name for name in result.detectors if name != main)]
     aucs = [[name, *(f"{attack.scores[name].auc.value:.4f}" for attack in named.values())] for name in order]
     shown = [
-        filled(f"{result.title}: accuracy {result.accuracy:.2%} on {result.test_images} test images", width),
+        filled(f"{result.title}: accuracy {percent(result.accuracy)} on {result.test_images} test images", width),
         "",
         f"What {result.headline_name} finds ({main}):",
         table(["attack", "success", "L2", "tested", "AUC (95 %)", "flagged (95 %)"], found, width=width),
@@ -127,7 +128,7 @@ def show(result: DemoResult, width: int | None) -> str:
     sentences = [f"* no detector was trained on {', '.join(unseen)}"] * bool(unseen)
     sentences += [
         f"clean images: {sources['train']} train, {sources['calibrate']} fix the threshold, {sources['test']} "
-        f"test; {result.headline_name} flags {result.fpr[main]:.2%} of the test images",
+        f"test; {result.headline_name} flags {percent(result.fpr[main])} of the test images",
     ]
     if math.isinf(result.threshold[main]):
         sentences += ["too few clean images to fix a threshold, so that nothing is flagged: give more --images"]
@@ -136,7 +137,7 @@ def show(result: DemoResult, width: int | None) -> str:
     ]
     paper, seen = result.paper, result.overview
     for label, value, published in (
-        ("overall synapse density", f"{seen.density['synapses']:.1%}", f"{paper.get('density', 0):.1%}"),
+        ("overall synapse density", percent(seen.density["synapses"]), percent(paper.get("density", 0))),
         ("class-wise Jaccard, mean", f"{seen.mean_class_similarity:.3f}", paper.get("class similarity")),
         ("most special class", seen.most_special, paper.get("most special")),
     ):

@@ -69,7 +69,8 @@ def diff(
 
 def show(found: Difference) -> None:
     """Print what two paths share, of each layer and in all."""
-    from effpath.cli.output import percent, plain, print_table
+    from effpath.cli.output import plain, print_table
+    from effpath.files.plain import percent
     from effpath.views.page.sentences import compared
 
     rows = [

@@ -92,20 +92,28 @@ def show(found: Sequence[Explanation]) -> None:
     """Print explanations."""
     import math
 
-    from effpath.cli.output import percent, plain, print_table
-    from effpath.views.page.sentences import summary, verdict_of
+    from effpath.cli.output import plain, print_table
+    from effpath.files.plain import percent
+    from effpath.views.page.sentences import pointing, summary, verdict_of
+    from effpath.views.page.words import signed
 
     head = ["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"]
     for one in found:
         print(plain(f"{one.name}: {verdict_of(one)}"))
-        for sentence in (*summary(one), *one.verdict.reasons, *one.notes):
+        for sentence in (*summary(one), *one.notes):
             print(f"  {plain(sentence)}")
+        if one.verdict.reasons:
+            print(f"  {pointing(one)}:")
+        for reason in one.verdict.reasons:
+            print(f"    {plain(reason)}")
         rows = []
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
-            adds = "-" if layer.added is None else f"{layer.added:+.2f}"
-            channels = ", ".join(f"{channel.channel} ({channel.outside})" for channel in layer.channels[:3])
+            adds = "-" if layer.added is None else plain(signed(layer.added))
+            channels = ", ".join(f"{channel.channel} ({channel.outside:,})" for channel in layer.channels[:3])
             shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
             rows.append([layer.layer, shown, band, adds, channels or "-"])
         if rows:
             print_table(head, rows, left=1)
+            if one.layers[0].added is not None:
+                print(f'  "adds" is what a layer adds to {one.added_to}; above 0 speaks for an attack')

@@ -32,7 +32,8 @@ def extract(
 
       effpath extract net.py:make cifar10:DIR --part test --first 100 -o paths.npz
     """
-    from effpath.cli.output import percent, print_first, print_json
+    from effpath.cli.output import print_first, print_json
+    from effpath.files.plain import percent
     from effpath.graph.inputs import images_within_bytes
     from effpath.kernels.options import make_options
     from effpath.paths.export import export_paths

@@ -76,6 +76,7 @@ def fit(
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
     from effpath.files.cache import check_output, default_cache_dir
+    from effpath.files.plain import percent
 
     kind = kind or DEFAULT_KIND
     if attack and kind in CLASSIFIERS and is_clean_only(kind):
@@ -131,6 +132,6 @@ def fit(
         print(f"{name}: {made['succeeded']} of {made['tried']} images fool the network")
     print(
         f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}, fixed on "
-        f"{counts['calibrate']} others, so that on average at most {fpr:.2%} of new ones lie above it"
+        f"{counts['calibrate']} others, so that on average at most {percent(fpr)} of new ones lie above it"
     )
     print(f"detector: {output}")

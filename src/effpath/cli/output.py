@@ -131,19 +131,14 @@ def print_first(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f" (and {len(rows) - SHOWN} more)" if len(rows) > SHOWN else ""
 
 
-def percent(value: float) -> str:
-    """Return a share as a percentage of three digits: 12.3 %."""
-    return f"{100 * value:.3g} %"
-
-
 def say(text: str) -> None:
     """Print a note on standard error."""
     print(f"note: {text}", file=sys.stderr)
 
 
 def plain(text: str) -> str:
-    """Return a sentence with the blanks and signs that every terminal has."""
-    return text.replace("\u202f", " ").replace("−", "-")
+    """Return a sentence with the blanks, commas and signs of tables, which every terminal has."""
+    return text.replace("\u202f%", " %").replace("\u202f", ",").replace("−", "-")
 
 
 def check_files(files: Sequence[Path], endings: Sequence[str] = (PAGE,)) -> None:

@@ -102,7 +102,8 @@ def is_file(output: Path) -> bool:
 
 def show(found: ClassPaths, output: Path, to: Output) -> None:
     """Print what class paths hold: images, density and class-wise similarity."""
-    from effpath.cli.output import percent, print_first, print_json
+    from effpath.cli.output import print_first, print_json
+    from effpath.files.plain import percent
 
     rows = [
         {

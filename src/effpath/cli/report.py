@@ -133,7 +133,8 @@ def _opened(
 
 def show(found: Report) -> None:
     """Print the classes, the most special first, the layers, and what the page says at its top."""
-    from effpath.cli.output import percent, plain, print_first, print_table
+    from effpath.cli.output import plain, print_first, print_table
+    from effpath.files.plain import percent
     from effpath.views.page.network import introduction
 
     seen = found.overview

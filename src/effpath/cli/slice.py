@@ -145,7 +145,8 @@ def accuracies(
 
 def show(found: Mapping[str, Any]) -> None:
     """Print how many weights remain in each layer, and the accuracies."""
-    from effpath.cli.output import percent, print_table
+    from effpath.cli.output import print_table
+    from effpath.files.plain import percent
 
     rows = [[key, row["all"], row["kept"]] for key, row in found["weights"].items()]
     total, left = (sum(row[column] for row in rows) for column in (1, 2))

@@ -13,6 +13,7 @@ from effpath.cli.output import filled, terminal_width
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
 from effpath.detect.verdicts import Summary, Verdicts
+from effpath.files.plain import percent
 
 INDENT = 19 * " "
 
@@ -90,7 +91,7 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
         out(f"{unread} of {len(rows)} images could not be read and are not counted below")
     if summary.correct is not None:
         out(
-            f"{summary.labelled} images with labels: accuracy {summary.correct / summary.labelled:.1%}; "
+            f"{summary.labelled} images with labels: accuracy {percent(summary.correct / summary.labelled)}; "
             f"{summary.fooling} are put in another class (fool the network), "
             f"{summary.fooling_flagged} of these are flagged"
         )
@@ -98,10 +99,8 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
         out(f"clean images: {summary.clean_flagged} of {summary.clean} flagged")
     for score, (value, low, high) in (summary.auc or {}).items():
         out(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
-    out(
-        f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}, fixed for "
-        f"{detector.fpr:.1%} of clean images"
-    )
+    fixed = "" if detector.fpr is None else f", fixed for {percent(detector.fpr)} of clean images"
+    out(f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}{fixed}")
 
 
 def out(line: str, indent: str = "") -> None:

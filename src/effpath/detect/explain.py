@@ -20,6 +20,7 @@ from effpath.detect.scoring import (
 )
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.errors import OptionError
+from effpath.files.plain import percent
 
 if TYPE_CHECKING:
     from effpath.detect.saved import DetectorMixin
@@ -54,8 +55,8 @@ class Reason:
         """Say it in words."""
         whose = "its path" if self.rank == 1 else "the runner-up's path"
         return (
-            f"{self.layer}: {self.similarity:.1%} of the {self.level} of {whose} lie in the path of class "
-            f"{self.label}, usually {self.usual:.1%}"
+            f"{self.layer}: {percent(self.similarity)} of the {self.level} of {whose} lie in the path of class "
+            f"{self.label}, usually {percent(self.usual)}"
         )
 
 

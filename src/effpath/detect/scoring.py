@@ -16,7 +16,7 @@ from effpath.detect.combining import RULES
 from effpath.errors import OptionError
 
 FloatArray = NDArray[np.float64]
-SIGNS = ("outside its class path", "fits another class better", "unsure", "too sure")  # of joint surprise
+SIGNS = ("outside its class path", "fits another class too well", "unsure", "too sure")  # of joint surprise
 
 
 def suspicion_directions(n_features: int, rank_1: int | None) -> FloatArray:

@@ -22,8 +22,8 @@ class JointSurprise(TwoClasses):
     """Suspicion = Σ over four signs of −log p, p the share of clean images that show the sign as strongly.
 
     1. *outside its class path*: a weighted sum, weights ≥ 0, of the layers' rank-1 similarities, low.
-    2. *fits another class better*: the same of the layers' margins, each how much better the rank-1 path fits the
-       predicted class than the best other class (`effpath.class_paths.likelihood`).
+    2. *fits another class too well*: the same of the layers' margins, each how much better the rank-1 path fits
+       the predicted class than the best other class (`effpath.class_paths.likelihood`).
     3. *unsure*: the log odds of the predicted class, low.
     4. *too sure*: the log odds, high; attacks that go on after the class has changed end where no clean image is.
 

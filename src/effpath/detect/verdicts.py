@@ -15,6 +15,7 @@ from effpath.detect.features import Features, Reading
 from effpath.detect.metrics import Interval, auc_interval, tpr_interval
 from effpath.detect.scoring import CombinedScore, Scoring, SurpriseScore
 from effpath.errors import InputError
+from effpath.files.plain import percent
 
 Labels = NDArray[np.int64]
 
@@ -120,7 +121,7 @@ class Verdicts(Sequence[Verdict]):
                 for told, below, signs in zip(found, layers, signs_found, strict=True):
                     for sign, share in signs:
                         if share < 0.5:
-                            told.append(f"{sign}: {share:.2%} of clean images show this at least as strongly")
+                            told.append(f"{sign}: {percent(share)} of clean images show this at least as strongly")
                             told += below if sign == behind else []
         for verdict, told in zip(self, found, strict=True):
             if np.isposinf(verdict.score):

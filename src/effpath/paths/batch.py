@@ -132,6 +132,12 @@ class Paths(Sequence[Path]):
         pixels = None if self.pixels is None else self.pixels.select(rows)
         return Paths(self.header, self.classes[rows], self.rank, self.logits[rows], synapses, neurons, pixels)
 
+    def only(self, header: Header) -> Paths:
+        """Return the same paths in the layers of a header, which are some of these."""
+        names = header.keys("synapses")
+        kept = [{name: sets[name] for name in names} for sets in (self.synapses, self.neurons)]
+        return Paths(header, self.classes, self.rank, self.logits, kept[0], kept[1], self.pixels)
+
     def __repr__(self) -> str:
         return f"Paths({len(self)} images, {len(self.header.layers)} layers)"
 

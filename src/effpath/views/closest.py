@@ -53,4 +53,5 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _ranked(measure: str, labels: list[int] | tuple[int, ...], values: NDArray[np.float64]) -> ClosestClasses:
     order = np.argsort(-values, kind="stable")[:KEPT]
-    return ClosestClasses(measure, tuple((int(labels[place]), float(values[place])) for place in order))
+    ranking = tuple((int(labels[place]), float(values[place])) for place in order)
+    return ClosestClasses(measure, ranking, len(labels))

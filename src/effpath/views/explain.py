@@ -19,7 +19,7 @@ from effpath.views.channels import outside_by_channel
 from effpath.views.closest import closest_classes
 from effpath.views.explanation import ChannelView, Explanation, LayerView, PixelPath
 from effpath.views.neighbours import nearest
-from effpath.views.pixels import pixel_maps
+from effpath.views.pixels import pixel_maps, with_readers
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 
@@ -70,7 +70,9 @@ def explain(
     for row, verdict in enumerate(verdicts):
         pixels = graph.check_images(images[row : row + 1])
         recorded = record(graph, pixels, options=header.options)
-        path = paths_of(replace(recorded, header=header), classes=[verdict.predicted])
+        reaching = replace(recorded, header=with_readers(recorded.plan, header))
+        whole = paths_of(reaching, classes=[verdict.predicted])
+        path = whole.only(header)
         known = verdict.predicted in detector.class_paths
         band = detector.clean_rows.band(verdict.predicted) if known and detector.clean_rows is not None else None
         assert detector.threshold is not None
@@ -85,9 +87,9 @@ def explain(
             band_images=0 if band is None else band.images,
             band_label=None if band is None else band.label,
             closest=closest_classes(features, row, detector.class_paths, path),
-            pixels=tuple(
-                PixelPath(label, pixel_maps(recorded, classes=[label])[0])
-                for label in (verdict.predicted, verdict.runner_up)
+            pixels=(
+                PixelPath(verdict.predicted, pixel_maps(recorded, whole)[0]),
+                PixelPath(verdict.runner_up, pixel_maps(recorded, classes=[verdict.runner_up])[0]),
             ),
             neighbour=None,
             names=classes or detector.class_paths.names,

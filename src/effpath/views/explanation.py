@@ -71,10 +71,12 @@ class ClosestClasses:
         measure: ``likelihood``, the mean log frequency of the path's synapses among the images of a class; or
             ``similarity``, the mean share of the path that lies in the class path.
         ranking: class and value, the closest first.
+        compared: the number of classes that were compared.
     """
 
     measure: str
     ranking: tuple[tuple[int, float], ...]
+    compared: int
 
     @property
     def best(self) -> int:

@@ -57,6 +57,12 @@ def pixel_maps(
     return maps.reshape(len(maps), *plan.graph.input_shape)
 
 
+def with_readers(plan: Plan, header: Header) -> Header:
+    """Return a header of the layers of another and of those that read the image: one walk gives paths and maps."""
+    names = {*header.keys("synapses"), *(layer.name for layer, _ in _readers(plan))}
+    return replace(header, layers=tuple(layer for layer in plan.layers if layer.name in names))
+
+
 def _readers(plan: Plan) -> list[tuple[Layer, NDArray[np.int64]]]:
     """Return the layers that read the image itself; with each, the element (or −1) that each of its inputs is."""
     found = []
@@ -72,13 +78,36 @@ def heat(pixels: Pixels) -> Pixels:
 
     Of images of more than 64 pixels a side the map is smoothed, over about a fortieth of the shorter side.
     """
-    flat = pixels.sum(0, dtype=np.float32)
-    reach = min(flat.shape) // 80 if min(flat.shape) > 64 else 0
-    if reach:
-        smooth: Any = torch.from_numpy(flat)[None, None]
-        for _ in range(3):  # three boxes are almost a bell
-            smooth = torch.nn.functional.avg_pool2d(smooth, 2 * reach + 1, 1, reach, count_include_pad=False)
-        flat = smooth[0, 0].numpy()
-    top = float(flat.max(initial=0))
-    shown: Pixels = flat / top if top > 0 else flat
+    shown: Pixels = _scaled(_smoothed(pixels.sum(0, dtype=np.float32)[None]))[0]
+    return shown
+
+
+def parted_heat(first: Pixels, second: Pixels) -> Pixels:
+    """Return two maps [C, H, W] as what is drawn of both: what the first has alone, the second alone, and both.
+
+    A pixel that both paths read is in the third map alone, however often either reads it. The maps are smoothed as
+    by `heat` and have one scale; their sum is in [0, 1], float32 [3, H, W].
+    """
+    one, two = (_scaled(pixels.sum(0, dtype=np.float32)) for pixels in (first, second))
+    both = (one > 0) & (two > 0)
+    parts = np.where(both, 0, one), np.where(both, 0, two), np.where(both, (one + two) / 2, 0)
+    found = _smoothed(np.stack(parts))
+    top = float(found.sum(0).max(initial=0))
+    return found / top if top > 0 else found
+
+
+def _smoothed(maps: Pixels) -> Pixels:
+    """Return maps [N, H, W] smoothed, where they are large."""
+    reach = min(maps.shape[1:]) // 80 if min(maps.shape[1:]) > 64 else 0
+    smooth: Any = torch.from_numpy(maps)[None]
+    for _ in range(3 if reach else 0):  # three boxes are almost a bell
+        smooth = torch.nn.functional.avg_pool2d(smooth, 2 * reach + 1, 1, reach, count_include_pad=False)
+    found: Pixels = smooth[0].numpy()
+    return found
+
+
+def _scaled(maps: Pixels) -> Pixels:
+    """Return maps divided by their highest value."""
+    top = float(maps.max(initial=0))
+    shown: Pixels = maps / top if top > 0 else maps
     return shown

@@ -121,6 +121,6 @@ def test_a_class_without_a_path_gives_nothing_where_paths_are_compared() -> None
     unknown = found.classes[:, 0] >= 3
     assert 0 < unknown.sum() < 24
     said = dict(zip(found.sign_names, np.isnan(found.signs).T, strict=True))
-    compared = ("early layers outside its class path", "fits another class better", "unusual path for its class")
+    compared = ("early layers outside its class path", "fits another class too well", "unusual path for its class")
     for name, missing in said.items():
         np.testing.assert_array_equal(missing, unknown if name in compared else np.zeros(24, bool))

@@ -53,7 +53,7 @@ def roc(result: DemoResult, detector: str) -> list[Chart]:
     close = Chart(
         partial(figures.roc_curves, result, detector, CLOSE),
         f"close-{detector}",
-        title=f"{name.capitalize()}, close-up: at most {percent(CLOSE, 0)} false positives",
+        title=f"{name.capitalize()}, close-up: at most {percent(CLOSE)} false positives",
         size=size,
         alt=f"The same ROC curves at false positive rates up to {CLOSE}; "
         f"threshold at {percent(result.fpr[detector])}.",

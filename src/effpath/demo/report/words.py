@@ -163,16 +163,16 @@ def why(example: Example, layers: Sequence[str]) -> list[str]:
     if not np.isnan(first).all() and np.nanmin(first) < 0:
         layer = int(np.nanargmin(first))
         sentences.append(
-            f"In {layers[layer]}, {percent(example.similarity[layer], 0)} of the synapses behind "
+            f"In {layers[layer]}, {percent(example.similarity[layer])} of the synapses behind "
             f"“{example.predicted}” are in that class's path; for the clean image and “{example.label}” it is "
-            f"{percent(example.clean_similarity[layer], 0)}."
+            f"{percent(example.clean_similarity[layer])}."
         )
     if not np.isnan(second).all() and np.nanmax(second) > 0:
         layer = int(np.nanargmax(second))
         column = layer + len(layers)
         sentences.append(
             f"The runner-up class fits unusually well: in {layers[layer]}, "
-            f"{percent(example.similarity[column], 0)} of its synapses are in its class path, against "
-            f"{percent(example.clean_similarity[column], 0)} in the clean image."
+            f"{percent(example.similarity[column])} of its synapses are in its class path, against "
+            f"{percent(example.clean_similarity[column])} in the clean image."
         )
     return sentences or ["No single layer stands out; the sum over all layers does."]

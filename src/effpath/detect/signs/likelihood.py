@@ -1,4 +1,4 @@
-"""Path likelihood: does the path fit another class better than the predicted one?"""
+"""Path likelihood: does the path fit another class too well, beside how it fits the predicted one?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Margin(Sign):
 
     def __init__(self, layers: Literal["all", "late"] = "all") -> None:
         """Say which layers the walk covers."""
-        self.says = ("fits another class better" + ", late layers" * (layers == "late"),)
+        self.says = ("fits another class too well" + ", late layers" * (layers == "late"),)
 
     def columns(self, seen: Evidence) -> FloatArray:
         """Measure the margin, [B, 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.views.page.inline import CARD, CLEAN, EDGE, GROUPS, INK, Chart, empty_figure, ticks
-from effpath.views.page.words import count, listing, number, percent
+from effpath.views.page.words import count, listing, number, percent, similarity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-WRITTEN = 12  # classes, up to which similarities are written into the map
+WRITTEN, WRITTEN_NARROW = 12, 10  # classes, up to which similarities are written into the map, where they fit
 FRAMED = 30  # classes, up to which its squares are set apart
 SHADES = 128  # of a map: more cannot be told apart, and a page of a thousand classes stays small
 
@@ -28,7 +28,7 @@ SHADES = 128  # of a map: more cannot be told apart, and a page of a thousand cl
 def class_map(seen: Overview) -> Chart:
     """Return how alike class paths are, classes in the order of their tree."""
     classes, names = count(len(seen.classes)), seen.classes
-    mean, special, close = number(seen.mean_class_similarity, 2), seen.most_special, seen.closest_pair
+    mean, special, close = similarity(seen.mean_class_similarity), seen.most_special, seen.closest_pair
     darkest = f" The row of {special} is the darkest." if len(names) > 2 else ""
     return Chart(
         partial(_class_map, seen),
@@ -39,7 +39,8 @@ def class_map(seen: Overview) -> Chart:
         f"{mean}, lowest for {special}, highest between {names[close.first]} and {names[close.second]}.",
         see=f"Each square compares two class paths. Dark: the classes use different {seen.level}. Bright: they "
         f"share many.{darkest} The tree joins the most similar classes first, at the "
-        "distance 1 − similarity: low branches hold classes that the network treats alike.",
+        "distance 1 − similarity: low branches hold classes that the network treats alike. A class beside itself, "
+        "always 1, is left empty.",
     )
 
 
@@ -47,14 +48,14 @@ def suspicion(calibration: Calibration, findings: Findings | None) -> Chart:
     """Return how suspicious a detector finds the images of its calibration, and other images."""
     scores: dict[str, Floats] = {}
     if calibration.scores is not None and len(calibration.scores):
-        scores["calibration"] = calibration.scores
+        scores["clean"] = calibration.scores
     if findings is not None:
-        scores["images"] = findings.verdicts.scores
+        scores["judged"] = findings.verdicts.scores
     threshold = np.inf if calibration.threshold is None else calibration.threshold
-    sizes = {"calibration": "clean images of the calibration", "images": "images judged"}
+    sizes = {"clean": "clean images of the calibration", "judged": "images judged"}
     flagged = ", ".join(f"{name} {percent(float(np.mean(found > threshold)))}" for name, found in scores.items())
     return Chart(
-        partial(suspicion_figure, scores, threshold, {"calibration": CLEAN, "images": GROUPS[0]}),
+        partial(suspicion_figure, scores, threshold, {"clean": CLEAN, "judged": GROUPS[0]}),
         "suspicion",
         title="Suspicion of clean images" + (" and of the images judged" if findings is not None else ""),
         size="n = " + listing([f"{count(len(found))} {sizes[name]}" for name, found in scores.items()]),
@@ -136,12 +137,13 @@ def _class_map(seen: Overview, narrow: bool) -> Figure:
     below.set_yticks(places + 0.5, shown)
     below.set_xlim(0, classes)
     below.set_ylim(classes, 0)
-    if classes <= WRITTEN:
+    digits = 2 if highest >= 0.1 else 3
+    if classes <= WRITTEN and not (narrow and (tilted or digits > 2 or classes > WRITTEN_NARROW)):
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                shade = "white" if value < 0.55 * highest else "black"
-                text = f"{value:.2f}".removeprefix("0")
-                below.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=shade, size=10)
+                text = f"{value:.{digits}f}".removeprefix("0")
+                how = {"color": _ink_on(picture.to_rgba(value)), "size": 12.0 if narrow else 11.0}
+                below.text(column + 0.5, row + 0.5, text, ha="center", va="center", **how)
     below.set_xlabel("class")
     below.set_ylabel("class")
     bar = figure.colorbar(
@@ -155,12 +157,23 @@ def _class_map(seen: Overview, narrow: bool) -> Figure:
     return figure
 
 
+def _ink_on(colour: Sequence[float]) -> str:
+    """Return black or white, whichever stands out more on a colour, red, green and blue in [0, 1]."""
+    light = [part / 12.92 if part <= 0.04 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
+    return "black" if luminance > 0.179 else "white"
+
+
 def _tree(seen: Overview, axes: Any) -> None:
     """Draw the tree above the map, at the distances at which it joins classes."""
+    joined = seen.tree.merges[:, 2]
+    low, high = float(joined.min()), float(joined.max())
+    room = 0.2 * (high - low) or 0.1
+    bottom = max(0.0, low - room)  # leaves stand at 0, far below where most classes are joined
     x, height = seen.tree.lines()
-    axes.plot(x, height, color=EDGE, linewidth=1.2 if len(seen.classes) <= FRAMED else 0.6)
-    axes.set_ylim(0, 1.08 * (float(np.nanmax(height)) or 1.0))
-    axes.locator_params(axis="y", nbins=3, prune="lower")  # a 0 would touch the names below
+    axes.plot(x, np.maximum(height, bottom), color=EDGE, linewidth=1.2 if len(seen.classes) <= FRAMED else 0.6)
+    axes.set_ylim(bottom, high + room / 2)
+    axes.locator_params(axis="y", nbins=3, prune="lower")  # the lowest would touch the names below
     axes.set_ylabel("distance")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)

@@ -15,8 +15,9 @@ from effpath.errors import OptionError
 from effpath.files.cache import atomic_write
 from effpath.views.explanation import Explanation
 from effpath.views.page import pictures
-from effpath.views.page.sentences import verdict_of
+from effpath.views.page.sentences import strip_start, verdict_of
 from effpath.views.page.svg import write_svg
+from effpath.views.page.words import percent, signed
 from effpath.views.pixels import heat
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def figure_of(found: Sequence[Explanation]) -> Figure:
 
 def _explained(one: Explanation, part: Any, height: float) -> None:
     """Draw an explanation, its layers in a part of this height, inches."""
-    part.suptitle(f"{one.name}: {verdict_of(one)}", fontweight="bold", color=INK)
+    part.suptitle(f"{one.name}, {verdict_of(one)}", fontweight="bold", color=INK)
     top, bottom = part.subfigures(2, 1, height_ratios=[PICTURES, height])
     shown = _pictures(one)
     for axes, (image, title) in zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -80,12 +81,13 @@ def _explained(one: Explanation, part: Any, height: float) -> None:
 
 def _pictures(one: Explanation) -> list[tuple[Any, str]]:
     colours = pictures.PREDICTED, pictures.RUNNER_UP
-    found: list[tuple[Any, str]] = [(one.image, f"class {one.title(one.verdict.predicted)}")]
+    found: list[tuple[Any, str]] = [(one.image, f"predicted as class {one.title(one.verdict.predicted)}")]
     for path, colour, whose in zip(one.pixels, colours, ("predicted", "runner-up"), strict=True):
         over = pictures.overlay(one.image, heat(path.counts), colour)
-        found.append((over, f"path of the {whose}, {one.title(path.label)}"))
+        found.append((over, f"path of class {one.title(path.label)}, {whose}"))
     if one.neighbour is not None:
-        found.append((one.neighbour.image, f"nearest clean image, {one.title(one.neighbour.label)}"))
+        title = f"nearest clean image, predicted as class {one.title(one.neighbour.label)}"
+        found.append((one.neighbour.image, title))
     return found
 
 
@@ -102,9 +104,12 @@ def _layers(one: Explanation, axes: Any) -> None:
             values = [one.layers[at].similarity for at in chosen]
             axes.plot(values, chosen, "o", color=colour, markeredgecolor="white", markersize=6, label=label)
     names = [
-        layer.layer + ("" if layer.added is None or math.isnan(layer.added) else f"  {layer.added:+.2f}")
+        layer.layer + ("" if layer.added is None or math.isnan(layer.added) else f"  {signed(layer.added)}")
         for layer in one.layers
     ]
+    start = strip_start(one.layers)
+    axes.set_xlim(start - 0.015 * (1 - start), 1 + 0.015 * (1 - start))
+    axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
@@ -115,4 +120,7 @@ def _layers(one: Explanation, axes: Any) -> None:
     label = f"rank-1 similarity: share of the path in the path of class {one.title(one.verdict.predicted)}{count}"
     adds = f"\nbeside each layer: what it adds to {one.added_to}" if one.layers[0].added is not None else ""
     axes.set_xlabel(label + adds)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8)
+    order = {"clean, 5 to 95 %": 0, "clean, median": 1}
+    marks = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda mark: order.get(mark[1], 2))
+    where = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    axes.legend(*zip(*marks, strict=True), **where, ncols=4, frameon=False, fontsize=8)

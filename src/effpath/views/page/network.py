@@ -15,6 +15,7 @@ from effpath.views.page.words import (
     number,
     percent,
     plain,
+    similarity,
     span,
 )
 
@@ -55,7 +56,7 @@ def introduction(found: Report) -> list[str]:
         *classes_said(seen),
     ]
     if found.calibration is not None:
-        said += calibration_said(found.calibration)[1:]
+        said += calibration_said(found.calibration)[1:2]
     if found.findings is not None:
         said += findings_said(found.findings)
     return said
@@ -69,7 +70,7 @@ def tiles_of(found: Report) -> dict[str, str]:
         "classes with a class path": count(len(seen.classes)),
         "images behind the class paths": count(sum(seen.class_images)),
         f"of the {level} in the overall path": percent(share),
-        "mean similarity of two class paths": number(seen.mean_class_similarity, 2),
+        "mean similarity of two class paths": similarity(seen.mean_class_similarity),
     }
     if found.calibration is not None and found.calibration.threshold is not None:
         shown["suspicion above which an image is flagged"] = number(found.calibration.threshold, 2)
@@ -106,16 +107,16 @@ def classes_said(seen: Overview) -> list[str]:
     """Say how alike the class paths are."""
     means, mean = seen.class_means, seen.mean_class_similarity
     said = [
-        f"Of all {seen.level} that either of two classes uses, both use {percent(mean, 0)} on average: a Jaccard "
-        f"similarity of {number(mean, 2)}."
+        f"Of all {seen.level} that either of two classes uses, both use {percent(mean)} on average: a Jaccard "
+        f"similarity of {similarity(mean)}."
     ]
     if len(seen.classes) == 2:
         return said
     (close, far), (high, low) = _pairs(seen)
     return [
         *said,
-        f"The most special class is {seen.most_special}, with a mean of {number(means.min(), 2)}: it shares least "
-        f"with the others; the least special is {seen.least_special}, with {number(means.max(), 2)}.",
+        f"The most special class is {seen.most_special}, with a mean of {similarity(means.min())}: it shares "
+        f"least with the others; the least special is {seen.least_special}, with {similarity(means.max())}.",
         f"The most similar two are {close} ({high}), the least similar {far} ({low}).",
     ]
 
@@ -160,10 +161,10 @@ def apart_said(seen: Overview) -> list[str]:
     if not known:
         return []
     (best, least), (worst, most) = known[0], known[-1]
-    said = f"In {best} two class paths have the lowest similarity, {number(least, 2)} on average"
+    said = f"In {best} two class paths have the lowest similarity, {similarity(least)} on average"
     if len(known) == 1:
         return [f"{said}; the class paths cover no other layer."]
-    return [f"{said}: it tells classes apart best. In {worst} they have the highest, {number(most, 2)}."]
+    return [f"{said}: it tells classes apart best. In {worst} they have the highest, {similarity(most)}."]
 
 
 def apart_rows(seen: Overview) -> list[tuple[str, float, str]]:
@@ -187,7 +188,7 @@ def density_rows(seen: Overview) -> list[tuple[str, list[list[float]]]]:
 def calibration_said(found: Calibration) -> list[str]:
     """Say what a detector is and how its threshold was fixed."""
     looks = DETECTORS.get(found.kind)
-    said = [f"The detector is of kind {found.kind}" + (f": {looks}." if looks else ".")]
+    said = [f"The detector is of kind {found.kind}" + (f" ({looks})." if looks else ".")]
     if found.threshold is None:
         return [
             *said,
@@ -236,7 +237,7 @@ def attack_rows(found: Calibration) -> list[list[str]]:
 def quantile_rows(found: Calibration) -> list[tuple[str, str]]:
     """Return the quantiles of the calibration scores, and what each is."""
     names: Mapping[float, str] = {0.0: "lowest", 0.5: "median", 1.0: "highest"}
-    return [(names.get(share, percent(share, 0)), number(value, 2)) for share, value in found.quantiles.items()]
+    return [(names.get(share, percent(share)), number(value, 2)) for share, value in found.quantiles.items()]
 
 
 def findings_said(found: Findings) -> list[str]:
@@ -271,7 +272,7 @@ def _pairs(seen: Overview) -> tuple[list[str], list[str]]:
     """Return the names of the most and of the least similar two classes, and the similarities of both pairs."""
     pairs = seen.closest_pair, seen.farthest_pair
     names = [f"{seen.classes[pair.first]} and {seen.classes[pair.second]}" for pair in pairs]
-    return names, [number(pair.similarity, 2) for pair in pairs]
+    return names, [similarity(pair.similarity) for pair in pairs]
 
 
 def _counted(amount: int, what: str) -> str:

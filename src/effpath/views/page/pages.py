@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 from effpath.files.cache import atomic_write
 from effpath.views.difference import Difference
 from effpath.views.drawing import PathDrawing
-from effpath.views.explanation import Explanation, LayerView
+from effpath.views.explanation import Explanation
 from effpath.views.page import charts, inline, pictures, sentences, words
 from effpath.views.page import network as told
-from effpath.views.pixels import heat
+from effpath.views.pixels import heat, parted_heat
 
 if TYPE_CHECKING:
     from effpath.views.report.report import Report
 
 GIVEN = (
-    *(words.count, words.listing, words.number, words.percent, words.plain, words.signed),
+    *(words.count, words.listing, words.number, words.percent, words.plain, words.signed, words.unbroken),
     *(pictures.large, pictures.overlay, pictures.shot, pictures.two_paths),
-    *(sentences.compared, sentences.drawn, sentences.layer_alt, sentences.summary, sentences.verdict_of),
+    *(sentences.compared, sentences.drawn, sentences.layer_alt, sentences.pointing),
+    *(sentences.strip_start, sentences.summary, sentences.verdict_of),
     *(told.apart_rows, told.apart_said, told.attack_rows, told.calibration_facts, told.calibration_said),
     *(told.class_rows, told.classes_said, told.density_rows, told.every_class, told.facts),
     *(told.findings_said, told.image_rows, told.quantile_rows, told.width),
-    *(charts.class_map, charts.suspicion, heat),
+    *(charts.class_map, charts.suspicion, heat, parted_heat),
 )
 
 
@@ -80,16 +81,6 @@ def write_page(page: str, file: str | Path) -> None:
     atomic_write(Path(file), lambda temporary: temporary.write_bytes(page.encode()))
 
 
-def strip_start(layers: Sequence[LayerView]) -> float:
-    """Return where the scale of similarities begins, a multiple of 0.1 below all that is shown; it ends at 1.
-
-    >>> strip_start([])
-    0.0
-    """
-    known = [value for layer in layers for value in (layer.similarity, layer.low) if not math.isnan(value)]
-    return math.floor(10 * min(known, default=0.0) - 1e-9) / 10 if known and min(known) > 0.1 else 0.0
-
-
 def rendered(template: str, *packages: str, **given: Any) -> str:
     """Return the page of a template.
 
@@ -106,6 +97,6 @@ def rendered(template: str, *packages: str, **given: Any) -> str:
     environment.filters["detector"] = words.detector_name
     colours = {"predicted": pictures.PREDICTED, "runner_up": pictures.RUNNER_UP, "both": pictures.BOTH}
     functions: dict[str, Any] = {function.__name__: function for function in GIVEN}
-    functions |= {"strip_start": strip_start, "drawings": inline.drawn, "colours": colours}
+    functions |= {"drawings": inline.drawn, "colours": colours}
     environment.globals.update(functions | given)
     return environment.get_template(template).render()

@@ -55,15 +55,13 @@ def overlay(image: Pixels, heat: Pixels, colour: Sequence[float]) -> Pixels:
     return _tinted(image, np.sqrt(heat), np.asarray(colour, np.float32)[:, None, None])
 
 
-def two_paths(image: Pixels, first: Pixels, second: Pixels) -> Pixels:
-    """Return an image [C, H, W] in grey with two pixel paths over it: what one has alone, and what both have.
+def two_paths(image: Pixels, parts: Pixels) -> Pixels:
+    """Return an image [C, H, W] in grey with two pixel paths over it: what either has alone, and what both have.
 
     Args:
         image: [C, H, W] in [0, 1].
-        first, second: [H, W] in [0, 1], as `effpath.views.pixels.heat` gives them.
+        parts: [3, H, W], as `effpath.views.pixels.parted_heat` gives them.
     """
-    both = np.minimum(first, second)
-    parts = np.stack([first - both, second - both, both])  # [3, H, W]
     total = parts.sum(0)
     colours = np.asarray([PREDICTED, RUNNER_UP, BOTH], np.float32)
     mixed = np.einsum("phw,pc->chw", parts, colours) / np.maximum(total, 1e-12)

@@ -27,7 +27,7 @@ def summary(found: Explanation) -> list[str]:
     """Say what was found of an image."""
     verdict = found.verdict
     predicted, runner_up = found.title(verdict.predicted), found.title(verdict.runner_up)
-    said = [f"The network takes it for class {predicted}, then for class {runner_up}."]
+    said = [f"The network takes it for class {predicted}; the runner-up is class {runner_up}."]
     if verdict.p_value is not None and math.isfinite(verdict.score):
         said.append(f"{percent(verdict.p_value)} of clean images look at least as suspicious (its p-value).")
     if found.band_images and found.layers:
@@ -49,12 +49,19 @@ def closest_of(found: Explanation) -> list[str]:
     """Say which class path is closest."""
     if found.closest is None:
         return []
-    best, predicted = found.closest.best, found.verdict.predicted
+    ranking, predicted = found.closest.ranking, found.verdict.predicted
+    best = found.closest.best
+    among = f"Of the {count(found.closest.compared)} class paths compared"
     if best == predicted:
-        return ["Of all class paths that of the predicted class is closest to its path."]
-    whose = f"that of class {found.title(best)}, not that of the predicted one,"
-    said = f"Of all class paths {whose} is closest to its path"
+        after = f", then that of class {found.title(ranking[1][0])}" if len(ranking) > 1 else ""
+        return [f"{among} that of the predicted class is closest to its path{after}."]
+    said = f"{among} that of class {found.title(best)}, not that of the predicted one, is closest to its path"
     return [f"{said}: that is probably what it was." if found.verdict.flagged else f"{said}."]
+
+
+def pointing(found: Explanation) -> str:
+    """Say what the reasons are reasons for."""
+    return "What points to an attack" + ("" if found.verdict.flagged else ", too little to flag the image")
 
 
 def near(found: Explanation) -> list[str]:
@@ -64,7 +71,7 @@ def near(found: Explanation) -> list[str]:
     one = found.neighbour
     return [
         f"The nearest clean path is that of {one.name}, class {found.title(one.label)}: the two share "
-        f"{percent(one.similarity, 0)} of the synapses that either uses."
+        f"{percent(one.similarity)} of the synapses that either uses."
     ]
 
 
@@ -72,7 +79,21 @@ def layer_alt(layers: Sequence[LayerView]) -> str:
     """Describe the strips of a table of layers."""
     known = [layer for layer in layers if not math.isnan(layer.similarity)]
     lowest = min(known, key=lambda layer: layer.similarity, default=None)
-    return "" if lowest is None else f"lowest in {lowest.layer}: {percent(lowest.similarity)}"
+    if lowest is None:
+        return ""
+    if lowest.similarity == 1:
+        return f"; {percent(1)} in all"
+    return f"; lowest in {lowest.layer}, {percent(lowest.similarity)}"
+
+
+def strip_start(layers: Sequence[LayerView]) -> float:
+    """Return where the scale of similarities begins, a multiple of 0.1 below all that is shown; it ends at 1.
+
+    >>> strip_start([])
+    0.0
+    """
+    known = [value for layer in layers for value in (layer.similarity, layer.low) if not math.isnan(value)]
+    return math.floor(10 * min(known, default=0.0) - 1e-9) / 10 if known and min(known) > 0.1 else 0.0
 
 
 def compared(found: Difference) -> list[str]:
@@ -99,13 +120,13 @@ def drawn(found: PathDrawing) -> list[str]:
     start = f"The path starts from class {found.title(found.label)}"
     if found.label != found.predicted:
         start += f"; the network predicts class {found.title(found.predicted)}"
-    said = [f"{start}. It uses {percent(found.density)} of the network's synapses."]
+    said = [f"{start}. It uses {percent(found.density)} of the network’s synapses."]
     if found.by == "neurons":
         said.append("Each square is a neuron, each line a synapse on the path; the image is at the top.")
         return said
     said.append(
         "Each square is a channel, the stronger the more of its neurons are on the path; each line stands for all "
-        "synapses between two channels."
+        "synapses between two channels, the thicker the more, beside the others between the same rows."
     )
     if found.left_out:
         shown = sum(int(lines.synapses.sum()) for lines in found.lines)

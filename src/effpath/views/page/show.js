@@ -6,7 +6,8 @@
   let width = 0, rows = [];
 
   const escaped = text => text.replace(/[&<>"]/g, letter => `&#${letter.charCodeAt(0)};`);
-  const counted = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+  const written = count => count.toLocaleString("en").replaceAll(",", "\u202f");
+  const counted = (count, what) => `${written(count)} ${what}${count === 1 ? "" : "s"}`;
   const between = (low, value, high) => Math.min(high, Math.max(low, value));
 
   // Where the nodes of a row lie: `spot(node)` is the upper left corner of a square with sides of `cell`.
@@ -49,12 +50,17 @@
     return `M${(x + half).toFixed(1)} ${(y + from.cell).toFixed(1)}L${(u + other).toFixed(1)} ${v.toFixed(1)}`;
   }
 
+  // Where a node, or a line, stands between the weakest and the strongest of its row, in [0, 1]. A line of one
+  // synapse is the weakest there is, even where all are; a node on the path is strong where all are alike.
+  const ofNode = (value, most) => Math.sqrt(value / most);
+  const ofLine = (value, most) => most > 1 ? Math.log(value) / Math.log(most) : 0;
+
   // Paths of one class each, by how strong their members are: few elements, whatever the number of lines.
-  function levels(kind, members, values, opacity = null) {
+  function levels(kind, members, values, strength, opacity = null) {
     const most = values.reduce((high, value) => Math.max(high, value), 1);
     const parts = Array.from({ length: LEVELS }, () => []);
     members.forEach((member, at) => {
-      const value = values.length ? Math.sqrt(values[at] / most) : 1;
+      const value = values.length ? strength(values[at], most) : 1;
       parts[Math.min(LEVELS - 1, Math.floor(value * LEVELS))].push(member);
     });
     return parts.map((part, level) => part.length
@@ -78,7 +84,7 @@
     const { row, place, top } = one, last = place === scene.rows.length - 1;
     const what = place === 0 ? "pixel values" : "neurons";
     const ending = last ? `: class ${scene.title}` : "";
-    const text = `${row.name} (${row.active.toLocaleString("en")} of ${row.neurons.toLocaleString("en")} ${what})${ending}`;
+    const text = `${row.name} (${written(row.active)} of ${written(row.neurons)} ${what})${ending}`;
     return `<text class="name" x="0" y="${top - 6}">${escaped(text)}</text>`;
   }
 
@@ -93,12 +99,14 @@
       scene.by === "channels" ? "line" : "line thin",
       part.outputs.map((output, at) => line(rows[part.source], part.inputs[at], rows[part.row], output)),
       part.synapses,
+      ofLine,
       between(0.08, 8 / Math.sqrt(part.outputs.length), 0.5).toFixed(2),
     ));
     const nodes = rows.map(one => one.image && scene.by === "channels" ? "" : levels(
       one.image ? "pixel" : "node",
       one.row.nodes.map(node => square(one.spot(node), Math.max(1, one.cell > 3 ? one.cell - 1 : one.cell))),
       one.row.weights,
+      ofNode,
     ));
     svg.setAttribute("viewBox", `0 0 ${width} ${y - GAP + 8}`);
     const [image, ...others] = rows;

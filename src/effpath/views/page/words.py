@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from effpath.files.plain import percent as plain_percent
+
 DASH = "–"
 SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
 """Detectors with another name in sentences; the best of this package first, then the paper's."""
@@ -33,13 +35,27 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """Return a share as a percentage, a dash for NaN.
+def similarity(value: float) -> str:
+    """Return a similarity with two digits, with three where it is so small that two would hide what differs.
+
+    >>> similarity(0.234), similarity(0.0234)
+    ('0.23', '0.023')
+    """
+    return number(value, 2 if value >= 0.1 else 3)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that no line breaks, a dash for NaN.
 
     >>> percent(0.1234)
     '12.3\u202f%'
     """
-    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}\u202f%"
+    return unbroken(plain_percent(share))
+
+
+def unbroken(text: str) -> str:
+    """Return a sentence whose percentages no line breaks."""
+    return text.replace(" %", "\u202f%")
 
 
 def count(value: int) -> str:
