@@ -145,8 +145,8 @@ def test_a_changed_byte_is_told_by_verify(digits, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "cluster"], "expected --engine inline or processes, got 'cluster'"),
-        (["--workers", "2"], "--workers is for --engine processes"),
+        (["--engine", "cluster"], "expected --engine inline, processes or ray, got 'cluster'"),
+        (["--workers", "2"], "--workers is for --engine processes and ray"),
     ],
 )
 def test_an_engine_that_is_none_is_refused(digits, monkeypatch, capsys, options, message):

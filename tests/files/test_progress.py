@@ -42,6 +42,30 @@ def test_long_work_says_how_far_it_is_every_ten_seconds_or_every_minute(clock, c
     assert said == [*range(20, 200, 20), 240, 300, 360]  # a tenth more each time, then a minute each
 
 
+def test_a_unit_adds_how_many_are_done_per_second_and_the_time_left(clock, capsys) -> None:
+    with track("paths", unit="images") as report:
+        report(1000, 5000)  # done earlier: not part of the speed
+        clock[0] = 20.0
+        report(1500, 5000)
+        clock[0] = 120.0
+        report(1540, 5000)
+        clock[0] = 200.0
+        report(5000, 5000)
+    assert capsys.readouterr().err.splitlines() == [
+        "paths: started",
+        "paths: 1500/5000, 25 images/s, 0:02:20 left",
+        "paths: 1540/5000, 4.5 images/s, 0:12:49 left",
+        "paths: 5000/5000 in 200.0 s, 20 images/s",
+    ]
+
+
+def test_nothing_to_do_has_no_speed(clock, capsys) -> None:
+    with track("paths", unit="images") as report:
+        report(5, 5)
+        clock[0] = 1.0
+    assert capsys.readouterr().err == "paths: started\npaths: 5/5 in 1.0 s\n"
+
+
 def test_work_of_unknown_size_is_said_to_be_done(clock, capsys) -> None:
     with track("reading"):
         pass
@@ -65,7 +89,9 @@ def test_quiet_work_says_nothing(capsys) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_shows_a_bar_and_keeps_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Put a terminal in the place of standard error; return what it shows."""
+
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -74,6 +100,23 @@ def test_a_terminal_shows_a_bar_and_keeps_brackets(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
+    return screen
+
+
+def test_a_bar_with_a_unit_shows_the_speed_of_what_is_done_here(monkeypatch) -> None:
+    screen, now = terminal(monkeypatch), [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    with track("paths", unit="images") as report:
+        report(1000, 5000)
+        for second in range(1, 4):
+            now[0] = float(second)
+            report(1000 + 30 * second, 5000)
+    assert "30 images/s" in screen.getvalue()
+    assert "1090/5000" in screen.getvalue()
+
+
+def test_a_terminal_shows_a_bar_and_keeps_brackets(monkeypatch) -> None:
+    screen = terminal(monkeypatch)
     with track("paths of [red]cat.png") as report:
         report(2, 2)
     assert "paths of [red]cat.png" in screen.getvalue()

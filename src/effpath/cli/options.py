@@ -161,11 +161,11 @@ class Output:
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False
 
-    def track(self, step: str) -> contextlib.AbstractContextManager[Progress]:
+    def track(self, step: str, unit: str = "") -> contextlib.AbstractContextManager[Progress]:
         """Show the progress of a step, unless it is not to be shown."""
         from effpath.files.progress import track
 
-        return track(step, quiet=self.quiet)
+        return track(step, unit=unit, quiet=self.quiet)
 
 
 JsonOutput = Annotated[Output, Without("quiet")]

@@ -84,7 +84,7 @@ def profile(
     with closing(parse_engine(engine, workers)) as runs:
         work = job.open()
         elsewhere = None if engine == "inline" else replace(job, structure=work.graph.structure)
-        with to.track(f"class paths of {len(work.images)} images") as progress:
+        with to.track(f"class paths of {len(work.images)} images", "images") as progress:
             found = fill_store(folder, work, options, engine=runs, open_work=elsewhere, progress=progress)
     for name, why in Store.open(folder).manifest.damaged.items():
         say(f"left out, cannot be read: {name}: {why}")

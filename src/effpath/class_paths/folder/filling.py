@@ -59,7 +59,7 @@ class Filling:
 
         if self.done:
             note_step(store.folder)
-            tell()
+        tell()
         strict = self.options.strict
         tasks = [MapShard(self.open_work, shard, store.shard_file(shard.id), strict) for shard in left]
         errors = run_tasks(self.engine, tasks, progress=go_on, ended=end)
