@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from effpath.class_paths.class_paths import ClassPaths, Counted, Digests, Shard, digests_of
 from effpath.class_paths.fused import Unions
+from effpath.class_paths.memory import Budget, budget_of
 from effpath.class_paths.tally import Counts, Tally
 from effpath.errors import ClassPathError, InputError, OptionError
 from effpath.graph.graph import Graph
@@ -40,12 +41,15 @@ class BuildOptions:
         counts: keep how many images used each element (for likelihoods, frequency thresholds and leave-one-out).
         batch_size: images extracted together; None for as many as fit in memory.
         allow_missing: leave out a class of which no image is predicted correctly, instead of an error.
+        memory: bytes that each process that builds may take; fewer images are then extracted together, and fewer
+            classes are open at a time. None for no bound.
     """
 
     levels: Sequence[Level] = LEVELS
     counts: bool = True
     batch_size: int | None = None
     allow_missing: bool = False
+    memory: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,14 +176,15 @@ def build_class_paths(
         options=options,
         description=description,
     )
-    builder = Builder(work.empty, work.options.counts, graph.classes)
+    budget = budget_of(work, len(np.unique(work.labels.numpy())))
+    builder = Builder(work.empty, work.options.counts, graph.classes, budget)
     digests: list[Digests] = []
     for batch in recordings(
         graph,
         work.images,
         options=work.selection,
         layers=work.layers,
-        batch_size=work.options.batch_size,
+        batch_size=budget.together if budget else work.options.batch_size,
         progress=progress,
     ):
         here = work.labels[batch.rows]
@@ -209,20 +214,24 @@ def check_missing(class_paths: ClassPaths, labels: Tensor) -> None:
 class Builder:
     """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
-    def __init__(self, empty: ClassPaths, counts: bool, classes: int) -> None:
-        """Start with no image, of at most so many classes."""
-        self.empty, self.counts = empty, counts
+    def __init__(self, empty: ClassPaths, counts: bool, classes: int, budget: Budget | None = None) -> None:
+        """Start with no image, of at most so many classes; a budget has to be kept."""
+        self.empty, self.counts, self.budget = empty, counts, budget
         header = empty.header
         sizes = {(level, key): header.universe(level, key) for level in empty.levels for key in header.keys(level)}
-        dense = 4 * classes * sum(sizes.values()) <= DENSE_BYTES
+        dense = 4 * classes * sum(sizes.values()) <= min(DENSE_BYTES, budget.room if budget else DENSE_BYTES)
         self.tallies: defaultdict[int, dict[tuple[Level, str], Tally]] = defaultdict(
             lambda: {at: Tally(size, dense=dense) for at, size in sizes.items()}
         )
-        self.unions = Unions(header)
+        self.unions = Unions(header, budget.room if budget else None)
         self.images: Counter[int] = Counter()  # correctly predicted, by class
 
     def add(self, recorded: Recorded, labels: Tensor) -> NDArray[np.bool_]:
-        """Count or unite the paths of the images that are predicted correctly; return which those are."""
+        """Count or unite the paths of the images that are predicted correctly; return which those are.
+
+        Raises:
+            OptionError: the process takes more memory than the budget has.
+        """
         correct = recorded.ranked(1).cpu() == labels
         found: NDArray[np.bool_] = correct.numpy()
         if not found.any():
@@ -232,12 +241,14 @@ class Builder:
         self.images.update(right.tolist())
         if not self.counts:
             self.unions.add(recorded, right.tolist())
-            return found
-        paths = paths_of(recorded)
-        for label in np.unique(right).tolist():
-            rows = np.flatnonzero(right == label)
-            for (level, key), tally in self.tallies[label].items():
-                tally.add(paths.ragged(level)[key].take(rows))
+        else:
+            paths = paths_of(recorded)
+            for label in np.unique(right).tolist():
+                rows = np.flatnonzero(right == label)
+                for (level, key), tally in self.tallies[label].items():
+                    tally.add(paths.ragged(level)[key].take(rows))
+        if self.budget is not None:
+            self.budget.check()
         return found
 
     def result(self) -> ClassPaths:

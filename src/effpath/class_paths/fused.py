@@ -32,9 +32,9 @@ class Unions:
     images that come class by class one class is open at a time.
     """
 
-    def __init__(self, header: Header) -> None:
-        """Start with no class."""
-        self.header = header
+    def __init__(self, header: Header, room: int | None = None) -> None:
+        """Start with no class; bits of open classes take at most so many bytes, or what one batch needs."""
+        self.header, self._room = header, OPEN_BYTES if room is None else min(room, OPEN_BYTES)
         self._slots = {layer.name: layer.window.slots for layer in header.layers}
         self._outputs = {layer.name: layer.window.outputs for layer in header.layers}
         self._cost = sum(self._slots.values()) // 8 + sum(self._outputs.values())
@@ -79,7 +79,7 @@ class Unions:
 
     def _make_room(self, needed: set[int]) -> None:
         for label in [label for label in self._open if label not in needed]:
-            if (len(self._open) + 1) * self._cost <= OPEN_BYTES:
+            if (len(self._open) + 1) * self._cost <= self._room:
                 return
             self._close(label)
 

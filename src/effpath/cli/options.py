@@ -188,6 +188,20 @@ def parse_layers(text: str | None) -> int | list[str] | None:
     return int(text) if text.strip().isdecimal() else [name.strip() for name in text.split(",")]
 
 
+def parse_memory(text: str | None) -> int | None:
+    """Return the bytes of ``--memory``.
+
+    >>> parse_memory("2G"), parse_memory("1.5 GiB"), parse_memory("700M")
+    (2147483648, 1610612736, 734003200)
+    """
+    if text is None:
+        return None
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if matched is None:
+        raise typer.BadParameter(f"expected --memory such as 4G or 700M, got {text!r}")
+    return int(float(matched[1]) * 1024 ** (1 + "KMGT".index(matched[2].upper())))
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) of ``--shard i/n``."""
     matched = re.fullmatch(r"(\d+)/(\d+)", text)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.options import AllowMissing, ClassPathFile, Data, Extraction, Output, Source, parse_shard
+from effpath.cli.options import (
+    AllowMissing,
+    ClassPathFile,
+    Data,
+    Extraction,
+    Output,
+    Source,
+    parse_memory,
+    parse_shard,
+)
 
 if TYPE_CHECKING:
     from effpath.class_paths import ClassPaths
@@ -33,6 +42,9 @@ def profile(
     engine: Annotated[str, typer.Option(help="What builds: inline (this process), processes or ray.")] = "inline",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Shards built at a time; as many as processors if not given.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="What each process may take, such as 4G; --batch-size is reduced to fit.")
     ] = None,
 ) -> None:
     r"""Build class paths: for each class, the union over its correctly predicted images.
@@ -75,6 +87,7 @@ def profile(
         counts,
         source.batch_size,
         allow_missing,
+        parse_memory(memory),
         shard_size=shard_size,
         strict=not source.skip_damaged,
         add=add,

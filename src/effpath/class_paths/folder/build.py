@@ -57,7 +57,8 @@ def build_store(
             store keeps the others.
         InputError: no image can be read; with ``strict``, one cannot.
         FingerprintError, OptionError, StoreError: the store belongs to another network, other options or other
-            data; another run is writing to it; a file of it is damaged or cannot be written.
+            data; another run is writing to it; a file of it is damaged or cannot be written; the bound of memory
+            is too tight.
     """
     options = options or StoreOptions()
     work = prepare(

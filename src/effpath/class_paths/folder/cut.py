@@ -23,6 +23,10 @@ class Assignment:
     id: str
     places: NDArray[np.int64]
 
+    def classes(self, work: Work) -> int:
+        """Return how many classes its images have."""
+        return len(np.unique(work.labels.numpy()[self.places]))
+
 
 def origin_of(work: Work) -> str:
     """Return the identity of the data: its origin, or, where there is none, what it is called."""

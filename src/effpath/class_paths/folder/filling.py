@@ -16,6 +16,7 @@ from effpath.class_paths.folder.options import StoreOptions
 from effpath.class_paths.folder.records import Record
 from effpath.class_paths.folder.store import Store
 from effpath.class_paths.folder.tasks import EmptyOf, Finished, MapShard, Opener, read_shard
+from effpath.class_paths.memory import budget_of
 from effpath.errors import ClassPathError, InputError, OptionError, StoreError
 from effpath.files.cache import note_step
 
@@ -40,6 +41,8 @@ class Filling:
         """Return the store with all images of the work in it."""
         store, shards = self._plan(store)
         left = [shard for shard in shards if shard.id not in self.finished]
+        if left:
+            budget_of(self.work, max(shard.classes(self.work) for shard in left))  # before the work, not during it
         total = len(self.work.labels)
         self.done = total - sum(len(shard.places) for shard in left)
 

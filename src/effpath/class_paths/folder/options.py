@@ -13,7 +13,7 @@ class StoreOptions(BuildOptions):
     """What a store keeps, and how it is built.
 
     Attributes:
-        levels, counts, batch_size, allow_missing: see `BuildOptions`.
+        levels, counts, batch_size, allow_missing, memory: see `BuildOptions`.
         shard_size: images of a shard; those of unfinished shards are what an interruption loses.
         strict: an image that cannot be read, or holds NaN, is an error, instead of being left out and named.
         add: take images of other data than are in the store already. They must have another origin or description.

@@ -17,6 +17,7 @@ from effpath.class_paths.class_paths import ClassPaths, digests_of, unite
 from effpath.class_paths.folder.cut import Assignment, origin_of, rows_of
 from effpath.class_paths.folder.opened import ClassFiles, Lazy
 from effpath.class_paths.folder.records import DAMAGED, USED, WRONG, Record, record_in
+from effpath.class_paths.memory import Budget, budget_of
 from effpath.class_paths.store import WHAT, described, provenance_of, write_class_paths
 from effpath.errors import InputError, NumericalError, StoreError
 from effpath.files.sealed import UNREADABLE, SealedFile
@@ -71,11 +72,12 @@ class MapShard:
         """Build and write."""
         work, places = self.open(), self.shard.places
         labels = work.labels[torch.from_numpy(places)]
-        builder = Builder(work.empty, work.options.counts, len(np.unique(labels.numpy())))
+        budget = budget_of(work, self.shard.classes(work))
+        builder = Builder(work.empty, work.options.counts, self.shard.classes(work), budget)
         digests = np.zeros(len(places), np.uint64)
         outcomes = np.full(len(places), DAMAGED, np.uint8)
         damaged: dict[str, str] = {}
-        for part in _batches(work, len(places)):
+        for part in _batches(work, len(places), budget):
             for at, batch in self._recorded(work, part, damaged):
                 digests[at] = digests_of(batch.pixels, labels[at])
                 outcomes[at] = np.where(builder.add(batch.recorded, labels[at]), USED, WRONG)
@@ -179,9 +181,10 @@ def _bare(class_paths: ClassPaths) -> ClassPaths:
     return replace(class_paths, header=replace(class_paths.header, structure=None), names=(), data="")
 
 
-def _batches(work: Work, count: int) -> Iterator[slice]:
+def _batches(work: Work, count: int, budget: Budget | None) -> Iterator[slice]:
     """Yield which images of a shard are recorded together: the same each time."""
-    size = images_together(bytes_per_image(work.graph, work.selection, work.layers), work.options.batch_size)
+    each = bytes_per_image(work.graph, work.selection, work.layers)
+    size = budget.together if budget else images_together(each, work.options.batch_size)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
