@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,13 +19,14 @@ from detection.cases import CASES, FLOAT, Case, Planned, named, planned
 from detection.contest import contest, counted, holm, kind_of, p_value
 from detection.judge import Protocol, Resampled, draws_of, judge, patch_draws
 from detection.minimal import minimal, searches
-from detection.page import counts, flagged, marks, summed, titled
+from detection.page import counts, flagged, marks, rules, summed, titled, won
 from detection.patches import SQUARES, with_squares
 from detection.seen import MISTAKES, Seen
 from effpath.attacks import ATTACKS, attack
 from effpath.attacks.saving import rounded
 from effpath.errors import OptionError
 from figures import controls, detectors
+from figures.further_signs import PATHLESS, WEIGHED
 
 PATCHED = {"scale": 0.6, "steps": 120}
 HASTY = {"steps": 10, "binary_search_steps": 1, "initial_const": 100.0, "stepsize": 0.3, "abort_early": False}
@@ -336,6 +338,39 @@ def test_counts_of_networks_add_up_kind_by_kind_where_every_result_has_kinds() -
     assert counts(old) == "2 of 7"
     assert counts(summed([new, new])) == "2 of 4, 4 of 4 at the ceiling, 0 of 2 with few images"
     assert counts(summed([new, old])) == "5 of 12"
+
+
+def test_networks_that_were_judged_before_the_rules_are_counted_apart(tmp_path) -> None:
+    told = {"within_the_best": [1, 3], "kinds": {"open": [1, 2], "ceiling": [0, 1], "few": [0, 0]}}
+    before = {"within_the_best": [2, 7]}
+    for network, row in {"lenet_digits": told, "lenet_mnist": before, "resnet20_cifar10": before}.items():
+        for study in ("detectors", "further_signs"):
+            file = tmp_path / "detection" / study / f"{network}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({**row, "with": {WEIGHED: row, PATHLESS: row}}))
+    lines = [line.split(" | ")[:2] for line in won(tmp_path).splitlines()[-2:]]
+    assert lines == [["| all", "1 of 2, 0 of 1 at the ceiling"], ["| all, before the rules", "4 of 14"]]
+
+
+def test_the_page_says_by_which_rules_a_network_is_measured(tmp_path) -> None:
+    file = tmp_path / "detection" / "detectors" / "lenet_digits.json"
+    file.parent.mkdir(parents=True)
+
+    def said(attacks: dict, **more: dict) -> list[str]:
+        file.write_text(json.dumps({"attacks": attacks, **more}))
+        return rules(tmp_path).splitlines()[-1].strip("| ").split(" | ")[1:]
+
+    before = {"FGSM": {}, "CWL2": {}, "Patch 0.5": {}}
+    assert said(before) == ["floats", "one per batch, trained on the attacked images", "one by one", "not asked"]
+    assert said({"FGSM": {}})[1] == "none"
+    found = {
+        "FGSM": {"floats": False}, "FGSM, float": {"floats": True}, "CWL2": {"minimal": True},
+        "CWL2, float": {"minimal": False}, "Patch sharp": {"patches": [{}, {}]}, "Patch smooth": {"patches": [{}]},
+    }  # fmt: skip
+    assert said(found, kinds={}) == [
+        "of 8 bits; floats in rows of their own", "2 + 1 trained on training images", "Holm",
+        "minimal in 1 of 2 rows",
+    ]  # fmt: skip
 
 
 def test_thresholds_are_of_all_clean_images_and_every_rate_is_written(seen, judged) -> None:

@@ -631,7 +631,7 @@ def test_without_a_study_attacks_then_paths_then_shares_of_the_rivals_then_studi
     assert len(done[3][1]) == 3
     found = read_result(tmp_path / "reproduce" / "tiny.json")
     assert (found["processes"], found["device"]) == (3, "cuda")
-    assert set(found["seconds"]) == {"attacks", "paths", "what rivals see", "studies", "all"}
+    assert set(found["seconds"]) == {"attacks", "paths", "what rivals see", "studies", "all", "processor"}
 
 
 def test_breadth_reads_the_results_of_the_comparison(tmp_path, capsys) -> None:
