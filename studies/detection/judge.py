@@ -11,7 +11,7 @@ import numpy as np
 from detection.seen import Seen
 from effpath.detect.classifiers import OURS
 from effpath.detect.evaluate import BASELINES, Entrant, Evaluation, Group, evaluate
-from effpath.detect.metrics import allowed_above, cluster_draws, threshold_at_fpr, weighted_auc
+from effpath.detect.metrics import allowed_above, cluster_draws, threshold_at_fpr
 from effpath.detect.splits import Fractions
 from sources import Row
 
@@ -65,12 +65,26 @@ def share(hits: np.ndarray, draws: np.ndarray) -> np.ndarray:
         return (hits @ draws) / draws.sum(0)
 
 
-def resampled_auc(
-    clean: np.ndarray, attacked: np.ndarray, clean_draws: np.ndarray, draws: np.ndarray
-) -> np.ndarray:
-    """Return the AUC of attacked images beside clean ones in each resample, [1 + resamples]; ties count half."""
-    y = np.repeat([0, 1], [len(clean), len(attacked)])
-    return weighted_auc(y, np.concatenate([clean, attacked]), np.concatenate([clean_draws, draws]).T)
+def ranked(clean: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return clean scores in order, [n], and how many of the lowest are drawn, [n + 1, 1 + resamples]."""
+    order = np.argsort(clean)
+    below = np.zeros((len(clean) + 1, draws.shape[1]))
+    np.cumsum(draws[order], axis=0, out=below[1:])
+    return clean[order], below
+
+
+def resampled_auc(clean: tuple[np.ndarray, np.ndarray], attacked: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the AUC of attacked images beside `ranked` clean ones in each resample, [1 + resamples].
+
+    Ties count half; NaN where one of the two is not drawn. It is what `weighted_auc` gives, to the bit where draws
+    are whole numbers, with the clean images sorted and summed once for all attacks and resamples.
+    """
+    scores, below = clean
+    found = below[np.searchsorted(scores, attacked, "left")]
+    found += below[np.searchsorted(scores, attacked, "right")]
+    found *= draws
+    with np.errstate(invalid="ignore"):
+        return found.sum(0) / (2 * below[-1] * draws.sum(0))
 
 
 def interval(values: np.ndarray) -> list[float]:
@@ -216,8 +230,9 @@ def judge_groups(
                 flagged[rate] += float((scores["clean"] > limit).mean()) * part
                 every[rate] += float((whole > limit).mean()) * part
             aucs, rates = auc.setdefault(detector, {}), tpr.setdefault(detector, {rate: {} for rate in RATES})
+            in_order = ranked(scores["clean"], draws["clean"])
             for name in (group.name for group in attacks):
-                found = resampled_auc(scores["clean"], scores[name], draws["clean"], draws[name])
+                found = resampled_auc(in_order, scores[name], draws[name])
                 aucs[name] = aucs.get(name, 0) + found * part
                 for rate, limit in limits.items():
                     rates[rate][name] = rates[rate].get(name, 0) + share(scores[name] > limit, draws[name]) * part

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detection.judge import Protocol, interval, judge, resampled_auc, row_draws, settings, share
+from detection.judge import Protocol, interval, judge, ranked, resampled_auc, row_draws, settings, share
 from detection.seen import MISTAKES, Seen, some_of
 from drawing import Panel, Series
 from effpath.detect import suspicion
@@ -47,7 +47,7 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
                 draws = row_draws(control.source[rows], sources)
                 flagged[name].append(share(scores > evaluation.threshold[detector], draws))
                 if name == MISTAKES:
-                    auc.append(resampled_auc(tested_scores, scores, drawn, draws))
+                    auc.append(resampled_auc(ranked(tested_scores, drawn), scores, draws))
         found[detector] = {
             "flagged": {name: interval(np.mean(values, axis=0)) for name, values in flagged.items()},
             **({"mistakes_auc": interval(np.mean(auc, axis=0))} if auc else {}),

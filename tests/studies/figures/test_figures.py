@@ -21,10 +21,10 @@ import reproduce
 from detection import cases, gather
 from detection.cases import CASES, Case, Planned, named, planned
 from detection.gather import OTHERS
-from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, resampled_auc, row_draws
+from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, ranked, resampled_auc, row_draws
 from detection.seen import Piece, Pixels, Seen, kept
 from effpath import Features
-from effpath.detect import SIGNS, make_classifier, split_sources, suspicion
+from effpath.detect import SIGNS, make_classifier, split_sources, suspicion, weighted_auc
 from effpath.detect.classifiers import reading_of
 from effpath.detect.evaluate import Group
 from effpath.errors import OptionError
@@ -270,8 +270,9 @@ def test_resampled_auc_is_that_of_rows_repeated_with_ties_and_nothing_drawn() ->
     clean, attacked = rng.integers(0, 9, 40) / 8, rng.integers(2, 11, 30) / 8
     draws = rng.integers(0, 3, (70, 20))
     draws[:40, 5] = 0
-    found = resampled_auc(clean, attacked, draws[:40], draws[40:])
+    found = resampled_auc(ranked(clean, draws[:40]), attacked, draws[40:])
     y = np.repeat([0, 1], [40, 30])
+    np.testing.assert_array_equal(found, weighted_auc(y, np.concatenate([clean, attacked]), draws.T))
     for column in set(range(20)) - {5}:
         rows = np.repeat(np.arange(70), draws[:, column])
         known = roc_auc_score(y[rows], np.concatenate([clean, attacked])[rows])
