@@ -138,9 +138,10 @@ def won(results: Path) -> str:
         network: [table, *(further[network]["with"][name] for name in (WEIGHED, PATHLESS))]
         for network, table in single.items()
     }
-    for name, told in (("all", True), ("all, before the rules", False)):
-        alike = [rows for rows in found.values() if all("kinds" in row for row in rows) == told]
-        if alike:
+    networks = list(found.values())
+    for name, told in (("all by the rules", True), ("all before the rules", False)):
+        alike = [rows for rows in networks if all("kinds" in row for row in rows) == told]
+        if len(alike) > 1:
             found[name] = [summed(rows) for rows in zip(*alike, strict=True)]
     lines = [[network, *map(counts, rows)] for network, rows in found.items()]
     return markdown(["network", "joint surprise", "with all further signs, weighed", "these without paths"], lines)
