@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +17,9 @@ import torch
 import adaptive
 import digits_net
 from detection import gather
+from detection import judge as judge_module
 from detection.cases import CASES, FLOAT, Case, Planned, named, planned
-from detection.contest import contest, counted, holm, kind_of, p_value
+from detection.contest import LEVEL, contest, counted, holm, kind_of, p_value
 from detection.judge import Protocol, Resampled, draws_of, judge, patch_draws
 from detection.minimal import minimal, searches
 from detection.page import counts, flagged, marks, rules, summed, titled, won
@@ -291,6 +294,18 @@ def test_a_difference_that_rounds_to_nothing_is_a_loss_all_the_same() -> None:
     found = cell({"A": worse}, {"A": 0.9})["A"]
     assert found["beyond_best"] == [0, 0, 0]
     assert not found["within"]
+
+
+def test_there_are_resamples_enough_to_tell_a_loss_among_the_cells_of_every_network() -> None:
+    """The smallest p-value is 2 ÷ (1 + resamples), and Holm multiplies it by the number of cells."""
+    written = re.search(
+        r"^RESAMPLES = (\d+)$", Path(judge_module.__file__).read_text(encoding="utf-8"), re.MULTILINE
+    )
+    resamples = int(written[1])  # tests take fewer
+    assert p_value(np.ones(1 + resamples)) == 2 / (1 + resamples)
+    for case in CASES.values():
+        cells = [name for name, each in case.attacks.items() if not each.floats]
+        assert len(cells) * 2 / (1 + resamples) <= LEVEL
 
 
 def test_a_loss_by_chance_among_many_cells_is_within() -> None:
