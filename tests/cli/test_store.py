@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,33 @@ def test_stores_of_shards_merge_into_one_and_one_is_exported(digits, monkeypatch
     code, _, err = run(monkeypatch, capsys, "merge", *of, "part1", "neurons", "-o", "mixed")
     assert code == 1
     assert "cannot merge the store neurons: levels neurons, without counts; here levels synapses" in err
+
+
+@pytest.mark.parametrize("finished", [0, 1], ids=["before its first shard", "after it"])
+def test_a_store_whose_run_was_cut_off_does_not_merge(digits, monkeypatch, capsys, finished):
+    assert run(monkeypatch, capsys, "profile", *digits, "--shard", "1/2", "--allow-missing", "-o", "whole")[0] == 0
+    arguments = ["profile", *digits, "--shard", "2/2", "--allow-missing", "--shard-size", 20, "-o", "cut"]
+    calls = []
+
+    def accept(filling, store, shard):
+        calls.append(shard)
+        if len(calls) > finished:
+            store.shard_file(shard.id).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("effpath.class_paths.folder.filling.Filling._accept", accept)
+        assert run(monkeypatch, capsys, *arguments)[0] == 130
+    of = [digits[0], "--weights", "w.safetensors", "whole", "cut"]
+    for output in ("all", "all.safetensors"):
+        code, _, err = run(monkeypatch, capsys, "merge", *of, "-o", output)
+        assert code == 1
+        assert "cannot merge the store cut: " in err
+        assert ("1 finished shards are not" if finished else "it has no images yet") in err
+        assert not Path(output).exists()
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert run(monkeypatch, capsys, "merge", *of, "-o", "all")[0] == 0
+    assert same(effpath.load_class_paths("all", graph()), api())
 
 
 def test_what_a_store_has_is_told_without_the_network(digits, monkeypatch, capsys):

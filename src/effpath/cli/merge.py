@@ -27,8 +27,8 @@ def merge(
       effpath merge torchvision:resnet50 classes/ \
         --weights resnet50.safetensors -o classes.safetensors
     """
-    from effpath.class_paths.folder.merge import merge_stores
-    from effpath.class_paths.folder.store import check_folder
+    from effpath.class_paths.folder.merge import check_ended, merge_stores
+    from effpath.class_paths.folder.store import Store, check_folder
     from effpath.class_paths.store import load_class_paths, save_class_paths
     from effpath.cli.output import say
     from effpath.cli.profile import is_file, show
@@ -44,6 +44,9 @@ def merge(
     if not is_file(output):
         show(merge_stores(output, files, graph), output, to)
         return
+    for file in files:
+        if file.is_dir():
+            check_ended(Store.open(file))
     unknown = [] if found.shards else [files[0]]
     for file in files[1:]:
         shard = load_class_paths(file, graph)

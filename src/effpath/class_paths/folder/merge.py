@@ -38,11 +38,7 @@ def merge_stores(target: str | FilePath, folders: Sequence[str | FilePath], grap
     damaged: dict[str, str] = {}
     for store in stores:
         check_same(store, empty, counts, merging=True)
-        if store.waiting():
-            raise StoreError(
-                f"cannot merge the store {store.folder}: {len(store.waiting())} finished shards are not in its "
-                "class paths yet; let the command that builds it come to its end"
-            )
+        check_ended(store)
         own = store.records()
         check_apart(records, own, store.folder)
         records += own
@@ -55,6 +51,14 @@ def merge_stores(target: str | FilePath, folders: Sequence[str | FilePath], grap
     with open_or_create(FilePath(target), empty, counts).locked() as into:
         check_same(into, empty, counts)
         check_apart(into.records(), records, "the stores to merge")
-        if records:
-            into = commit(into, Incoming(records, files, origins, damaged), Inline(), Here(empty))
+        into = commit(into, Incoming(records, files, origins, damaged), Inline(), Here(empty))
     return into.class_paths(graph)
+
+
+def check_ended(store: Store) -> None:
+    """Raise StoreError where the run that builds a store has not come to its end."""
+    if (count := len(store.waiting())) or not store.manifest.shards:
+        what = f"{count} finished shards are not in its class paths yet" if count else "it has no images yet"
+        raise StoreError(
+            f"cannot merge the store {store.folder}: {what}; let the command that builds it come to its end"
+        )
