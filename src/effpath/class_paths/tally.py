@@ -23,7 +23,8 @@ class Tally:
         self._starts: Ids = np.zeros(chunks_of(size) + 1, dtype=np.int64)
         self._lows: Lows = np.empty(0, dtype=np.uint16)
         self._counts: Counts = np.empty(0, dtype=np.uint32)
-        self._waiting: list[Ids] = []
+        self._waiting: list[tuple[Ids, Counts]] = []  # either all with weights or all without
+        self._weighted = False
         self._waiting_length = 0
 
     def add(self, ids: Ids, counts: Counts | None = None) -> None:
@@ -39,22 +40,22 @@ class Tally:
             raise OptionError(f"expected one count for each of {len(array)} ids, got {len(weights)}")
         if self._dense is not None:
             loops().count_dense(self._dense, array, weights)
-        elif counts is not None:
-            self._merge(array, weights)
-        else:
-            self._waiting.append(array)
-            self._waiting_length += len(array)
-            if self._waiting_length > max(len(self._lows), WAITING):  # so that all merges together are linear
-                self._merge_waiting()
-
-    def _merge(self, ids: Ids, weights: Counts) -> None:
-        rows = loops().group(ids, weights, chunks_of(self.size))
-        self._starts, self._lows, self._counts = loops().count_rows(self._starts, self._lows, self._counts, *rows)
+            return
+        if self._weighted != (counts is not None):
+            self._merge_waiting()
+            self._weighted = counts is not None
+        self._waiting.append((array, weights))
+        self._waiting_length += len(array)
+        if self._waiting_length > max(len(self._lows), WAITING):  # so that all merges together are linear
+            self._merge_waiting()
 
     def _merge_waiting(self) -> None:
         if self._waiting:
-            waiting, self._waiting, self._waiting_length = self._waiting, [], 0
-            self._merge(np.concatenate(waiting), ONCE)
+            ids, weights = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting, self._waiting_length = [], 0
+            rows = loops().group(ids, weights, chunks_of(self.size))
+            held = self._starts, self._lows, self._counts
+            self._starts, self._lows, self._counts = loops().count_rows(*held, *rows)
 
     def result(self) -> tuple[Ids, Counts]:
         """Return the sorted ids that were used, and how often."""

@@ -87,7 +87,7 @@ class ClassFiles:
 
     def __init__(
         self,
-        files: Mapping[int, tuple[FilePath, str]],
+        files: Mapping[int, tuple[str | FilePath, str]],
         images: Mapping[int, int],
         header: Header,
         levels: tuple[Level, ...],

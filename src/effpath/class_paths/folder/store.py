@@ -123,8 +123,12 @@ class Store:
         about, classes = self.manifest.about, self.manifest.classes
         header = header_in(about, graph, self.folder)
         levels: tuple[Level, ...] = tuple(about["levels"])
-        found = {label: self.class_file(label) for label in sorted(classes)}
-        files = {label: file for label, file in found.items() if file is not None}
+        where = str(self.folder / CLASSES)
+        files = {
+            label: (os.path.join(where, entry.kept.file), entry.kept.seal)  # Path takes ten times as long
+            for label, entry in sorted(classes.items())
+            if entry.kept is not None
+        }
         opened = ClassFiles(files, {label: classes[label].used for label in files}, header, levels)
         return ClassPaths(
             header,
