@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import effpath
+from benchmarks.same import same_class_paths
 from effpath.detect.features import Features
 from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile
@@ -78,7 +79,6 @@ def make_files(folder: Path) -> tuple[effpath.Graph, dict[str, tuple[Path, Read]
     class_paths = effpath.build_class_paths(graph, images, graph.predict(images))
     paths_file, guard_file = folder / "class_paths.safetensors", folder / "guard.safetensors"
     effpath.save_class_paths(class_paths, paths_file)
-    built = set(class_paths.classes)
     values = np.random.default_rng(0).random((60, 2 * len(class_paths.header.layers)))
     detector = effpath.Detector(graph, class_paths, kind="clean")
     names = tuple(name for rank in (1, 2) for name in class_paths.feature_names("synapses", rank))
@@ -89,18 +89,8 @@ def make_files(folder: Path) -> tuple[effpath.Graph, dict[str, tuple[Path, Read]
     scores = detector.score(features)
 
     def same_sets(found: effpath.ClassPaths) -> bool:
-        return (
-            set(found) == built
-            and all(found[label] == class_paths[label] for label in built)
-            and all(found[label].images == class_paths[label].images for label in built)
-            and all(
-                np.array_equal(found.counts[label][level][key], counts)
-                for label in built
-                for level, sets in class_paths.counts[label].items()
-                for key, counts in sets.items()
-            )
-            and [shard.digests.tolist() for shard in found.shards] == [class_paths.shards[0].digests.tolist()]
-        )
+        digests = [shard.digests.tolist() for shard in found.shards]
+        return same_class_paths(found, class_paths) and digests == [class_paths.shards[0].digests.tolist()]
 
     def read_paths(file: Path) -> bool:
         return same_sets(effpath.load_class_paths(file, graph))
