@@ -100,7 +100,9 @@ def test_a_network_of_any_types_has_the_paths_of_the_reference(name: str) -> Non
     if recorded.compiled:
         assert equal_paths(recorded) > 0
     else:
-        with pytest.raises(OptionError, match=r"float32 networks on a CPU, but '.*' is torch\..*'auto'"):
+        with pytest.raises(
+            OptionError, match=r"networks that compute in float32 throughout, but '.*' is torch\..*'auto'"
+        ):
             record(graph, images, options=options, backend="compiled")
 
 

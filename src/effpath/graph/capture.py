@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +17,12 @@ from effpath.graph.graph import Graph
 from effpath.graph.hooks import noted_hooks, without_hooks
 from effpath.graph.inputs import plain_memory
 from effpath.graph.names import OWNED
+from effpath.graph.precision import FullFloat32
 from effpath.graph.refuse import failed_run, refuse_example, refuse_model
 from effpath.graph.rewrite import outlines
 from effpath.graph.simplify import simplify
 from effpath.graph.structure import read_structure, write_structure
-from effpath.models.predict import find_logits
+from effpath.models.predict import device_of, find_logits
 
 FORMAT = "effpath-graph-1"
 
@@ -31,7 +33,8 @@ def capture(model: nn.Module, example: Tensor, *, structure: str | None = None) 
     Args:
         model: in eval mode, taking images [N, C, H, W] and returning logits [N, classes], alone or in a dict
             or tuple (there as ``logits``, or as the only tensor of two dimensions).
-        example: at least one image, [N, C, H, W]; only its shape, type and device matter.
+        example: at least one image, [N, C, H, W]; only its shape and type matter, and it may be anywhere. The
+            graph is on the device of the model.
         structure: the `Graph.structure` of an earlier capture; saves the seconds that torch.export takes. It is
             ignored where a graph made of it does not give the model's outputs.
 
@@ -53,7 +56,8 @@ def capture(model: nn.Module, example: Tensor, *, structure: str | None = None) 
         raise NumericalError("NaN or infinity in the example image; pass one of finite pixels")
     refuse_model(model)
     try:
-        return _capture(model, example, structure)
+        with FullFloat32():
+            return _on_its_device(model, example, structure)
     except EffpathError:
         raise
     except Exception as error:
@@ -64,8 +68,40 @@ def capture(model: nn.Module, example: Tensor, *, structure: str | None = None) 
         ) from error
 
 
+def _on_its_device(model: nn.Module, example: Tensor, structure: str | None) -> Graph:
+    """Capture a model on the CPU, and bring its graph to where the model is.
+
+    Elsewhere torch.export may choose other operators and other sums, so that fingerprints and sets would depend on
+    the machine: class paths that one has built, another would refuse.
+    """
+    device = device_of(model)
+    if device.type == "cpu":
+        return _capture(model, example.cpu(), structure)
+    graph = _capture(_copied(model).cpu(), example.cpu(), structure).to(device)
+    images = _pair(example).to(device)[: 2 if graph.batched else 1]
+    with torch.no_grad():
+        wanted = find_logits(model(images.clone()))[0]
+    _compare(graph, images, wanted)
+    return graph
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        where = str(device_of(model))
+        raise CaptureError(
+            f"{type(model).__name__} on {where} cannot be copied to the CPU, where networks are captured: "
+            f"{error}; capture model.cpu() and give the graph its device: graph.to({where!r})"
+        ) from error
+
+
+def _pair(example: Tensor) -> Tensor:
+    return plain_memory(torch.cat([example[:1], example[:1]]).detach())
+
+
 def _capture(model: nn.Module, example: Tensor, structure: str | None) -> Graph:
-    pair = plain_memory(torch.cat([example[:1], example[:1]]).detach())
+    pair = _pair(example)
     with torch.no_grad(), noted_hooks(model) as watching:
         try:
             found = model(pair.clone())  # a model may write into its input

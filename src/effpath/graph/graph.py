@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -15,6 +15,7 @@ from effpath.errors import InputError, NumericalError
 from effpath.files.cache import fingerprint
 from effpath.graph.inputs import as_images, images_together, plain_memory, require_images
 from effpath.graph.node import Node
+from effpath.graph.precision import FullFloat32
 from effpath.images import Images
 from effpath.kernels.window import Scalars
 
@@ -85,7 +86,12 @@ class Graph:
     def architecture(self) -> str:
         """Fingerprint of the network apart from its weights."""
         nodes = [
-            (node.name, node.op, [(key, repr(value)) for key, value in node.args.items()], node.shape)
+            (
+                node.name,
+                node.op,
+                [(k, repr(arg)) for k, arg in node.args.items() if not _is_device(arg)],
+                node.shape,
+            )
             for node in self.nodes
         ]
         constants = [
@@ -122,6 +128,26 @@ class Graph:
         for tensor in self.constants.values():
             return tensor.device
         return torch.device("cpu")
+
+    @cached_property
+    def on_cpu(self) -> Graph:
+        """Return the graph with its constants on the CPU; itself where they are there."""
+        return self.to("cpu")
+
+    def to(self, device: torch.device | str) -> Graph:
+        """Return the graph with its constants, and all that its nodes make, on a device; itself if they are."""
+        device = torch.device(device)
+        if self.device == device:
+            return self
+        nodes = tuple(
+            replace(
+                node,
+                args={key: device if _is_device(arg) else arg for key, arg in node.args.items()},
+            )
+            for node in self.nodes
+        )
+        constants = {name: tensor.to(device) for name, tensor in self.constants.items()}
+        return replace(self, nodes=nodes, constants=constants)
 
     @property
     def classes(self) -> int:
@@ -239,7 +265,7 @@ class Graph:
             change: called with the name and the value of each node, computed or given; returns the value that the
                 network continues with. Gradients flow through the nodes only with it.
         """
-        with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()), FullFloat32():
             return self._run(images, set(keep) or {self.logits}, given or {}, change or (lambda _, value: value))
 
     def _run(
@@ -271,3 +297,7 @@ class Graph:
             if node.name in found and node.name not in given:
                 found.update(node.refs)
         return found
+
+
+def _is_device(value: Any) -> bool:
+    return isinstance(value, torch.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -66,8 +67,8 @@ def require_two_classes(classes: int, what: str) -> None:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's weights are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    """Return where the model's weights are; its buffers, if it has no weights; else the CPU."""
+    return next((held.device for held in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:

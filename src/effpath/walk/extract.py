@@ -38,8 +38,8 @@ def extract(
         preset: how contributions are selected: ``"paper"``, ``"authors"``, ``"default"`` or `Options`.
         theta: θ in (0, 1], instead of the preset's 0.5.
         include_auxiliary: keep the synapses of pooling and add too.
-        backend: ``"compiled"`` for networks that compute in float32 on a CPU throughout, ``"reference"`` (plain
-            torch) for any other; ``"auto"`` sees what the network computes in. From the same activations all
+        backend: ``"compiled"`` for networks that compute in float32 throughout, ``"reference"`` (plain torch) for
+            any other; ``"auto"`` sees what the network computes in. From the same activations all
             choose the same sets. Two forward passes may round in the last bit as they like (another batch size,
             processor or device), and then a few synapses in a million differ.
 

@@ -147,7 +147,9 @@ def record(
     include_auxiliary: bool = False,
     backend: Backend = "auto",
 ) -> Recorded:
-    """Run the forward pass once and keep what walks over the chosen layers need.
+    """Run the forward pass once, on the graph's device, and keep what walks over the chosen layers need.
+
+    Compiled kernels walk on the CPU: what they need is brought there from another device.
 
     Args:
         graph: of the network.
@@ -162,7 +164,8 @@ def record(
     images = graph.check_images(images).detach()
     if backend not in ("auto", "compiled", "reference"):
         raise OptionError(f"backend must be 'auto', 'compiled' or 'reference', got {backend!r}")
-    plan = plan_for(graph, gates=options.gates)
+    walked = graph.on_cpu if backend != "reference" and graph.dtype == torch.float32 else graph
+    plan = plan_for(walked, gates=options.gates)
     kept = plan.choose_layers(layers)
     visited = plan.leading_to(kept)
     if include_auxiliary:
@@ -185,11 +188,11 @@ def record(
 
     runs = []
     for part in torch.split(images, len(images) if graph.batched else 1):
-        found = graph.run(part, keep)
+        found = {name: value.to(walked.device) for name, value in graph.run(part, keep).items()}
         if compiled and (unfit := misfit(plan, visited, found)):
             if backend == "compiled":
                 raise OptionError(
-                    f"the compiled backend takes float32 networks on a CPU, but {unfit}; "
+                    f"the compiled backend takes networks that compute in float32 throughout, but {unfit}; "
                     "use backend='reference' or 'auto'"
                 )
             compiled = False
