@@ -3,7 +3,8 @@
     python studies/cifar100.py --data cifar100:DIR --output docs/results/inside/trained/resnet20_cifar100.json
 
 Writes the weights in half precision, to studies/weights/resnet20_cifar100.safetensors, and their accuracy. A
-killed run goes on after its last finished epoch. A result that is there is kept.
+killed run goes on after its last finished epoch. A result that is there is kept. With ``--device cuda`` an epoch
+takes seconds instead of minutes; accuracy is measured on the processor.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import torch
 from effpath.data import Dataset, load_data
 from effpath.files.progress import track
 from effpath.models.predict import predict
-from effpath.models.weights import load_weights, save_weights
+from effpath.models.weights import load_weights
 from small_resnet import SmallResNet
 from sources import Row, parser, write_result
-from training import Recipe, folder_of, train
+from training import Recipe, device_name, folder_of, train, write_half
 
 NAME = "resnet20_cifar100"
 WEIGHTS = Path(__file__).parent / "weights" / f"{NAME}.safetensors"
@@ -59,20 +60,16 @@ def network() -> SmallResNet:
     return model.eval()
 
 
-def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS) -> Row:
+def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS, device: str = "cpu") -> Row:
     """Train, write the weights, and return their accuracy on the test images."""
     start = time.process_time()
     part, test = data.part("train"), data.part("test")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = SmallResNet(len(data.classes), part.images.shape[1])
+        model = SmallResNet(len(data.classes), part.images.shape[1]).to(device)
     with track(f"training on {len(part)} images") as progress:
         train(model, part, recipe, checkpoint=folder_of(NAME, asdict(recipe), part) / "epoch.pt", after=progress)
-    state = {
-        name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
-    }
-    save_weights(state, weights)
-    load_weights(model, weights)
+    write_half(model.cpu(), weights)
     found = predict(model, test.images, 500)
     groups = [SUPERCLASS_OF.get(name, name) for name in data.classes]
     same = [groups[one] == groups[other] for one, other in zip(found.tolist(), test.labels.tolist(), strict=True)]
@@ -86,6 +83,7 @@ def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS) -> Row:
         "superclass_accuracy": round(sum(same) / len(same), 4),
         "parameters": sum(value.numel() for value in model.parameters()),
         "weights_bytes": weights.stat().st_size,
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "process_seconds": round(time.process_time() - start),
     }
@@ -97,6 +95,7 @@ def main(words: Sequence[str] | None = None) -> None:
     made.add_argument("--output", type=Path, required=True, help="a .json file")
     made.add_argument("--epochs", type=int, default=Recipe.epochs)
     made.add_argument("--seed", type=int, default=Recipe.seed, help="of weights, batches, flips and crops")
+    made.add_argument("--device", default="cpu", help="of the training: cpu, cuda")
     made.add_argument("--threads", type=int, default=2, help="of torch")
     options = made.parse_args(words)
     if options.output.exists():
@@ -104,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(options.threads)
     recipe = Recipe(epochs=options.epochs, seed=options.seed)
-    write_result(measure(load_data(options.data), recipe), options.output)
+    write_result(measure(load_data(options.data), recipe, device=options.device), options.output)
 
 
 if __name__ == "__main__":

@@ -120,11 +120,12 @@ def curves(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
             axes.axhline(panel.line, color="grey", linewidth=0.6)
         for mark in panel.marks:
             axes.axvline(mark, color="grey", linewidth=0.6, linestyle=":")
-        if panel.axes.get("yscale") == "log":
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-            axes.yaxis.set_minor_formatter("{x:g}")
-            axes.tick_params(which="minor", labelsize="x-small")
+        for key, axis in (("xscale", axes.xaxis), ("yscale", axes.yaxis)):
+            if panel.axes.get(key) == "log":
+                axis.set_major_formatter(written_out)
+                axis.set_minor_locator(LogLocator(subs=(2, 5)))
+                axis.set_minor_formatter(written_out)
+                axis.set_tick_params(which="minor", labelsize="x-small")
         axes.set(ylim=panel.span)
 
 
@@ -187,11 +188,20 @@ def clouds(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
         axes.set_axis_off()
 
 
+def written_out(value: float, place: int | None = None) -> str:
+    """Return a number of a logarithmic axis without an exponent.
+
+    >>> written_out(5e-05), written_out(20.0)
+    ('0.00005', '20')
+    """
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
+
+
 def in_words(panels: Sequence[Panel]) -> list[str]:
     """Return the numbers of the panels, a line for each series."""
     lines = []
     for panel in panels:
-        lines.append(panel.title.replace("\n", ", "))
+        lines.append(panel.title.replace(",\n", ", ").replace("\n", ", "))
         lines += [f"  {line}" for line in panel.words]
         for series in panel.series if not panel.words else ():
             value = series.table[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from effpath.files.plain import percent
 from figures import FIGURES
 from figures.deactivation import WAYS, first_below
 from figures.density_growth import falling, points
@@ -17,10 +18,6 @@ from sources import Row, read_result
 
 AT = ("1", "10", "50", "100", "200")  # merged classes
 NEAR = 0.05  # a mean similarity within it agrees with one that is given to a digit
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 # ---------------------------------------------------------------- beside the paper
@@ -89,13 +86,13 @@ def closer(table: Row) -> str:
 
 def closer_agrees(table: Row) -> str:
     count, pairs = further_away(table)
-    return "agrees" if count == pairs else f"agrees in {count / pairs:.0%} of the pairs"
+    return "agrees" if count == pairs else f"agrees in {percent(count / pairs)} of the pairs"
 
 
 def votes(table: Row) -> str:
     errors = list(table["errors"].values())
     wrong = sum(errors) / len(errors)
-    return f"the five nearest images vote wrongly on {wrong:.0%}, mean over attacks; chance 50 %"
+    return f"the five nearest images vote wrongly on {percent(wrong)}, mean over attacks; chance 50 %"
 
 
 def superclass_means(table: Row) -> str:
@@ -141,7 +138,7 @@ def dropped(table: Row) -> str:
     shown = ("the path", "the path, most used first", "outside the path")
     place = table["shares"].index(0.1) if 0.1 in table["shares"] else 0
     found = ", ".join(f"{way} {table['accuracy'][way][place][0]:.3f}" for way in shown)
-    return f"{table['level']}, {table['shares'][place]:.0%} off: {found}; all on {table['whole'][0]:.3f}"
+    return f"{table['level']}, {percent(table['shares'][place])} off: {found}; all on {table['whole'][0]:.3f}"
 
 
 def drop_agrees(table: Row) -> str:
@@ -149,7 +146,7 @@ def drop_agrees(table: Row) -> str:
     said = []
     for way, name in (("the path, most used first", "the most used first"), ("the path", "drawn at random")):
         least = first_below(table, way)
-        said.append(f"{name}: " + ("never" if least is None else f"from {least:.0%} on"))
+        said.append(f"{name}: " + ("never" if least is None else f"from {percent(least)} on"))
     return f"below both random controls beyond chance, {', '.join(said)}"
 
 
@@ -292,7 +289,7 @@ def training(table: Row) -> Lines:
             row = table["levels"][level]
             _, low, median, high, _ = row["box"][place]
             cells += [percent(row["density"][place]), f"{median:.3f} ({low:.3f} – {high:.3f})"]
-        yield [str(step), f"{table['accuracy'][place]:.1%}", *cells]
+        yield [str(step), percent(table["accuracy"][place]), *cells]
 
 
 @by_line("training_process", "level | of | " + " | ".join(PHASES) + " | three phases")
@@ -310,7 +307,7 @@ def deactivated(table: Row) -> Lines:
     yield [table["level"], "nothing", *[with_interval(table["whole"])] * len(WAYS)]
     for place, share in enumerate(table["shares"]):
         cells = [with_interval(found[way][place]) if way in found else "–" for way in WAYS]
-        yield [table["level"], f"{share:.0%}", *cells]
+        yield [table["level"], percent(share), *cells]
 
 
 @by_line(
@@ -336,7 +333,7 @@ def trained_here(results: Path) -> str:
         row = read_result(file)
         lines.append([
             row["network"], row["data"], str(row["training_images"]), str(row["recipe"]["epochs"]),
-            str(row["test_images"]), f"{row['accuracy']:.1%}", f"{row['superclass_accuracy']:.1%}",
+            str(row["test_images"]), percent(row['accuracy']), percent(row['superclass_accuracy']),
             f"{row['weights_bytes'] / 1e6:.2f} MB",
         ])  # fmt: skip
     return markdown(head, lines) if lines else NOT_MEASURED

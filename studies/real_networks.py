@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from default_preset import COMBINATIONS, DETECTORS, TODAY
+from effpath.files.plain import percent
 from effpath.rules.plan import LEVELS
 from page_parts import code, markdown, part, with_interval
 from sources import Row, read_result
@@ -14,10 +15,6 @@ PAPER = {"alexnet": "20.5 %", "resnet50": "22.2 %"}  # overall synapse density, 
 
 def by_name(folder: Path) -> dict[str, Row]:
     return {file.stem: read_result(file) for file in sorted(folder.glob("*.json"))}
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 @part

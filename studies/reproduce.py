@@ -130,7 +130,6 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
     made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")
-    made.add_argument("--device", default="cpu", help="where attacks are searched, such as cuda, without --study")
     made.add_argument("--threads", type=int, default=1, help="of torch, with --study")
     for name, how in OPTIONS.items():
         takers = ", ".join(study for study, figure in FIGURES.items() if name in figure.options)
@@ -145,13 +144,14 @@ def run(options: argparse.Namespace) -> None:
         case = replace(case, sources=options.sources)
     name, output = options.name or options.case, options.output
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    device = "cpu" if options.study else given.pop("device", "cpu")
     if given and not options.study:
         raise OptionError(f"expected --study where {', '.join(given)} are given")
     if not options.study:
-        how = {"processes": options.processes, "seed": options.seed, "output": output, "device": options.device}
+        how = {"processes": options.processes, "seed": options.seed, "output": output, "device": device}
         seconds = reproduce(name, case, **how)
         about = {
-            "network": name, "processes": options.processes, "cores": os.cpu_count(), "device": options.device,
+            "network": name, "processes": options.processes, "cores": os.cpu_count(), "device": device,
             "seconds": seconds,
         }  # fmt: skip
         write_result(about, output / "reproduce" / f"{name}.json")

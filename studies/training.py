@@ -14,10 +14,14 @@ from torch.nn import functional
 
 from effpath.data import Part
 from effpath.files.cache import atomic_write, default_cache_dir, fingerprint, note_step
+from effpath.models.predict import device_of
+from effpath.models.weights import load_weights, save_weights
 
 BORDER = 4  # pixels by which a crop is moved at most
 After = Callable[[int, int], None]
 """Takes how many steps of the training are done, and how many it has."""
+Opponent = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
+"""Takes model, images [N, C, H, W], labels [N], the share of the steps done; returns the images to train on."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Recipe:
         warm: the share of the steps in which it rises.
         momentum, decay: of the descent.
         seed: of batches, flips and crops.
+        vary: whether images are flipped and cropped.
     """
 
     epochs: int = 15
@@ -40,6 +45,7 @@ class Recipe:
     momentum: float = 0.9
     decay: float = 5e-4
     seed: int = 0
+    vary: bool = True
 
     def rate(self, share: float) -> float:
         """Return the rate where so large a share of the steps, 0 … 1, is done."""
@@ -55,12 +61,18 @@ def folder_of(what: str, settings: Mapping[str, Any], part: Part) -> Path:
 
 
 def train(
-    model: nn.Module, part: Part, recipe: Recipe, *, checkpoint: Path | None = None, after: After | None = None
+    model: nn.Module,
+    part: Part,
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    after: After | None = None,
+    opponent: Opponent | None = None,
 ) -> None:
-    """Train a model in place, and leave it in eval mode.
+    """Train a model in place, on the device where it is, and leave it in eval mode.
 
-    Equal starting weights, images, recipe, machine and thread count give equal weights, whether or not the
-    training was killed and resumed.
+    Equal starting weights, images, recipe, machine and thread count give equal weights on a processor, whether or
+    not the training was killed and resumed.
 
     Args:
         model: from images to logits.
@@ -68,9 +80,11 @@ def train(
         recipe: how.
         checkpoint: a file that is written after each epoch, and that the training resumes from.
         after: called before the first step and after each.
+        opponent: makes the images of each step harder.
     """
     model.to(memory_format=torch.channels_last)  # a fifth less time than channels first
-    images, labels = part.images[:], part.labels
+    device = device_of(model)
+    images, labels = part.images[:].to(device), part.labels.to(device)
     batches = max(1, len(images) // recipe.batch_size)
     total = recipe.epochs * batches
     optimizer = torch.optim.SGD(
@@ -85,10 +99,15 @@ def train(
         order = torch.randperm(len(images), generator=generator)
         for batch in range(batches):
             done = epoch * batches + batch
-            rows = order[batch * recipe.batch_size :][: recipe.batch_size]
+            rows = order[batch * recipe.batch_size :][: recipe.batch_size].to(device)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(done / total)
-            loss = functional.cross_entropy(model(varied(images[rows], generator)), labels[rows])
+            shown, named = images[rows], labels[rows]
+            if recipe.vary:
+                shown = varied(shown, generator)
+            if opponent is not None:
+                shown = opponent(model, shown, named, done / total)
+            loss = functional.cross_entropy(model(shown), named)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -102,22 +121,41 @@ def train(
 
 
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return images [N, C, H, W], each moved by up to 4 pixels, black behind it, and flipped or not."""
+    """Return images [N, C, H, W], each moved by up to 4 pixels, black behind it, and flipped or not.
+
+    The generator is the processor's, on whatever device the images are.
+    """
     count, _, height, width = images.shape
     padded = functional.pad(images, (BORDER,) * 4)
     top, left = torch.randint(2 * BORDER + 1, (2, count, 1), generator=generator)
     columns = torch.arange(width).expand(count, width)
     columns = torch.where(torch.rand(count, 1, generator=generator) < 0.5, columns.flip(1), columns) + left
     rows = torch.arange(height) + top
-    moved = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+    places = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
+    image, row, column = (each.to(images.device) for each in places)
+    moved = padded[image, :, row, column]  # [N, H, W, C]
     return moved.permute(0, 3, 1, 2)
+
+
+def device_name(device: str) -> str:
+    """Return what a table calls a device: the name of a graphics processor, else cpu."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
+
+
+def write_half(model: nn.Module, file: Path) -> None:
+    """Write the weights of a model in half precision, and give the model these."""
+    state = {
+        name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
+    }
+    save_weights(state, file)
+    load_weights(model, file)
 
 
 def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> int:
     """Give model and optimizer what a checkpoint holds, if it is there; return how many epochs are done."""
     if checkpoint is None or not checkpoint.exists():
         return 0
-    held = torch.load(checkpoint, weights_only=True)
+    held = torch.load(checkpoint, weights_only=True, map_location=device_of(model))
     model.load_state_dict(held["model"])
     optimizer.load_state_dict(held["optimizer"])
     return int(held["epochs"])

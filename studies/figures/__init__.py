@@ -55,6 +55,7 @@ OPTIONS: dict[str, Row] = {  # of single studies, by the name of the parameter
     "gathered": {"nargs": "+", "help": "use these of the case's attacks"},
     "timed": {"type": int, "help": "images whose time is taken"},
     "level": {"choices": LEVELS, "help": "what is switched off"},
+    "device": {"help": "such as cuda: where attacks are searched, without --study, or networks are trained"},
     "presets": {"nargs": "+", "choices": PRESETS, "help": "selections that are compared"},
 }
 
@@ -151,7 +152,9 @@ FIGURES: dict[str, Figure] = {
     ),
     "density_growth": _inside("3: growth of density", density_growth, curves, 2),
     "layer_density": _inside("22, 23: density by layer", layer_density, curves, 2),
-    "training_process": _inside("21: the training process", training_process, curves, 2, ("images", "per_class")),
+    "training_process": _inside(
+        "21: the training process", training_process, curves, 2, ("images", "per_class", "device")
+    ),
     "deactivation": _inside(
         "Sec. 2.2: parts of the path switched off", deactivation, curves, 1, ("level", "images", "per_class")
     ),

@@ -23,6 +23,7 @@ from drawing import MARKED, Panel, Series
 from effpath import ClassPaths, Graph, IdSet
 from effpath.class_paths.tally import Tally
 from effpath.detect.fitting import class_paths_step
+from effpath.files.plain import percent
 from effpath.files.progress import track
 from effpath.masks import Masked
 from effpath.rules import Layer, Level
@@ -154,11 +155,11 @@ def parts(pools: Mapping[str, Pool], way: str, rng: np.random.Generator) -> Iter
 
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw accuracy over the share of the path that is off, in each way."""
-    names = ["0", *(f"{part:.0%}" for part in table["shares"])]
+    names = ["0", *(percent(part) for part in table["shares"])]
     drawn = [Series(way, [table["whole"], *rows], style=MARKED) for way, rows in table["accuracy"].items()]
     title = (
         f"{network}: {table['level']} switched off\n"
-        f"{table['path'] / table['all']:.1%} are in the overall path; n = {table['test_images']} images"
+        f"{percent(table['path'] / table['all'])} are in the overall path; n = {table['test_images']} images"
     )
     axes = {
         "xlabel": "off in each layer, share of the path's part of it\n"
@@ -182,12 +183,12 @@ def sentence(table: Row) -> str:
     """Return what there is to see."""
     half = table["shares"].index(0.5) if 0.5 in table["shares"] else len(table["shares"]) - 1
     path, most, outside, largest = (
-        f"{table['accuracy'][way][half][0]:.1%}" if way in table["accuracy"] else ""
+        percent(table["accuracy"][way][half][0]) if way in table["accuracy"] else ""
         for way in ("the path", "the path, most used first", "outside the path", "the largest weights")
     )
     said = f", with the largest weights off {largest}" if largest else ""
     return (
-        f"With {table['shares'][half]:.0%} of the overall path's {table['level']} off, accuracy falls from "
-        f"{table['whole'][0]:.1%} to {path} where they are drawn at random and to {most} where the most used go "
-        f"first; with as many from outside the path off it is {outside}{said}."
+        f"With {percent(table['shares'][half])} of the overall path's {table['level']} off, accuracy falls from "
+        f"{percent(table['whole'][0])} to {path} where they are drawn at random and to {most} where the most used "
+        f"go first; with as many from outside the path off it is {outside}{said}."
     )

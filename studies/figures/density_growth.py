@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from textwrap import fill
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from sources import Row
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # images of a class
 SLOPES = (1, 5, 10, 50, 100, 200)  # classes
+WIDTH = 48  # letters below a panel
 
 
 def measure(case: Case, seed: int = 0, per_class: int | None = None) -> Row:
@@ -111,16 +113,17 @@ def panels(network: str, table: Row) -> list[Panel]:
     slopes = ", ".join(map(points, after.values()))
     drawn = [Series(level, table["by_classes"][level], range(1, count + 1)) for level in LEVELS]
     axes = {
-        "xlabel": f"classes merged; synapses gained by one more,\npoints, after {', '.join(after)}: {slopes}",
+        "xlabel": "classes merged; points of synapses that one more adds\n"
+        + fill(f"after {', '.join(after)}: {slopes}", WIDTH),
         "ylabel": "density",
         "yscale": "log",
     }
-    title = f"{network}: classes merged,\nn = {table['images']} images of {count} classes"
+    title = f"{network}: classes merged\nn = {table['images']} images of {count} classes"
     found = [Panel(title, drawn, row=network, axes=axes)]
     if len(table["sizes"]) > 1:
         drawn = [Series(level, table["by_images"][level], table["sizes"], {"marker": "o"}) for level in LEVELS]
         axes = {"xlabel": "images of one class merged", "ylabel": "density", "xscale": "log", "yscale": "log"}
-        title = f"{network}: images of one class merged,\nmean over {count} classes"
+        title = f"{network}: images of one class merged\nmean over {count} classes"
         found.append(Panel(title, drawn, row=network, axes=axes))
     return found
 

@@ -17,6 +17,7 @@ from detection.cases import Case
 from detection.gather import Making
 from drawing import Panel, Series
 from effpath.detect.fitting import class_paths_step
+from effpath.files.plain import percent
 from effpath.files.progress import track
 from effpath.rules import plan_for
 from effpath.rules.plan import LEVELS, Level
@@ -103,7 +104,7 @@ def sentence(table: Row) -> str:
     single = table["density"]["synapses"]["class"]
     last = "more" if single[-1] > single[0] else "less"
     return (
-        f"The overall path uses {most:.1%} of the synapses of {dense}, the densest layer, and {least:.1%} of "
-        f"those of {sparse}, the sparsest; the path of a single class uses {last} of the last layer "
-        f"({single[-1]:.1%}) than of the first ({single[0]:.1%})."
+        f"The overall path uses {percent(most)} of the synapses of {dense}, the densest layer, and "
+        f"{percent(least)} of those of {sparse}, the sparsest; the path of a single class uses {last} of the last "
+        f"layer ({percent(single[-1])}) than of the first ({percent(single[0])})."
     )

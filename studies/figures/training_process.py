@@ -36,11 +36,12 @@ from effpath.demo.network import TRAINING
 from effpath.demo.train import train_classifier
 from effpath.errors import InputError
 from effpath.files.progress import track
+from effpath.models.predict import device_of
 from effpath.models.weights import load_weights, save_weights
 from effpath.rules import LEVELS
 from small_resnet import SmallResNet
 from sources import Row, once, read_result
-from training import After, Recipe, folder_of, train
+from training import After, Recipe, device_name, folder_of, train
 
 CHECKPOINTS = 13
 SPREAD = 500  # the steps of the last checkpoint by those of the first after random weights
@@ -53,7 +54,9 @@ SMALL = 0.1  # of what accuracy rises in all; of the range of density and simila
 TOGETHER = 100  # images whose paths are united at once
 
 
-def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int | None = None) -> Row:
+def measure(
+    case: Case, seed: int = 0, images: int | None = None, per_class: int | None = None, device: str = "cpu"
+) -> Row:
     """Train, and measure every checkpoint; what was trained and measured before a run was killed is kept.
 
     Args:
@@ -61,12 +64,14 @@ def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int
         seed: of weights and batches.
         images: test images, evenly spread; without, 2000 at most.
         per_class: training images per class whose paths are taken; without, 200.
+        device: of the training; paths and accuracy are the processor's.
     """
     data = load_data(place_of(case.data), seed=seed)
     test = spread(data.part("test", "val"), images or TESTED)
     taken = data.part("train").first_of_each_class(per_class or PER_CLASS)
-    model, folder, name = (lenet if case.model is None else resnet)(data, seed)
-    steps = sorted(checkpoints(read_result(folder / "finished.json")["steps"]))
+    model, folder, name = (lenet if case.model is None else resnet)(data, seed, device)
+    finished = read_result(folder / "finished.json")
+    steps = sorted(checkpoints(finished["steps"]))
     rows = []
     with track("checkpoints") as progress:
         for step in steps:
@@ -79,6 +84,7 @@ def measure(case: Case, seed: int = 0, images: int | None = None, per_class: int
         "data": data.name,
         "seed": seed,
         "trained": name,
+        "trained_on": finished.get("device", "cpu"),
         "network_fingerprint": rows[-1]["fingerprint"],
         "training_images": len(data.part("train")),
         "path_images": len(taken),
@@ -100,7 +106,7 @@ def checkpoints(total: int) -> set[int]:
     return {0, *further.tolist()}
 
 
-def lenet(data: Dataset, seed: int) -> tuple[nn.Module, Path, str]:
+def lenet(data: Dataset, seed: int, device: str) -> tuple[nn.Module, Path, str]:
     """Return LeNet-5, the folder with its weights at the checkpoints, and its name."""
     part, settings = data.part("train"), {"batch_size": 128, **TRAINING.get(data.name, TRAINING["mnist"])}
     model = seeded(partial(LeNet5, part.images.shape[-1], len(data.classes)), seed)
@@ -110,17 +116,17 @@ def lenet(data: Dataset, seed: int) -> tuple[nn.Module, Path, str]:
         after(0, settings["epochs"] * -(-len(part) // settings["batch_size"]))
         train_classifier(model, part.images[:], part.labels, seed=seed, progress=after, **settings)
 
-    trained(model, folder, run)
-    return model, folder, "LeNet-5"
+    trained(model.to(device), folder, run)
+    return model.cpu(), folder, "LeNet-5"
 
 
-def resnet(data: Dataset, seed: int) -> tuple[nn.Module, Path, str]:
+def resnet(data: Dataset, seed: int, device: str) -> tuple[nn.Module, Path, str]:
     """Return ResNet-20, the folder with its weights at the checkpoints, and its name."""
     part, recipe = data.part("train"), replace(RECIPE, seed=seed)
     model = seeded(partial(SmallResNet, len(data.classes), part.images.shape[1]), seed)
     folder = folder_of("resnet20", asdict(recipe), part)
-    trained(model, folder, partial(resumed, model, part, recipe, folder / "epoch.pt"))
-    return model, folder, f"ResNet-20, {recipe.epochs} epochs"
+    trained(model.to(device), folder, partial(resumed, model, part, recipe, folder / "epoch.pt"))
+    return model.cpu(), folder, f"ResNet-20, {recipe.epochs} epochs"
 
 
 def resumed(model: nn.Module, part: Part, recipe: Recipe, file: Path, after: After) -> None:
@@ -149,7 +155,7 @@ def trained(model: nn.Module, folder: Path, run: Callable[[After], None]) -> Non
                 progress(done, total)
 
             run(after)
-        return {"steps": steps, "threads": torch.get_num_threads()}
+        return {"steps": steps, "device": device_name(str(device_of(model))), "threads": torch.get_num_threads()}
 
     once(folder / "finished.json", make)
 

@@ -128,8 +128,9 @@ def test_a_drop_counts_from_the_share_where_intervals_part() -> None:
         },
     }  # fmt: skip
     assert inside.drop_agrees(table) == (
-        "below both random controls beyond chance, the most used first: from 10% on, drawn at random: from 50% on"
+        "below both random controls beyond chance, the most used first: from 10 % on, "
+        "drawn at random: from 50 % on"
     )
     table["accuracy"]["the whole layer"][1] = [0.7, 0.55, 0.8]
     assert inside.drop_agrees(table).endswith("drawn at random: never")
-    assert "10% off: the path 0.890" in inside.dropped(table)
+    assert "10 % off: the path 0.890" in inside.dropped(table)

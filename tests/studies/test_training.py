@@ -126,7 +126,9 @@ def test_the_weights_are_written_in_half_precision_and_their_accuracy_is_said(tm
 
 
 def test_the_command_keeps_a_result_that_is_there(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cifar100, "measure", lambda data, recipe: {"network": "n", "epochs": recipe.epochs})
+    monkeypatch.setattr(
+        cifar100, "measure", lambda data, recipe, device: {"network": "n", "epochs": recipe.epochs}
+    )
     monkeypatch.setattr(cifar100, "load_data", lambda spec: spec)
     file = tmp_path / "n.json"
     words = ["--data", "cifar100:x", "--output", str(file), "--threads", "1", "--epochs", "3"]
