@@ -113,6 +113,26 @@ def test_only_the_class_and_the_layer_that_are_asked_for_are_read(monkeypatch) -
     assert {name.split("/")[1] for name in read} == {"synapses"}
 
 
+def test_what_was_read_last_is_held_within_its_bound(monkeypatch) -> None:
+    read: list[str] = []
+    real = SealedFile.array
+    monkeypatch.setattr(SealedFile, "array", lambda self, name: read.append(name) or real(self, name))
+    store, (layer, *_) = opened(), opened().header.keys("neurons")
+    sets = [store.members(label, "neurons", layer) for label in (0, 1, 2, 2, 1, 0)]
+    assert sets[:3] == sets[:2:-1]
+    assert {name.split("/")[0]: read.count(name) for name in read} == {"0": 1, "1": 1, "2": 1}
+    read.clear()
+    monkeypatch.setattr("effpath.class_paths.folder.opened.HELD", 4 * max(each.nbytes for each in sets))
+    again = opened()
+    assert [again.members(label, "neurons", layer) for label in (0, 1, 2, 2, 1, 0)] == sets
+    assert {read.count(name) for name in read} == {1}
+    read.clear()
+    monkeypatch.setattr("effpath.class_paths.folder.opened.HELD", 0)
+    again = opened()
+    assert [again.members(label, "neurons", layer) for label in (0, 1, 2, 2, 1, 0)] == sets
+    assert {read.count(name) for name in read} == {2}
+
+
 def test_the_manifest_says_what_a_store_is_of(tmp_path) -> None:
     manifest = read_manifest(folder())
     _, labels = images()

@@ -56,8 +56,8 @@ class Shard:
 class ClassPaths(Mapping[int, Path]):
     """The path of each class that has one, ascending, with what they were built from.
 
-    Those of a store are read from its files when they are asked for, class by class and layer by layer, and each
-    time anew: no query holds more than it compares. `loaded` reads them once.
+    Those of a store are read from its files when they are asked for, class by class and layer by layer; of what
+    was read at most 64 MiB are held for the next query. `loaded` reads and holds all of them.
 
     Attributes:
         header: network, options and layers.

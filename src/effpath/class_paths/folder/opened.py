@@ -21,10 +21,11 @@ from effpath.rules.plan import Level
 K = TypeVar("K")
 V = TypeVar("V")
 OPEN_FILES = 256  # files of classes whose headers are held; the arrays stay on the disk
+HELD = 64 << 20  # bytes of sets that were read last, and are held for the next query
 
 
 class Lazy(Mapping[K, V]):
-    """A mapping whose values are read when they are asked for, each time anew."""
+    """A mapping whose values are read when they are asked for; it holds none of them."""
 
     def __init__(self, keys: Iterable[K], read: Callable[[K], V]) -> None:
         """Take the keys, in their order, and what reads the value of one."""
@@ -96,6 +97,8 @@ class ClassFiles:
         self.files, self.images, self.header, self.levels = files, images, header, levels
         self._lock = threading.Lock()
         self._stored: dict[int, Stored] = {}  # the one that was asked last is the last
+        self._held: dict[str, IdSet] = {}  # likewise
+        self._bytes = 0  # of these
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy what is to be opened, nothing that is open."""
@@ -111,9 +114,19 @@ class ClassFiles:
         return {level: Lazy(self.header.keys(level), partial(self.counts, label, level)) for level in self.levels}
 
     def ids(self, label: int, level: Level, key: str) -> IdSet:
-        """Read one set; StoreError where its bytes differ from what was written."""
+        """Return one set, read now or among the last; StoreError where its bytes differ from what was written."""
+        name = f"{label}/{level}/{key}"
         with self._lock:
-            return self._open(label).ids(f"{label}/{level}/{key}", self.header.universe(level, key))
+            found = self._held.pop(name, None)
+            if found is None:
+                found = self._open(label).ids(name, self.header.universe(level, key))
+                if found.nbytes > HELD // 4:  # so large that few others could be held
+                    return found
+                self._bytes += found.nbytes
+            self._held[name] = found
+            while self._bytes > HELD:
+                self._bytes -= self._held.pop(next(iter(self._held))).nbytes
+            return found
 
     def counts(self, label: int, level: Level, key: str) -> Counts:
         """Read how many images used each member of a set; StoreError where the bytes differ."""
