@@ -39,6 +39,7 @@ from effpath.detect.classifiers import reading_of
 from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.errors import OptionError
 from effpath.files.cache import default_cache_dir
+from effpath.files.plain import percent
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
 from page_parts import markdown, part
@@ -247,6 +248,20 @@ def tabulate(table: Row) -> str:
 def attacked(results: Path, network: str) -> str:
     """The rates of a network, as a table of docs/adaptive.md."""
     return tabulate(read_result(results / "adaptive" / f"{network}.json"))
+
+
+@part
+def robust_networks(results: Path) -> str:
+    """The networks that were trained against PGD, a line for each."""
+    head = ["network", "training images", "epochs", "ε", "accuracy", "under PGD", "attacked images", "trained on"]
+    lines = []
+    for file in sorted((results / "robust").glob("*.json")):
+        row = read_result(file)
+        lines.append([
+            row["network"], str(row["training_images"]), str(row["recipe"]["epochs"]), f"{row['epsilon']:.3g}",
+            percent(row["accuracy"]), percent(row["robust_accuracy"]), str(row["attacked_images"]), row["device"],
+        ])  # fmt: skip
+    return markdown(head, lines)
 
 
 def trial_of(
