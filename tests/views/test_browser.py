@@ -37,13 +37,39 @@ POINT = """() => {
     quiet: document.getElementById("told").textContent };
 }"""
 
+SHEET = 703  # pixels
+PRINTED = """() => {
+  const box = one => one.getBoundingClientRect(), style = one => getComputedStyle(one);
+  const all = [...document.body.querySelectorAll("*")].filter(one => one.getClientRects().length);
+  return {
+    wide: all.filter(one => !one.closest("svg") && box(one).right > innerWidth + 1).map(one => one.className),
+    broken: all.filter(one => one.matches("thead th") && one.scrollWidth > one.clientWidth + 1).length,
+    faded: all.filter(one => one.matches(".split i, .bar i") && style(one).printColorAdjust !== "exact").length,
+    text: style(document.body).color,
+  };
+}"""
+
 
 @pytest.fixture(scope="module", params=PAGES)
 def views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a browser finds of one page, by width and colour scheme."""
     file = tmp_path_factory.mktemp("pages") / f"{request.param}.html"
     write_page(PAGES[request.param](), file)
-    return request.param, views_of(file, lambda page: page.evaluate(POINT) | {"pdf": page.pdf()[:5]})
+    return request.param, views_of(
+        file, lambda page: page.evaluate(POINT) | {"pdf": page.pdf()[:5]} | printed(page)
+    )
+
+
+def printed(page: Any) -> dict[str, Any]:
+    """What there is to find on paper, as wide as a sheet of A4 between the margins of a page; then shown again."""
+    before = page.viewport_size
+    page.set_viewport_size({"width": SHEET, "height": before["height"]})
+    page.emulate_media(media="print")
+    found = page.evaluate(PRINTED)
+    page.emulate_media(media="screen")
+    page.set_viewport_size(before)
+    page.wait_for_timeout(100)
+    return {"print": found, "pdf": page.pdf()[:5]}
 
 
 ways = pytest.mark.parametrize("way", WAYS, ids=str)
@@ -95,3 +121,12 @@ def test_a_path_is_drawn_and_says_what_is_pointed_at(views: Any, way: tuple[int,
 @ways
 def test_a_page_can_be_printed(views: Any, way: tuple[int, str]) -> None:
     assert views[1][way]["pdf"] == b"%PDF-"
+
+
+@ways
+def test_on_paper_nothing_is_cut_off_and_bars_are_printed_dark_on_white(views: Any, way: tuple[int, str]) -> None:
+    found = views[1][way]["print"]
+    assert found["wide"] == []
+    assert found["broken"] == 0
+    assert found["faded"] == 0
+    assert found["text"] == "rgb(27, 31, 38)"

@@ -110,7 +110,8 @@ def show(result: DemoResult, width: int | None) -> str:
         auc, tpr = attack.scores[main].auc, attack.scores[main].tpr
         size = "-" if math.isnan(attack.l2) else f"{attack.l2:.3f}"
         ours = f"{auc.value:.4f} ({auc.low:.4f}-{auc.high:.4f})"
-        flagged = f"{percent(tpr.value)} ({percent(tpr.low)} to {percent(tpr.high)})"
+        low, high = (percent(end).removesuffix(" %") for end in (tpr.low, tpr.high))
+        flagged = f"{percent(tpr.value)} ({low}-{high})"
         found.append([name, f"{attack.succeeded}/{attack.tried}", size, str(attack.tested), ours, flagged])
     order = [main, *(name for name in result.detectors if name != main)]
     aucs = [[name, *(f"{attack.scores[name].auc.value:.4f}" for attack in named.values())] for name in order]

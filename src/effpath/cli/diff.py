@@ -69,7 +69,7 @@ def diff(
 
 def show(found: Difference) -> None:
     """Print what two paths share, of each layer and in all."""
-    from effpath.cli.output import plain, print_table
+    from effpath.cli.output import print_table, print_text
     from effpath.files.plain import percent
     from effpath.views.page.sentences import compared
 
@@ -86,4 +86,4 @@ def show(found: Difference) -> None:
     head = ["layer", "synapses of both", "of the first", "of the second", "shared", "neurons shared"]
     print_table([*head, "channels of one alone"], rows, left=1)
     for sentence in compared(found):
-        print(plain(sentence))
+        print_text(sentence)

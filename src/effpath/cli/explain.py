@@ -92,20 +92,20 @@ def show(found: Sequence[Explanation]) -> None:
     """Print explanations."""
     import math
 
-    from effpath.cli.output import plain, print_table
+    from effpath.cli.output import plain, print_table, print_text
     from effpath.files.plain import percent
     from effpath.views.page.sentences import pointing, summary, verdict_of
     from effpath.views.page.words import signed
 
     head = ["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"]
     for one in found:
-        print(plain(f"{one.name}: {verdict_of(one)}"))
+        print_text(f"{one.name}: {verdict_of(one)}", "  ")
         for sentence in (*summary(one), *one.notes):
-            print(f"  {plain(sentence)}")
+            print_text(f"  {sentence}", "  ")
         if one.verdict.reasons:
-            print(f"  {pointing(one)}:")
+            print_text(f"  {pointing(one)}:", "  ")
         for reason in one.verdict.reasons:
-            print(f"    {plain(reason)}")
+            print_text(f"    {reason}", "    ")
         rows = []
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
@@ -116,4 +116,5 @@ def show(found: Sequence[Explanation]) -> None:
         if rows:
             print_table(head, rows, left=1)
             if one.layers[0].added is not None:
-                print(f'  "adds" is what a layer adds to {one.added_to}; above 0 speaks for an attack')
+                what = f'  "adds" is what a layer adds to {one.added_to}; above 0 speaks for an attack'
+                print_text(what, "  ")

@@ -64,6 +64,16 @@ def filled(text: str, width: int | None, indent: str = "") -> str:
     return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def print_text(text: str, indent: str = "") -> None:
+    """Print a sentence, folded between words to a terminal's width; whole into a pipe.
+
+    Args:
+        text: with the signs of pages or without.
+        indent: of the lines after the first.
+    """
+    print(filled(plain(text), terminal_width(), indent))
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = None) -> str:
     """Return a table as lines of text; one wider than ``width`` is split into parts that repeat the first column.
 
@@ -125,9 +135,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     console.print(framed)
 
 
-def print_first(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Print the first `SHOWN` rows as a table; return " (and 5 more)" for the sentence below it, if so."""
-    print_table(columns, rows[:SHOWN])
+def print_first(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int | None = None) -> str:
+    """Print the first `SHOWN` rows as a table; return " (and 5 more)" for the sentence below it, if so.
+
+    Args:
+        columns, rows, left: as of `print_table`.
+    """
+    print_table(columns, rows[:SHOWN], left=left)
     return f" (and {len(rows) - SHOWN} more)" if len(rows) > SHOWN else ""
 
 

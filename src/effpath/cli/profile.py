@@ -115,7 +115,7 @@ def is_file(output: Path) -> bool:
 
 def show(found: ClassPaths, output: Path, to: Output) -> None:
     """Print what class paths hold: images, density and class-wise similarity."""
-    from effpath.cli.output import print_first, print_json
+    from effpath.cli.output import print_first, print_json, print_text
     from effpath.files.plain import percent
 
     rows = [
@@ -136,9 +136,9 @@ def show(found: ClassPaths, output: Path, to: Output) -> None:
     cells = [
         [percent(value) if isinstance(value, float) else str(value) for value in row.values()] for row in rows
     ]
-    more = print_first(["class", "name", "images", *found.levels], cells)
+    more = print_first(["class", "name", "images", *found.levels], cells, left=2)
     shares = ", ".join(f"{percent(share)} of the {level}" for level, share in overall.items())
-    print(
+    print_text(
         f"{len(rows)} classes{more}, {found.images} of {found.seen} images predicted correctly; overall: {shares}"
     )
     print(f"class paths: {output}")

@@ -133,7 +133,7 @@ def _opened(
 
 def show(found: Report) -> None:
     """Print the classes, the most special first, the layers, and what the page says at its top."""
-    from effpath.cli.output import plain, print_first, print_table
+    from effpath.cli.output import print_first, print_table, print_text
     from effpath.files.plain import percent
     from effpath.views.page.network import introduction
 
@@ -144,7 +144,8 @@ def show(found: Report) -> None:
         densities = [percent(shares[place]) for shares in seen.class_density.values()]
         alike = [f"{seen.class_means[place]:.3f}", f"{seen.classes[nearest.second]}: {nearest.similarity:.3f}"]
         rows.append([seen.classes[place], f"{seen.class_images[place]:,}", *densities, *alike])
-    more = print_first(["class", "images", *seen.class_density, "mean similarity", "most similar class"], rows)
+    head = ["class", "images", *seen.class_density, "mean similarity", "most similar class"]
+    more = print_first(head, rows, left=1)
     print(f"{len(rows)} classes{more}, the most special first\n")
     print_table(
         ["layer", "mean similarity of two classes"],
@@ -152,4 +153,4 @@ def show(found: Report) -> None:
         left=1,
     )
     for sentence in introduction(found):
-        print(plain(sentence))
+        print_text(sentence)

@@ -76,7 +76,7 @@ def show(
 
 def tell(found: PathDrawing) -> None:
     """Print what of each row is on the path."""
-    from effpath.cli.output import plain, print_table
+    from effpath.cli.output import print_table, print_text
     from effpath.views.page.sentences import drawn
 
     rows = [
@@ -84,4 +84,4 @@ def tell(found: PathDrawing) -> None:
         for row in found.rows
     ]
     print_table(["layer", "operator", "neurons on the path", "of", "synapses on the path"], rows, left=2)
-    print(plain(drawn(found)[0]))
+    print_text(drawn(found)[0])

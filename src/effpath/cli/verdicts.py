@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.cli.output import filled, terminal_width
+from effpath.cli.output import print_text
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
 from effpath.detect.verdicts import Summary, Verdicts
@@ -85,27 +85,24 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
             below = [note] if note else [f"most surprising: {sign}"] * bool(sign)
             below += [str(Reason(**reason)) for reason in row["reasons"]]
         for text in (line, *(INDENT + text for text in below)):
-            out(text, INDENT)
+            print_text(text, INDENT)
     unread = len(rows) - summary.images
     if unread:
-        out(f"{unread} of {len(rows)} images could not be read and are not counted below")
+        print_text(f"{unread} of {len(rows)} images could not be read and are not counted below")
     if summary.correct is not None:
-        out(
+        print_text(
             f"{summary.labelled} images with labels: accuracy {percent(summary.correct / summary.labelled)}; "
             f"{summary.fooling} are put in another class (fool the network), "
             f"{summary.fooling_flagged} of these are flagged"
         )
     if summary.clean is not None:
-        out(f"clean images: {summary.clean_flagged} of {summary.clean} flagged")
+        print_text(f"clean images: {summary.clean_flagged} of {summary.clean} flagged")
     for score, (value, low, high) in (summary.auc or {}).items():
-        out(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
+        print_text(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
     fixed = "" if detector.fpr is None else f", fixed for {percent(detector.fpr)} of clean images"
-    out(f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}{fixed}")
-
-
-def out(line: str, indent: str = "") -> None:
-    """Print a line, folded between words to a terminal's width; whole into a pipe."""
-    print(filled(line, terminal_width(), indent))
+    print_text(
+        f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}{fixed}"
+    )
 
 
 def _titled(label: int, name: str) -> str:

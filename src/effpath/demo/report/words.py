@@ -85,14 +85,14 @@ def tiles(result: DemoResult) -> dict[str, str]:
     """Return the numbers that a reader wants first, by what they are."""
     main, attacks = result.headline, result.attacks
     papers = [attack.scores[PAPERS].auc.value for attack in attacks if PAPERS in attack.scores]
-    flagged = span([100 * attack.scores[main].tpr.value for attack in attacks], lambda value: number(value, 0))
+    flagged = span([attack.scores[main].tpr.value for attack in attacks], percent)
     return {
         "test images classified correctly": percent(result.accuracy),
         "of the synapses in the overall path": percent(result.overview.density["synapses"]),
         "test images attacked": count(max(attack.tried for attack in attacks)),
         f"AUC of {detector_name(main)}": span([attack.scores[main].auc.value for attack in attacks]),
         **({f"AUC of {detector_name(PAPERS)}, the paper's": span(papers)} if papers and main != PAPERS else {}),
-        "adversarial images flagged, by attack": f"{flagged}\u202f%",
+        "adversarial images flagged, by attack": flagged.replace("\u202f% to ", " to "),
         "clean images flagged": percent(result.fpr[main]),
     }
 

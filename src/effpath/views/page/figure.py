@@ -109,9 +109,10 @@ def _layers(one: Explanation, axes: Any) -> None:
     ]
     start = strip_start(one.layers)
     axes.set_xlim(start - 0.015 * (1 - start), 1 + 0.015 * (1 - start))
+    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
     axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     axes.set_yticks(places, names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(one.layers) - 0.4, -0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dde1e7")
     axes.set_axisbelow(True)

@@ -173,6 +173,11 @@ def apart_rows(seen: Overview) -> list[tuple[str, float, str]]:
     return [(key, value, percent(density.get(key, math.nan))) for key, value in seen.layers_apart]
 
 
+def longest(seen: Overview) -> float:
+    """Return the highest mean similarity of a layer, which has the longest bar."""
+    return max((value for _, value in seen.layers_apart if value > 0), default=1.0)
+
+
 def density_rows(seen: Overview) -> list[tuple[str, list[list[float]]]]:
     """Return the densities of all layers together, then of each layer: for each level, of each of its sets."""
     found: dict[str, dict[str, list[float]]] = {layer.name: {} for layer in seen.layers}

@@ -25,7 +25,7 @@ GIVEN = (
     *(sentences.strip_start, sentences.summary, sentences.verdict_of),
     *(told.apart_rows, told.apart_said, told.attack_rows, told.calibration_facts, told.calibration_said),
     *(told.class_rows, told.classes_said, told.density_rows, told.every_class, told.facts),
-    *(told.findings_said, told.image_rows, told.quantile_rows, told.width),
+    *(told.findings_said, told.image_rows, told.longest, told.quantile_rows, told.width),
     *(charts.class_map, charts.suspicion, heat, parted_heat),
 )
 

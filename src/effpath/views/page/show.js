@@ -2,7 +2,7 @@
 (() => {
   const scene = JSON.parse(document.getElementById("scene").textContent);
   const svg = document.getElementById("path"), told = document.getElementById("told");
-  const NAME = 20, GAP = 60, TALLEST = 170, LEVELS = 4;
+  const NAME = 20, GAP = 60, TALLEST = 170, LEVELS = 4, PAPER = 680, SHORT = 700;
   let width = 0, rows = [];
 
   const escaped = text => text.replace(/[&<>"]/g, letter => `&#${letter.charCodeAt(0)};`);
@@ -182,4 +182,16 @@
   svg.addEventListener("pointerleave", event => event.pointerType === "mouse" && choose(null));
   new ResizeObserver(resize).observe(svg.parentElement);
   resize();
+
+  // On paper the drawing has the width of a page, so that its names are as large as other text. One that is little
+  // longer than the page is made to fit below the title; a longer one goes on from page to page.
+  addEventListener("beforeprint", () => {
+    width = PAPER;
+    draw();
+    if (rows.at(-1).end < 2 * SHORT) svg.style.maxHeight = `${SHORT}px`;
+  });
+  addEventListener("afterprint", () => {
+    svg.style.maxHeight = "";
+    resize();
+  });
 })();
