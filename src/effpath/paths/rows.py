@@ -53,6 +53,14 @@ class Ragged(IdRows):
         return cls(ids, np.searchsorted(image, np.arange(images + 1)).astype(np.int64))
 
     @classmethod
+    def of_mask(cls, mask: NDArray[np.bool_]) -> Ragged:
+        """Return the ids that are marked in each row of a mask, bool [B, size]."""
+        found = np.flatnonzero(mask)
+        first = np.arange(len(mask) + 1) * mask.shape[1]
+        offsets = np.searchsorted(found, first)
+        return cls(found - np.repeat(first[:-1], np.diff(offsets)), offsets.astype(np.int64))
+
+    @classmethod
     def join(cls, parts: Sequence[IdRows]) -> Ragged:
         """Concatenate several batches."""
         lengths = np.concatenate([part.lengths for part in parts])

@@ -78,13 +78,17 @@ class Recorded:
         if rank == 2:
             require_two_classes(classes, "a path of rank 2")
         rank = as_whole(rank, "rank", classes, "(the classes)")
+        if rank == 1:
+            return self.logits.max(dim=1).indices  # of several, the first
         return self.logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
 
     def start(self, classes: Tensor | Sequence[int]) -> Tensor:
         """Return the mask of one logit an image, bool [B, classes]."""
         count = self.logits.shape[1]
         start = as_classes(classes, len(self), count, "class", OptionError).to(self.logits.device)
-        return torch.nn.functional.one_hot(start, count).bool()
+        return torch.zeros(self.logits.shape, dtype=torch.bool, device=start.device).scatter_(
+            1, start[:, None], True
+        )
 
 
 class Batch(NamedTuple):

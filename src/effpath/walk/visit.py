@@ -54,12 +54,12 @@ def _walk(recorded: Recorded, active: Tensor, rank: int, threads: int) -> Paths:
     names = [layer.name for layer in recorded.header.layers]  # forward order
     return Paths(
         recorded.header,
-        active.int().argmax(1).cpu().numpy(),
+        active.cpu().numpy().argmax(1),
         rank,
         recorded.logits.float().cpu().numpy(),
         {name: synapses[name] for name in names},
         {name: neurons[name] for name in names},
-        _of_mask(torch.as_tensor(masks.mask(recorded.plan.graph.input))) if whole else None,
+        _marked(masks, recorded.plan.graph.input) if whole else None,
     )
 
 
@@ -116,7 +116,7 @@ def visit(
 def _sets(masks: Masks, name: str, found: Found | Chosen, images: int) -> tuple[IdRows, IdRows]:
     if isinstance(found, Chosen):
         synapses = Ragged.of(found.image.cpu().numpy(), found.slot.cpu().numpy(), images)
-        return synapses, _of_mask(torch.as_tensor(masks.mask(name)))
+        return synapses, _marked(masks, name)
     starts = np.concatenate([[0], np.cumsum(found.of_image)])
     compact = CompactSynapses(
         found.neurons, found.counts, found.candidates, starts, found.inputs, found.channels, found.positions
@@ -124,6 +124,6 @@ def _sets(masks: Masks, name: str, found: Found | Chosen, images: int) -> tuple[
     return compact, CompactNeurons(compact)
 
 
-def _of_mask(mask: Tensor) -> Ragged:
-    image, ids = mask.nonzero(as_tuple=True)
-    return Ragged.of(image.cpu().numpy(), ids.cpu().numpy(), len(mask))
+def _marked(masks: Masks, name: str) -> Ragged:
+    """Return the active elements of a tensor, in canonical order."""
+    return Ragged.of_mask(torch.as_tensor(masks.mask(name)).cpu().numpy())
