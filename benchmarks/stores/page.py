@@ -18,6 +18,7 @@ MARK = "<!-- the tables: python -m benchmarks.stores.page -->"
 SECTIONS: dict[str, tuple[str, Callable[[Any], str]]] = {  # result and what shows it, by title
     "Size per class": ("sizes", sizes.shown),
     "Memory": ("sizes", sizes.shown_peaks),
+    "Memory with a budget": ("memory", sizes.shown_peaks),
     "Detection by level": ("kept", kept.shown),
     "Through the store and in memory": ("speed", speed.shown),
     "Several processes": ("scaling", scaling.shown),

@@ -1,6 +1,8 @@
 """How large the class paths of ImageNet networks are, what building them holds in memory, and how both grow.
 
     EFFPATH_DATA=DIR python -m benchmarks.stores.sizes --output docs/results/stores/sizes.json
+    EFFPATH_DATA=DIR python -m benchmarks.stores.sizes --memory 4G --per-class 2 --memory-of 2 \
+        --output docs/results/stores/memory.json
 
 The stores are of Imagenette's ten classes, built by ``effpath profile``. One store of all levels and layers grows
 by images of each class; its sizes are those of the arrays of each level and layer in the classes' files. The most
@@ -165,7 +167,10 @@ def shown_peaks(found: Row) -> str:
         for kept, peak in row["peaks"].items():
             lines.append([short(network), kept, f"{found['per_class']['peaks']}", mb(peak["peak_bytes"])])
     budget = f"The budget was {found['budget']}." if found["budget"] else "No budget was given; batches of 8."
-    return table(["network", "kept", "images of each of ten classes", "most memory, MB"], lines) + f"\n\n{budget}"
+    return (
+        table(["network", "kept", "images of each of ten classes", "most memory, MB"], lines)
+        + f"\n\n{budget} {source(found)}"
+    )
 
 
 def main() -> None:
