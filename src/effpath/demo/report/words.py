@@ -27,7 +27,7 @@ def ends(interval: Interval, write: Any = number) -> str:
     """Return the ends of an interval, with their unit once.
 
     >>> ends(Interval(0.95, 0.94, 0.96), percent)
-    '94.0–96.0'
+    '94–96'
     """
     low, high = (write(end).removesuffix("\u202f%") for end in interval[1:])
     return f"{low}–{high}"
