@@ -31,6 +31,7 @@ COLOURS = {
     "synapses": "tab:blue", "neurons": "tab:orange", "weights": "tab:green",
 }  # fmt: skip
 """Of detectors and of levels, the same in every figure; other labels take those of a palette in their order."""
+LOG_DENSITY = "density (logarithmic scale)"
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most

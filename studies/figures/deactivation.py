@@ -29,6 +29,7 @@ from effpath.masks import Masked
 from effpath.rules import Layer, Level
 from sources import Row
 
+WIDE = "outside the path"  # drawn broad, as another curve may lie on it
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 DRAWS = 3
 TESTED = 1000  # test images at most
@@ -156,7 +157,14 @@ def parts(pools: Mapping[str, Pool], way: str, rng: np.random.Generator) -> Iter
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw accuracy over the share of the path that is off, in each way."""
     names = ["0", *(percent(part) for part in table["shares"])]
-    drawn = [Series(way, [table["whole"], *rows], style=MARKED) for way, rows in table["accuracy"].items()]
+    drawn = [
+        Series(
+            way,
+            [table["whole"], *rows],
+            style=MARKED if way != WIDE else {**MARKED, "linewidth": 3.5, "alpha": 0.5},
+        )
+        for way, rows in table["accuracy"].items()
+    ]
     title = (
         f"{network}: {table['level']} switched off\n"
         f"{percent(table['path'] / table['all'])} are in the overall path; n = {table['test_images']} images"

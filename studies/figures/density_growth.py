@@ -17,7 +17,7 @@ import numpy as np
 import effpath
 from detection.cases import Case
 from detection.gather import Making
-from drawing import Panel, Series
+from drawing import LOG_DENSITY, Panel, Series
 from effpath.class_paths.tally import Tally
 from effpath.detect.fitting import class_paths_step
 from effpath.files.progress import track
@@ -115,14 +115,14 @@ def panels(network: str, table: Row) -> list[Panel]:
     axes = {
         "xlabel": "classes merged; points of synapses that one more adds\n"
         + fill(f"after {', '.join(after)}: {slopes}", WIDTH),
-        "ylabel": "density",
+        "ylabel": LOG_DENSITY,
         "yscale": "log",
     }
     title = f"{network}: classes merged\nn = {table['images']} images of {count} classes"
     found = [Panel(title, drawn, row=network, axes=axes)]
     if len(table["sizes"]) > 1:
         drawn = [Series(level, table["by_images"][level], table["sizes"], {"marker": "o"}) for level in LEVELS]
-        axes = {"xlabel": "images of one class merged", "ylabel": "density", "xscale": "log", "yscale": "log"}
+        axes = {"xlabel": "images of one class merged", "ylabel": LOG_DENSITY, "xscale": "log", "yscale": "log"}
         title = f"{network}: images of one class merged\nmean over {count} classes"
         found.append(Panel(title, drawn, row=network, axes=axes))
     return found

@@ -15,7 +15,7 @@ import numpy as np
 import effpath
 from detection.cases import Case
 from detection.gather import Making
-from drawing import Panel, Series
+from drawing import LOG_DENSITY, Panel, Series
 from effpath.detect.fitting import class_paths_step
 from effpath.files.plain import percent
 from effpath.files.progress import track
@@ -84,7 +84,7 @@ def panels(network: str, table: Row) -> list[Panel]:
             drawn.append(
                 Series("end of a residual block", [synapses[at] for at in last], [at + 1 for at in last], style)
             )
-        axes = {"xlabel": "layer, in forward order", "ylabel": "density", "yscale": "log"}
+        axes = {"xlabel": "layer, in forward order", "ylabel": LOG_DENSITY, "yscale": "log"}
         if len(table["layers"]) < 10:
             axes |= {"xticks": range(1, len(table["layers"]) + 1), "xticklabels": table["layers"]}
         head = f"{network}: {title}\nn = {table['images']} images of {table['classes']} classes"

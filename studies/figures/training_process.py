@@ -29,7 +29,7 @@ from torch import nn
 import effpath
 from detection.cases import Case
 from detection.gather import place_of, spread
-from drawing import MARKED, TICKS, Panel, Series
+from drawing import LOG_DENSITY, MARKED, TICKS, Panel, Series
 from effpath.data import Dataset, Part, load_data
 from effpath.demo.lenet import LeNet5
 from effpath.demo.network import TRAINING
@@ -256,7 +256,7 @@ def panels(network: str, table: Row) -> list[Panel]:
         Panel(f"{network}: accuracy of {table['trained']}\n{tested}", accuracy, span=(-0.02, 1.02),
               axes={**shown, "ylabel": "accuracy"}, **where),
         Panel(f"{network}: density of the overall path\n{paths}", densities,
-              axes={**shown, "ylabel": "density", "yscale": "log"}, **where),
+              axes={**shown, "ylabel": LOG_DENSITY, "yscale": "log"}, **where),
     ]  # fmt: skip
     for level, row in table["levels"].items():
         title = f"{network}: similarity of class paths, {level}\n{paths}"
