@@ -12,11 +12,12 @@ SLOW = (  # files and folders that `make test` leaves to `make test-slow`
     "attacks/test_attacks.py", "attacks/test_confident.py", "attacks/test_saliency.py", "backends",
     "class_paths/test_bounded.py", "class_paths/test_folder_flips.py", "class_paths/test_killed.py",
     "class_paths/test_processes.py", "class_paths/test_ray.py", "cli/test_demo.py", "cli/test_memory.py",
+    "cli/test_store.py",
     "graph/test_biased_products.py", "graph/test_products.py", "graph/test_simplify.py",
     "graph/test_structure.py", "masks/test_masked.py", "models/test_library.py", "report/test_browser.py",
     "rules/test_idioms.py", "rules/test_operators.py", "rules/test_padding.py", "rules/test_routes.py",
     "studies", "test_adaptive.py", "test_bench.py", "test_lenet.py", "test_recurrent.py",
-    "views/test_browser.py",
+    "views/test_browser.py", "walk/test_cost.py",
 )  # fmt: skip
 
 torch.set_num_threads(1)
