@@ -30,6 +30,7 @@ from effpath.walk.recording import Recorded, recordings
 from effpath.walk.visit import paths_of
 
 DENSE_BYTES = 1 << 30  # use one counter per id while all of them together take less than this
+DENSE_IDS = 1 << 16  # and while there are fewer for each image: all are gone through in the end
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def build_class_paths(
         description=description,
     )
     budget = budget_of(work, len(np.unique(work.labels.numpy())))
-    builder = Builder(work.empty, work.options.counts, graph.classes, budget)
+    builder = Builder(work.empty, work.options.counts, graph.classes, len(work.labels), budget)
     digests: list[Digests] = []
     for batch in recordings(
         graph,
@@ -214,12 +215,16 @@ def check_missing(class_paths: ClassPaths, labels: Tensor) -> None:
 class Builder:
     """The class paths so far: use counts of all classes, levels and sets, or unions of them."""
 
-    def __init__(self, empty: ClassPaths, counts: bool, classes: int, budget: Budget | None = None) -> None:
-        """Start with no image, of at most so many classes; a budget has to be kept."""
+    def __init__(
+        self, empty: ClassPaths, counts: bool, classes: int, images: int, budget: Budget | None = None
+    ) -> None:
+        """Start with no image; so many may come, of at most so many classes; a budget has to be kept."""
         self.empty, self.counts, self.budget = empty, counts, budget
         header = empty.header
         sizes = {(level, key): header.universe(level, key) for level in empty.levels for key in header.keys(level)}
-        dense = 4 * classes * sum(sizes.values()) <= min(DENSE_BYTES, budget.room if budget else DENSE_BYTES)
+        counters = classes * sum(sizes.values())
+        dense = 4 * counters <= min(DENSE_BYTES, budget.room if budget else DENSE_BYTES)
+        dense = dense and counters <= DENSE_IDS * images
         self.tallies: defaultdict[int, dict[tuple[Level, str], Tally]] = defaultdict(
             lambda: {at: Tally(size, dense=dense) for at, size in sizes.items()}
         )

@@ -112,7 +112,8 @@ def read_manifest(folder: FilePath) -> Manifest:
     for name in ("images", "structure"):
         found[name] = _kept(found[name])
     found["classes"] = {
-        int(label): OfClass(**{**entry, "kept": _kept(entry["kept"])}) for label, entry in found["classes"].items()
+        int(label): OfClass(entry["used"], entry["wrong"], entry["damaged"], _kept(entry["kept"]))
+        for label, entry in found["classes"].items()
     }
     return Manifest(**found)
 

@@ -123,9 +123,9 @@ class Store:
         about, classes = self.manifest.about, self.manifest.classes
         header = header_in(about, graph, self.folder)
         levels: tuple[Level, ...] = tuple(about["levels"])
-        where = str(self.folder / CLASSES)
+        where = f"{self.folder / CLASSES}{os.sep}"
         files = {
-            label: (os.path.join(where, entry.kept.file), entry.kept.seal)  # Path takes ten times as long
+            label: (where + entry.kept.file, entry.kept.seal)  # a Path takes ten times as long
             for label, entry in sorted(classes.items())
             if entry.kept is not None
         }

@@ -73,7 +73,7 @@ class MapShard:
         work, places = self.open(), self.shard.places
         labels = work.labels[torch.from_numpy(places)]
         budget = budget_of(work, self.shard.classes(work))
-        builder = Builder(work.empty, work.options.counts, self.shard.classes(work), budget)
+        builder = Builder(work.empty, work.options.counts, self.shard.classes(work), len(places), budget)
         digests = np.zeros(len(places), np.uint64)
         outcomes = np.full(len(places), DAMAGED, np.uint8)
         damaged: dict[str, str] = {}
