@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import NamedTuple
 
 PEAK_UNIT = 1024  # bytes, of ru_maxrss on Linux
+BETWEEN = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.call(sys.argv[2:])
+wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump([code, wall, used.ru_utime + used.ru_stime, used.ru_maxrss], file)
+"""  # a small process, as the peak of a new one begins with that of the process that starts it
 
 
 class Ran(NamedTuple):
@@ -31,14 +39,19 @@ class Ran(NamedTuple):
 
 def run(command: Sequence[object]) -> Ran:
     """Run a command of Python to its end: ``["-m", "effpath", …]``; stop with what it said where it fails."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with (
+        TemporaryFile("w+") as out,
+        TemporaryFile("w+") as err,
+        TemporaryDirectory() as at,
+    ):
+        used = Path(at) / "used.json"
+        words = [sys.executable, *map(str, command)]
+        subprocess.run(
+            [sys.executable, "-S", "-c", BETWEEN, str(used), *words], stdout=out, stderr=err, check=True
+        )
+        code, wall, cpu, peak = json.loads(used.read_text())
         out.seek(0)
         err.seek(0)
-        if process.returncode:
-            raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}: {err.read()}")
-        return Ran(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * PEAK_UNIT, out.read())
+        if code:
+            raise SystemExit(f"{' '.join(map(str, command))} ended with {code}: {err.read()}")
+        return Ran(wall, cpu, peak * PEAK_UNIT, out.read())

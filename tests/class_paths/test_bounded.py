@@ -15,6 +15,7 @@ from effpath.class_paths import memory
 from effpath.class_paths.build import Work
 from effpath.class_paths.memory import budget_of
 from effpath.errors import OptionError
+from peak_memory import PRINT_PEAK
 from tiny_store import DESCRIPTION, OPTIONS, build, contents, graph, images, work
 
 LEAST = 1600 << 20  # enough for the little network
@@ -98,8 +99,6 @@ images = LazyImages(48, read)
 labels = graph.predict(images[:1]).repeat(48)
 options = effpath.StoreOptions(("neurons", "weights"), counts=False, batch_size=48, memory=memory)
 effpath.build_store(folder, graph, images, labels, options=options)
-with open("/proc/self/status") as status:  # ru_maxrss begins with what the parent had
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024)
 """
 
 
@@ -107,7 +106,7 @@ def test_a_process_stays_below_its_bound_which_it_would_exceed_otherwise(tmp_pat
     bound = 1750 << 20
     peaks = []
     for size in (bound, 0):
-        words = [sys.executable, "-c", PEAK, str(size), str(tmp_path / str(size))]
+        words = [sys.executable, "-c", PEAK + PRINT_PEAK, str(size), str(tmp_path / str(size))]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout))

@@ -1,5 +1,6 @@
 """``effpath detect`` holds some pictures of a folder at a time, however many there are."""
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 import effpath
 from effpath.models import load_model
+from peak_memory import PRINT_PEAK
 
 SIDE = 256
 FEW, PICTURES = 100, 1000
@@ -23,10 +25,9 @@ def make():
     return net.eval()
 """
 RUN = (
-    "import resource, sys; from effpath.cli import main\n"
+    "from effpath.cli import main\n"
     "try: main()\nexcept SystemExit as leaving: assert not leaving.code, leaving.code\n"
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
+) + PRINT_PEAK
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,16 @@ def guarded(tmp_path_factory):
 def peak(folder, *sources):
     """Return the most memory, bytes, that detecting in these folders took."""
     words = ["detect", "net.py:make", "guard.safetensors", *sources, "--weights", "w.safetensors", "-q", "--json"]
+    freed = {
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+    }  # to the system
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *words], cwd=folder, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", RUN, *words], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, **freed},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return 1024 * int(done.stdout.splitlines()[-1])
+    return int(done.stdout.splitlines()[-1])
 
 
 def test_ten_times_as_many_pictures_take_no_more_memory(guarded):
