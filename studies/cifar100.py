@@ -9,9 +9,11 @@ takes seconds instead of minutes; accuracy is measured on the processor.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,8 +23,8 @@ from effpath.files.progress import track
 from effpath.models.predict import predict
 from effpath.models.weights import load_weights
 from small_resnet import SmallResNet
-from sources import Row, parser, write_result
-from training import Recipe, device_name, folder_of, train, write_half
+from sources import Row, parser
+from training import Recipe, device_name, folder_of, run_training, seeded, train, write_half
 
 NAME = "resnet20_cifar100"
 WEIGHTS = Path(__file__).parent / "weights" / f"{NAME}.safetensors"
@@ -64,9 +66,7 @@ def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS, device: str 
     """Train, write the weights, and return their accuracy on the test images."""
     start = time.process_time()
     part, test = data.part("train"), data.part("test")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = SmallResNet(len(data.classes), part.images.shape[1]).to(device)
+    model = seeded(partial(SmallResNet, len(data.classes), part.images.shape[1]), recipe.seed).to(device)
     with track(f"training on {len(part)} images") as progress:
         train(model, part, recipe, checkpoint=folder_of(NAME, asdict(recipe), part) / "epoch.pt", after=progress)
     write_half(model.cpu(), weights)
@@ -92,18 +92,14 @@ def measure(data: Dataset, recipe: Recipe, weights: Path = WEIGHTS, device: str 
 def main(words: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
     made.add_argument("--data", required=True, help="cifar100:DIR")
-    made.add_argument("--output", type=Path, required=True, help="a .json file")
     made.add_argument("--epochs", type=int, default=Recipe.epochs)
     made.add_argument("--seed", type=int, default=Recipe.seed, help="of weights, batches, flips and crops")
-    made.add_argument("--device", default="cpu", help="of the training: cpu, cuda")
-    made.add_argument("--threads", type=int, default=2, help="of torch")
-    options = made.parse_args(words)
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
-        return
-    torch.set_num_threads(options.threads)
-    recipe = Recipe(epochs=options.epochs, seed=options.seed)
-    write_result(measure(load_data(options.data), recipe, device=options.device), options.output)
+
+    def trained(options: argparse.Namespace) -> Row:
+        recipe = Recipe(epochs=options.epochs, seed=options.seed)
+        return measure(load_data(options.data), recipe, device=options.device)
+
+    run_training(made, words, trained)
 
 
 if __name__ == "__main__":

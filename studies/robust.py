@@ -11,6 +11,7 @@ epoch. A result that is there is kept. ResNet-20 takes hours on a processor, and
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,8 +29,8 @@ from effpath.files.progress import track
 from effpath.models.predict import predict
 from effpath.models.weights import load_weights
 from small_resnet import SmallResNet
-from sources import Row, parser, write_result
-from training import Recipe, device_name, folder_of, train, write_half
+from sources import Row, parser
+from training import Recipe, device_name, folder_of, run_training, seeded, train, write_half
 
 WEIGHTS = Path(__file__).parent / "weights"
 ATTACKED = 1000  # test images at most
@@ -113,9 +114,7 @@ def measure(name: str, how: Robust, data: Dataset, weights: Path, device: str = 
     """Train, write the weights, and return their accuracy on the test images, clean and attacked."""
     clock = time.process_time()
     recipe, part, test = how.recipe, data.part("train"), data.part("test")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = how.make().to(device)
+    model = seeded(how.make, recipe.seed).to(device)
     settings = {**asdict(recipe), "epsilon": how.epsilon, "steps": how.steps}
     opponent = descent(how.epsilon, how.steps, torch.Generator(device).manual_seed(recipe.seed))
     with track(f"training on {len(part)} images") as progress:
@@ -152,23 +151,18 @@ def main(words: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
     made.add_argument("--case", required=True, choices=ROBUST)
     made.add_argument("--data", help="instead of the case's")
-    made.add_argument("--output", type=Path, required=True, help="a .json file")
     made.add_argument("--epochs", type=int, help="instead of the case's")
     made.add_argument("--epsilon", type=float, help="instead of the case's")
     made.add_argument("--seed", type=int, default=0, help="of weights, batches, flips, crops and attacks")
-    made.add_argument("--device", default="cpu", help="of the training: cpu, cuda")
-    made.add_argument("--threads", type=int, default=2, help="of torch")
-    options = made.parse_args(words)
-    if options.output.exists():
-        print(f"{options.output} is there; delete it to have it made again")
-        return
-    torch.set_num_threads(options.threads)
-    how = ROBUST[options.case]
-    recipe = replace(how.recipe, seed=options.seed, epochs=options.epochs or how.recipe.epochs)
-    how = replace(how, recipe=recipe, epsilon=options.epsilon or how.epsilon)
-    data = load_data(options.data or os.path.expandvars(how.data), seed=options.seed)
-    row = measure(options.case, how, data, weights_of(options.case), options.device)
-    write_result(row, options.output)
+
+    def trained(options: argparse.Namespace) -> Row:
+        how = ROBUST[options.case]
+        recipe = replace(how.recipe, seed=options.seed, epochs=options.epochs or how.recipe.epochs)
+        how = replace(how, recipe=recipe, epsilon=options.epsilon or how.epsilon)
+        data = load_data(options.data or os.path.expandvars(how.data), seed=options.seed)
+        return measure(options.case, how, data, weights_of(options.case), options.device)
+
+    run_training(made, words, trained)
 
 
 if __name__ == "__main__":

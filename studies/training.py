@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from effpath.data import Part
 from effpath.files.cache import atomic_write, default_cache_dir, fingerprint, note_step
 from effpath.models.predict import device_of
 from effpath.models.weights import load_weights, save_weights
+from sources import Row, write_result
 
 BORDER = 4  # pixels by which a crop is moved at most
 After = Callable[[int, int], None]
@@ -135,6 +137,34 @@ def varied(images: Tensor, generator: torch.Generator) -> Tensor:
     image, row, column = (each.to(images.device) for each in places)
     moved = padded[image, :, row, column]  # [N, H, W, C]
     return moved.permute(0, 3, 1, 2)
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Return a network with the random weights of a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def run_training(
+    made: argparse.ArgumentParser, words: Sequence[str] | None, measure: Callable[[argparse.Namespace], Row]
+) -> None:
+    """Train and measure a network as a command line says, unless the result is there.
+
+    Args:
+        made: the options of the network; those that every training has are added.
+        words: of the command line; None for the process's own.
+        measure: trains, and returns the result.
+    """
+    made.add_argument("--output", type=Path, required=True, help="a .json file")
+    made.add_argument("--device", default="cpu", help="of the training: cpu, cuda")
+    made.add_argument("--threads", type=int, default=2, help="of torch")
+    options = made.parse_args(words)
+    if options.output.exists():
+        print(f"{options.output} is there; delete it to have it made again")
+        return
+    torch.set_num_threads(options.threads)
+    write_result(measure(options), options.output)
 
 
 def device_name(device: str) -> str:

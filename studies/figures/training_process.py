@@ -41,7 +41,7 @@ from effpath.models.weights import load_weights, save_weights
 from effpath.rules import LEVELS
 from small_resnet import SmallResNet
 from sources import Row, once, read_result
-from training import After, Recipe, device_name, folder_of, train
+from training import After, Recipe, device_name, folder_of, seeded, train
 
 CHECKPOINTS = 13
 SPREAD = 500  # the steps of the last checkpoint by those of the first after random weights
@@ -131,13 +131,6 @@ def resnet(data: Dataset, seed: int, device: str) -> tuple[nn.Module, Path, str]
 
 def resumed(model: nn.Module, part: Part, recipe: Recipe, file: Path, after: After) -> None:
     train(model, part, recipe, checkpoint=file, after=after)
-
-
-def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Return a network with the random weights of a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()
 
 
 def trained(model: nn.Module, folder: Path, run: Callable[[After], None]) -> None:

@@ -81,6 +81,7 @@ def _ascend(
     stride = torch.full((len(images), 1, 1, 1), 2 * epsilon, device=images.device)
     risen, since = torch.zeros_like(labels), 0
     known = value  # the best loss at the last checkpoint
+    judged = checkpoints(steps)
     halved = torch.ones_like(fooled)  # whether the step was halved there
     for step in range(1, steps + 1):
         share = KEEP if step > 1 else 1.0
@@ -93,7 +94,7 @@ def _ascend(
         better = value > best_value
         best, best_slope = torch.where(_wide(better), now, best), torch.where(_wide(better), slope, best_slope)
         best_value = torch.where(better, value, best_value)
-        if step in checkpoints(steps):
+        if step in judged:
             halved = (risen <= KEEP * since) | (~halved & (best_value <= known))
             known, risen, since = best_value, torch.zeros_like(risen), 0
             stride = torch.where(_wide(halved), stride / 2, stride)
