@@ -6,12 +6,12 @@
     python studies/reproduce.py --study class_similarity --case lenet_mnist --output docs/results/inside
     python studies/reproduce.py --plot --output DIR
 
-Without ``--study`` attacks are made side by side in processes, then paths are seen, then rivals look, then every
-study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
-OUTPUT/reproduce/CASE.json. ``--device cuda`` searches the attacks on a GPU; what fools the network on the CPU too
-counts. With ``--study`` only these studies are measured, and what they found is said. Attacks and what detectors
-saw are cached: a killed run goes on. A result that is there is kept. ``--plot`` draws every result, into
-OUTPUT/STUDY/CASE.png (or .svg).
+Without ``--study`` attacks and class paths are made side by side in processes, then every detector looks, then
+every study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
+OUTPUT/reproduce/CASE.json. ``--gather`` ends before the studies. ``--device cuda`` makes attacks and forward
+passes on a GPU; what fools the network on the CPU too counts. With ``--study`` only these studies are measured,
+and what they found is said. Attacks and what detectors saw are cached: a killed run goes on. A result that is
+there is kept. ``--plot`` draws every result, into OUTPUT/STUDY/CASE.png (or .svg).
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from detection.cases import CASES, Case, named
-from detection.gather import OTHERS, Making, gather, open_case
+from detection.gather import OTHERS, Gathering, Making, open_case
+from detection.signs import SIGNS
 from effpath.errors import EffpathError, OptionError
 from effpath.files.progress import track
 from figures import FIGURES, OPTIONS
 from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
+CLASS_PATHS, PATHS = "class paths", "paths"  # what is made of a case, beside what others see
 FIRST = ("CWL2", "Patch", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")  # the slowest attacks begin first
 
 
@@ -48,10 +49,26 @@ def make_attack(case: Case, attack: str, seed: int, device: str) -> None:
     Making(case, seed, device).attack(case.attacks[attack])
 
 
-def make_rivals(name: str, case: Case, seed: int, others: Sequence[str]) -> None:
-    """Let some rivals look at a case, whose paths were seen before, into the cache."""
-    torch.set_num_threads(1)
-    gather(name, case, seed=seed, others=others)
+_GATHERINGS: dict[str, Gathering] = {}  # of this process
+
+
+def make_piece(
+    name: str, case: Case, seed: int, device: str, what: str, group: str = "", threads: int = 1
+) -> None:
+    """Make a piece of what is seen of a case, into the cache: of one group, or, of rivals, of all."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
+    if name not in _GATHERINGS:
+        _GATHERINGS[name] = Gathering(name, case, seed, device)
+    gathering = _GATHERINGS[name]
+    if what == CLASS_PATHS:
+        _ = gathering.class_paths, gathering.signs
+    elif what == PATHS:
+        gathering.paths(group)
+    elif what == SIGNS:
+        gathering.signs_of(group)
+    else:
+        gathering.other(what)
 
 
 def make_study(
@@ -64,41 +81,46 @@ def make_study(
         write_result(FIGURES[study].result(name, case, seed, output, given or {}), file)
 
 
-def seconds_of(work: Callable[..., object], *arguments: Any) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    work(*arguments)
+    work()
     return round(time.perf_counter() - start, 1)
 
 
-def side_by_side(
-    work: Callable[..., None], calls: Mapping[str, tuple[Any, ...]], processes: int, what: str
-) -> dict[str, float]:
+def side_by_side(calls: Mapping[str, Callable[[], None]], processes: int, what: str) -> dict[str, float]:
     """Do work in so many processes; return the seconds of each call."""
     found = {}
     with track(what) as progress, ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        running = {item: pool.submit(seconds_of, work, *call) for item, call in calls.items()}
+        running = {item: pool.submit(seconds_of, call) for item, call in calls.items()}
         for item, future in running.items():
             found[item] = future.result()
             progress(len(found), len(calls))
     return found
 
 
-def reproduce(name: str, case: Case, *, processes: int, seed: int, output: Path, device: str = "cpu") -> Row:
-    """Make everything of one case; return the seconds that it took. Attacks are searched on the device."""
+def gathered(name: str, case: Case, *, processes: int, seed: int, device: str = "cpu") -> Row:
+    """Make what detectors see of one case; return the seconds that it took. Passes are made on the device."""
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
     open_case(case, seed)  # trained once, not by every process
-    calls = {attack: (case, attack, seed, device) for attack in attacks}
-    seconds: Row = {"attacks": side_by_side(make_attack, calls, processes, "attacks")}
-    torch.set_num_threads(processes)
-    seconds["paths"] = seconds_of(partial(gather, seed=seed, others=()), name, case)
-    shares = min(processes, len(OTHERS))
-    calls = {f"share {share + 1}": (name, case, seed, OTHERS[share::shares]) for share in range(shares)}
-    seconds["what rivals see"] = side_by_side(make_rivals, calls, processes, "what rivals see")
+    first = {CLASS_PATHS: partial(make_piece, name, case, seed, device, CLASS_PATHS, threads=processes)}
+    made = {attack: partial(make_attack, case, attack, seed, device) for attack in attacks}
+    seconds: Row = {"attacks": side_by_side({**first, **made}, processes, "attacks and class paths")}
+    gathering = Gathering(name, case, seed, device)
+    pieces = [(other, "") for other in OTHERS if other != SIGNS]
+    pieces += [(what, group) for group in gathering.groups for what in (PATHS, SIGNS)]
+    seen = {" ".join(piece): partial(make_piece, name, case, seed, device, *piece) for piece in pieces}
+    seconds["what is seen"] = side_by_side(seen, processes, "what is seen")
+    return {**seconds, "gathered": round(time.perf_counter() - start, 1)}
+
+
+def studied(name: str, case: Case, *, processes: int, seed: int, output: Path) -> Row:
+    """Measure every study of one case; return the seconds that it took."""
+    start = time.perf_counter()
     studies = sorted(WHOLE, key=lambda study: -len(FIGURES[study].others or ()))  # the slowest begin first
-    calls = {study: (study, name, case, seed, output) for study in studies}
-    seconds["studies"] = side_by_side(make_study, calls, processes, "studies")
-    return {**seconds, "all": round(time.perf_counter() - start, 1), "processor": processor_seconds()}
+    measured = {study: partial(make_study, study, name, case, seed, output) for study in studies}
+    seconds = side_by_side(measured, processes, "studies")
+    return {"studies": seconds, "studied": round(time.perf_counter() - start, 1)}
 
 
 def processor_seconds() -> float:
@@ -122,6 +144,7 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--case", default="lenet_digits", help=f"one of {', '.join(CASES)}")
     made.add_argument("--study", nargs="+", choices=FIGURES, help="only these; without, all of a case")
     made.add_argument("--output", type=Path, required=True, help="folder of the results")
+    made.add_argument("--gather", action="store_true", help="end when everything is seen, before the studies")
     made.add_argument("--plot", action="store_true", help="draw what was measured instead of measuring")
     made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
     made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
@@ -148,14 +171,16 @@ def run(options: argparse.Namespace) -> None:
     if given and not options.study:
         raise OptionError(f"expected --study where {', '.join(given)} are given")
     if not options.study:
-        how = {"processes": options.processes, "seed": options.seed, "output": output, "device": device}
-        seconds = reproduce(name, case, **how)
+        how = {"processes": options.processes, "seed": options.seed}
+        seconds = gathered(name, case, **how, device=device)
+        if not options.gather:
+            seconds |= studied(name, case, **how, output=output)
         about = {
             "network": name, "processes": options.processes, "cores": os.cpu_count(), "device": device,
-            "seconds": seconds,
+            "seconds": {**seconds, "processor": processor_seconds()},
         }  # fmt: skip
-        write_result(about, output / "reproduce" / f"{name}.json")
-        print(f"{name}: {seconds['all']} s with {options.processes} processes")
+        write_result(about, output / ("gathered" if options.gather else "reproduce") / f"{name}.json")
+        print(f"{name}: {seconds['gathered']} s, then {seconds.get('studied', 'no studies')}")
         return
     for study in options.study:
         make_study(study, name, case, options.seed, output, given, options.threads)

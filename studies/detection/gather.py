@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
+from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from detection.cases import Case, Planned
 from detection.minimal import minimal
 from detection.patches import SQUARES, train_patches, with_squares
 from detection.seen import MISTAKES, Piece, Pixels, Row, Seen, assembled, kept, paths_piece
-from effpath import BuildOptions, ClassPaths, Features, Graph
+from detection.signs import SIGNS, Signs, timed
+from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
 from effpath.attacks.saving import rounded
@@ -37,7 +40,8 @@ from sources import open_network, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
-OTHERS = tuple(RIVALS)  # what is seen beside paths
+OTHERS = (SIGNS, *RIVALS)  # what is seen beside paths
+HEADING = "heading.npz"
 UNUSED = ("paper", "gates", "thetas", "theta_sources", "theta_per_class")  # of a case, in what is gathered
 
 
@@ -125,7 +129,7 @@ class Making:
     """What is made of a case, or read, when it is asked for: images, attacks, paths, what rivals measure."""
 
     def __init__(self, case: Case, seed: int, device: str = "cpu") -> None:
-        """Open the network; attacks are searched on this device, all else is done on the CPU."""
+        """Open the network. Passes are made on the device; what fools the network there and on the CPU counts."""
         self.case, self.seed = case, seed
         self.model, self.data = open_case(case, seed)
         self.attacked = self.model if device == "cpu" else copy.deepcopy(self.model).to(device)
@@ -134,7 +138,7 @@ class Making:
 
     @cached_property
     def graph(self) -> Graph:
-        return effpath.capture(self.model, self.train.images[:1])
+        return effpath.capture(self.attacked, self.train.images[:1])
 
     @cached_property
     def known(self) -> Part:
@@ -242,30 +246,15 @@ class Making:
             "attacks": rows,
         }  # fmt: skip
 
-    def class_paths(self, theta: float | None = None) -> tuple[ClassPaths, Callable[[Tensor], Features]]:
-        """Return the class paths of the training images, with counts of synapses, and what sees images by them."""
-        batch = self.case.batch
-        building = BuildOptions(("synapses",), batch_size=batch)
-        found = class_paths_step(self.graph, self.train, track, theta=theta, options=building)
-        likelihood = PathLikelihood(found)
-        return found, partial(path_features, self.graph, found, likelihood=likelihood, batch_size=batch)
+    def class_paths(self, theta: float | None = None, store: Path | None = None) -> ClassPaths:
+        """Return the class paths of the training images, with counts of synapses; a store keeps them."""
+        building = StoreOptions(("synapses",), batch_size=self.case.batch)
+        return class_paths_step(self.graph, self.train, track, theta=theta, options=building, store=store)
 
-    def paths(self, name: str) -> Piece:
-        """Paths of every image, against the class paths of the training images."""
-        pixels, controls, about = self.made
-        clock = time.process_time()
-        class_paths, look = self.class_paths()
-        shown = {**pixels, **controls}
-        with track("paths of images"):
-            features = {group: look(shots.images) for group, shots in shown.items()}
-        heading = {
-            "network": name, "network_fingerprint": self.graph.fingerprint, "data": self.data.name,
-            "seed": self.seed, "training_images": len(self.train), "theta": class_paths.header.options.theta,
-            "layers": [layer.name for layer in class_paths.header.layers],
-            "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
-            **about, "seconds": round(time.process_time() - clock, 1),
-        }  # fmt: skip
-        return paths_piece(features, shown, tuple(controls), heading)
+    def look(self, class_paths: ClassPaths) -> Callable[[Tensor], Features]:
+        """Return what sees images [N, C, H, W] by their paths."""
+        likelihood = PathLikelihood(class_paths)
+        return partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
 
     def rival(self, name: str) -> Piece:
         """What a rival measures of every image, fitted on training images."""
@@ -283,6 +272,92 @@ class Making:
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
 
+class Gathering:
+    """What detectors see of a case, in pieces that are kept on disk: what is there is read."""
+
+    def __init__(self, name: str, case: Case, seed: int, device: str = "cpu") -> None:
+        """Take a case; ``name`` is that of the network, for tables. Forward passes are made on the device."""
+        self.name, self.case = name, case
+        self.making = Making(case, seed, device)
+        plain = {key: value for key, value in asdict(case).items() if key not in UNUSED}
+        key = fingerprint(effpath.__version__, name, plain, seed, state_fingerprint(self.making.model))
+        self.folder = default_cache_dir() / "seen" / f"{name}-{key[:24]}"
+
+    @cached_property
+    def heading(self) -> Piece:
+        """What is said of the case, and its groups; the class paths are kept beside it."""
+        return kept(self.folder / HEADING, self._heading)
+
+    @cached_property
+    def class_paths(self) -> ClassPaths:
+        """The class paths of the training images, built once."""
+        store = self.folder / "class_paths"
+        if store.exists():
+            found = effpath.load_class_paths(store, self.making.graph)
+            if found.seen == len(self.making.train):
+                return found.loaded()
+        return self.making.class_paths(store=store)
+
+    @cached_property
+    def look(self) -> Callable[[Tensor], Features]:
+        return self.making.look(self.class_paths)
+
+    @cached_property
+    def signs(self) -> Signs:
+        """What measures the signs of every profile; what they compare images with is kept."""
+        making, file = self.making, self.folder / "reference.npz"
+        return Signs.of(making.graph, self.class_paths, making.train, self.case.batch, file)
+
+    def paths(self, group: str) -> Piece:
+        """Paths of the images of a group, against the class paths of the training images."""
+        return kept(self._file("paths", group), lambda: paths_piece(self.look, self._shown[group]))
+
+    def signs_of(self, group: str) -> Piece:
+        """What the signs of every profile show of the images of a group."""
+        return kept(self._file(SIGNS, group), lambda: timed(self.signs.measure, self._shown[group].images))
+
+    def other(self, name: str) -> Piece:
+        """What the signs, or a rival, measure of every image."""
+        if name == SIGNS:
+            pieces = {group: self.signs_of(group) for group in self.groups}
+            arrays = {group: piece.arrays["found"] for group, piece in pieces.items()}
+            return Piece(arrays, {"seconds": round(sum(piece.about["seconds"] for piece in pieces.values()), 1)})
+        if name == "CDRP" and not self.case.gates:
+            return Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
+        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name))
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups, clean first, then the controls."""
+        return list(self.heading.about["groups"]) + list(self.heading.about["controls"])
+
+    def seen(self, others: Sequence[str]) -> Seen:
+        """Return what is seen, made where it is not there."""
+        paths = {group: self.paths(group) for group in self.groups}
+        pieces = {other: self.other(other) for other in others}
+        return assembled(self.case, self.heading, paths, pieces)
+
+    @cached_property
+    def _shown(self) -> dict[str, Pixels]:
+        pixels, controls, _ = self.making.made
+        return {**pixels, **controls}
+
+    def _file(self, what: str, group: str) -> Path:
+        return self.folder / what / f"{quote(group, safe=' ,')}.npz"
+
+    def _heading(self) -> Piece:
+        making, class_paths = self.making, self.class_paths
+        pixels, controls, about = making.made
+        return Piece({}, {
+            "network": self.name, "network_fingerprint": making.graph.fingerprint, "data": making.data.name,
+            "seed": making.seed, "training_images": len(making.train),
+            "theta": class_paths.header.options.theta,
+            "layers": [layer.name for layer in class_paths.header.layers],
+            "class_path_density": [round(class_paths[c].density(), 5) for c in class_paths.classes],
+            **about, "rival_images": len(making.known), "groups": list(pixels), "controls": list(controls),
+        })  # fmt: skip
+
+
 def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHERS) -> Seen:
     """Return what detectors see of a case; what was gathered before is read from the cache, piece by piece.
 
@@ -292,15 +367,4 @@ def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHE
         seed: of training, images, attacks and rivals.
         others: what is seen beside paths.
     """
-    making = Making(case, seed)
-    plain = {key: value for key, value in asdict(case).items() if key not in UNUSED}
-    key = fingerprint(effpath.__version__, name, plain, seed, state_fingerprint(making.model))
-    folder = default_cache_dir() / "seen" / f"{name}-{key[:24]}"
-    paths = kept(folder / "paths.npz", partial(making.paths, name))
-    pieces = {}
-    for other in others:
-        if other == "CDRP" and not case.gates:
-            pieces[other] = Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
-        else:
-            pieces[other] = kept(folder / f"{other}.npz", partial(making.rival, other))
-    return assembled(case, paths, pieces, {"rival_images": len(making.known)})
+    return Gathering(name, case, seed).seen(others)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,39 +121,34 @@ def kept(file: Path, make: Callable[[], Piece]) -> Piece:
         return Piece(arrays, json.loads(str(held["about"])))
 
 
-def paths_piece(
-    groups: Mapping[str, Features], images: Mapping[str, Pixels], controls: Sequence[str], about: Row
-) -> Piece:
-    """Return features, sources and labels of groups and controls as a piece."""
+def paths_piece(look: Callable[[Tensor], Features], shown: Pixels) -> Piece:
+    """Return features, sources and labels of a group as a piece."""
+    clock = time.process_time()
+    seen = look(shown.images)
     arrays = {
-        f"{name}|{key}": array
-        for name, seen in groups.items()
-        for key, array in {
-            "values": seen.values, "classes": seen.classes, "logits": seen.logits, "fit": seen.likelihood,
-            "source": images[name].source, "labels": images[name].labels,
-            **({} if images[name].clusters is None else {"clusters": images[name].clusters}),
-        }.items()
+        "values": seen.values, "classes": seen.classes, "logits": seen.logits, "fit": seen.likelihood,
+        "source": shown.source, "labels": shown.labels,
+        **({} if shown.clusters is None else {"clusters": shown.clusters}),
     }  # fmt: skip
-    first = groups["clean"]
-    columns = {"names": first.names, "fitted": first.likelihood_classes}
-    return Piece(arrays, {**about, "controls": list(controls), **columns})
+    seconds = round(time.process_time() - clock, 1)
+    return Piece(arrays, {"names": seen.names, "fitted": seen.likelihood_classes, "seconds": seconds})
 
 
-def assembled(case: Case, paths: Piece, others: Mapping[str, Piece], further: Row) -> Seen:
-    """Return what is seen, of the paths and of what other detectors measured."""
-    about = {**paths.about, **further}
-    controls, names, fitted = (tuple(about.pop(key)) for key in ("controls", "names", "fitted"))
+def assembled(case: Case, heading: Piece, paths: Mapping[str, Piece], others: Mapping[str, Piece]) -> Seen:
+    """Return what is seen, of the paths of each group and of what other detectors measured of all."""
+    about = {key: value for key, value in heading.about.items() if key not in ("groups", "controls")}
     made, labels = {}, {}
-    for name in dict.fromkeys(key.partition("|")[0] for key in paths.arrays):
+    for name, piece in paths.items():
         values, classes, logits, fit, source, labels[name] = (
-            paths.arrays[f"{name}|{key}"] for key in ("values", "classes", "logits", "fit", "source", "labels")
+            piece.arrays[key] for key in ("values", "classes", "logits", "fit", "source", "labels")
         )
-        measured = {other: piece.arrays[name] for other, piece in others.items() if name in piece.arrays}
-        clusters = paths.arrays.get(f"{name}|clusters")
+        names, fitted = tuple(piece.about["names"]), tuple(piece.about["fitted"])
+        measured = {other: found.arrays[name] for other, found in others.items() if name in found.arrays}
         features = Features(values, names, classes, logits, fit, fitted)
-        made[name] = Group(name, features, source, measured, clusters)
+        made[name] = Group(name, features, source, measured, piece.arrays.get("clusters"))
     seconds = {other: piece.about["seconds"] for other, piece in others.items()}
-    about["seconds"] = {"effective paths": about["seconds"], **seconds}
+    walked = round(sum(piece.about["seconds"] for piece in paths.values()), 1)
+    about["seconds"] = {"effective paths": walked, **seconds}
     about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}
-    groups = {name: group for name, group in made.items() if name not in controls}
-    return Seen(groups, {name: made[name] for name in controls}, labels, case, about)
+    groups, controls = ({name: made[name] for name in heading.about[part]} for part in ("groups", "controls"))
+    return Seen(groups, controls, labels, case, about)

@@ -65,7 +65,8 @@ def measure(
     making = Making(replace(case, attacks=chosen), seed)
     made, _, about = making.made
     groups, graph = thinned(made, images), making.graph
-    class_paths, look = making.class_paths()
+    class_paths = making.class_paths()
+    look = making.look(class_paths)
     paths = {name: look(group.images) for name, group in groups.items()}
     gates = {}
     for name, group in groups.items():

@@ -32,7 +32,8 @@ def measure(seen: Seen, images: int | None = None, per_class: int | None = None)
     pixels = thinned(savable(making.made[0], taken), images or case.theta_sources)
     found = {}
     for theta in case.thetas:
-        class_paths, look = making.class_paths(theta)
+        class_paths = making.class_paths(theta)
+        look = making.look(class_paths)
         with track(f"paths at θ {theta}"):
             clean, *attacks = (
                 Group(name, look(shots.images), shots.source, clusters=shots.clusters)
