@@ -125,7 +125,7 @@ def _patches(cells: int, steps: int, draws: int = 16) -> dict[str, Planned]:
 
 
 def _bounded(attack: str, *bounds: str, **options: Any) -> dict[str, Planned]:
-    """PGD or APGD within several ε."""
+    """An attack within several ε."""
     return {f"{attack} {each}": Planned(attack, {"epsilon": float(Fraction(each))}, **options) for each in bounds}
 
 
@@ -138,6 +138,7 @@ def _photographs(*floats: str, cells: int, steps: int, draws: int = 16) -> dict[
         **_bounded("PGD", "4/255"),
         **_bounded("PGD", "8/255", unseen=True),
         **_bounded("APGD", "8/255", unseen=True),
+        **_bounded("AutoAttack", "8/255", unseen=True),
         **_patches(cells, steps, draws),
         **_IMAGELESS,
     }
@@ -146,7 +147,7 @@ def _photographs(*floats: str, cells: int, steps: int, draws: int = 16) -> dict[
 def _small(
     carlini: Mapping[str, Any], pgd: Sequence[str], apgd: Sequence[str], cells: int, slow: int | None = None
 ) -> dict[str, Planned]:
-    """Attacks on small images: two ε of PGD, those of APGD, and ``slow`` images of the slowest."""
+    """Attacks on small images: two ε of PGD, those of APGD, one of AutoAttack; ``slow`` images of the slowest."""
     return {
         **_both("FGSM", "BIM", "DeepFool", "CWL2", CWL2=carlini),
         "JSMA": Planned("JSMA"),
@@ -156,6 +157,7 @@ def _small(
         "CWL2 confidence 14": Planned("CWL2_confidence", carlini, slow, unseen=True),
         **_bounded("PGD", *pgd[1:], unseen=True),
         **_bounded("APGD", *apgd, unseen=True),
+        **_bounded("AutoAttack", apgd[len(apgd) // 2], unseen=True),
         **_patches(cells, 500),
         **_IMAGELESS,
     }

@@ -40,6 +40,8 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "PGD": {"epsilon": 0.3},
     "APGD": {"epsilon": 0.3, "steps": 20},
+    "Square": {"epsilon": 0.3, "queries": 50},
+    "AutoAttack": {"epsilon": 0.3, "steps": 10, "targets": 2, "queries": 20},
     "Patch": {"scale": 0.5, "steps": 30},
     "Random": {},
     "RandomGaussian": {},
@@ -505,7 +507,7 @@ def test_importing_the_attacks_does_not_import_foolbox() -> None:
 def test_the_table_has_the_promised_names_and_the_papers_settings() -> None:
     assert list(ATTACKS) == [
         *("FGSM", "FGSM_targeted", "BIM", "DeepFool", "JSMA", "CWL2", "CWL2_targeted", "CWL2_confidence", "PGD"),
-        *("APGD", "Patch", "PatchFile", "Universal", "Random", "RandomGaussian"),
+        *("APGD", "Square", "AutoAttack", "Patch", "PatchFile", "Universal", "Random", "RandomGaussian"),
     ]
     assert all(name == spec.name for name, spec in ATTACKS.items())
     assert ATTACKS["FGSM"].settings == {"epsilons": 1000, "max_epsilon": 1.0}
@@ -516,7 +518,7 @@ def test_the_table_has_the_promised_names_and_the_papers_settings() -> None:
     assert ATTACKS["PGD"].settings["epsilon"] == 8 / 255
     assert ATTACKS["PGD"].settings["steps"] == 40
     assert {name: spec.norm for name, spec in ATTACKS.items()} == {
-        **dict.fromkeys(("FGSM", "FGSM_targeted", "BIM", "PGD", "APGD"), "Linf"),
+        **dict.fromkeys(("FGSM", "FGSM_targeted", "BIM", "PGD", "APGD", "Square", "AutoAttack"), "Linf"),
         **dict.fromkeys(("DeepFool", "CWL2", "CWL2_targeted", "CWL2_confidence"), "L2"),
         "JSMA": "L0",
         **dict.fromkeys(("Patch", "PatchFile", "Universal", "Random", "RandomGaussian")),

@@ -23,6 +23,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "JSMA": {},
     "PGD": {"epsilon": 0.2},
     "APGD": {"epsilon": 0.2, "steps": 20},
+    "AutoAttack": {"epsilon": 0.2, "steps": 10, "targets": 2, "queries": 50},
+    "Square": {"epsilon": 0.3, "queries": 200},
     "Patch": {"scale": 0.6, "steps": 100},
     "RandomGaussian": {},
 }

@@ -247,11 +247,14 @@ def test_medians_are_compared_on_the_images_that_both_fooled_and_floats_with_flo
     assert [name for name, each in attacks.items() if searches(each)] == ["near", "far", "near, float"]
 
 
-def test_auto_pgd_stands_beside_pgd_on_every_network_and_no_cell_is_of_ten_images() -> None:
+def test_auto_pgd_and_autoattack_stand_beside_pgd_on_every_network_and_no_cell_is_of_ten_images() -> None:
+    def bounds(case: Case, attack: str) -> set[float]:
+        return {each.settings["epsilon"] for each in case.attacks.values() if each.attack == attack}
+
     for name, case in CASES.items():
-        bounds = {each.settings["epsilon"] for each in case.attacks.values() if each.attack == "APGD"}
-        expected = {0.1, 0.2, 0.3} if name.startswith("lenet") else {8 / 255}
-        assert bounds == (set() if name == "resnet50_paper" else expected)
+        small, judged = name.startswith("lenet"), name != "resnet50_paper"
+        assert bounds(case, "APGD") == (({0.1, 0.2, 0.3} if small else {8 / 255}) if judged else set())
+        assert bounds(case, "AutoAttack") == (({0.2} if small else {8 / 255}) if judged else set())
         if name != "resnet50_paper":
             assert min(each.sources or case.sources for each in case.attacks.values()) >= 50
             assert case.sources >= 50

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from effpath.attacks.spec import Settings
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [N, classes], labels [N]) → what is to grow, [N]."""
+Attempt = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Rows [M] of a batch → images [M, C, H, W] made of these, and whether each fools the model, bool [M]."""
 KEEP = 0.75
 """Share of a step that is new, the rest is momentum; and share of steps that must raise the loss."""
 
@@ -19,21 +22,52 @@ KEEP = 0.75
 def apgd(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
     """Run Auto-PGD within ``epsilon``: on the cross-entropy, then, where that fails, on the ratio of logits.
 
-    These are the gradient attacks of AutoAttack without its targeted ones; its black-box attack (Square) and its
-    minimal one (FAB) are left out. An image that is fooled is the last of ``steps`` that fools, so that it lies
-    well past the border. Each loss is tried from ``restarts`` random points.
+    An image that is fooled is the last of ``steps`` that fools, so that it lies well past the border. Each loss is
+    tried from ``restarts`` random points. For the attacks of AutoAttack see `effpath.attacks.autoattack`.
     """
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     losses: tuple[Loss, ...] = (doubt, logits_ratio) if classes > 2 else (doubt,)
+    repeated = [loss for loss in losses for _ in range(settings["restarts"])]
+    return one_after_another(images, [ascent(model, images, labels, loss, settings) for loss in repeated])
+
+
+def one_after_another(images: Tensor, attempts: Iterable[Attempt]) -> Tensor:
+    """Return what the attempts make of images [N, C, H, W], each tried on what resists those before it alone."""
     found = images.clone()
     left = torch.arange(len(images), device=images.device)
-    for loss in [each for each in losses for _ in range(settings["restarts"])]:
+    for attempt in attempts:
         if len(left):
-            made, fooled = _ascend(model, images[left], labels[left], loss, settings)
+            made, fooled = attempt(left)
             found[left[fooled]] = made[fooled]
             left = left[~fooled]
     return found
+
+
+def ascent(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, settings: Settings) -> Attempt:
+    """Return one run of Auto-PGD on a loss, from a random point."""
+    return lambda rows: _ascend(model, images[rows], labels[rows], loss, settings)
+
+
+def targeted_ascents(model: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> list[Attempt]:
+    """Return runs of Auto-PGD towards one class each, of four classes or more (APGD-T); none of fewer.
+
+    The first run goes to the class that the model finds likeliest of each image beside its label, the next to the
+    second, and so on to ``targets`` of them.
+    """
+    with torch.no_grad():
+        logits = model(images)
+    classes = logits.shape[1]
+    if classes < 4:
+        return []
+    ranked = logits.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+
+    def towards(place: int) -> Attempt:
+        return lambda rows: _ascend(
+            model, images[rows], labels[rows], partial(targeted_ratio, targets=ranked[rows, place]), settings
+        )
+
+    return [towards(place) for place in range(min(settings["targets"], classes - 1))]
 
 
 def logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
@@ -42,6 +76,13 @@ def logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     own = logits.gather(1, labels[:, None]).squeeze(1)
     other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return (other - own) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
+
+
+def targeted_ratio(logits: Tensor, labels: Tensor, *, targets: Tensor) -> Tensor:
+    """Return −(z_label − z_target) ÷ (largest z − mean of third and fourth largest z), [N], of ≥ 4 classes."""
+    ranked = logits.sort(dim=1, descending=True).values
+    own, aim = (logits.gather(1, classes[:, None]).squeeze(1) for classes in (labels, targets))
+    return (aim - own) / (ranked[:, 0] - (ranked[:, 2] + ranked[:, 3]) / 2 + 1e-12)
 
 
 def checkpoints(steps: int) -> set[int]:

@@ -6,9 +6,11 @@ from functools import partial
 
 from effpath.attacks import methods
 from effpath.attacks.apgd import apgd
+from effpath.attacks.autoattack import autoattack
 from effpath.attacks.patches import patch, patch_file
 from effpath.attacks.saliency import jsma
 from effpath.attacks.spec import ANY, AttackSpec
+from effpath.attacks.square import square
 from effpath.attacks.universal import universal
 
 _FGSM = {"epsilons": 1000, "max_epsilon": 1.0}
@@ -21,6 +23,8 @@ _CWL2 = {
 }  # fmt: skip
 _JSMA = {"theta": 0.1, "changes": 7, "iterations": 2000, "weighted": False}
 _APGD = {"epsilon": 8 / 255, "steps": 100, "restarts": 1}
+_SQUARE = {"epsilon": 8 / 255, "queries": 5000}
+_AUTOATTACK = {"epsilon": 8 / 255, "steps": 100, "targets": 9, "queries": 5000}
 _PASTED = {"scale": 0.3, "rotation": 22.5, "shape": "square", "target": ANY}
 _PATCH = {**_PASTED, "cells": 0, "steps": 500, "stepsize": 0.05, "draws": 16}
 
@@ -35,6 +39,8 @@ _SPECS = (
     AttackSpec("CWL2_confidence", "L2", {**_CWL2, "confidence": 14.0}, methods.cwl2, library="foolbox"),
     AttackSpec("PGD", "Linf", _PGD, methods.pgd, library="foolbox"),
     AttackSpec("APGD", "Linf", _APGD, apgd),
+    AttackSpec("Square", "Linf", _SQUARE, square),
+    AttackSpec("AutoAttack", "Linf", _AUTOATTACK, autoattack),
     AttackSpec("Patch", None, _PATCH, patch, targeting="one"),
     AttackSpec("PatchFile", None, {"file": "", **_PASTED}, patch_file, files=("file",)),
     AttackSpec("Universal", None, {"file": ""}, universal, files=("file",)),
