@@ -2,7 +2,8 @@
 
 A rival is fitted on clean training images alone, ``Rival.fit(graph, images, labels, seed=…)``, and then measures
 images, ``rival.measure(images)``: a suspicion of each [N], or columns [N, columns] that a classifier learns from
-on the detector's training part. `RIVALS` lists them. None is ours: each file names the source, what it takes over
+on the detector's training part. The graph may be on any device, images and labels are given on the CPU, and so is
+what a rival measures. `RIVALS` lists them. None is ours: each file names the source, what it takes over
 and what it leaves out.
 """
 
@@ -29,6 +30,7 @@ from rivals.mahalanobis import Mahalanobis
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.odds import BestSide, BothSides, LogOdds
+from rivals.pid import Inconsistency
 from rivals.ptolemy import ForwardPaths, forest
 from rivals.squeezing import FeatureSqueezing
 from rivals.transformations import CHANGES, Disagreement
@@ -73,6 +75,7 @@ RIVALS: dict[str, Rival] = {
         ForwardPaths.fit,
         {"Ptolemy, forward": (same, forest), "Ptolemy, forward, mean": (lambda layers: -layers.mean(1), None)},
     ),
+    "PID": Rival(Inconsistency.fit, {"PID": (same, None)}),
     "squeezing": Rival(FeatureSqueezing.fit, {"feature squeezing": (same, None)}),
     "Mahalanobis": Rival(
         Mahalanobis.fit,

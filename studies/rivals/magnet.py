@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from effpath.errors import InputError
 from effpath.graph import Graph
+from effpath.graph.precision import FullFloat32
 from rivals.activations import Floats, as_array, probabilities
 
 LARGEST = 64  # pixels per side: the autoencoder works at full resolution
@@ -27,15 +28,21 @@ def autoencoder(channels: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def train(images: Tensor, *, seed: int, steps: int, noise: float = 0.1, batch: int = 256) -> nn.Sequential:
-    """Train the autoencoder to take normal noise off images [N, C, H, W]."""
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
-        network = autoencoder(images.shape[1])
+def train(
+    images: Tensor, *, seed: int, steps: int, device: torch.device, noise: float = 0.1, batch: int = 256
+) -> nn.Sequential:
+    """Train the autoencoder, on a device, to take normal noise off images [N, C, H, W].
+
+    Weights, batches and noise are drawn on the CPU: they are the same for every device.
+    """
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), FullFloat32():
+        torch.default_generator.manual_seed(seed)
+        network = autoencoder(images.shape[1]).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
         for _ in range(steps):
             clean = images[torch.randint(len(images), (batch,))]
-            loss = functional.mse_loss(network((clean + noise * torch.randn_like(clean)).clamp(0, 1)), clean)
+            noisy = (clean + noise * torch.randn_like(clean)).clamp(0, 1)
+            loss = functional.mse_loss(network(noisy.to(device)), clean.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -62,14 +69,17 @@ class MagNet:
             raise InputError(f"MagNet is for images up to {LARGEST} pixels per side, got {graph.input_shape}")
         order = np.random.default_rng(seed).permutation(len(images))
         held_out, learned = np.split(order, [max(2, len(images) // 10)])
-        whole = cls(graph, train(images[learned], seed=seed, steps=steps), np.array([[0.0], [1.0]]))
+        whole = cls(
+            graph, train(images[learned], seed=seed, steps=steps, device=graph.device), np.array([[0.0], [1.0]])
+        )
         distances = whole.distances(images[held_out])
         return cls(graph, whole.network, np.stack([distances.mean(0), np.maximum(distances.std(0), 1e-12)]))
 
     @torch.no_grad()
     def distances(self, images: Tensor) -> Floats:
         """Return the four distances, [N, 4]."""
-        copies = torch.cat([self.network(batch) for batch in images.split(256)])
+        with FullFloat32():
+            copies = torch.cat([self.network(batch.to(self.graph.device)).cpu() for batch in images.split(256)])
         apart = as_array((copies - images).flatten(1))
         columns = [np.abs(apart).mean(1), np.sqrt((apart**2).mean(1))]
         for temperature in TEMPERATURES:

@@ -65,7 +65,7 @@ class ActivationDetector(ClassifierMixin, BaseEstimator):
         self.scale_ = float(values.std()) or 1.0
         parts = [torch.from_numpy(np.flatnonzero(labels == label)) for label in self.classes_]
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             self.network_ = nn.Sequential(
                 nn.Conv2d(values.shape[1], 32, 3, padding=1), nn.ReLU(),
                 nn.MaxPool2d(2, ceil_mode=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -21,13 +22,14 @@ import effpath
 import rivals as table_module
 from detection.cases import Case, Planned
 from detection.gather import gather
+from effpath.attacks import attack
 from effpath.detect.classifiers import is_clean_only, suspicion
 from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.resize_and_pad import resize_and_pad
 from effpath.errors import InputError, MissingExtraError
 from figures import FIGURES, detectors, heading
-from rivals import RIVALS, Rival, transformations
+from rivals import RIVALS, Rival, pid, transformations
 from rivals.activations import (
     SPREAD,
     Output,
@@ -46,6 +48,7 @@ from rivals.mahalanobis import Mahalanobis, fit_gaussians
 from rivals.metzen import Activation, ActivationDetector
 from rivals.neighbours import DeepNeighbours
 from rivals.odds import BestSide, BothSides, LogOdds
+from rivals.pid import Inconsistency
 from rivals.ptolemy import ForwardPaths
 from rivals.squeezing import BORNE, FeatureSqueezing, median
 from rivals.transformations import Disagreement
@@ -609,3 +612,48 @@ def test_the_study_is_written_and_drawn(studied, tmp_path, monkeypatch) -> None:
     assert FIGURES["detectors"].drawn({"digits": found}, tmp_path / "digits.png")
     assert 1000 < (tmp_path / "digits.png").stat().st_size < 300_000
     assert any("surprise" in line for line in FIGURES["detectors"].words("digits", found))
+
+
+def test_pid_is_the_log_odds_of_the_other_network_against_the_predicted_class() -> None:
+    torch.manual_seed(0)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    found = Inconsistency(digits_net.graph(), other).measure(fresh())
+    with torch.no_grad():
+        predicted = digits_net.model()(fresh()).argmax(1)
+        believed = other(fresh()).double().softmax(1).gather(1, predicted[:, None])[:, 0].numpy()
+    np.testing.assert_allclose(found, np.log1p(-believed) - np.log(believed), rtol=1e-4, atol=1e-5)
+
+
+def test_pid_takes_the_first_network_that_fits_and_never_the_network_itself(monkeypatch) -> None:
+    torch.manual_seed(0)
+    useless = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    good = copy.deepcopy(digits_net.model())
+    with torch.no_grad():
+        good.fc3.bias[0] += 1
+    known = {"useless": useless, "itself": digits_net.model(), "good": good}
+    monkeypatch.setattr(pid, "load_model", known.__getitem__)
+    monkeypatch.delenv("EFFPATH_DATA", raising=False)
+    monkeypatch.setattr(pid, "AUXILIARIES", {((1, 8, 8), 10): ("$EFFPATH_DATA/none", "useless", "itself", "good")})
+    monkeypatch.setattr(pid, "trained", lambda *given: pytest.fail("a network was trained"))
+    assert Inconsistency.fit(digits_net.graph(), *train()).auxiliary is good
+
+
+def test_pid_without_a_network_that_fits_is_refused(monkeypatch) -> None:
+    torch.manual_seed(0)
+    large = effpath.capture(nn.Sequential(nn.Flatten(), nn.Linear(80 * 80, 3)).eval(), torch.rand(1, 1, 80, 80))
+    with pytest.raises(InputError, match=r"3 classes that gets at least 50% of them right; got none"):
+        Inconsistency.fit(large, torch.rand(12, 1, 80, 80), torch.arange(12) % 3)
+    images, labels = train(100)
+    monkeypatch.setattr(pid, "trained", lambda *given: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    with pytest.raises(InputError, match=r"at least 50% of them right; got \['\d+%'\]"):
+        Inconsistency.fit(digits_net.graph(), images, (labels + 5) % 10)
+
+
+def test_pid_finds_what_only_one_network_is_fooled_by() -> None:
+    rival = Inconsistency.fit(digits_net.graph(), *train())
+    data = digits_net.data()
+    made = attack(
+        digits_net.model(), data.test_images[:80], data.test_labels[:80], "PGD", settings={"epsilon": 0.1}
+    )
+    clean, attacked = rival.measure(data.test_images[made.fooling_rows]), rival.measure(made.fooling)
+    assert (attacked > clean).mean() > 0.8
