@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from effpath.attacks import ATTACKS
@@ -104,6 +106,7 @@ _QUICK = {"steps": 200, "stepsize": 0.05}
 _IMAGELESS = {"Random": Planned("Random", unseen=True), "Gaussian": Planned("RandomGaussian", unseen=True)}
 _LARGE = ("0.1", "0.2", "0.3")  # ε of small grey images
 PATCHES = 8  # for so many targets, of each kind
+PUBLISHED = "$EFFPATH_PATCHES"  # a folder of patches of others
 
 
 def _both(*names: str, sources: int | None = None, **settings: Mapping[str, Any]) -> dict[str, Planned]:
@@ -124,6 +127,29 @@ def _patches(cells: int, steps: int, draws: int = 16) -> dict[str, Planned]:
     }
 
 
+def published() -> dict[str, Planned]:
+    """Patches of others, from the .npy and .png files in $EFFPATH_PATCHES; no row where it is unset.
+
+    Each is pasted into a part of the images, and any class but the label counts. Results keep the names of files
+    alone, and are made once: another patch needs another name.
+    """
+    files = patch_files()
+    settings = {"file": PUBLISHED, "scale": 0.5}
+    return {"Patch published": Planned("PatchFile", settings, unseen=True, patches=len(files))} if files else {}
+
+
+def patch_files() -> list[Path]:
+    """Return the files of the patches in $EFFPATH_PATCHES, by name; none where it is unset."""
+    folder = os.environ.get("EFFPATH_PATCHES")
+    if not folder:
+        return []
+    if not Path(folder).is_dir():
+        raise OptionError(
+            f"EFFPATH_PATCHES: expected a folder of patches, got {folder}; unset it, or name a folder"
+        )
+    return sorted(file for file in Path(folder).iterdir() if file.suffix in (".npy", ".png"))
+
+
 def _bounded(attack: str, *bounds: str, **options: Any) -> dict[str, Planned]:
     """An attack within several ε."""
     return {f"{attack} {each}": Planned(attack, {"epsilon": float(Fraction(each))}, **options) for each in bounds}
@@ -140,6 +166,7 @@ def _photographs(*floats: str, cells: int, steps: int, draws: int = 16) -> dict[
         **_bounded("APGD", "8/255", unseen=True),
         **_bounded("AutoAttack", "8/255", unseen=True),
         **_patches(cells, steps, draws),
+        **published(),
         **_IMAGELESS,
     }
 

@@ -83,7 +83,11 @@ def rules(table: Row) -> Lines:
     """Which networks are measured by which rules."""
     attacks = table["attacks"]
     saved = any(row.get("floats") for row in attacks.values())
-    patches = [len(row.get("patches", ())) for name, row in attacks.items() if name.startswith("Patch")]
+    patches = [
+        sum("target" in each for each in row.get("patches", ()))
+        for name, row in attacks.items()
+        if name.startswith("Patch")
+    ]
     trained = "trained on training images" if saved else "one per batch, trained on the attacked images"
     searched = [row["minimal"] for row in attacks.values() if "minimal" in row]
     yield [

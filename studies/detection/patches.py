@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection.cases import Planned
+from detection.cases import Planned, patch_files
 from effpath.attacks import ATTACKS, train_patch
 from effpath.attacks.patches import draw_places, paste, spread
 from effpath.data import Part
@@ -52,6 +52,9 @@ def train_patches(
         seed: of the targets and of the training.
         folder: where the patches are kept.
     """
+    if planned.attack == "PatchFile":
+        yield from read_patches(labels, planned)
+        return
     order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
     learned = known.take(order[:TRAINED_ON].sort().values).images[:]
     targets = np.random.default_rng(seed).permutation(classes)
@@ -70,6 +73,14 @@ def train_patches(
             {"target": target, "shape": shape},
             own[labels[own] != target],
         )
+
+
+def read_patches(labels: Tensor, planned: Planned) -> Iterator[Trained]:
+    """Yield the patches of others; the images [N] to be attacked are dealt out to them."""
+    files = patch_files()
+    for number, file in enumerate(files):
+        settings = ATTACKS[planned.attack].merged({**planned.settings, "file": file})
+        yield Trained(settings, {"file": file.name}, torch.arange(number, len(labels), len(files)))
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:

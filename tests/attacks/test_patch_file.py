@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import digits_net
 from effpath.attacks import AdversarialSet, attack, train_patch
@@ -131,4 +132,31 @@ def test_a_wrong_target_too_many_cells_and_a_missing_file_say_so(tmp_path: Path)
         attack(
             digits_net.model(), data.test_images[:4], data.test_labels[:4], "PatchFile",
             settings={"file": tmp_path / "none.npy"},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3), ("L", 3)])
+def test_a_picture_is_pasted_as_the_array_of_its_pixels(mode: str, channels: int, tmp_path: Path) -> None:
+    picture = Image.effect_noise((5, 5), 80).convert(mode)
+    picture.save(tmp_path / "patch.png")
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    np.save(tmp_path / "patch.npy", pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * 64, 4)).eval()
+    images = torch.rand(6, channels, 8, 8)
+    png, array = (
+        attack(
+            model, images, model(images).argmax(1), "PatchFile", settings={"file": tmp_path / name, "scale": 0.6}
+        )
+        for name in ("patch.png", "patch.npy")
+    )
+    assert torch.equal(png.images, array.images)
+
+
+def test_a_broken_picture_says_so(tmp_path: Path) -> None:
+    (tmp_path / "patch.png").write_bytes(b"none")
+    data = digits_net.data()
+    with pytest.raises(StoreError, match=r"patch\.png is not a picture"):
+        attack(
+            digits_net.model(), data.test_images[:4], data.test_labels[:4], "PatchFile",
+            settings={"file": tmp_path / "patch.png", "scale": 0.5},
         )  # fmt: skip

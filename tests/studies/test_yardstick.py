@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import adaptive
 import digits_net
 from detection import gather
 from detection import judge as judge_module
-from detection.cases import CASES, FLOAT, Case, Planned, named, planned
+from detection.cases import CASES, FLOAT, Case, Planned, named, planned, published
 from detection.contest import LEVEL, contest, counted, holm, kind_of, p_value
 from detection.judge import Protocol, Resampled, draws_of, judge, patch_draws
 from detection.minimal import minimal, searches
@@ -108,6 +109,33 @@ def test_patches_are_trained_once(making, monkeypatch) -> None:
     again = gather.Making(CASE, 0)
     found, _, _ = again.attack(CASE.attacks["Patch sharp"])
     assert torch.equal(found.fooling, made)
+
+
+def test_patches_of_others_are_pasted_from_a_folder_and_left_out_without_one(
+    making, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.delenv("EFFPATH_PATCHES", raising=False)
+    assert published() == {}
+    monkeypatch.setenv("EFFPATH_PATCHES", str(tmp_path))
+    assert published() == {}  # an empty folder
+    monkeypatch.setenv("EFFPATH_PATCHES", str(tmp_path / "none"))
+    with pytest.raises(OptionError, match=r"expected a folder of patches, got .*none"):
+        published()
+    monkeypatch.setenv("EFFPATH_PATCHES", str(tmp_path))
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "b.npy", rng.random((1, 5, 5)).astype(np.float32))
+    Image.fromarray(rng.integers(0, 256, (5, 5), dtype=np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "README.txt").write_text("")
+    (row,) = published().values()
+    assert (row.attack, row.patches, row.unseen) == ("PatchFile", 2, True)
+    made, rows, about = making.attack(row)
+    assert [patch["file"] for patch in about["patches"]] == ["a.png", "b.npy"]
+    assert [patch["tried"] for patch in about["patches"]] == [45, 45]
+    assert sorted(rows.tolist()) == sorted(making.chosen[1].tolist())
+    assert str(tmp_path) not in json.dumps([dict(made.settings), about])
+    changed = (made.images != making.chosen[0].images[rows[made.source]]).flatten(1).sum(1)
+    assert changed.max() <= 25  # of a square of 4 × 4, turned
+    assert made.successes == (changed > 0).sum() > 0
 
 
 def test_intervals_of_patches_are_over_patches(seen, judged) -> None:

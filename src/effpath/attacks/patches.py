@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from effpath.attacks.spec import Settings
 from effpath.attacks.universal import read_array
-from effpath.errors import InputError, OptionError
+from effpath.errors import InputError, OptionError, StoreError
 
 
 def patch(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
@@ -27,14 +29,15 @@ def patch(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings)
 def patch_file(model: nn.Module, images: Tensor, classes: Tensor, settings: Settings) -> Tensor:
     """Paste the patch in ``file`` into images [N, C, H, W], each at a random place.
 
-    The file is an .npy, or an .npz of one array: floats [C, P, P] or [1, C, P, P] in [0, 1].
+    The file is an .npy, or an .npz of one array: floats [C, P, P] or [1, C, P, P] in [0, 1]; or a .png, which is
+    read as grey or as RGB, as the images are.
 
     Raises:
-        StoreError: the file holds no array.
+        StoreError: the file holds no array or picture.
         InputError: an array of another shape, type or range.
     """
     path, channels = settings["file"], images.shape[1]
-    array = read_array(path)
+    array = read_png(path, channels) if path.lower().endswith(".png") else read_array(path)
     shape = array.shape[1:] if array.ndim == 4 and len(array) == 1 else array.shape
     if array.dtype.kind != "f" or len(shape) != 3 or shape[0] != channels or shape[1] != shape[2] or not shape[1]:
         raise InputError(
@@ -48,6 +51,17 @@ def patch_file(model: nn.Module, images: Tensor, classes: Tensor, settings: Sett
         )
     pixels = torch.from_numpy(array.astype(np.float32)).reshape(shape).to(images.device)
     return pasted(pixels, images, settings)
+
+
+def read_png(path: str, channels: int) -> NDArray[np.float32]:
+    """Return a picture as floats [channels, H, W] in [0, 1], grey or RGB; StoreError if it cannot be read."""
+    try:
+        with Image.open(path) as opened:
+            values = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise StoreError(f"{path} is not a picture: {error}") from error
+    pixels = (values / 255).astype(np.float32)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1).copy()
 
 
 def trained(model: nn.Module, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
