@@ -7,13 +7,17 @@ from contextlib import closing
 
 import pytest
 
+import effpath
 from effpath.class_paths.folder.engines import ATTEMPTS, Engine, Event, run_tasks
 from effpath.errors import InputError
-from engine_tasks import Trial
+from engine_tasks import Asks, Noting, Trial
+from tiny_store import DESCRIPTION, OPTIONS, build, contents, graph, images
 
 
 class EngineContract:
-    """Tests that each engine inherits; ``made`` gives one, which is closed in the end."""
+    """Tests that each engine inherits; ``made`` gives one, closed in the end; ``named`` is its name, if any."""
+
+    named: str | None = None
 
     @classmethod
     def made(cls) -> Engine:
@@ -61,3 +65,26 @@ class EngineContract:
         after = Trial(tmp_path / "1")
         assert run_tasks(engine, [after]) == {}
         assert after.tries() == 1
+
+    def test_what_is_shared_is_opened_once_by_each_process_that_tasks_run_in(self, engine, tmp_path) -> None:
+        for time in ("first", "second"):  # the processes of the first time do not know what is shared then
+            noted = tmp_path / time
+            noted.touch()
+            shared = engine.share(Noting(noted))
+            tasks = [Asks(tmp_path / f"{time}{place}", shared) for place in range(4)]
+            assert run_tasks(engine, tasks) == {}
+            for task in tasks:
+                opened, asked = task.file.read_text().split()
+                assert opened == asked
+            pids = noted.read_text().split()
+            assert len(pids) == len(set(pids))
+
+    def test_build_store_takes_it_and_the_store_has_the_bytes_of_one_built_in_this_process(
+        self, engine, tmp_path
+    ) -> None:
+        build(tmp_path / "here")
+        effpath.build_store(
+            tmp_path / "there", graph(), *images(),
+            options=OPTIONS, description=DESCRIPTION, engine=self.named or engine,
+        )  # fmt: skip
+        assert contents(tmp_path / "there") == contents(tmp_path / "here")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from effpath.errors import InputError
 
@@ -48,3 +49,31 @@ class Trial:
 
     def tries(self) -> int:
         return len(self.file.read_text().splitlines()) if self.file.exists() else 0
+
+
+class Noting:
+    """Notes in a file which process it is unpickled in."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.process = file, os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _noted, (self.file,)
+
+
+def _noted(file: Path) -> Noting:
+    with file.open("a") as opened:
+        opened.write(f"{os.getpid()}\n")
+    return Noting(file)
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Writes to a file which process what is shared was opened in, and which it is itself."""
+
+    file: Path
+    shared: Callable[[], Noting]
+
+    def __call__(self) -> Iterator[int]:
+        self.file.write_text(f"{self.shared().process} {os.getpid()}")
+        yield 1

@@ -26,7 +26,8 @@ from benchmarks.sets import load_images
 from benchmarks.stores.result import source, write_result
 from effpath.class_paths.build import BuildOptions, Work, prepare
 from effpath.class_paths.folder.cut import cut
-from effpath.class_paths.folder.tasks import Here, MapShard, ReduceClass
+from effpath.class_paths.folder.sharing import Here
+from effpath.class_paths.folder.tasks import MapShard, ReduceClass
 from effpath.class_paths.store import WHAT
 from effpath.files.progress import track
 from effpath.files.sealed import SealedFile

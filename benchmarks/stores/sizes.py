@@ -47,7 +47,8 @@ def profile(network: str, store: Path, per_class: int, *options: object) -> list
     """Return the command that builds a store."""
     data = research_folder()
     model, images = f"{data / 'load.py'}:{network}", f"imagefolder:{data / 'imagenette'}"
-    return ["-m", "effpath", "profile", model, images, "--per-class", per_class, "-q", "-o", store, *options]
+    fixed = ["--engine", "inline", "--per-class", per_class, "-q"]  # the memory of one process
+    return ["-m", "effpath", "profile", model, images, *fixed, "-o", store, *options]
 
 
 def sizes(store: Path) -> dict[str, list[dict[str, int]]]:

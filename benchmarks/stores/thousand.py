@@ -33,7 +33,7 @@ from effpath.class_paths.folder.commit import Incoming, commit
 from effpath.class_paths.folder.engines import Inline
 from effpath.class_paths.folder.matching import open_or_create
 from effpath.class_paths.folder.records import USED, Record
-from effpath.class_paths.folder.tasks import Here
+from effpath.class_paths.folder.sharing import Here
 from effpath.class_paths.store import write_class_paths
 from effpath.files.cache import fingerprint
 from effpath.files.progress import track

@@ -7,6 +7,8 @@ from engine_contract import EngineContract
 
 
 class TestInline(EngineContract):
+    named = "inline"
+
     @classmethod
     def made(cls) -> Engine:
         return Inline()

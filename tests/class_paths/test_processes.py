@@ -17,6 +17,8 @@ from tiny_store import OPTIONS, build, contents, work
 
 
 class TestProcesses(EngineContract):
+    named = "processes"
+
     @classmethod
     def made(cls) -> Engine:
         return Processes(2)

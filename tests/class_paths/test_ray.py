@@ -52,6 +52,8 @@ class Opened:
 
 
 class TestRay(EngineContract):
+    named = "ray"
+
     @classmethod
     def made(cls) -> Engine:
         return Ray()

@@ -174,7 +174,9 @@ def test_a_changed_byte_is_told_by_verify(digits, monkeypatch, capsys):
     ("options", "message"),
     [
         (["--engine", "cluster"], "expected --engine inline, processes or ray, got 'cluster'"),
-        (["--workers", "2"], "--workers is for --engine processes and ray"),
+        (["--engine", "inline", "--workers", "2"], "--workers is for --engine processes and ray"),
+        (["--engine", "processes", "--gpus", "1"], "--gpus is for --engine ray"),
+        (["--gpus", "1"], "--gpus is for --engine ray"),
     ],
 )
 def test_an_engine_that_is_none_is_refused(digits, monkeypatch, capsys, options, message):

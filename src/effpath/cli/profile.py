@@ -39,10 +39,17 @@ def profile(
     shard_size: Annotated[
         int, typer.Option(min=1, help="Images that are built together; what an interruption may lose.")
     ] = 512,
-    engine: Annotated[str, typer.Option(help="What builds: inline (this process), processes or ray.")] = "inline",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What builds: processes, inline (this process) or ray.",
+            show_default="processes, once this one has built for 5 seconds",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Shards built at a time; as many as processors if not given.")
     ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs that --engine ray reserves for each shard.")] = 0,
     memory: Annotated[
         str | None, typer.Option(help="What each process may take, such as 4G; --batch-size is reduced to fit.")
     ] = None,
@@ -59,7 +66,7 @@ def profile(
 
       effpath profile torchvision:resnet50 imagefolder:imagenet \
         --weights resnet50.safetensors --levels weights,neurons \
-        --skip-damaged --engine processes -o classes/
+        --skip-damaged -o classes/
 
       effpath profile torchvision:resnet50 imagefolder:imagenet \
         --weights resnet50.safetensors --shard 1/4 -o part1/
@@ -94,7 +101,7 @@ def profile(
     )
     part = None if shard is None else parse_shard(shard)
     job = Job(source, data, extraction, options, per_class, part)
-    with closing(parse_engine(engine, workers)) as runs:
+    with closing(parse_engine(engine, workers, gpus)) as runs:
         work = job.open()
         elsewhere = None if engine == "inline" else replace(job, structure=work.graph.structure)
         with to.track(f"class paths of {len(work.images)} images", "images") as progress:

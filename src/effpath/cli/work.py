@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,22 +100,16 @@ def _opened(job: Job) -> Work:
         return job.open()
 
 
-def parse_engine(name: str, workers: int | None) -> Engine:
-    """Return the engine that ``--engine`` and ``--workers`` name."""
-    from effpath.class_paths.folder.cluster import Ray
-    from effpath.class_paths.folder.engines import Inline, Processes
+def parse_engine(name: str | None, workers: int | None, gpus: float) -> Engine:
+    """Return the engine that ``--engine``, ``--workers`` and ``--gpus`` name; without a name, what pays."""
+    from effpath.class_paths.folder.choice import ENGINES, Gradual, engine_named, processors
 
-    if name == "processes":
-        return Processes(workers or _processors())
-    if name == "ray":
-        return Ray(workers)
-    if name != "inline":
+    if name not in (None, *ENGINES):
         raise typer.BadParameter(f"expected --engine inline, processes or ray, got {name!r}")
-    if workers is not None:
+    if workers is not None and name == "inline":
         raise typer.BadParameter("--workers is for --engine processes and ray")
-    return Inline()
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if gpus and name != "ray":
+        raise typer.BadParameter("--gpus is for --engine ray")
+    if name is None:
+        return Gradual(workers or processors())
+    return engine_named(name, workers, gpus)

@@ -6,16 +6,19 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
 from effpath.class_paths.folder.engines import ATTEMPTS, Event, Task, portable
+from effpath.class_paths.folder.sharing import Given, Here, give
 from effpath.errors import MissingExtraError, OptionError
 
-OBJECTS = 256 << 20  # bytes of the object store of a local cluster, through which tasks pass and nothing else
+T = TypeVar("T")
+OBJECTS = 256 << 20  # bytes of the object store of a local cluster; what is larger goes by way of its disk
 AHEAD = 2  # tasks that are handed out for each processor, so that none waits for the next
 
 
@@ -54,6 +57,7 @@ class Ray:
         self._ray: Any = ray
         self.workers, self.gpus, self.retries = workers, gpus, retries
         self._connected = False  # by this engine
+        self._shared: tuple[tuple[str, Any], ...] = ()
 
     def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """Run the tasks; see `Engine`."""
@@ -63,7 +67,7 @@ class Ray:
         remote = self._ray.remote(_serve).options(
             num_cpus=1, num_gpus=self.gpus, max_retries=self.retries, num_returns="streaming"
         )
-        about = os.getcwd(), tuple(sys.path)
+        about = os.getcwd(), tuple(sys.path), self._shared
         waiting = deque(enumerate(tasks))
         busy: dict[Any, int] = {}
         try:
@@ -81,8 +85,16 @@ class Ray:
                 with suppress(Exception):  # the cluster may be gone
                     self._ray.cancel(stream, force=True)
 
+    def share(self, value: T) -> Callable[[], T]:
+        """Return what opens a value; see `Engine`."""
+        self._connect()
+        reference = self._ray.put(value)
+        self._shared = ((reference.hex(), reference),)
+        return Here(value, Given(reference.hex()))
+
     def close(self) -> None:
         """End the cluster, if it was started for this engine, or leave it."""
+        self._shared = ()
         if self._connected:
             self._ray.shutdown()
             self._connected = False
@@ -133,14 +145,24 @@ class Ray:
             return
 
 
-def _serve(task: bytes, folder: str, paths: Sequence[str]) -> Iterator[int | Exception]:
+def _serve(
+    task: bytes, folder: str, paths: Sequence[str], shared: Sequence[tuple[str, Any]]
+) -> Iterator[int | Exception]:
     """Do a task where the driver's modules and files are found; say how far it is, or what it failed with."""
     with suppress(OSError):  # a machine may lack it
         os.chdir(folder)
     sys.path += [path for path in paths if path not in sys.path]
     torch.set_num_threads(1)
+    for name, reference in shared:
+        give(name, partial(_get, reference))
     try:
         for done in pickle.loads(task)():
             yield int(done)
     except Exception as error:  # whatever it is: it is the task's
         yield portable(error)
+
+
+def _get(reference: Any) -> Any:
+    import ray  # in a process of the cluster
+
+    return ray.get(reference)

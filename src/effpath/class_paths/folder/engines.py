@@ -1,6 +1,7 @@
 """What runs tasks: this process, or several; `effpath.class_paths.folder.cluster` has Ray.
 
-Each task is run once; who asks decides what is tried again.
+Each task is run once; who asks decides what is tried again. `effpath.class_paths.folder.choice` knows
+engines by name.
 """
 
 from __future__ import annotations
@@ -8,16 +9,20 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import torch
 
+from effpath.class_paths.folder.sharing import Given, Here, give
 from effpath.errors import EffpathError, NumericalError, OptionError
 
+T = TypeVar("T")
 Task = Callable[[], Iterator[int]]
 """Does its work while it is iterated; gives how much is done, now and then. An engine may have to pickle it."""
 ATTEMPTS = 3  # of a task that fails
@@ -47,6 +52,9 @@ class Engine(Protocol):
     def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """Run each task, in any order; yield what becomes of it, in the end that it ended or its error."""
 
+    def share(self, value: T) -> Callable[[], T]:
+        """Return what opens a value where tasks run: each process is given it once, whatever the tasks."""
+
     def close(self) -> None:
         """Give back what the engine holds."""
 
@@ -65,6 +73,10 @@ class Inline:
             else:
                 yield Event(place, ended=True)
 
+    def share(self, value: T) -> Callable[[], T]:
+        """Return what opens a value; see `Engine`."""
+        return Here(value)
+
     def close(self) -> None:
         """Hold nothing."""
 
@@ -78,6 +90,7 @@ class Processes:
             raise OptionError(f"expected at least 1 worker, got {workers}")
         self.workers = workers
         self._idle: list[_Worker] = []
+        self._shared: tuple[str, bytes] | None = None
 
     def run(self, tasks: Sequence[Task]) -> Generator[Event, None, None]:
         """Run the tasks; see `Engine`."""
@@ -87,7 +100,7 @@ class Processes:
             while waiting or busy:
                 free = min(len(waiting), self.workers - len(busy))
                 while len(self._idle) < free:  # all start before the first is waited for
-                    self._idle.append(_Worker(torch.get_num_threads() // self.workers))
+                    self._idle.append(_Worker(torch.get_num_threads() // self.workers, self._shared))
                 for _ in range(free):
                     worker = self._idle.pop()
                     try:
@@ -114,6 +127,19 @@ class Processes:
             for worker, _ in busy.values():
                 worker.stop()
 
+    def share(self, value: T) -> Callable[[], T]:
+        """Return what opens a value; see `Engine`. OptionError where it cannot be pickled."""
+        try:
+            pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # whatever it is: the value's own code runs
+            raise OptionError(
+                "expected a network and images that can be given to other processes, got some that cannot be "
+                f"pickled ({type(error).__name__}: {error}); build them with the engine inline"
+            ) from error
+        self.close()  # processes that are idle were not given it
+        self._shared = uuid.uuid4().hex, pickled
+        return Here(value, Given(self._shared[0]))
+
     def close(self) -> None:
         """End the processes."""
         while self._idle:
@@ -123,10 +149,10 @@ class Processes:
 class _Worker:
     """A process that does what comes through its pipe, one task after the other."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, shared: tuple[str, bytes] | None) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit locks of torch's threads
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, max(1, threads)), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, max(1, threads), shared), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -148,10 +174,12 @@ class _GoneError(BaseException):
     """The process at the other end of a pipe is gone."""
 
 
-def _serve(pipe: Connection, threads: int) -> None:
+def _serve(pipe: Connection, threads: int, shared: tuple[str, bytes] | None) -> None:
     """Do tasks until the pipe is closed: by its other end, or because that process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, which ends this one
     torch.set_num_threads(threads)
+    if shared is not None:
+        give(shared[0], partial(pickle.loads, shared[1]))
     with suppress(_GoneError):
         while True:
             said: Exception | None = None

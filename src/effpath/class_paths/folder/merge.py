@@ -10,8 +10,8 @@ from effpath.class_paths.folder.commit import Incoming, commit, joined
 from effpath.class_paths.folder.engines import Inline
 from effpath.class_paths.folder.matching import check_apart, check_same, open_or_create
 from effpath.class_paths.folder.records import Record
+from effpath.class_paths.folder.sharing import Here
 from effpath.class_paths.folder.store import Store
-from effpath.class_paths.folder.tasks import Here
 from effpath.errors import StoreError
 from effpath.graph.graph import Graph
 

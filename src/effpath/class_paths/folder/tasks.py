@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,20 +25,8 @@ from effpath.graph.inputs import images_together
 from effpath.images.lazy import choose
 from effpath.walk.recording import Batch, bytes_per_image, recordings
 
-T = TypeVar("T")
 Opener = Callable[[], Work]
 """Opens network and images where a task runs; for another process it must be one that can be pickled."""
-
-
-@dataclass(frozen=True, eq=False)
-class Here(Generic[T]):
-    """What is open already, for tasks in this process."""
-
-    value: T
-
-    def __call__(self) -> T:
-        """Return it."""
-        return self.value
 
 
 @dataclass(frozen=True, eq=False)
