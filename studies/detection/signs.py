@@ -14,20 +14,37 @@ from torch import Tensor
 from detection.seen import Piece, kept
 from effpath import ClassPaths, Graph
 from effpath.data import Part
+from effpath.detect.signs.bit_depth import BitDepth
+from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.collect import collect
+from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
+from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.neighbours import Neighbours
+from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
+from effpath.detect.signs.resize_and_pad import ResizeAndPad
+from effpath.detect.signs.size import Effort, PathSize
+from effpath.detect.signs.typicality import Typicality
+from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 from effpath.files.progress import track
 
 SIGNS = "signs"  # the name of what is measured here, beside those of rivals
 FAST = PROFILES["fast"]  # its walk ends early, so that its signs are measured apart
 
 
+TRIED = (
+    ForwardTypicality(), ForwardMargin(), UnusualPixels(), SecondOpinion(), Margin("early"), Typicality("early"),
+    PathSize(), Effort(), Cancellation(), Neighbours(), BitDepth(), ResizeAndPad(10),
+)  # fmt: skip
+"""Signs that are measured whether a profile has them or not."""
+
+
 def _whole() -> Profile:
     """Return the profile of all signs that look at the whole walk, or at none."""
     signs = {sign.says: sign for name, profile in PROFILES.items() if name != "fast" for sign in profile.signs}
-    return Profile("whole", tuple(signs.values()))
+    return Profile("whole", tuple((signs | {sign.says: sign for sign in TRIED}).values()))
 
 
 WHOLE = _whole()
@@ -55,10 +72,11 @@ class Signs:
             return Piece(found.arrays, {})
 
         arrays = dict(kept(file, collected).arrays)
-        forward = {
-            key.removeprefix("forward/"): bits for key, bits in arrays.items() if key.startswith("forward/")
-        }
-        reference = Reference(arrays["classes"], forward, {}, arrays["shares"], arrays["labels"])
+        counts = {name.removeprefix("counts/"): each for name, each in arrays.items() if "counts/" in name}
+        spaces = {name.removeprefix("pixels/"): each for name, each in arrays.items() if "pixels/" in name}
+        pixels = Pixels.read(spaces, len(arrays["classes"]))
+        plain = arrays["classes"], arrays["images"], counts, arrays["shares"], arrays["labels"]
+        reference = Reference(*plain, pixels)
         return cls(graph, class_paths, reference, batch)
 
     def measure(self, images: Tensor) -> np.ndarray:

@@ -153,7 +153,7 @@ def test_a_reference_that_does_not_fit_the_network_is_refused(tmp_path) -> None:
     paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
     arrays = load_file(file)
     del arrays["checksums"]
-    arrays["detector/reference/forward/conv1"] = arrays["detector/reference/forward/conv1"][:, 1:].copy()
+    arrays["detector/reference/counts/conv1"] = arrays["detector/reference/counts/conv1"][:, 1:].copy()
     save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})
     with pytest.raises(StoreError, match="it is damaged"):
         effpath.load_detector(file, graph())

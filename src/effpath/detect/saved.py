@@ -28,6 +28,7 @@ from effpath.detect.scoring import (
     Scoring,
     SurpriseScore,
 )
+from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
@@ -302,18 +303,27 @@ def _reference(opened: SealedFile, about: Mapping[str, Any], class_paths: ClassP
     if "reference" not in about:
         return None
     at = "detector/reference"
-    classes, labels = (_array(opened, f"{at}/{name}", 1) for name in ("classes", "labels"))
+    classes, images, labels = (_array(opened, f"{at}/{name}", 1) for name in ("classes", "images", "labels"))
     shares = _array(opened, f"{at}/shares", 2)
-    forward = {name: _array(opened, f"{at}/forward/{name}", 2) for name in about["reference"]["layers"]}
-    for name, bits in forward.items():
-        wanted = len(classes), (class_paths.header.universe("neurons", name) + 7) // 8
-        if bits.dtype != np.uint8 or bits.shape != wanted:
+    counts = {name: _array(opened, f"{at}/counts/{name}", 2) for name in about["reference"]["layers"]}
+    for name, counted in counts.items():
+        wanted = len(classes), class_paths.header.universe("neurons", name)
+        if counted.dtype != np.uint16 or counted.shape != wanted:
             raise ValueError(
-                f"expected uint8 {list(wanted)} in forward/{name}, got {bits.dtype} {list(bits.shape)}"
+                f"expected uint16 {list(wanted)} in counts/{name}, got {counted.dtype} {list(counted.shape)}"
             )
     if len(shares) != len(labels):
         raise ValueError(f"{len(shares)} paths in one place, {len(labels)} in another")
-    return Reference(classes, forward, {}, shares, labels, bool(about["reference"]["own"]))
+    if len(images) != len(classes):
+        raise ValueError(f"{len(images)} classes in one place, {len(classes)} in another")
+    own = bool(about["reference"]["own"])
+    pixels = {
+        name.removeprefix(f"{at}/pixels/"): opened.array(name)
+        for name in opened.names
+        if name.startswith(f"{at}/pixels/")
+    }
+    spaces = Pixels.read(pixels, len(classes)) if pixels else None
+    return Reference(classes, images, counts, shares, labels, spaces, own)
 
 
 def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         "threshold": detector.threshold,
         "fpr": detector.fpr,
         "about": detector.about,
-        **({} if reference is None else {"reference": {"layers": [*reference.forward], "own": reference.own}}),
+        **({} if reference is None else {"reference": {"layers": [*reference.counts], "own": reference.own}}),
         "versions": {
             "effpath": __version__,
             "python": platform.python_version(),

@@ -7,16 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
 import effpath
 import sign_contract as contract
 from digits_net import class_paths, data, graph, model, noisy
 from effpath.class_paths.likelihood import PathLikelihood
+from effpath.detect.signs.basis import blocks, small
 from effpath.detect.signs.bit_depth import BitDepth, reduce_bits
 from effpath.detect.signs.cancellation import Cancellation, received_by
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.disagreement import ChangedImage, disagreement
+from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG, jpeg
 from effpath.detect.signs.likelihood import Margin
@@ -29,6 +32,7 @@ from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
+from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 from effpath.walk.forward import forward_sets
@@ -184,10 +188,111 @@ class TestForwardSets(SignContract):
         known = reference()
         first = int(look(ForwardSets()).predicted[0])
         left = known.classes != first
-        layers = {name: bits[left] for name, bits in known.forward.items()}
-        fewer = replace(known, classes=known.classes[left], forward=layers)
+        layers = {name: counted[left] for name, counted in known.counts.items()}
+        fewer = replace(known, classes=known.classes[left], images=known.images[left], counts=layers)
         seen = replace(look(ForwardSets()), reference=fewer)
-        np.testing.assert_array_equal(np.isnan(ForwardSets().columns(seen)[:, 0]), seen.predicted == first)
+        for sign in (ForwardSets(), ForwardTypicality(), ForwardMargin()):
+            np.testing.assert_array_equal(np.isnan(sign.columns(seen)[:, 0]), seen.predicted == first)
+
+
+def log_frequencies(name: str) -> np.ndarray:
+    """How usual each neuron is in the forward sets of each class, counted anew, [classes, neurons]."""
+    train, labels = data().train_images[400:640], data().train_labels[400:640].numpy()
+    right = graph()(train).argmax(1).numpy() == labels
+    sets = forward_sets(record(graph(), train, options=make_options("default")), [name])[name]
+    rows = [right & (labels == label) for label in reference().classes]
+    return np.log(np.stack([(sets[own].sum(0) + 0.5) / (own.sum() + 1) for own in rows]))
+
+
+class TestForwardTypicality(SignContract):
+    def made(self) -> Sign:
+        return ForwardTypicality()
+
+    def test_it_is_the_mean_log_frequency_of_the_set_in_its_class(self) -> None:
+        own, seen = forward_sets(recording(), EARLY), look(ForwardTypicality())
+        logs, at = {name: log_frequencies(name) for name in EARLY}, reference().places(seen.predicted)
+        for row in (0, 13, 20):
+            wanted = np.mean([logs[name][at[row], own[name][row]].mean() for name in EARLY])
+            assert measured(ForwardTypicality())[row] == pytest.approx(wanted, rel=1e-5)
+
+    def test_noise_is_unusual(self) -> None:
+        found = measured(ForwardTypicality())
+        assert found[contract.NOISY].mean() < found[contract.CLEAN].mean()
+
+
+class TestForwardMargin(SignContract):
+    def made(self) -> Sign:
+        return ForwardMargin()
+
+    def test_it_is_the_lead_of_its_class_layer_by_layer(self) -> None:
+        own, seen = forward_sets(recording(), EARLY), look(ForwardMargin())
+        logs, at = {name: log_frequencies(name) for name in EARLY}, reference().places(seen.predicted)
+        for row in (0, 13, 20):
+            means = [logs[name][:, own[name][row]].mean(1) for name in EARLY]
+            wanted = np.mean([mean[at[row]] - np.delete(mean, at[row]).max() for mean in means])
+            assert measured(ForwardMargin())[row] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+class TestUnusualPixels(SignContract):
+    def made(self) -> Sign:
+        return UnusualPixels()
+
+    def test_noise_is_outside_of_the_space(self) -> None:
+        found = measured(UnusualPixels())
+        assert found[contract.NOISY].min() > np.median(found[contract.CLEAN])
+
+
+class TestSecondOpinion(SignContract):
+    def made(self) -> Sign:
+        return SecondOpinion()
+
+    def test_the_distance_is_that_of_a_principal_component_analysis(self) -> None:
+        train, labels = data().train_images[400:640], data().train_labels[400:640].numpy()
+        right = graph()(train).argmax(1).numpy() == labels
+        seen = look(SecondOpinion())
+        pixels, columns = images().flatten(1).numpy(), SecondOpinion().columns(seen)
+        logs = np.empty((24, len(reference().classes)))
+        for place, label in enumerate(reference().classes):
+            rows = train[torch.from_numpy(right & (labels == label))].flatten(1).numpy()
+            whole = PCA().fit(rows)
+            kept = int(np.searchsorted(np.cumsum(whole.explained_variance_ratio_), 0.9)) + 1
+            space = PCA(min(kept, len(rows) // 4)).fit(rows)
+            apart = pixels - space.inverse_transform(space.transform(pixels))
+            logs[:, place] = np.log(np.square(apart).mean(1) + 1e-9)
+        at = reference().places(seen.predicted)
+        own = logs[np.arange(24), at]
+        np.testing.assert_allclose(columns[:, 0], own, rtol=1e-3)
+        logs[np.arange(24), at] = np.inf
+        np.testing.assert_allclose(columns[:, 1], own - logs.min(1), rtol=1e-2, atol=1e-3)
+
+    def test_a_digit_of_another_class_looks_like_another_class(self) -> None:
+        """The network's word is replaced by the next class: the pixels tell."""
+        seen = look(SecondOpinion(), contract.CLEAN)
+        told = replace(seen)
+        told.__dict__["predicted"] = (seen.predicted + 1) % 10
+        assert (SecondOpinion().columns(told)[:, 1] > 0).mean() > 0.9
+        assert (SecondOpinion().columns(seen)[:, 1] < 0).mean() > 0.9
+
+    def test_large_images_are_cut_or_made_small(self) -> None:
+        large = torch.rand(3, 3, 70, 50)
+        assert small(large).shape == (3, 3 * 32 * 32)
+        assert blocks(large).shape == (3 * 8 * 6, 3 * 64)
+        np.testing.assert_array_equal(blocks(large)[7], large[0, :, 8:16, 8:16].flatten().numpy())
+
+
+class TestEarlyMargin(SignContract):
+    def made(self) -> Sign:
+        return Margin("early")
+
+
+class TestEarlyTypicality(SignContract):
+    def made(self) -> Sign:
+        return Typicality("early")
+
+    def test_it_is_that_of_the_early_layers(self) -> None:
+        likelihood = PathLikelihood(class_paths())(effpath.extract(graph(), images()))
+        own = graph()(images()).argmax(1).numpy()
+        np.testing.assert_allclose(measured(Typicality("early")), likelihood[np.arange(24), :3, own].mean(1))
 
 
 class TestNeighbours(SignContract):
@@ -225,7 +330,7 @@ def test_a_change_that_changes_nothing_is_agreed_upon() -> None:
 
 
 def test_signs_that_compare_say_what_is_missing() -> None:
-    for sign in (ForwardSets(), Neighbours()):
+    for sign in (ForwardSets(), ForwardMargin(), Neighbours(), UnusualPixels(), SecondOpinion()):
         with pytest.raises(OptionError, match="call its collect"):
             sign.columns(replace(look(sign), reference=None))
 
@@ -260,12 +365,19 @@ class TestCollecting:
         whole = collect(graph(), reader, pixels, own=True)
         seen = reader.look(pixels, recorded, whole, left_out=True)
         own, shares = forward_sets(recorded, EARLY), channel_shares(seen)
-        outside, far = (sign.columns(seen)[:, 0] for sign in (ForwardSets(), Neighbours()))
+        outside, usual, far = (
+            sign.columns(seen)[:, 0] for sign in (ForwardSets(), ForwardTypicality(), Neighbours())
+        )
         for row, label in enumerate(seen.predicted):
             others = np.flatnonzero((seen.predicted == label) & (np.arange(30) != row))
             unions = {name: sets[others].any(0) for name, sets in own.items()}
             wanted = [(own[name][row] & ~unions[name]).sum() / own[name][row].sum() for name in EARLY]
             assert outside[row] == pytest.approx(np.mean(wanted))
+            logs = [
+                np.log((sets[others][:, sets[row]].sum(0) + 0.5) / (len(others) + 1)).mean()
+                for sets in own.values()
+            ]
+            assert usual[row] == pytest.approx(np.mean(logs), rel=1e-5)
             if len(others):
                 nearest = np.sort(shares[others] @ shares[row])[::-1][:5]
                 assert far[row] == pytest.approx(1 - nearest.mean(), abs=1e-6)

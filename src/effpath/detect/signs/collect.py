@@ -13,8 +13,9 @@ from torch import Tensor
 
 from effpath.detect.signs.evidence import Evidence
 from effpath.detect.signs.neighbours import channel_shares
+from effpath.detect.signs.pixels import Collected
 from effpath.detect.signs.reader import SignReader
-from effpath.detect.signs.reference import Bits, Reference
+from effpath.detect.signs.reference import Reference
 from effpath.errors import InputError
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
@@ -23,6 +24,8 @@ from effpath.images import Images
 from effpath.walk.recording import recordings
 
 NEIGHBOURS = 200  # images of a class whose paths are kept, the first ones
+PIXELS = 500  # images of a class whose pixels are looked at, the first ones
+MOST = np.iinfo(np.uint16).max  # images of a class that are counted
 
 
 def collect(
@@ -51,7 +54,7 @@ def collect(
     """
     target = None if labels is None else as_classes(labels, len(images), graph.classes)
     header, profile = reader.class_paths.header, reader.profile
-    unions, banks = _Unions(), _Banks()
+    counted, banks, collected = _Counts(), _Banks(), Collected(PIXELS)
     layers = [layer.name for layer in header.layers]
     for rows, pixels, recorded in recordings(
         graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
@@ -62,46 +65,50 @@ def collect(
         if not bool(right.any()):
             continue
         seen = reader.look(pixels[right], recorded.select(right))
-        unions.note(seen, wanted=profile.wants("forward sets"))
+        counted.note(seen, wanted=profile.wants("forward sets"))
+        if profile.wants("pixels"):
+            collected.add(seen.pixels, seen.predicted)
         if profile.wants("neighbours"):
             chosen = banks.wanted(seen)
             if chosen.any():
                 some = torch.from_numpy(chosen)
                 banks.add(reader.look(seen.pixels[some], seen.recorded.select(some)))
-    classes = np.array(sorted(unions.once), np.int64)
+    classes = np.array(sorted(counted.images), np.int64)
     if not len(classes):
         raise InputError(
             f"expected clean images that the network gets right, to compare with, got none of {len(images)}; "
             "check that labels and preprocessing fit the model"
         )
-    return Reference(classes, unions.stacked(unions.once), unions.stacked(unions.twice), *banks.arrays(), own)
+    return Reference(classes, *counted.arrays(), *banks.arrays(), collected.pixels(), own)
 
 
-class _Unions:
-    """The forward sets of the classes that were met, united: neurons of one image at least, and of two."""
+class _Counts:
+    """By class that was met: its images, and of how many each neuron is in the forward set."""
 
     def __init__(self) -> None:
-        self.once: dict[int, dict[str, Bits]] = {}
-        self.twice: dict[int, dict[str, Bits]] = {}
+        self.images: Counter[int] = Counter()
+        self.counts: dict[int, dict[str, NDArray[np.uint16]]] = {}
 
     def note(self, seen: Evidence, *, wanted: bool) -> None:
-        """Note the classes of a batch, and add its forward sets where they are wanted."""
+        """Note the classes of a batch, and count its forward sets where they are wanted."""
         sets = seen.forward if wanted else {}
         for row, label in enumerate(seen.predicted.tolist()):
-            if label not in self.once:
-                self.once[label] = {name: np.zeros_like(bits[0]) for name, bits in sets.items()}
-                self.twice[label] = {name: np.zeros_like(bits[0]) for name, bits in sets.items()}
+            if self.images[label] == MOST:
+                continue
+            self.images[label] += 1
+            own = self.counts.setdefault(label, {})
             for name, bits in sets.items():
-                once = self.once[label][name]
-                self.twice[label][name] |= once & bits[row]
-                once |= bits[row]
+                marks = np.unpackbits(bits[row], bitorder="little", count=seen.neurons(name))
+                if name not in own:
+                    own[name] = np.zeros(len(marks), np.uint16)
+                own[name] += marks
 
-    @staticmethod
-    def stacked(sets: dict[int, dict[str, Bits]]) -> dict[str, Bits]:
-        """Return by layer what the classes have, ascending, [classes, bytes]."""
-        labels = sorted(sets)
-        names = list(sets[labels[0]]) if labels else []
-        return {name: np.stack([sets[label][name] for label in labels]) for name in names}
+    def arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.uint16]]]:
+        """Return images by class, ascending, [classes], and counts by layer, [classes, neurons]."""
+        labels = sorted(self.images)
+        names = list(self.counts[labels[0]]) if labels else []
+        images = np.array([self.images[label] for label in labels], np.int64)
+        return images, {name: np.stack([self.counts[label][name] for label in labels]) for name in names}
 
 
 class _Banks:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
+from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.reference import Bits, Reference
 from effpath.detect.signs.sign import FloatArray
 from effpath.errors import OptionError
@@ -113,6 +114,36 @@ class Evidence:
         found = forward_sets(self.recorded, self.early)
         return {name: np.packbits(marks, axis=1, bitorder="little") for name, marks in found.items()}
 
+    @cached_property
+    def reference_places(self) -> NDArray[np.int64]:
+        """Where the predicted class stands among those of the reference, int64 [B]; −1 where it was not met."""
+        return self.known().places(self.predicted)
+
+    @cached_property
+    def frequencies(self) -> FloatArray:
+        """The mean log frequency of the forward set in every class of the reference, [B, early layers, classes].
+
+        NaN where the set is empty. An image of the reference is left out of its own class.
+        """
+        reference = self.known()
+        found = np.full((len(self), len(self.early), len(reference.classes)), np.nan)
+        for column, name in enumerate(self.early):
+            logs = reference.logs[name]
+            marks = np.unpackbits(self.forward[name], axis=1, count=self.neurons(name), bitorder="little")
+            for row, place in enumerate(self.reference_places.tolist()):
+                ids = np.flatnonzero(marks[row])
+                if not len(ids):
+                    continue
+                found[row, column] = logs[ids].mean(0, dtype=np.float64)
+                if self.left_out and place >= 0:
+                    counted = reference.counts[name][place, ids].astype(np.float64) - 1
+                    found[row, column, place] = np.log((counted + 0.5) / reference.images[place]).mean()
+        return found
+
+    def neurons(self, name: str) -> int:
+        """Return how many neurons a layer has."""
+        return self.class_paths.header.universe("neurons", name)
+
     def known(self) -> Reference:
         """Return the reference.
 
@@ -125,6 +156,13 @@ class Evidence:
                 "the detector on images, or call its collect(images) before it makes features"
             )
         return self.reference
+
+    def known_pixels(self) -> Pixels:
+        """Return the spaces of the reference's pixels; OptionError where none were collected."""
+        found = self.known().pixels
+        if found is None:
+            raise OptionError("expected what was collected with the pixels of clean images, got none of these")
+        return found
 
     def answers(self, images: Tensor) -> FloatArray:
         """Return the softmax of the network for changed images, float64 [B, classes]: one forward pass."""

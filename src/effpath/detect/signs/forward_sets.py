@@ -20,8 +20,8 @@ class ForwardSets(Sign):
 
     def columns(self, seen: Evidence) -> FloatArray:
         """Measure the share, [B, 1]; NaN where no clean image was predicted as the class."""
-        reference = seen.known()
-        unions, at = reference.twice if seen.left_out else reference.forward, reference.places(seen.predicted)
+        reference, at = seen.known(), seen.reference_places
+        unions = reference.twice if seen.left_out else reference.forward
         found = np.full((len(seen), len(seen.early)), np.nan)
         rows = np.flatnonzero(at >= 0)
         for column, name in enumerate(seen.early):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.cancellation import Cancellation
+from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
@@ -16,6 +17,7 @@ from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
+from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Profile:
     @property
     def compares(self) -> bool:
         """Whether a sign compares images with what is collected from clean ones."""
-        return self.wants("forward sets", "neighbours")
+        return self.wants("forward sets", "neighbours", "pixels")
 
 
 LATE = 1 / 3
@@ -73,8 +75,9 @@ PROFILES = {
         Profile(
             "thorough",
             (
-                LogOdds(), JPEG(), ResizeAndPad(10), BitDepth(), ForwardSets(), EarlySimilarity(), Margin(),
-                Typicality(), PathSize(), Effort(), Cancellation(), Neighbours(),
+                LogOdds(), JPEG(), ResizeAndPad(10), BitDepth(), ForwardSets(), ForwardTypicality(),
+                ForwardMargin(), UnusualPixels(), SecondOpinion(), EarlySimilarity(), Margin(), Typicality(),
+                PathSize(), Effort(), Cancellation(), Neighbours(),
             ),
         ),
     )

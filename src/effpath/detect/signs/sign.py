@@ -25,7 +25,7 @@ class Sign(ABC):
         passes: forward passes that it takes beside the one that all signs share.
         walks: 1 where it reads the path, from the one walk that all signs share.
         needs: what it compares images with: the use counts of class paths (``"likelihood"``), or what is collected
-            from clean images (``"forward sets"``, ``"neighbours"``, see `Reference`).
+            from clean images (``"forward sets"``, ``"neighbours"``, ``"pixels"``, see `Reference`).
     """
 
     name: str

@@ -1,0 +1,51 @@
+"""Forward sets, by frequency: how usual in its class is what carries the activation? Without a walk."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effpath.detect.signs.evidence import Evidence
+from effpath.detect.signs.sign import FloatArray, Sign, layer_mean
+
+
+class ForwardTypicality(Sign):
+    """The mean log frequency of the forward set in its own class, over the early layers, unweighted.
+
+    It tells more than the share outside the union where a class has many images, whose union is nearly everything.
+    """
+
+    name = "forward typicality"
+    says = ("unusual activity for its class",)
+    direction = -1
+    needs = frozenset({"forward sets"})
+
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure the log frequency, [B, 1]; NaN where no clean image was predicted as the class."""
+        return layer_mean(_own(seen.frequencies, seen.reference_places))[:, None]
+
+
+class ForwardMargin(Sign):
+    """The same, less that in the class which has it highest of the others, layer by layer, unweighted."""
+
+    name = "forward margin"
+    says = ("active as another class is",)
+    direction = -1
+    needs = frozenset({"forward sets"})
+
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure the margin, [B, 1]; NaN where no clean image was predicted as the class, or all were."""
+        frequencies, places = seen.frequencies, seen.reference_places
+        own = _own(frequencies, places)
+        others = frequencies.copy()
+        known = np.flatnonzero(places >= 0)
+        others[known, :, places[known]] = -np.inf
+        best = others.max(2, initial=-np.inf)
+        return layer_mean(np.where(np.isfinite(best), own - best, np.nan))[:, None]
+
+
+def _own(frequencies: FloatArray, places: NDArray[np.int64]) -> FloatArray:
+    """Return [B, layers] of [B, layers, classes]; NaN where the class was not met."""
+    own: FloatArray = frequencies[np.arange(len(places)), :, places].copy()
+    own[places < 0] = np.nan
+    return own

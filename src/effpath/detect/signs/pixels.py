@@ -1,0 +1,114 @@
+"""Pixels: are they like those of clean images, and of clean images of the class? Without a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from effpath.detect.signs.basis import Basis, FloatArray, Rows, blocks, small
+
+KEPT, KEPT_OF_CLASS = 0.98, 0.9  # shares of the variance that the spaces hold
+LEAST = 1e-9  # of a distance
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The spaces of clean images' pixels.
+
+    Attributes:
+        blocks: of their squares of 8 pixels.
+        classes: of the images, made small, by class, in the order of `Reference.classes`.
+    """
+
+    blocks: Basis
+    classes: tuple[Basis, ...]
+
+    def outside(self, pixels: Tensor) -> FloatArray:
+        """Return the log of the mean squared distance of an image's squares from their space, float64 [B]."""
+        rows = blocks(pixels)
+        distance = self.blocks.outside(rows).reshape(len(pixels), -1).mean(1)
+        found: FloatArray = np.log(distance + LEAST)
+        return found
+
+    def outside_classes(self, pixels: Tensor, places: NDArray[np.int64], *, left_out: bool) -> FloatArray:
+        """Return the log of the distance from the space of every class, float64 [B, classes].
+
+        ``places`` [B] are where the predicted classes stand, or −1; images that were collected are left out there.
+        """
+        rows = small(pixels)
+        found = np.stack([basis.outside(rows) for basis in self.classes], axis=1)
+        if left_out:
+            for place in np.unique(places[places >= 0]).tolist():
+                own = places == place
+                found[own, place] = self.classes[place].outside(rows[own], left_out=True)
+        logs: FloatArray = np.log(found + LEAST)
+        return logs
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What a file holds of it, by name."""
+        spaces = (self.blocks, *self.classes)
+        return {
+            f"{number}/{name}": array
+            for number, basis in enumerate(spaces)
+            for name, array in {
+                "mean": basis.mean, "directions": basis.directions, "variances": basis.variances,
+                "rows": np.array([basis.rows], np.int64),
+            }.items()
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, NDArray[Any]], classes: int) -> Pixels:
+        """Return what `arrays` gave, for so many classes.
+
+        Raises:
+            KeyError, ValueError: an array is missing or does not fit the others.
+        """
+        spaces = []
+        for number in range(classes + 1):
+            mean, directions, variances, rows = (
+                arrays[f"{number}/{name}"] for name in ("mean", "directions", "variances", "rows")
+            )
+            if mean.ndim != 1 or directions.shape != (len(variances), len(mean)) or rows.shape != (1,):
+                raise ValueError(f"{list(directions.shape)} directions of {list(mean.shape)} pixels")
+            spaces.append(Basis(mean, directions, variances, int(rows[0])))
+        return cls(spaces[0], tuple(spaces[1:]))
+
+
+class Collected:
+    """Pixels of clean images, from which the spaces are found; images may come in any batches."""
+
+    def __init__(self, most: int) -> None:
+        """Take so many images of each class, the first ones."""
+        self.most = most
+        self.rows: dict[int, list[Rows]] = {}
+        self.total: FloatArray | None = None
+        self.products: FloatArray | None = None
+        self.squares = 0
+
+    def add(self, pixels: Tensor, labels: NDArray[np.int64]) -> None:
+        """Add images [B, C, H, W] of these classes [B]."""
+        for image, row, label in zip(pixels.split(1), small(pixels), labels.tolist(), strict=True):
+            own = self.rows.setdefault(label, [])
+            if len(own) == self.most:
+                continue
+            own.append(row)
+            cut = blocks(image).astype(np.float64)
+            if self.total is None or self.products is None:
+                self.total, self.products = np.zeros(cut.shape[1]), np.zeros((cut.shape[1],) * 2)
+            self.total += cut.sum(0)
+            self.products += cut.T @ cut
+            self.squares += len(cut)
+
+    def pixels(self) -> Pixels | None:
+        """Return the spaces; None without an image."""
+        if self.total is None or self.products is None:
+            return None
+        by_class = [np.stack(self.rows[label]).astype(np.float64) for label in sorted(self.rows)]
+        whole = Basis.of_moments(self.total, self.products, self.squares, KEPT)
+        return Pixels(whole, tuple(Basis.of(rows, KEPT_OF_CLASS) for rows in by_class))
