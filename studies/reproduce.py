@@ -39,7 +39,8 @@ from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
 CLASS_PATHS, PATHS = "class paths", "paths"  # what is made of a case, beside what others see
-FIRST = ("CWL2", "Patch", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")  # the slowest attacks begin first
+# the slowest attacks begin first
+FIRST = ("CWL2", "Patch", "Universal", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")
 
 
 def make_attack(case: Case, attack: str, seed: int, device: str) -> None:

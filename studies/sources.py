@@ -21,6 +21,7 @@ import effpath
 from effpath.data import Dataset, load_data
 from effpath.data.labels import by_outputs
 from effpath.demo.network import trained_lenet
+from effpath.errors import InputError
 from effpath.files.cache import atomic_write, default_cache_dir, note_step
 from effpath.files.progress import track
 from effpath.images import format_of
@@ -32,6 +33,14 @@ NETWORK_OPTIONS: dict[str, Row] = {
     "model": {"help": "FILE.py:factory or a library's model"},
     "data": {"help": "imagefolder:DIR, cifar10:DIR …"},
 }
+
+
+def place_of(spec: str) -> str:
+    """Return a name of data or of a model with its variables in it."""
+    expanded = os.path.expandvars(spec)
+    if "$" in expanded:
+        raise InputError(f"expected the folder that {spec} names; set that variable")
+    return expanded
 
 
 def open_network(model_spec: str, data_spec: str) -> tuple[nn.Module, Dataset]:

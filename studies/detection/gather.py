@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import effpath
-from detection.cases import Case, Planned
+from detection.cases import RETRAINED, Case, Planned
+from detection.conditions import conditions
 from detection.minimal import minimal
 from detection.patches import SQUARES, train_patches, with_squares
+from detection.perturbations import train_perturbations
 from detection.seen import MISTAKES, Piece, Pixels, Row, Seen, assembled, kept, paths_piece
 from detection.signs import SIGNS, Signs, timed
 from effpath import ClassPaths, Features, Graph, StoreOptions
@@ -34,23 +35,16 @@ from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.errors import InputError, MissingExtraError
 from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
-from effpath.models.predict import correct_rows, predict
+from effpath.models import load_model
+from effpath.models.predict import correct_rows, device_of, predict
 from rivals import RIVALS
-from sources import open_network, train_lenet
+from sources import open_network, place_of, train_lenet
 
 NOISE_LIKE = ("CWL2", "PGD")  # attacks whose L2 the controls of noise have, where they are there
 RIVAL_IMAGES = 5000  # training images of rivals at most
 OTHERS = (SIGNS, *RIVALS)  # what is seen beside paths
 HEADING = "heading.npz"
 UNUSED = ("paper", "gates", "thetas", "theta_sources", "theta_per_class")  # of a case, in what is gathered
-
-
-def place_of(spec: str) -> str:
-    """Return a name of data or of a model with its variables in it."""
-    expanded = os.path.expandvars(spec)
-    if "$" in expanded:
-        raise InputError(f"expected the folder that {spec} names; set that variable")
-    return expanded
 
 
 def open_case(case: Case, seed: int) -> tuple[nn.Module, Dataset]:
@@ -175,31 +169,48 @@ class Making:
         if planned.sources is not None and planned.sources < len(rows):
             rows = rows[torch.linspace(0, len(rows) - 1, planned.sources).long()]
         if not planned.patches:
-            return self._attacked(planned.attack, planned.settings, rows, savable=not planned.floats), rows, {}
+            made = self._attacked(
+                planned.attack, planned.settings, rows, planned.made_on, savable=not planned.floats
+            )
+            return made, rows, {"made_on": planned.made_on} if planned.made_on else {}
         labels = torch.from_numpy(clean.labels)[rows]
         folder = default_cache_dir() / "patches"
         made, chosen, about = [], [], []
-        for patch in train_patches(
-            self.attacked, self.known, labels, planned, self.graph.classes, self.seed, folder
-        ):
-            found = self._attacked("PatchFile", patch.settings, rows[patch.rows], savable=True)
+        universal = planned.attack == "Universal"
+        train, attack = (train_perturbations, "Universal") if universal else (train_patches, "PatchFile")
+        for patch in train(self.attacked, self.known, labels, planned, self.graph.classes, self.seed, folder):
+            found = self._attacked(attack, patch.settings, rows[patch.rows], savable=True)
             made.append(replace(found, source=found.source + sum(map(len, chosen))))
             chosen.append(rows[patch.rows])
             about.append({**patch.about, "succeeded": found.successes, "tried": found.tried})
         whole = replace(join(made), name=planned.attack, settings=planned.settings)
         return whole, torch.cat(chosen), {"patches": about}
 
-    def _attacked(self, name: str, settings: Settings, rows: Tensor, *, savable: bool) -> AdversarialSet:
-        """Return what an attack makes of these clean images."""
+    def _attacked(
+        self, name: str, settings: Settings, rows: Tensor, made_on: str | None = None, *, savable: bool
+    ) -> AdversarialSet:
+        """Return what an attack makes of these clean images, searched on the network or on another."""
         clean = self.chosen[0]
         part = Part(clean.images[rows], torch.from_numpy(clean.labels)[rows])
         how = {"seed": self.seed, "batch_size": self.case.batch, "savable": savable, "cache": default_cache_dir()}
-        (made,) = attack_steps(self.attacked, part, {name: settings}, track, **how)
+        model = self.attacked if made_on is None else self.another(made_on)
+        (made,) = attack_steps(model, part, {name: settings}, track, **how)
         return confirmed(self.model, made, self.case.batch)
+
+    def another(self, spec: str) -> nn.Module:
+        """Return another network with the same classes, on the device where attacks are searched."""
+        if spec == RETRAINED:
+            model: nn.Module = train_lenet(self.data, self.seed + 1)
+        else:
+            model = load_model(place_of(spec))
+            classes = getattr(self.model, "classes", self.data.classes)
+            if tuple(model.classes) != tuple(classes):
+                raise InputError(f"expected the classes {classes} of {spec}, got {model.classes}")
+        return copy.deepcopy(model).to(device_of(self.attacked))
 
     def squares(self, clean: Pixels, attacked: Tensor) -> dict[str, Pixels]:
         """Return harmless squares as large as the patches, where the case has any."""
-        planned = next((each for each in self.case.attacks.values() if each.patches), None)
+        planned = next((each for each in self.case.attacks.values() if each.patches and not each.training), None)
         if planned is None or len(attacked) < 2:
             return {}
         how = ATTACKS[planned.attack].merged(planned.settings)
@@ -237,6 +248,7 @@ class Making:
             if name.startswith(NOISE_LIKE) and "targeted" not in name and not self.case.attacks[name].floats
         }
         controls |= self.squares(clean, attacked)
+        controls |= conditions(self.case, clean, attacked, self.data.classes, self.seed)
         if len(mistakes):  # as many as come with the correct ones, or as are attacked
             count = max(self.case.sources, round(len(clean.images) * (1 - accuracy) / accuracy))
             some = mistakes.take(torch.arange(min(count, len(mistakes))))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ PASTED = tuple(ATTACKS["PatchFile"].settings)  # settings of a patch that is the
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A patch of a row, and the images that it is pasted into.
+    """A patch of a row, and the images that it is pasted into; or a universal perturbation.
 
     Attributes:
-        settings: of the attack ``PatchFile``, the path of the file among them.
-        about: target and shape.
+        settings: of the attack that reads it from its file, the path of the file among them.
+        about: target, and shape of a patch.
         rows: int64 [M], of the images to be attacked, without those of its target.
     """
 
@@ -55,17 +56,13 @@ def train_patches(
     if planned.attack == "PatchFile":
         yield from read_patches(labels, planned)
         return
-    order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
-    learned = known.take(order[:TRAINED_ON].sort().values).images[:]
-    targets = np.random.default_rng(seed).permutation(classes)
-    for number in range(planned.patches):
-        target, shape = int(targets[number % classes]), SHAPES[number % len(SHAPES)]
+    learned = learned_from(known, seed)
+    for number, target in enumerate(targets_of(planned.patches, classes, seed)):
+        shape = SHAPES[number % len(SHAPES)]
         settings = ATTACKS[planned.attack].merged({**planned.settings, "shape": shape})
         key = fingerprint(state_fingerprint(model), learned, settings, target, seed + number)
-        file = folder / f"{key[:32]}.npy"
-        if not file.exists():
-            pixels = train_patch(model, learned, target, settings=settings, seed=seed + number).numpy()
-            atomic_write(file, lambda temporary, pixels=pixels: _write(temporary, pixels))
+        train = partial(train_patch, model, learned, target, settings=settings, seed=seed + number)
+        file = trained_once(folder / f"{key[:32]}.npy", train)
         own = torch.arange(number, len(labels), planned.patches)
         pasted = {name: settings[name] for name in PASTED if name in settings}
         yield Trained(
@@ -81,6 +78,26 @@ def read_patches(labels: Tensor, planned: Planned) -> Iterator[Trained]:
     for number, file in enumerate(files):
         settings = ATTACKS[planned.attack].merged({**planned.settings, "file": file})
         yield Trained(settings, {"file": file.name}, torch.arange(number, len(labels), len(files)))
+
+
+def learned_from(known: Part, seed: int) -> Tensor:
+    """Return the training images, float32 [n, C, H, W], that a patch or perturbation is trained on."""
+    order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
+    return known.take(order[:TRAINED_ON].sort().values).images[:]
+
+
+def targets_of(count: int, classes: int, seed: int) -> list[int]:
+    """Return so many targets; those of the first ``classes`` differ."""
+    drawn = np.random.default_rng(seed).permutation(classes).tolist()
+    return [drawn[number % classes] for number in range(count)]
+
+
+def trained_once(file: Path, train: Callable[[], Tensor]) -> Path:
+    """Return the .npy file of an array, which is trained and written if it is not there."""
+    if not file.exists():
+        pixels = train().numpy()
+        atomic_write(file, lambda temporary: _write(temporary, pixels))
+    return file
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:

@@ -28,7 +28,7 @@ from torch import nn
 
 import effpath
 from detection.cases import Case
-from detection.gather import place_of, spread
+from detection.gather import spread
 from drawing import LOG_DENSITY, MARKED, TICKS, Panel, Series
 from effpath.data import Dataset, Part, load_data
 from effpath.demo.lenet import LeNet5
@@ -40,7 +40,7 @@ from effpath.models.predict import device_of
 from effpath.models.weights import load_weights, save_weights
 from effpath.rules import LEVELS
 from small_resnet import SmallResNet
-from sources import Row, once, read_result
+from sources import Row, once, place_of, read_result
 from training import After, Recipe, device_name, folder_of, seeded, train
 
 CHECKPOINTS = 13
