@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -647,6 +648,15 @@ def test_pid_without_a_network_that_fits_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(pid, "trained", lambda *given: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
     with pytest.raises(InputError, match=r"at least 50% of them right; got \['\d+%'\]"):
         Inconsistency.fit(digits_net.graph(), images, (labels + 5) % 10)
+
+
+@pytest.mark.skipif("EFFPATH_DATA" not in os.environ, reason="EFFPATH_DATA is not set")
+def test_every_auxiliary_network_is_there_and_takes_its_images() -> None:
+    for (shape, classes), specs in pid.AUXILIARIES.items():
+        for spec in specs:
+            network = pid.load_model(os.path.expandvars(spec)).eval()
+            with torch.no_grad():
+                assert network(torch.full((2, *shape), 0.5)).shape == (2, classes)
 
 
 def test_pid_finds_what_only_one_network_is_fooled_by() -> None:
