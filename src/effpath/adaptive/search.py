@@ -26,9 +26,8 @@ class Victim:
     Attributes:
         detector: fitted and calibrated.
         model: the network that the detector's graph was captured from, in eval mode.
-        surrogate: a linear, clean or surprise detector on the same class paths, whose suspicion is followed
-            instead of the detector's. Forests and boosting need it: they have no gradient, and are attacked by
-            transfer.
+        surrogate: a detector whose suspicion has a gradient, which is followed instead of the detector's. Forests,
+            boosting and ``thorough`` need it: they have none, and are attacked by transfer.
         guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``, such as
             training images.
     """
@@ -145,16 +144,9 @@ class Search:
         return direction.sign() if self.norm == "Linf" else self.stride(direction)
 
     def look(self, candidates: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return misclassified (bool), suspicion (float64) and class of images [M, C, H, W] with labels [M].
-
-        Model and graph must both misclassify: what folding changes in the last bit is no success.
-        """
+        """Return what `judged` says of images [M, C, H, W] with labels [M], and count them."""
         self.queries += len(candidates)
-        features = self.detector.features(candidates)
-        scores = torch.from_numpy(self.detector.score(features))
-        predicted = predict(self.model, candidates).to(candidates.device)
-        traced = torch.from_numpy(features.classes[:, 0]).to(predicted.device)
-        return (predicted != labels) & (traced != labels), scores, predicted
+        return judged(self.detector, self.model, candidates, labels)
 
     def judge(self, candidates: Tensor) -> None:
         """Keep a candidate [N, C, H, W] where it is misclassified and the least suspicious so far."""
@@ -165,3 +157,17 @@ class Search:
         better = better.to(candidates.device)
         self.best = torch.where(better[:, None, None, None], candidates, self.best)
         self.predicted = torch.where(better, predicted, self.predicted)
+
+
+def judged(
+    detector: Detector, model: nn.Module, candidates: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return misclassified (bool), suspicion (float64) and class of images [M, C, H, W] with labels [M].
+
+    Model and graph must both misclassify: what folding changes in the last bit is no success.
+    """
+    features = detector.features(candidates)
+    scores = torch.from_numpy(detector.score(features))
+    predicted = predict(model, candidates).to(candidates.device)
+    traced = torch.from_numpy(features.classes[:, 0]).to(predicted.device)
+    return (predicted != labels) & (traced != labels), scores, predicted

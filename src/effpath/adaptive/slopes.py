@@ -12,14 +12,18 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.nn import functional
 
-from effpath.adaptive.soft import Look, SoftFeatures
-from effpath.detect import CleanSimilarity, Detector, JointSurprise
+from effpath.adaptive.soft import SoftFeatures
+from effpath.adaptive.soft_signs import SoftSigns, check_soft
+from effpath.detect import CleanSimilarity, CombinedSurprise, Detector, JointSurprise
 from effpath.detect.classifiers import check_fitted
-from effpath.detect.scoring import CleanScore, SurpriseScore
+from effpath.detect.scoring import CleanScore, CombinedScore, SurpriseScore
 from effpath.errors import OptionError
 
 BANDWIDTH = 0.25  # of a smooth tail, in standard deviations of the clean values
+NEAR = 0.05  # share of the clean rows about a row, as far as which it is smoothed
+SHARPNESS = 4.0  # of the start of truncated sums, per nat
 
 
 class Gradients(NamedTuple):
@@ -50,16 +54,16 @@ class Slopes:
         """Follow this detector.
 
         Args:
-            detector: linear, clean or surprise.
+            detector: linear, clean, surprise, or one that combines signs.
             layers, temperature: of `SoftFeatures`.
             confidence: logits by which the other class must lead.
             refresh: steps between two exact walks; in between their choices are held.
         """
-        self.soft = SoftFeatures(
-            detector.graph, detector.class_paths, detector.path_likelihood, layers=layers, temperature=temperature
-        )
         self.suspicion, self.confidence, self.refresh = Suspicion(detector), confidence, refresh
-        self._look: Look | None = None
+        how: Any = {"layers": layers, "temperature": temperature}
+        known = detector.graph, detector.class_paths, detector.path_likelihood
+        self.soft: Any = SoftSigns(detector, **how) if detector.reader else SoftFeatures(*known, **how)
+        self._look: Any = None
 
     def at(self, pixels: Tensor, labels: Tensor, step: int = 0) -> Gradients:
         """Return the gradients at pixels [N, C, H, W] with labels [N]; walks anew at every ``refresh``-th step."""
@@ -82,7 +86,7 @@ class Slopes:
 
 
 class Suspicion:
-    """The suspicion of a detector that is linear, of kind ``clean`` or of kind ``surprise``, up to a constant.
+    """The suspicion of a detector that is linear, ``clean``, ``surprise`` or combines signs, up to a constant.
 
     It is a differentiable function of the columns that the detector reads. Where the detector counts how many
     clean rows are beyond a value, the count is smooth.
@@ -92,11 +96,12 @@ class Suspicion:
         """Read the fitted classifier.
 
         Raises:
-            OptionError: its suspicion has no gradient.
+            OptionError: its suspicion, or one of its signs, has no gradient.
         """
         *before, last = _steps(detector.classifier)
         refused = OptionError(
-            "expected a fitted detector whose suspicion has a gradient, linear, clean or surprise, got "
+            "expected a fitted detector whose suspicion has a gradient, linear, clean, surprise, fast or "
+            "standard, got "
             f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
             "fitted on the same features"
         )
@@ -104,12 +109,16 @@ class Suspicion:
         if not is_known or getattr(last, "further", False):
             raise refused
         check_fitted(detector.classifier)
+        if detector.reader:
+            check_soft(detector.reader.profile)
         self._fill = next((step.statistics_ for step in before if isinstance(step, SimpleImputer)), None)
         self._suspicion: Callable[[Tensor], Tensor]
         if type(last) is CleanSimilarity:
             self._suspicion = partial(_unusual, last.as_score())
         elif type(last) is JointSurprise:
             self._suspicion = partial(_surprise, last.as_score())
+        elif type(last) is CombinedSurprise:
+            self._suspicion = partial(combined, last.as_score())
         elif hasattr(last, "coef_"):
             divide: Any = next((step.scale_ for step in before if isinstance(step, StandardScaler)), 1.0)
             self._suspicion = partial(_linear, np.ravel(last.coef_) / divide)
@@ -162,3 +171,46 @@ def _surprise(score: SurpriseScore, columns: Tensor) -> Tensor:
     usual = -((len(clean) - _below(signs, clean) + 0.5) / (len(clean) + 1)).log()
     surprises = torch.where(beyond > 0, beyond - float(np.log(score.tail)), usual)
     return (surprises * _like(score.weights, columns)).sum(1)
+
+
+def combined(score: CombinedScore, columns: Tensor, smooth: float = 1.0) -> Tensor:
+    """Return the combined surprise; p is a smooth share of clean rows, 1 ÷ (1 + excess) beyond the strongest.
+
+    A clean row is smoothed as far as some rows about it reach, so that no end of its column is. With ``smooth``
+    towards 0 the sum becomes the exact one.
+    """
+    clean, weights = _like(score.clean, columns), _like(score.weights, columns)
+    rows, reach = len(clean), max(1, round(NEAR * len(clean)))
+    at = torch.arange(rows, device=clean.device)
+    width = clean[(at + reach).clamp(max=rows - 1)] - clean[(at - reach).clamp(min=0)]
+    width = torch.maximum(width / 2, 1e-3 * clean.std(0)).clamp(min=1e-6) * smooth
+    below = torch.sigmoid((columns[:, None] - clean) / width).sum(1)
+    beyond = (columns - clean[-1]).clamp(min=0) / _like(score.excess, columns)
+    surprises = float(np.log(rows + 1)) - (1 + rows - below).log() + beyond.log1p()
+    if score.rule == "truncated":  # no corner at the start, so that a sign just below it is not let go
+        beyond = smooth / SHARPNESS * functional.softplus((surprises - score.start) * SHARPNESS / smooth)
+        return score.scale * (beyond * weights).sum(1)
+    return score.scale * _RULES[score.rule](surprises, weights, score.count)
+
+
+def _priced(surprises: Tensor, weights: Tensor) -> Tensor:
+    return surprises + (weights / weights.sum()).log()
+
+
+def _simes(surprises: Tensor, weights: Tensor, count: int) -> Tensor:
+    ranked = _priced(surprises, weights).sort(dim=1, descending=True).values
+    return (ranked + torch.arange(1, ranked.shape[1] + 1, device=ranked.device).log()).amax(1)
+
+
+def _strongest(surprises: Tensor, weights: Tensor, count: int) -> Tensor:
+    return (surprises * weights).topk(min(count, surprises.shape[1]), dim=1).values.sum(1)
+
+
+_RULES: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "fisher": lambda surprises, weights, _: (surprises * weights).sum(1),
+    "strongest": _strongest,
+    "bonferroni": lambda surprises, weights, _: _priced(surprises, weights).amax(1),
+    "simes": _simes,
+    "harmonic": lambda surprises, weights, _: _priced(surprises, weights).logsumexp(1),
+}
+"""The sums of `effpath.detect.combining.RULES`, by name; ``truncated`` is in `combined`."""

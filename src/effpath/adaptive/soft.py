@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.class_paths.likelihood import PathLikelihood, margins
+from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.kernels.window import Window
+from effpath.paths.batch import Paths
 from effpath.paths.rows import IdRows
 from effpath.rules.plan import Layer
 from effpath.walk.recording import record
@@ -51,12 +52,19 @@ class Near:
         c = x[self.image, self.source] * weight[self.weight] * self.direction
         return torch.sigmoid((c - self.bound) / (temperature * self.scale))
 
+    def total(self, taken: Tensor) -> Tensor:
+        """Return how many candidates are taken, softly, [images]."""
+        return taken.new_zeros(self.images).index_add(0, self.image, taken)
+
     def mean(self, taken: Tensor, worth: Tensor) -> Tensor:
         """Return the mean worth [images] where each candidate is taken so far, both [n]; NaN where nothing is."""
-        none = taken.new_zeros(self.images)
-        inside = none.index_add(0, self.image, taken * worth)
-        total = none.index_add(0, self.image, taken)
+        inside, total = self.total(taken * worth), self.total(taken)
         return torch.where(total > 0, inside / total.clamp(min=1e-30), torch.nan)
+
+    def log_size(self, taken: Tensor) -> Tensor:
+        """Return the log of how many candidates are taken, [images]; NaN where none is."""
+        total = self.total(taken)
+        return torch.where(total > 0, total.clamp(min=1e-30).log(), torch.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +75,14 @@ class Look:
         exact: the columns of all layers, [N, columns]; NaN where an image's set is empty.
         first: the class that rank-1 paths start from, int64 [N].
         parts: of each walk and each layer that is soft: its layer, candidates, and for every column that is a
-            mean over them, what each is worth, [n].
+            mean over them, what each is worth, [n]; None for the column of the log of their number.
+        neurons: log number of the active neurons of the first walk, [N, layers]; NaN where there are none.
     """
 
     exact: Tensor
     first: Tensor
-    parts: Sequence[tuple[Layer, Near, Mapping[int, Tensor]]]
+    parts: Sequence[tuple[Layer, Near, Mapping[int, Tensor | None]]]
+    neurons: Tensor
 
 
 class SoftFeatures:
@@ -80,7 +90,8 @@ class SoftFeatures:
 
     Without a likelihood the columns are the similarities of rank 1, then of rank 2. With one they are the
     similarities of rank 1, the margins between the likelihood in the path's own class and the greatest in another,
-    and the log odds.
+    and the log odds. For signs they are `groups`, a column per layer each: the similarities of rank 1, with a
+    likelihood the margins and the likelihood in the own class, and the log number of synapses.
 
     The exact walk says which neurons are active and what each of them selects; both are constants of the point
     where the gradient is taken. A candidate with contribution c = ± x·w of an active neuron then counts
@@ -97,6 +108,7 @@ class SoftFeatures:
         *,
         layers: int | None = None,
         temperature: float = 0.1,
+        for_signs: bool = False,
     ) -> None:
         """Make the last ``layers`` layers soft, None for all, at a temperature above 0; others stay constant."""
         if not temperature > 0:
@@ -105,16 +117,17 @@ class SoftFeatures:
             raise OptionError(f"expected layers of at least 1, or None for all, got {layers!r}")
         self.graph, self.class_paths = graph, class_paths
         self.likelihood, self.temperature = likelihood, temperature
-        self.ranks = 1 if likelihood else 2
+        self.groups: tuple[str, ...] = ("similarity", "margin") if likelihood else ("similarity", "rank 2")
+        if for_signs:
+            self.groups = ("similarity", *(("margin", "own") if likelihood else ()), "size")
+        self.ranks = 2 if "rank 2" in self.groups else 1
         able = [layer for layer in class_paths.header.layers if layer.parameter is not None]
         self.layers: tuple[Layer, ...] = tuple(able if layers is None else able[-layers:])
 
     @property
     def soft_columns(self) -> list[int]:
         """Which of the columns are soft."""
-        names = self.class_paths.header.keys("synapses")
-        places = [names.index(layer.name) for layer in self.layers]
-        return places + [len(names) + place for place in places]
+        return [self._column(group, layer.name) for group in self.groups for layer in self.layers]
 
     def run(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the logits and the values that the columns need, with gradients to the pixels."""
@@ -131,37 +144,31 @@ class SoftFeatures:
         """
         header = self.class_paths.header
         names = header.keys("synapses")
-        exact: list[NDArray[np.float64]] = []
         parts = []
         with torch.no_grad():
             recorded = record(self.graph, pixels.detach(), options=header.options, layers=names)
-            for rank, start in enumerate(classes):
-                paths = paths_of(recorded, classes=start.cpu())
-                exact.append(self.class_paths.similarity(paths))
-                best = np.empty((len(paths), len(names)), np.int64)
-                if self.likelihood:
-                    likelihoods, column = self.likelihood(paths), self.likelihood.columns(paths.classes)
-                    exact.append(margins(likelihoods, column))
-                    likelihoods[np.arange(len(likelihoods)), :, column] = -np.inf
-                    best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
+            walks = [paths_of(recorded, classes=start.cpu()) for start in classes]
+            exact, best = self._exact(walks)
+            for rank, paths in enumerate(walks):
                 for layer in self.layers:
-                    at = names.index(layer.name)
                     x, value = self._inputs(layer, values), values[layer.name].flatten(1)
                     window, chosen = layer.window.to(self.graph.device), paths.synapses[layer.name]
                     near = find_near(window, x, self._weight(layer), value, chosen)
-                    worth = {rank * len(names) + at: self._members(layer, paths.classes, near)}
-                    if self.likelihood:
-                        worth[len(names) + at] = self._gains(layer, paths.classes, best[:, at], near)
+                    others = None if best is None else best[:, names.index(layer.name)]
+                    worth = self._worth(layer, near, paths.classes, others, rank)
                     parts.append((layer, near, worth))
+            neurons = log_sizes(walks[0].neurons.values())
         logits = values[self.graph.logits]
-        return Look(torch.from_numpy(np.concatenate(exact, 1)).to(logits), classes[0], parts)
+        found, counted = (torch.from_numpy(each).to(logits) for each in (exact, neurons))
+        return Look(found, classes[0], parts, counted)
 
     def soft(self, values: Mapping[str, Tensor], look: Look) -> Tensor:
         """Return the soft columns [N, soft columns] at these values, in the order of `soft_columns`."""
         found = {}
         for layer, near, worth in look.parts:
             taken = near.taken(self._inputs(layer, values), self._weight(layer), self.temperature)
-            found.update({column: near.mean(taken, each) for column, each in worth.items()})
+            for column, each in worth.items():
+                found[column] = near.log_size(taken) if each is None else near.mean(taken, each)
         return torch.stack([found[column] for column in self.soft_columns], 1)
 
     def columns(self, values: Mapping[str, Tensor], look: Look) -> Tensor:
@@ -171,9 +178,56 @@ class SoftFeatures:
         found = look.exact.index_add(1, at, soft - soft.detach())
         if self.likelihood is None:
             return found
-        logits, first = values[self.graph.logits], look.first[:, None]
-        others = logits.scatter(1, first, -torch.inf).logsumexp(1, keepdim=True)
-        return torch.cat([found, logits.gather(1, first) - others], 1)
+        return torch.cat([found, log_odds(values[self.graph.logits], look.first)[:, None]], 1)
+
+    def by_group(self, columns: Tensor) -> dict[str, Tensor]:
+        """Return columns [N, groups · layers] by group, [N, layers] each."""
+        return dict(zip(self.groups, columns.chunk(len(self.groups), 1), strict=True))
+
+    def _column(self, group: str, layer: str) -> int:
+        names = self.class_paths.header.keys("synapses")
+        return self.groups.index(group) * len(names) + names.index(layer)
+
+    def _exact(self, walks: Sequence[Paths]) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        """Return the exact columns of all groups, NaN where a class has no path, and the best others.
+
+        With a likelihood these are the classes beside its own under which each set of a path is most likely,
+        int64 [N, layers].
+        """
+        found = {
+            group: self.class_paths.similarity(paths, allow_missing=True)
+            for group, paths in zip(("similarity", "rank 2"), walks, strict=False)
+        }
+        found["size"], best = log_sizes(walks[0].synapses.values()), None
+        if self.likelihood:
+            likelihoods, rows = self.likelihood(walks[0]), np.arange(len(walks[0]))
+            own = columns_of(self.likelihood.classes, walks[0].classes)
+            found["margin"] = margins(likelihoods, own)
+            found["own"] = np.where(own[:, None] < 0, np.nan, likelihoods[rows, :, own])
+            likelihoods[rows, :, own] = -np.inf
+            best = np.array(self.likelihood.classes)[likelihoods.argmax(2)]
+        return np.concatenate([found[group] for group in self.groups], 1), best
+
+    def _worth(
+        self,
+        layer: Layer,
+        near: Near,
+        classes: NDArray[np.int64],
+        others: NDArray[np.int64] | None,
+        rank: int,
+    ) -> dict[int, Tensor | None]:
+        """Return what each candidate is worth for the columns of one walk and layer, see `Look`."""
+        name = layer.name
+        members = self._members(layer, classes, near)
+        worth: dict[int, Tensor | None] = {self._column(("similarity", "rank 2")[rank], name): members}
+        if others is not None:
+            own, other = self._logs(layer, classes, others, near).unbind(1)
+            worth[self._column("margin", name)] = own - other
+            if "own" in self.groups:
+                worth[self._column("own", name)] = own
+        if "size" in self.groups:
+            worth[self._column("size", name)] = None
+        return worth
 
     def _inputs(self, layer: Layer, values: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([values[name].flatten(1) for name in layer.sources], 1)
@@ -186,21 +240,34 @@ class SoftFeatures:
         """Tell of each candidate whether the class path of its image has it, 1 or 0."""
         label = classes[near.image.cpu().numpy()]
         slots, member = near.slot.cpu().numpy(), np.zeros(len(near.slot))
-        for one in np.unique(label):
+        for one in set(np.unique(label).tolist()) & set(self.class_paths):
             rows = np.flatnonzero(label == one)
-            member[rows] = self.class_paths.members(int(one), "synapses", layer.name).contains(slots[rows])
+            member[rows] = self.class_paths.members(one, "synapses", layer.name).contains(slots[rows])
         return torch.from_numpy(member).to(near.bound)
 
-    def _gains(self, layer: Layer, classes: NDArray[np.int64], others: NDArray[np.int64], near: Near) -> Tensor:
-        """Return the log frequency of each candidate in its image's class, less that in another class."""
+    def _logs(self, layer: Layer, classes: NDArray[np.int64], others: NDArray[np.int64], near: Near) -> Tensor:
+        """Return the log frequency of each candidate in its image's class and in another, [n, 2]; 0 without."""
         assert self.likelihood
-        slots, gain = near.slot.cpu().numpy(), np.zeros(len(near.slot))
+        slots = near.slot.cpu().numpy()
+        logs = np.zeros((len(slots), 2))
         ends = np.searchsorted(near.image.cpu().numpy(), np.arange(near.images + 1))
-        for image, pair in enumerate(zip(classes, others, strict=True)):
+        for image, pair in enumerate(zip(classes.tolist(), others.tolist(), strict=True)):
             rows = slice(ends[image], ends[image + 1])
-            logs = self.likelihood.log_frequencies(layer.name, slots[rows], pair)
-            gain[rows] = logs[:, 0] - logs[:, 1]
-        return torch.from_numpy(gain).to(near.bound)
+            if pair[0] in self.class_paths:
+                logs[rows] = self.likelihood.log_frequencies(layer.name, slots[rows], pair)
+        return torch.from_numpy(logs).to(near.bound)
+
+
+def log_odds(logits: Tensor, first: Tensor) -> Tensor:
+    """Return the log odds [N] of classes [N], of logits [N, classes]."""
+    others = logits.scatter(1, first[:, None], -torch.inf).logsumexp(1)
+    return logits.gather(1, first[:, None])[:, 0] - others
+
+
+def log_sizes(sets: Iterable[IdRows]) -> NDArray[np.float64]:
+    """Return the logs of the sizes of sets, [N, sets]; NaN of empty ones."""
+    counts = np.stack([rows.lengths for rows in sets], axis=1)
+    return np.log(counts, out=np.full(counts.shape, np.nan), where=counts > 0)
 
 
 def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: IdRows) -> Near:
@@ -229,7 +296,7 @@ def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: Id
         taken = slice(int(ends[start]), int(ends[start + len(part)]))
         chosen = torch.zeros_like(inside)
         chosen[row[taken] - start, slots[taken] % window.candidates] = True
-        bound = _halfway(c, chosen, inside)
+        bound = halfway(c, chosen, inside)
         at, k = (chosen | (inside & (c > 0))).nonzero(as_tuple=True)
         slot = o[at] * window.candidates + k
         parts.append((b[at], slot, ids[at, k], weights[at, k], direction[at, 0], bound[at], bound, b))
@@ -240,7 +307,7 @@ def find_near(window: Window, x: Tensor, weight: Tensor, value: Tensor, rows: Id
     return Near(b, slot, ids, weights, direction, bound, scale, images)
 
 
-def _halfway(c: Tensor, chosen: Tensor, inside: Tensor) -> Tensor:
+def halfway(c: Tensor, chosen: Tensor, inside: Tensor) -> Tensor:
     """Return the middle of smallest chosen and largest other contribution (0 if negative), [M, K] → [M]."""
     low = c.masked_fill(~chosen, torch.inf).amin(1)
     high = c.masked_fill(chosen | ~inside, -torch.inf).amax(1)

@@ -1,0 +1,262 @@
+"""Signs with a gradient: one soft counterpart for each sign of a profile, by its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from effpath.adaptive.soft import Look, SoftFeatures, halfway, log_odds
+from effpath.detect import Detector
+from effpath.detect.signs.bit_depth import BitDepth
+from effpath.detect.signs.disagreement import ChangedImage
+from effpath.detect.signs.forward_sets import ForwardSets
+from effpath.detect.signs.jpeg import JPEG
+from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.log_odds import LogOdds
+from effpath.detect.signs.profiles import Profile
+from effpath.detect.signs.resize_and_pad import ResizeAndPad
+from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.similarity import EarlySimilarity
+from effpath.detect.signs.size import Effort, PathSize
+from effpath.detect.signs.typicality import Typicality
+from effpath.errors import OptionError
+from effpath.graph.graph import Graph
+from effpath.kernels.reference import carriers
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What soft signs look at: a batch of N images.
+
+    Attributes:
+        graph: the network.
+        pixels: [N, C, H, W].
+        logits: [N, classes].
+        first: the class that counts as predicted, int64 [N].
+        leak: what keeps a slope where the softmax has none; 0 for exact values.
+        paths: columns of the walk by group of `SoftFeatures`, [N, layers of the walk] each.
+        neurons: log number of its neurons, [N, layers of the walk].
+        early: which of these layers are early.
+        outside: share of the forward set outside that of the class, [N, early layers]; None where no sign asks.
+    """
+
+    graph: Graph
+    pixels: Tensor
+    logits: Tensor
+    first: Tensor
+    leak: float
+    paths: Mapping[str, Tensor]
+    neurons: Tensor
+    early: Sequence[int]
+    outside: Tensor | None
+
+    def answers(self, images: Tensor) -> Tensor:
+        """Return the log softmax of the network for changed images, [N, classes]."""
+        found = self.graph.run(images, change=lambda _, value: value)
+        return found[self.graph.logits].log_softmax(1)
+
+
+def _changed(sign: ChangedImage, at: Glance, *, straight: bool) -> Tensor:
+    """Measure the disagreement; ``straight``: the change passes gradients on as they are (Athalye et al. 2018).
+
+    Where the softmax is sure it has no slope: ``leak`` times the difference of the logs is added.
+    """
+    answers = []
+    for change in sign.changes:
+        if straight:
+            made = at.pixels + (change(at.pixels.detach()) - at.pixels).detach()
+        else:
+            made = change(at.pixels)
+        answers.append(at.answers(made))
+    mean = torch.stack(answers).logsumexp(0) - float(np.log(len(answers)))
+    kept = mean.gather(1, at.first[:, None])[:, 0]
+    other = mean.scatter(1, at.first[:, None], -torch.inf).amax(1)
+    return other.exp() - kept.exp() + at.leak * (other - kept)
+
+
+def _log_odds(sign: Sign, at: Glance) -> Tensor:
+    return log_odds(at.logits, at.first)
+
+
+def _forward_sets(sign: Sign, at: Glance) -> Tensor:
+    assert at.outside is not None
+    return layer_mean(at.outside)
+
+
+def _early_similarity(sign: Sign, at: Glance) -> Tensor:
+    return layer_mean(at.paths["similarity"][:, at.early])
+
+
+def _mean_of(group: str, sign: Sign, at: Glance) -> Tensor:
+    return layer_mean(at.paths[group])
+
+
+def _effort(sign: Sign, at: Glance) -> Tensor:
+    """Measure with a soft number of synapses; that of neurons is a constant of the point."""
+    return layer_mean(at.paths["size"] - at.neurons)
+
+
+SOFT: dict[type[Sign], Callable[[Any, Glance], Tensor]] = {
+    LogOdds: _log_odds,
+    JPEG: partial(_changed, straight=True),
+    BitDepth: partial(_changed, straight=True),
+    ResizeAndPad: partial(_changed, straight=False),
+    ForwardSets: _forward_sets,
+    EarlySimilarity: _early_similarity,
+    Margin: partial(_mean_of, "margin"),
+    Typicality: partial(_mean_of, "own"),
+    PathSize: partial(_mean_of, "size"),
+    Effort: _effort,
+}
+"""From a sign and what it looks at to its one column, [N], before it is turned."""
+
+
+def check_soft(profile: Profile) -> None:
+    """Raise OptionError where a sign of the profile has no soft counterpart; it names them."""
+    missing = [sign.name for sign in profile.signs if type(sign) not in SOFT]
+    if missing:
+        raise OptionError(
+            f"expected signs with a soft counterpart, got {', '.join(missing)} in {profile.name!r}: these have no "
+            "gradient; give surrogate=Detector(graph, class_paths, kind='standard').fit(…)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Carrier:
+    """The forward sets of one layer at the point where gradients are taken.
+
+    Attributes:
+        layer: its name.
+        bound: halfway between the smallest output that is chosen and the largest that is not, [N, 1].
+        foreign: the neurons outside the forward sets of the class, 0 or 1, [N, neurons].
+        exact: the share of the forward set that they are, [N]; NaN without a set, or without the class.
+    """
+
+    layer: str
+    bound: Tensor
+    foreign: Tensor
+    exact: Tensor
+
+    def soft(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Return the share [N] at outputs [N, neurons] that count as far as they exceed the bound."""
+        taken = torch.sigmoid((outputs - self.bound) / (temperature * self.bound))
+        return (taken * self.foreign).sum(1) / taken.sum(1).clamp(min=1e-30)
+
+
+@dataclass(frozen=True, eq=False)
+class SignLook:
+    """What was found at a batch: constants of the point where gradients are taken.
+
+    Attributes:
+        exact: the suspicions of the signs, [N, columns].
+        first: the class that counts as predicted, int64 [N].
+        paths: of the walk; None where no sign reads it.
+        carriers: of the early layers; empty where no sign reads them.
+    """
+
+    exact: Tensor
+    first: Tensor
+    paths: Look | None
+    carriers: Sequence[Carrier]
+
+
+class SoftSigns:
+    """What a detector of a profile reads of an image, as differentiable functions of its pixels.
+
+    The values are the exact ones, whatever the temperature; the slopes are those of `SOFT`. What a slope does not
+    see: docs/adaptive.md.
+    """
+
+    ranks = 1
+
+    def __init__(self, detector: Detector, *, layers: int | None = None, temperature: float = 0.1) -> None:
+        """Make the last ``layers`` layers of the walk soft, None for all; forward sets are in every layer."""
+        assert detector.reader is not None
+        self.graph, self.reader, self.temperature = detector.graph, detector.reader, temperature
+        self.profile, self.reference = detector.reader.profile, detector.reference
+        walked = detector.reader.walked
+        likelihood = detector.reader.path_likelihood
+        how = {"layers": layers, "temperature": temperature}
+        self.paths = SoftFeatures(self.graph, walked, likelihood, for_signs=True, **how)  # type: ignore[arg-type]
+        names = detector.class_paths.header.keys("synapses")
+        early = names[: (len(names) + 1) // 2]  # as in `Evidence`
+        self.early = [at for at, name in enumerate(walked.header.keys("synapses")) if name in early]
+        self.carrying = tuple(early) if self.profile.wants("forward sets") else ()
+
+    def run(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the logits and the values that the signs need, with gradients to the pixels."""
+        layers = self.paths.layers if self.profile.walks else ()
+        keep = {self.graph.input, self.graph.logits, *self.carrying}
+        keep |= {name for layer in layers for name in (layer.name, *layer.sources)}
+        return self.graph.run(pixels, keep, change=lambda _, value: value)
+
+    def look(self, pixels: Tensor, values: Mapping[str, Tensor], classes: Sequence[Tensor]) -> SignLook:
+        """Measure exactly, with a class [N] in the place of the predicted one; as `SoftFeatures.look`."""
+        (first,) = classes
+        with torch.no_grad():
+            walk = self.paths.look(pixels, values, classes) if self.profile.walks else None
+            found = [self._carrier(name, values[name].flatten(1), first) for name in self.carrying]
+            outside = torch.stack([each.exact for each in found], 1) if found else None
+            exact = self._measure(values, first, walk, None if walk is None else walk.exact, outside, 0.0)
+        return SignLook(exact, first, walk, found)
+
+    def soft(self, values: Mapping[str, Tensor], look: SignLook) -> Tensor:
+        """Return the soft suspicions at these values, [N, columns]."""
+        columns, outside = None, None
+        if look.paths is not None:
+            at = torch.tensor(self.paths.soft_columns, device=look.exact.device)
+            columns = look.paths.exact.index_copy(1, at, self.paths.soft(values, look.paths))
+        if look.carriers:
+            shares = [each.soft(values[each.layer].flatten(1), self.temperature) for each in look.carriers]
+            outside = torch.stack(shares, 1)
+        return self._measure(values, look.first, look.paths, columns, outside, self.temperature)
+
+    def columns(self, values: Mapping[str, Tensor], look: SignLook) -> Tensor:
+        """Return the suspicions [N, columns]: with the value of the exact ones, and the slope of the soft ones."""
+        soft = self.soft(values, look)
+        return look.exact + (soft - soft.detach())
+
+    def _measure(
+        self,
+        values: Mapping[str, Tensor],
+        first: Tensor,
+        walk: Look | None,
+        columns: Tensor | None,
+        outside: Tensor | None,
+        leak: float,
+    ) -> Tensor:
+        """Return what all signs of the profile show, [N, columns], each turned so that high is suspicious."""
+        pixels, logits = values[self.graph.input], values[self.graph.logits]
+        paths = {} if columns is None else self.paths.by_group(columns)
+        neurons = logits.new_zeros(len(logits), 0) if walk is None else walk.neurons
+        at = Glance(self.graph, pixels, logits, first, leak, paths, neurons, self.early, outside)
+        found: list[Tensor] = []
+        for sign in self.profile.signs:
+            column = SOFT[type(sign)](sign, at)
+            found += [column * sign.direction] if sign.direction else [-column, column]
+        return torch.stack(found, 1)
+
+    def _carrier(self, name: str, outputs: Tensor, first: Tensor) -> Carrier:
+        assert self.reference is not None
+        chosen = carriers(outputs)
+        some = chosen.any(1)
+        bound = halfway(outputs, chosen, torch.ones_like(chosen))
+        bound = torch.where(some, bound, 1.0)[:, None]
+        at = self.reference.places(first.cpu().numpy())
+        own = np.unpackbits(self.reference.forward[name][at], axis=1, count=outputs.shape[1], bitorder="little")
+        foreign = torch.from_numpy(own == 0).to(outputs)
+        exact = (chosen * foreign).sum(1) / chosen.sum(1)
+        known = some & torch.from_numpy(at >= 0).to(some.device)
+        return Carrier(name, bound, foreign, torch.where(known, exact, torch.nan))
+
+
+def layer_mean(values: Tensor) -> Tensor:
+    """Return the mean of each row [N, layers] over what is not NaN, [N]; NaN where all is."""
+    known = ~values.isnan()
+    return torch.where(known, values, 0).sum(1) / known.sum(1)
