@@ -10,15 +10,18 @@ attacks were chosen, are not attacked. SR@5 and SR@50 are the shares of the atta
 and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of `effpath.adaptive` is measured
 at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one who knows only the network.
 The black box, which sees nothing but decisions, is run once for each threshold, and the better of both is taken.
-Detectors without gradient are attacked by way of the linear one. Attacks on the training images are cached; a
-result that is there is kept.
+Detectors without gradient are attacked by way of the linear one. ``softmax`` reads the log odds alone: it rejects
+what the network is unusually unsure or unusually sure of. A detector whose suspicion is the least there is for
+many clean images flags fewer than it may: ``false_positives`` has the shares. Attacks on the training images and
+each finished attack on a detector are cached, so that a killed run goes on; a result that is there is kept.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +33,18 @@ import effpath
 from detection.cases import Case, named
 from detection.gather import open_case
 from drawing import MARKED, Panel, Series, curves
-from effpath import Detector
+from effpath import ClassPaths, Detector, Features, Graph
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, success_rates
-from effpath.attacks import attack
+from effpath.attacks import AdversarialSet, attack
 from effpath.data import Dataset, Part
-from effpath.detect import threshold_at_fpr
+from effpath.detect import CombinedSurprise, threshold_at_fpr
 from effpath.detect.classifiers import reading_of
+from effpath.detect.features import READINGS, Reading
 from effpath.detect.fitting import attack_steps, class_paths_step
+from effpath.detect.signs.log_odds import LogOdds
+from effpath.detect.signs.profiles import Profile
 from effpath.errors import OptionError
-from effpath.files.cache import default_cache_dir
+from effpath.files.cache import atomic_write, default_cache_dir, fingerprint, note_step
 from effpath.files.plain import percent
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
@@ -47,7 +53,9 @@ from sources import Row, read_result, run_study
 
 FPRS = (0.05, 0.5)
 STYLES = {"all": {"color": "black"}, "unaware": {"color": "black", "linestyle": ":"}}
-GRADIENT = ("linear", "clean", "surprise")  # detectors whose suspicion has one
+GRADIENT = ("linear", "clean", "surprise", "fast", "standard", "softmax")  # detectors whose suspicion has one
+SOFTMAX = Profile("softmax", (LogOdds(),))
+READINGS[SOFTMAX.name] = Reading(partial(Features.suspicions, says=SOFTMAX.says), (1,), False, SOFTMAX)
 
 
 @dataclass(frozen=True)
@@ -88,21 +96,20 @@ USUAL: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 
 
-def unaware(
-    model: nn.Module, images: Tensor, labels: Tensor, detector: Detector, epsilons: Sequence[float], batch: int
-) -> list[AdaptiveResult]:
-    """Return what PGD finds that knows no detector: its last images, scored by the detector."""
-    found = []
-    for epsilon in epsilons:
-        made = attack(model, images, labels, "PGD", settings={"epsilon": epsilon}, batch_size=batch)
-        clean = images[made.source]
-        found.append(
-            AdaptiveResult(
-                "unaware", {"norm": "Linf"}, epsilon, made.images, clean, made.source, made.labels, made.predicted,
-                made.succeeded, detector.score(made.images), detector.threshold, 0,
-            )
-        )  # fmt: skip
-    return found
+def kind_of(name: str) -> Any:
+    """Return what a `Detector` takes as its kind; the softmax's is the stronger of its two surprises."""
+    return CombinedSurprise(name, rule="bonferroni") if name == SOFTMAX.name else name
+
+
+def unaware(detector: Detector, part: Part, made: Mapping[float, AdversarialSet]) -> list[AdaptiveResult]:
+    """Return what one finds who knows no detector, by ε: the last images of PGD, scored by the detector."""
+    return [
+        AdaptiveResult(
+            "unaware", {"norm": "Linf"}, epsilon, each.images, part.images[each.source], each.source, each.labels,
+            each.predicted, each.succeeded, detector.score(each.images), detector.threshold, 0,
+        )
+        for epsilon, each in made.items()
+    ]  # fmt: skip
 
 
 def best_of(curves: Sequence[Sequence[AdaptiveResult]]) -> list[AdaptiveResult]:
@@ -126,85 +133,158 @@ def curve_of(results: Sequence[AdaptiveResult], clean_scores: np.ndarray) -> lis
     ]  # fmt: skip
 
 
-def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = None) -> Row:
-    """Measure each attack on each detector of one network.
+def kept(file: Path | None, make: Callable[[], list[AdaptiveResult]]) -> tuple[list[AdaptiveResult], float]:
+    """Return the curve in a file, and the seconds that it took; without one it is made, and written first."""
+    if file is not None and file.exists():
+        read = torch.load(file)
+        curve = [AdaptiveResult(**{**row, "scores": row["scores"].numpy()}) for row in read["curve"]]
+        return curve, read["seconds"]
+    start = time.process_time()
+    curve = make()
+    seconds = round(time.process_time() - start, 1)
+    if file is not None:
+        rows = [{**vars(each), "scores": torch.from_numpy(each.scores)} for each in curve]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, lambda temporary: torch.save({"curve": rows, "seconds": seconds}, temporary))
+        note_step(file)
+    return curve, seconds
 
-    Class paths are of the training part, all else of the test or validation part; ``cache`` is the folder of the
-    training attacks.
+
+def attacked_on(
+    kind: str, victim: Victim, name: str, trial: Trial, part: Part, held_out: Tensor, cache: Path | None
+) -> tuple[list[list[AdaptiveResult]], float]:
+    """Return the curves of one attack on one detector, one per threshold for the black box, and the seconds."""
+    bounded, detector = ADAPTIVE[name].bounded, victim.detector
+    some = part.take(torch.arange(len(part) if bounded else min(len(part), trial.decided or len(part))))
+    how = {
+        "epsilons": trial.epsilons, "settings": {**trial.attacks[name], "norm": trial.norm}, "seed": trial.seed,
+        "batch_size": trial.batch,
+    }  # fmt: skip
+    runs, spent = [], 0.0
+    for fpr in FPRS[:1] if bounded else FPRS:
+        detector.calibrate(held_out, fpr=fpr)
+
+        def run() -> list[AdaptiveResult]:
+            with track(f"{name} on {kind}") as progress:
+                return adaptive_curve(victim, some.images[:], some.labels, name, **how, progress=progress)
+
+        followed = None if victim.surrogate is None else victim.surrogate.score(held_out)
+        known = detector.graph.fingerprint, detector.calibration, followed, some.images[:], some.labels
+        key = fingerprint(effpath.__version__, kind, name, fpr, how, known, victim.guides)
+        curve, seconds = kept(None if cache is None else cache / "adaptive" / f"{key[:32]}.pt", run)
+        runs.append(curve)
+        spent += seconds
+    return runs, spent
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What the detectors of one network are made of and attacked on; class paths are of the training part.
+
+    Attributes:
+        known: training images, of the class paths.
+        taught: test images that detectors are fitted on; ``made``: training attacks on them, by row.
+        held_out: those that fix the thresholds.
+        attacked: those that are attacked.
+        mimicked: training images.
+        accuracy: of the network.
     """
+
+    model: nn.Module
+    graph: Graph
+    class_paths: ClassPaths
+    known: Part
+    taught: Part
+    made: Mapping[str, AdversarialSet]
+    held_out: Tensor
+    attacked: Part
+    mimicked: Part
+    accuracy: float
+    seed: int
+    batch: int
+
+    def fit(self, kind: str) -> Detector:
+        """Return a detector that is fitted, without a threshold."""
+        found = Detector(self.graph, self.class_paths, kind=kind_of(kind), seed=self.seed)
+        with track(f"what {kind} compares with") as progress:
+            found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
+        attacks = None if found.clean_only else torch.cat([each.fooling for each in self.made.values()])
+        return found.fit(self.taught.images, attacks)
+
+
+def prepared(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None) -> Ground:
+    """Return what is attacked; all but the class paths is of the test or validation part."""
     train, test = data.part("train"), data.part("test", "val")
-    chosen = train if trial.per_class is None else train.first_of_each_class(trial.per_class)
+    known = train if trial.per_class is None else train.first_of_each_class(trial.per_class)
     batch, seed = trial.batch, trial.seed
     graph = effpath.capture(model, train.images[:1])
     correct = correct_rows(model, test.images[:], test.labels, batch)
     order = correct[torch.randperm(len(correct), generator=torch.Generator().manual_seed(seed))]
     attacked = order[order >= trial.spared][: trial.sources]
     others = order[~torch.isin(order, attacked)]
-    learned, kept = torch.split(others[: trial.fitted + trial.held_out], [trial.fitted, trial.held_out])
-    counts = any(reading_of(kind).wants_likelihood for kind in trial.detectors)
+    learned, held = torch.split(others[: trial.fitted + trial.held_out], [trial.fitted, trial.held_out])
+    counts = any(reading_of(kind_of(kind)).wants_likelihood for kind in trial.detectors)
     how = {"seed": seed, "batch_size": batch, "cache": cache}
     building = effpath.BuildOptions(counts=counts, batch_size=batch)
-    class_paths = class_paths_step(graph, chosen, track, layers=trial.layers, options=building)
+    class_paths = class_paths_step(graph, known, track, layers=trial.layers, options=building)
     taught = Part(test.images[learned], test.labels[learned])
     made = {}
     for row, (name, settings) in trial.training.items():
         (made[row],) = attack_steps(model, taught, {name: settings}, track, **how)
-    images, labels, threshold_images = test.images[attacked], test.labels[attacked], test.images[kept]
     mimicked = train.first_of_each_class(trial.guides)
-    adversarial = torch.cat([result.fooling for result in made.values()])
+    return Ground(
+        model, graph, class_paths, known, taught, made, test.images[held],
+        Part(test.images[attacked], test.labels[attacked]), Part(mimicked.images[:], mimicked.labels),
+        len(correct) / len(test), seed, batch,
+    )  # fmt: skip
 
-    def fit(kind: str) -> Detector:
-        found = Detector(graph, class_paths, kind=kind, seed=seed)
-        return found.fit(taught.images, None if found.clean_only else adversarial)
 
-    linear = fit("linear")
-    table, thresholds = {}, {}
+def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = None) -> Row:
+    """Measure each attack on each detector of one network; ``cache``: the folder of what is finished."""
+    ground = prepared(model, data, trial, cache)
+    part, held_out, batch = ground.attacked, ground.held_out, trial.batch
+    linear = ground.fit("linear")
+    blind = {
+        epsilon: attack(model, part.images, part.labels, "PGD", settings={"epsilon": epsilon}, batch_size=batch)
+        for epsilon in (trial.epsilons if trial.norm == "Linf" else ())
+    }
+    table, thresholds, flagged = {}, {}, {}
     for kind in trial.detectors:
-        detector = fit(kind)
-        clean_scores = detector.score(threshold_images)
+        detector = ground.fit(kind)
+        clean_scores = detector.score(held_out)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
+        flagged[kind] = {key: float(np.mean(clean_scores > limit)) for key, limit in thresholds[kind].items()}
         surrogate = None if kind in GRADIENT else linear
-        victim = Victim(detector, model, surrogate, (mimicked.images[:], mimicked.labels))
+        victim = Victim(detector, model, surrogate, (ground.mimicked.images, ground.mimicked.labels))
         complete: list[list[AdaptiveResult]] = []
         rows: Row = {}
-        for name, settings in trial.attacks.items():
-            runs: list[list[AdaptiveResult]] = []
-            start = time.process_time()
-            bounded = ADAPTIVE[name].bounded
-            some = slice(len(images) if bounded else trial.decided)
-            for fpr in FPRS[:1] if bounded else FPRS:
-                detector.calibrate(threshold_images, fpr=fpr)
-                with track(f"{name} on {kind}") as progress:
-                    runs.append(adaptive_curve(
-                        victim, images[some], labels[some], name, epsilons=trial.epsilons,
-                        settings={**settings, "norm": trial.norm}, seed=seed, batch_size=batch, progress=progress,
-                    ))  # fmt: skip
-            if len(runs[0][0]) == len(images):
+        for name in trial.attacks:
+            runs, seconds = attacked_on(kind, victim, name, trial, part, held_out, cache)
+            if len(runs[0][0]) == len(part):
                 complete += runs
             rates = curve_of(best_of(runs), clean_scores)
-            seconds = round(time.process_time() - start, 1)
             rows[name] = {
                 "curve": rates, "attacked": len(runs[0][0]), "queries": sum(run[-1].queries for run in runs),
-                "process_seconds": seconds, "settings": runs[0][-1].settings,
+                "process_seconds": round(seconds, 1), "settings": runs[0][-1].settings,
             }  # fmt: skip
             reached = [(row["epsilon"], row["sr5"], row["sr50"]) for row in rates]
             print(kind, name, seconds, "s", *reached, flush=True)
         rows["all"] = {"curve": curve_of(best_of(complete), clean_scores)}
-        if trial.norm == "Linf":
-            detector.calibrate(threshold_images, fpr=FPRS[0])
-            results = unaware(model, images, labels, detector, trial.epsilons, batch)
-            rows["unaware"] = {"curve": curve_of(results, clean_scores)}
+        if blind:
+            detector.calibrate(held_out, fpr=FPRS[0])
+            rows["unaware"] = {"curve": curve_of(unaware(detector, part, blind), clean_scores)}
         table[kind] = rows
     return {
-        "data": data.name, "norm": trial.norm, "accuracy": round(len(correct) / len(test), 4),
-        "class_path_images": class_paths.images, "layers": [layer.name for layer in class_paths.header.layers],
-        "attacked": len(attacked), "fitted": len(learned), "held_out": len(kept), "spared": trial.spared,
-        "guides": len(mimicked), "batch": batch, "seed": seed,
+        "data": data.name, "norm": trial.norm, "accuracy": round(ground.accuracy, 4),
+        "class_path_images": ground.class_paths.images,
+        "layers": [layer.name for layer in ground.class_paths.header.layers],
+        "attacked": len(part), "fitted": len(ground.taught), "held_out": len(held_out), "spared": trial.spared,
+        "guides": len(ground.mimicked), "batch": batch, "seed": trial.seed,
         "training": {
             row: {"succeeded": one.successes, "tried": one.tried, "settings": dict(one.settings)}
-            for row, one in made.items()
+            for row, one in ground.made.items()
         },
-        "thresholds": thresholds, "detectors": table,
+        "thresholds": thresholds, "false_positives": flagged, "detectors": table,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import adaptive
@@ -33,6 +34,7 @@ def table() -> dict:
 def test_every_attack_has_a_curve_that_grows_on_every_detector(table) -> None:
     assert list(table["detectors"]) == list(table["thresholds"]) == ["linear", "surprise", "forest"]
     assert all(limits["sr50"] <= limits["sr5"] for limits in table["thresholds"].values())
+    assert all(rates["sr5"] <= 0.05 and rates["sr50"] <= 0.5 for rates in table["false_positives"].values())
     for rows in table["detectors"].values():
         assert list(rows) == [*ATTACKS, "all", "unaware"]
         for name in (*ATTACKS, "all"):
@@ -71,3 +73,49 @@ def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(tabl
     best = table["detectors"]["linear"]["all"]["curve"]
     assert lines[2] == f"| linear | SR@5 | {best[0]['sr5']:.0%} | {best[1]['sr5']:.0%} |"
     assert lines[4].startswith("| linear | SR@5, unaware |")
+
+
+def test_finished_attacks_are_kept_so_that_a_killed_run_goes_on(tmp_path: Path, monkeypatch) -> None:
+    trial = adaptive.Trial(
+        training={"FGSM": ("FGSM", {})}, attacks={name: ATTACKS[name] for name in ("mimic", "black_box")},
+        epsilons=(0.1, 0.3), detectors=("softmax",), sources=4, fitted=30,
+        held_out=40, spared=500, per_class=20, guides=2, decided=2,
+    )  # fmt: skip
+    whole, made = adaptive.adaptive_curve, []
+
+    def killed(victim, images, labels, name, **others):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(name)
+        return whole(victim, images, labels, name, **others)
+
+    monkeypatch.setattr(adaptive, "adaptive_curve", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adaptive.measure(digits_net.model(), digits_net.data(), trial, tmp_path)
+    assert made == ["mimic", "black_box"]  # the black box once more, at 50 %, was under way
+
+    def counted(victim, images, labels, name, **others):
+        made.append(name)
+        return whole(victim, images, labels, name, **others)
+
+    monkeypatch.setattr(adaptive, "adaptive_curve", counted)
+    first = adaptive.measure(digits_net.model(), digits_net.data(), trial, tmp_path)
+    assert made[2:] == ["black_box"]
+    again = adaptive.measure(digits_net.model(), digits_net.data(), trial, tmp_path)
+    assert again == first
+    assert len(made) == 3
+    alone = adaptive.measure(digits_net.model(), digits_net.data(), trial)
+    for kind, rows in alone["detectors"].items():
+        for name, row in rows.items():
+            assert row["curve"] == first["detectors"][kind][name]["curve"]
+
+
+def test_softmax_reads_the_log_odds_alone_without_a_walk() -> None:
+    assert adaptive.SOFTMAX.walks == 0
+    graph, images = digits_net.graph(), digits_net.data().test_images
+    detector = adaptive.Detector(graph, digits_net.class_paths(), kind=adaptive.kind_of("softmax"))
+    detector.fit(images[:100]).calibrate(images[100:200])
+    columns = detector.read(detector.features(images[:5]))
+    logits = digits_net.model()(images[:5]).detach().double()
+    odds = (logits.amax(1) - logits.topk(10).values[:, 1:].logsumexp(1)).numpy()
+    assert columns == pytest.approx(np.stack([-odds, odds], 1), rel=1e-5)
