@@ -16,17 +16,20 @@ import digits_net
 import effpath
 from effpath.adaptive import (
     ADAPTIVE,
+    PatchSettings,
     Victim,
     adaptive_attack,
     adaptive_curve,
+    passing,
     success_rates,
+    train_aware_patch,
     within,
 )
 from effpath.adaptive.methods import without
 from effpath.adaptive.slopes import Slopes, Suspicion, combined
 from effpath.adaptive.soft import SoftFeatures, find_near
 from effpath.adaptive.soft_signs import SignLook, SoftSigns
-from effpath.attacks import attack
+from effpath.attacks import attack, train_patch
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import CombinedSurprise, Detector, JointSurprise, threshold_at_fpr
 from effpath.detect.combining import RULES
@@ -509,6 +512,37 @@ def test_who_knows_the_signs_is_flagged_less_often_than_who_does_not(kind: str) 
         assert rates[-1] > passed or epsilon == 0.1
     assert rates == sorted(rates)
     assert rates[0] < rates[-1]
+
+
+# ---------------------------------------------------------------- patches
+
+
+def test_a_patch_that_knows_the_detector_passes_it_more_often_than_one_that_does_not() -> None:
+    data, own, model = digits_net.data(), detector("fast"), digits_net.model()
+    learned, labels = data.train_images[:60], data.train_labels[:60]
+    start = train_patch(model, learned, 3, settings={"scale": 0.5, "steps": 60})
+    how = PatchSettings(steps=30, judge_every=10)
+    found, again = (
+        train_aware_patch(Victim(own, model), learned, labels, start, settings=how, seed=1) for _ in range(2)
+    )
+    assert torch.equal(found, again)
+    assert found.shape == start.shape
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    limits = [float("inf"), own.threshold, threshold_at_fpr(own.calibration, 0.5)]
+    before, after = (
+        passing(Victim(own, model), learned, labels, patch, how, 1, limits) for patch in (start, found)
+    )
+    assert after[0] >= after[1] >= after[2]
+    assert after[1] + after[2] > before[1] + before[2]
+
+
+def test_a_patch_is_refused_that_does_not_fit() -> None:
+    images, labels = digits(0, 4)
+    with pytest.raises(InputError, match=r"a square patch \[1, P, P\] to start from, got \[3, 4, 4\]"):
+        train_aware_patch(Victim(detector("fast"), digits_net.model()), images, labels, torch.zeros(3, 4, 4))
+    raw = Detector(digits_net.graph(), digits_net.class_paths(), kind="fast")
+    with pytest.raises(OptionError, match="no threshold: call calibrate"):
+        train_aware_patch(Victim(raw, digits_net.model()), images, labels, torch.zeros(1, 4, 4))
 
 
 # ---------------------------------------------------------------- errors

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import adaptive
+import adaptive_patch
 import digits_net
+from effpath.adaptive import PatchSettings
 
 DESCENT = {"steps": 2}
 ATTACKS = {
@@ -119,3 +121,26 @@ def test_softmax_reads_the_log_odds_alone_without_a_walk() -> None:
     logits = digits_net.model()(images[:5]).detach().double()
     odds = (logits.amax(1) - logits.topk(10).values[:, 1:].logsumexp(1)).numpy()
     assert columns == pytest.approx(np.stack([-odds, odds], 1), rel=1e-5)
+
+
+def test_patches_are_judged_on_each_detector_on_images_that_they_were_not_trained_on() -> None:
+    data = digits_net.data()
+    trial = adaptive.Trial(
+        training={}, attacks={}, epsilons=(0.1,), detectors=("fast", "softmax"), sources=20, fitted=30,
+        held_out=40, spared=100, per_class=20, guides=2,
+    )  # fmt: skip
+    ground = adaptive.prepared(digits_net.model(), data, trial, None)
+    learned = adaptive.Part(data.train_images[:30], data.train_labels[:30])
+    settings = PatchSettings(steps=4, judge_every=2, draws=4)
+    table = adaptive_patch.measure(ground, learned, ("fast", "softmax"), 2, settings)
+    assert list(table["detectors"]) == ["fast", "softmax"]
+    assert len(set(table["targets"])) == 2
+    for rows in table["detectors"].values():
+        for name in ("unaware", "aware"):
+            assert rows[name]["sr50"] <= rows[name]["sr5"] <= rows[name]["misclassified"]
+            assert len(rows["by_target"][name]) == 2
+    blind = [rows["unaware"]["misclassified"] for rows in table["detectors"].values()]
+    assert blind[0] == blind[1]  # the same patch
+    lines = adaptive_patch.tabulate(table).splitlines()
+    assert lines[0] == "| detector | patch | misclassified | SR@5 | SR@50 |"
+    assert len(lines) == 2 + 2 * 2

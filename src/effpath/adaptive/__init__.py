@@ -6,6 +6,7 @@ Every candidate is judged by the detector itself; what gradients are taken of is
 from __future__ import annotations
 
 from effpath.adaptive.methods import ADAPTIVE
+from effpath.adaptive.patch import PatchSettings, passing, train_aware_patch
 from effpath.adaptive.result import AdaptiveResult, SuccessRate, success_rates, within
 from effpath.adaptive.runner import adaptive_attack, adaptive_curve
 from effpath.adaptive.search import Victim
@@ -13,10 +14,13 @@ from effpath.adaptive.search import Victim
 __all__ = [
     "ADAPTIVE",
     "AdaptiveResult",
+    "PatchSettings",
     "SuccessRate",
     "Victim",
     "adaptive_attack",
     "adaptive_curve",
+    "passing",
     "success_rates",
+    "train_aware_patch",
     "within",
 ]
