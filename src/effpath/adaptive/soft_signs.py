@@ -93,8 +93,16 @@ def _early_similarity(sign: Sign, at: Glance) -> Tensor:
     return layer_mean(at.paths["similarity"][:, at.early])
 
 
-def _mean_of(group: str, sign: Sign, at: Glance) -> Tensor:
-    return layer_mean(at.paths[group])
+def _margin(sign: Margin, at: Glance) -> Tensor:
+    return layer_mean(at.paths["margin"][:, at.early] if sign.early else at.paths["margin"])
+
+
+def _typicality(sign: Typicality, at: Glance) -> Tensor:
+    return layer_mean(at.paths["own"][:, at.early] if sign.early else at.paths["own"])
+
+
+def _size(sign: PathSize, at: Glance) -> Tensor:
+    return layer_mean(at.paths["size"])
 
 
 def _effort(sign: Sign, at: Glance) -> Tensor:
@@ -109,9 +117,9 @@ SOFT: dict[type[Sign], Callable[[Any, Glance], Tensor]] = {
     ResizeAndPad: partial(_changed, straight=False),
     ForwardSets: _forward_sets,
     EarlySimilarity: _early_similarity,
-    Margin: partial(_mean_of, "margin"),
-    Typicality: partial(_mean_of, "own"),
-    PathSize: partial(_mean_of, "size"),
+    Margin: _margin,
+    Typicality: _typicality,
+    PathSize: _size,
     Effort: _effort,
 }
 """From a sign and what it looks at to its one column, [N], before it is turned."""
