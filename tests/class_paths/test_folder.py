@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +153,20 @@ def test_the_manifest_says_what_a_store_is_of(tmp_path) -> None:
     assert {name.partition("/")[0] for name in contents(folder())} == {
         "manifest.json", "network.json", "classes", manifest.images.file,
     }  # fmt: skip
+
+
+def test_another_run_is_noticed_by_the_locks_of_windows_too(monkeypatch) -> None:
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        assert (mode, count) == (2, 1)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with (
+        pytest.raises(StoreError, match="another run is writing to it"),
+        Store.open(folder()).locked(),
+    ):
+        pass
 
 
 def test_a_store_of_another_network_is_refused() -> None:

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
+from typing import BinaryIO
 
 from effpath.class_paths.class_paths import ClassPaths, Shard
 from effpath.class_paths.folder import manifest as manifests
@@ -150,12 +152,10 @@ class Store:
         Raises:
             StoreError: another run is writing.
         """
-        import fcntl  # where there are such locks: not on Windows
-
         with (self.folder / LOCK).open("ab") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                _lock(file)
+            except (BlockingIOError, PermissionError) as error:
                 raise StoreError(
                     f"cannot write to the store {self.folder}: another run is writing to it; wait until it ends"
                 ) from error
@@ -166,12 +166,12 @@ class Store:
         named = self.manifest.files()
         for folder in (self.folder, self.folder / CLASSES, self.folder / SHARDS):
             for file in folder.glob(".*.tmp"):
-                file.unlink(missing_ok=True)
+                _remove(file)
         for file in [*self.folder.glob("images-*.safetensors"), *(self.folder / CLASSES).glob("*.safetensors")]:
             if file.name not in named:
-                file.unlink(missing_ok=True)
+                _remove(file)
         for shard in self.manifest.shards:
-            self.shard_file(shard).unlink(missing_ok=True)
+            _remove(self.shard_file(shard))
 
 
 def check_folder(folder: FilePath) -> None:
@@ -187,6 +187,23 @@ def check_folder(folder: FilePath) -> None:
     if folder.exists() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         what = "expected the folder of a store, got a file" if folder.exists() else f"{above} is not writable"
         raise StoreError(f"cannot write {folder}: {what}; choose another")
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock an open file until this process closes it; BlockingIOError or PermissionError where another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove(file: FilePath) -> None:
+    with contextlib.suppress(PermissionError):  # on Windows while another process reads it: a later run removes it
+        file.unlink(missing_ok=True)
 
 
 def _write(content: bytes, file: FilePath) -> None:
