@@ -15,7 +15,7 @@ import torch
 import effpath
 import tiny_store
 from container_contract import MappingContract
-from effpath.class_paths.folder.manifest import read_manifest
+from effpath.class_paths.folder.manifest import Entries, Kept, OfClass, read_manifest, write_manifest
 from effpath.class_paths.folder.store import Store
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import path_features
@@ -153,6 +153,23 @@ def test_the_manifest_says_what_a_store_is_of(tmp_path) -> None:
     assert {name.partition("/")[0] for name in contents(folder())} == {
         "manifest.json", "network.json", "classes", manifest.images.file,
     }  # fmt: skip
+
+
+def test_a_manifest_that_is_read_and_written_has_the_same_bytes(tmp_path) -> None:
+    write_manifest(tmp_path, read_manifest(folder()))
+    assert (tmp_path / "manifest.json").read_bytes() == (folder() / "manifest.json").read_bytes()
+
+
+def test_entries_of_classes_are_a_mapping_that_ascends_with_class_and_knows_its_sums() -> None:
+    wanted = {
+        10: OfClass(3, 1, 1, Kept("10.safetensors", "ab")),
+        9: OfClass(0, 2, 0),
+        0: OfClass(5, 0, 0, Kept("a", "b")),
+    }
+    entries = Entries.of(wanted)
+    assert dict(entries) == wanted
+    assert (list(entries), entries.kept, entries.readable) == ([0, 9, 10], [0, 10], 11)
+    assert entries.get(1) is None
 
 
 def test_another_run_is_noticed_by_the_locks_of_windows_too(monkeypatch) -> None:

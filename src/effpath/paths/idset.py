@@ -101,7 +101,8 @@ class IdSet:
             )
         falls = np.flatnonzero(lows[1:] <= lows[:-1]) + 1
         chunk = int(np.searchsorted(starts, len(lows))) - 1  # of the last id
-        if not np.isin(falls, starts).all() or (len(lows) and (chunk << CHUNK_BITS) + int(lows[-1]) >= size):
+        at_starts = starts[np.searchsorted(starts, falls)] == falls  # falls are below the last start
+        if not at_starts.all() or (len(lows) and (chunk << CHUNK_BITS) + int(lows[-1]) >= size):
             raise OptionError(f"expected rows that ascend within each chunk and stay below {size}")
         return cls._of((starts, lows), size)
 

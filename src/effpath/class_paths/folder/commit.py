@@ -10,7 +10,7 @@ import numpy as np
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.folder.engines import Engine, run_tasks
-from effpath.class_paths.folder.manifest import Kept, OfClass, write_manifest
+from effpath.class_paths.folder.manifest import Entries, Kept, OfClass, write_manifest
 from effpath.class_paths.folder.records import WHAT, Record, outcomes_by_class, write_records
 from effpath.class_paths.folder.store import CLASSES, Store
 from effpath.class_paths.folder.tasks import ReduceClass
@@ -81,7 +81,7 @@ def commit(store: Store, new: Incoming, engine: Engine, empty: Callable[[], Clas
     taken = replace(
         manifest,
         origins=joined(manifest.origins, new.origins),
-        classes=dict(sorted(classes.items())),
+        classes=Entries.of(classes),
         shards={**manifest.shards, **{record.shard: len(record) for record in new.records}},
         damaged={**manifest.damaged, **new.damaged},
         images=_kept(store.folder / images, WHAT),

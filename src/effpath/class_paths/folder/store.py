@@ -103,9 +103,15 @@ class Store:
     def class_file(self, label: int) -> tuple[FilePath, str] | None:
         """Return the file of a class and the seal that it must have; None where the class has no path."""
         entry = self.manifest.classes.get(label)
-        if entry is None or entry.kept is None:
-            return None
-        return self.folder / CLASSES / entry.kept.file, entry.kept.seal
+        return None if entry is None or entry.kept is None else self._file_of(label)
+
+    def _file_of(self, label: int) -> tuple[FilePath, str]:
+        kept = self.manifest.classes[label].kept
+        assert kept is not None
+        return self.folder / CLASSES / kept.file, kept.seal
+
+    def _images_of(self, label: int) -> int:
+        return self.manifest.classes[label].used
 
     def shard_file(self, shard: str) -> FilePath:
         """Return where a finished shard waits until it is in the class paths."""
@@ -125,19 +131,14 @@ class Store:
         about, classes = self.manifest.about, self.manifest.classes
         header = header_in(about, graph, self.folder)
         levels: tuple[Level, ...] = tuple(about["levels"])
-        where = f"{self.folder / CLASSES}{os.sep}"
-        files = {
-            label: (where + entry.kept.file, entry.kept.seal)  # a Path takes ten times as long
-            for label, entry in sorted(classes.items())
-            if entry.kept is not None
-        }
-        opened = ClassFiles(files, {label: classes[label].used for label in files}, header, levels)
+        kept = classes.kept
+        opened = ClassFiles(Lazy(kept, self._file_of), Lazy(kept, self._images_of), header, levels)
         return ClassPaths(
             header,
             levels,
-            Lazy(files, opened.path),
-            Lazy(list(files) if about["counts"] else [], opened.counted),
-            sum(each.used + each.wrong for each in classes.values()),
+            Lazy(kept, opened.path),
+            Lazy(kept if about["counts"] else [], opened.counted),
+            classes.readable,
             tuple(about["names"]),
             " | ".join(dict.fromkeys(self.manifest.origins.values())),
             LazyShards(partial(_shards, self)),
