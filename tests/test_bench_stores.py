@@ -100,6 +100,19 @@ def test_the_line_of_the_reduce_is_that_of_its_rows() -> None:
     assert line["worst"] == 0
 
 
+def test_each_kind_of_sets_has_a_line_of_its_own_in_the_cost(monkeypatch) -> None:
+    line = {"seconds": 0.0, "seconds_per_shard": 0.0, "seconds_per_id": 1e-6}
+    lines = {"without": line, "neurons": {**line, "seconds_per_id": 1e-9}}
+    known = {"reduce": {"lines": lines}, "sizes": read_result("sizes")}
+    monkeypatch.setattr(cost, "read_result", known.get)
+    by_kept = {row["kept"]: row for row in cost.costs(cost.Plan()) if row["network"].startswith("alexnet")}
+    monkeypatch.setitem(lines, "neurons", line)
+    for row in cost.costs(cost.Plan()):
+        if row["network"].startswith("alexnet"):
+            thousandth = row["kept"] == "neurons, all layers"
+            assert by_kept[row["kept"]]["merge_s"] == pytest.approx(row["merge_s"] * (1e-3 if thousandth else 1))
+
+
 def test_reductions_are_measured_over_more_and_more_shards(tmp_path) -> None:
     pixels, labels = images()
     some = pixels[labels == 0][:6]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PEAK_UNIT = 1024  # bytes, of ru_maxrss on Linux
 BETWEEN = """
@@ -19,6 +19,19 @@ wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHI
 with open(sys.argv[1], "w") as file:
     json.dump([code, wall, used.ru_utime + used.ru_stime, used.ru_maxrss], file)
 """  # a small process, as the peak of a new one begins with that of the process that starts it
+
+
+OWN = {"own_peaks": True}  # in a result: its peaks were measured so
+
+
+def of_peaks(found: Mapping[str, Any]) -> str:
+    """Return what is to be known of the peaks of a result; "" where they are those of the processes themselves."""
+    if found.get("own_peaks"):
+        return ""
+    return (
+        "The most memory is an upper bound: the count began with the memory of the program that started the "
+        "command; it has not been measured again since that was mended. "
+    )
 
 
 class Ran(NamedTuple):

@@ -6,8 +6,8 @@ Rates are those of `benchmarks.run` (one core, batches of 8, nothing else runnin
 `benchmarks.stores.sizes`, times of the reduce those of `benchmarks.stores.reduce`, all read from docs/results.
 Sizes were measured up to some images of a class; beyond, they are extrapolated by the power law through the last
 two, which is too much where growth slows down. The reduce: each class over the shards that it is in, spread over
-the workers; of weights and neurons as of as many synapses. The merge: stores of as many parts as there are
-workers, in each of which is every class, by one process.
+the workers. The merge: stores of as many parts as there are workers, in each of which is every class, by one
+process. Both go by the line of what is kept: synapses, neurons or weights.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ def costs(plan: Plan) -> list[Row]:
     sizes, line = read_result("sizes"), read_result("reduce")
     if sizes is None or line is None:
         return []
-    without = line["lines"]["without"]
     rows = []
     for network in NETWORKS:
         measured = sizes["networks"].get(network)
@@ -75,7 +74,8 @@ def costs(plan: Plan) -> list[Row]:
             seconds = seconds_per_image(bench, network, KEPT[kept].get("layers"))
             if seconds is None:
                 continue
-            growth = measured["growth"]
+            growth, level = measured["growth"], KEPT[kept]["levels"]
+            own = line["lines"].get(level, line["lines"]["without"])
             met = min(plan.per_class / plan.shard + 1, plan.per_class)  # shards that a class is in, class by class
             apart = min(plan.workers, plan.per_class)  # parts of --shard that a class is in
             in_one = met * grown(growth, kept, plan.per_class / met, "ids")
@@ -85,8 +85,8 @@ def costs(plan: Plan) -> list[Row]:
                 "images_per_s": 1 / seconds, "core_hours": plan.images * seconds / 3600,
                 "hours": plan.images * seconds / 3600 / plan.workers,
                 "bytes": plan.classes * grown(growth, kept, plan.per_class) + RECORD * plan.images,
-                "reduce_s": plan.classes * reduce_seconds(without, met, in_one) / plan.workers,
-                "merge_s": plan.classes * reduce_seconds(without, apart, in_parts),
+                "reduce_s": plan.classes * reduce_seconds(own, met, in_one) / plan.workers,
+                "merge_s": plan.classes * reduce_seconds(own, apart, in_parts),
             })  # fmt: skip
     return rows
 
@@ -110,7 +110,14 @@ def shown() -> str:
     """Return what ImageNet costs."""
     plan = Plan()
     command = f"--images {plan.images} --classes {plan.classes} --workers {plan.workers}"
-    return f"Computed, not measured, by `python -m benchmarks.stores.cost {command}`.\n\n" + cost_table(plan)
+    line, more = read_result("reduce"), ""
+    if line is not None and "neurons" not in line["lines"]:
+        more = (
+            " The reduce and the merge of neurons and weights are reckoned as of so many synapses: for neurons, "
+            "which are kept as bits and united 64 at a time, that is too much."
+        )
+    by = f"`python -m benchmarks.stores.cost {command}`"
+    return f"Computed, not measured, by {by}.{more}\n\n{cost_table(plan)}"
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
     EFFPATH_DATA=DIR python -m benchmarks.stores.reduce --output docs/results/stores/reduce.json
 
 Each shard has images of one Imagenette class, of AlexNet; 1, 2, 4 … 64 shards are united as a store does, from
-files to a file. Process time of one processor, least of three. The line is that of least squares over all rows:
-seconds = a + b × shards + c × ids in them.
+files to a file. Process time of one processor, least of three. Synapses with use counts and without, the last
+three layers and all; neurons and weights of all layers without. Each of the four has a line, of least squares over
+its rows: seconds = a + b × shards + c × ids in them. Neurons are dense, and kept as bits: 64 of them are united at
+once.
 """
 
 from __future__ import annotations
@@ -34,7 +36,12 @@ from effpath.files.sealed import SealedFile
 from effpath.models import load_model
 
 SHARDS = (1, 2, 4, 8, 16, 32, 64)
-CASES = [(layers, counts, each) for layers in (3, None) for counts in (False, True) for each in (1, 3)]
+KINDS = {"without": ("synapses", False), "with counts": ("synapses", True), "neurons": ("neurons", False),
+         "weights": ("weights", False)}  # fmt: skip
+CASES = [
+    (kind, layers, each)
+    for kind, (level, _) in KINDS.items() for layers in (3, None)[level != "synapses" :] for each in (1, 3)
+]  # fmt: skip
 REPEATS = 3
 Row = dict[str, Any]
 
@@ -99,41 +106,40 @@ def fit(rows: list[Row]) -> Row:
     }  # fmt: skip
 
 
-def measure(network: str, shards: tuple[int, ...], cases: list[tuple[int | None, bool, int]]) -> Row:
-    """Return rows and a line, without use counts and with them."""
+def measure(network: str, shards: tuple[int, ...], cases: list[tuple[str, int | None, int]]) -> Row:
+    """Return rows and a line for each kind of class paths."""
     model = load_model(f"{research_folder() / 'load.py'}:{network}")
     images = load_images(model, 0, max(shards) * max(each for _, _, each in cases))
     graph = effpath.capture(model, images[:1])
     right = graph.predict(images) == 0
     images = images[torch.as_tensor(right)]
-    found: dict[bool, list[Row]] = {False: [], True: []}
+    found: dict[str, list[Row]] = {}
     with track(f"{network}: shards") as progress:
-        for done, (layers, counts, each) in enumerate(cases, 1):
-            some = images[: each * max(shards)]
-            options = BuildOptions(("synapses",), counts, 8)
+        for done, (kind, layers, each) in enumerate(cases, 1):
+            some, (level, counts) = images[: each * max(shards)], KINDS[kind]
+            options = BuildOptions((level,), counts, 8)
             work = prepare(graph, some, [0] * len(some), layers=layers, options=options)
             work = replace(work, origin="images", rows=np.arange(len(some)))
             with tempfile.TemporaryDirectory() as name:
                 files = map_shards(work, each, Path(name))
                 kept = tuple(count for count in shards if count <= len(files))
                 rows = reductions(work, files, kept, Path(name))
-            found[counts] += [{"layers": layers, "images": each, **row} for row in rows]
+            found.setdefault(kind, []).extend({"layers": layers, "images": each, **row} for row in rows)
             progress(done, len(cases))
-    lines = {"with counts" if counts else "without": fit(rows) for counts, rows in found.items() if rows}
-    return {"network": network, "repeats": REPEATS, "lines": lines, "rows": {
-        "with counts" if counts else "without": rows for counts, rows in found.items() if rows
-    }}  # fmt: skip
+    lines = {kind: fit(rows) for kind, rows in found.items()}
+    return {"network": network, "repeats": REPEATS, "lines": lines, "rows": found}
 
 
 def shown(found: Row) -> str:
     """Return the lines of the reduce."""
+    names = {"without": "synapses", "with counts": "synapses, with use counts"}
     lines = [
-        [kind, f"{len(found['rows'][kind])}", f"{1e3 * line['seconds']:.3g}",
+        [names.get(kind, kind), f"{len(found['rows'][kind])}", f"{1e3 * line['seconds']:.3g}",
          f"{1e3 * line['seconds_per_shard']:.3g}", f"{1e9 * line['seconds_per_id']:.3g}",
          f"{line['residual']:.1%}", f"{line['worst']:.0%}"]
         for kind, line in found["lines"].items()
     ]  # fmt: skip
-    heads = ["use counts", "rows", "a class, ms", "+ a shard, ms", "+ an id, ns", "residual", "worst row"]
+    heads = ["sets", "rows", "a class, ms", "+ a shard, ms", "+ an id, ns", "residual", "worst row"]
     return table(heads, lines) + f"\n\nOne processor; residuals are relative. {source(found)}"
 
 

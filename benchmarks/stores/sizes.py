@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.networks import research_folder
 from benchmarks.page import table
-from benchmarks.stores.child import run
+from benchmarks.stores.child import OWN, of_peaks, run
 from benchmarks.stores.result import RESULTS, mb, number, short, source, write_result
 from effpath.class_paths.folder.store import Store
 from effpath.class_paths.store import WHAT
@@ -170,7 +170,7 @@ def shown_peaks(found: Row) -> str:
     budget = f"The budget was {found['budget']}." if found["budget"] else "No budget was given; batches of 8."
     return (
         table(["network", "kept", "images of each of ten classes", "most memory, MB"], lines)
-        + f"\n\n{budget} {source(found)}"
+        + f"\n\n{budget} {of_peaks(found)}{source(found)}"
     )
 
 
@@ -186,7 +186,7 @@ def main() -> None:
     budget = [] if asked.memory is None else ["--memory", asked.memory]
     networks: Row = {}
     images = {"growth": asked.per_class, "peaks": asked.memory_of}
-    found = {"budget": asked.memory, "per_class": images, "networks": networks}
+    found = {"budget": asked.memory, "per_class": images, "networks": networks, **OWN}
     for name in asked.networks:
         networks[name] = measure(name, asked.per_class, asked.memory_of, budget)
         write_result(asked.output, "sizes", found, ("torch", "numpy", "numba"), research=True)

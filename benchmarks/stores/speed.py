@@ -25,7 +25,7 @@ import effpath
 from benchmarks.networks import research_folder
 from benchmarks.page import table
 from benchmarks.same import same_class_paths
-from benchmarks.stores.child import run
+from benchmarks.stores.child import OWN, of_peaks, run
 from benchmarks.stores.result import mb, source, write_result
 from effpath.class_paths.build import build_class_paths
 from effpath.class_paths.folder.build import fill_store
@@ -132,7 +132,7 @@ def shown(found: Row) -> str:
             ])  # fmt: skip
     heads = ["data", "images", "built in", "wall, s", "processor, s", "images per s", "most memory, MB",
              "on disk, MB", "÷ memory, processor (wall)"]  # fmt: skip
-    return table(heads, lines) + f"\n\nBoth ways gave the same class paths. {source(found)}"
+    return table(heads, lines) + f"\n\nBoth ways gave the same class paths. {of_peaks(found)}{source(found)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         cases = {case: measure(case, asked.rounds, asked.per_class, Path(name)) for case in asked.cases}
-    about = {"rounds": asked.rounds, "per_class": asked.per_class, "threads": 1, "trained_on": TRAINED_ON}
+    about = {**OWN, "rounds": asked.rounds, "per_class": asked.per_class, "threads": 1, "trained_on": TRAINED_ON}
     write_result(asked.output, "speed", {**about, "cases": cases}, ("torch", "numpy", "numba"), research=True)
 
 
