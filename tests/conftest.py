@@ -27,9 +27,19 @@ settings.register_profile(
 settings.load_profile("effpath")
 
 
+def is_slow(path: Path) -> bool:
+    return any(path.is_relative_to(Path(__file__).parent / name) for name in SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import only the files that `make test` or `make test-slow` runs tests of."""
+    wanted = {"slow": True, "not slow": False}.get(config.option.markexpr)
+    aside = collection_path.suffix == ".py" and wanted is not None and is_slow(collection_path) != wanted
+    return aside or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests."""
-    slow = tuple(Path(__file__).parent / name for name in SLOW)
     for item in items:
-        if any(item.path.is_relative_to(path) for path in slow):
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
