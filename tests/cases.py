@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from effpath import Options
+from effpath import Graph, Options
+from known_graphs import captured
 
 THETAS = (0.1, 0.5, 0.9, 1.0)
 PRESETS = ("paper", "authors", "default")
@@ -120,6 +121,12 @@ def set_quantised(module: nn.Module, seed: int) -> nn.Module:
                 if len(parameter) > 2:
                     parameter[1] = -50.0
     return module.eval()
+
+
+def operator_of(case: Case) -> tuple[nn.Module, Graph]:
+    """The operator of a case, whose weights may be changed, and the graph of it alone."""
+    op = set_quantised(case.make(), seed=len(case.name))
+    return op, captured(f"case {case.name}", Flat(op), torch.zeros(1, *case.shape))
 
 
 def images_for(case: Case) -> Tensor:

@@ -1,12 +1,19 @@
-"""One thread (machines are shared), the same examples on every run, and which tests are slow."""
+"""One thread (machines are shared), the same examples on every run, shared graphs, and which tests are slow."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+import known_graphs
+from effpath.graph import export
+from effpath.graph.export import exported
 
 SLOW = (  # files and folders that `make test` leaves to `make test-slow`
     "attacks/test_attacks.py", "attacks/test_confident.py", "attacks/test_saliency.py", "backends",
@@ -43,3 +50,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Export known networks once, with their structures where all processes of this run find them."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(known_graphs.FOLDER, str(folder))
+        patch.setattr(export, "exported", partial(known_graphs.exported_once, exported))
+        yield
+
+
+@pytest.fixture
+def exported_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch.export run whenever a network is captured: what a test of captures needs."""
+    monkeypatch.setattr(export, "exported", exported)

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import effpath
 from backends import test_layouts
-from cases import CASES, Flat, combinations, images_for, options_of, set_quantised
+from cases import CASES, combinations, images_for, operator_of, options_of
 from effpath.backends import compiled
 from effpath.walk.recording import Recorded, record
 from effpath.walk.visit import walk
@@ -51,8 +50,7 @@ def recordings() -> Iterator[tuple[str, Recorded]]:
     for name in test_layouts.NETS:
         yield name, test_layouts.recorded_for(name, batch=2)
     for case in CASES[::5]:
-        graph = effpath.capture(Flat(set_quantised(case.make(), seed=len(case.name))), torch.zeros(1, *case.shape))
-        options = options_of("default", 0.5)
+        graph, options = operator_of(case)[1], options_of("default", 0.5)
         yield case.name, record(graph, images_for(case)[:2], options=options, include_auxiliary=True)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import effpath
+import known_graphs
 from cases import PRESETS, options_of
 from effpath.backends import threads as shared
 from effpath.kernels.options import make_options
@@ -253,15 +254,23 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Sequence[int]]] = {
 
 
 @cache
-def captured(name: str, batch: int = 3) -> tuple[effpath.Graph, Tensor]:
+def graph_of(name: str) -> tuple[effpath.Graph, Tensor]:
+    """A network's graph, and the state of the generator from which its images are drawn."""
     make, shape = NETS[name]
     torch.manual_seed(len(name))
     model = make().eval()
     for parameter in model.parameters():
         parameter.data *= 2
-    images = torch.randn(batch, *shape)
+    state = torch.get_rng_state()
+    return known_graphs.captured(f"layout {name}", model, torch.zeros(1, *shape)), state
+
+
+@cache
+def captured(name: str, batch: int = 3) -> tuple[effpath.Graph, Tensor]:
+    graph, state = graph_of(name)
+    images = torch.randn(batch, *NETS[name][1], generator=torch.Generator().set_state(state))
     images[0] = (images[0] * 2).round() / 2
-    return effpath.capture(model, images[:1]), images
+    return graph, images
 
 
 def recorded_for(name: str, preset: str = "default", batch: int = 3) -> Recorded:

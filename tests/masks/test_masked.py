@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import digits_net
 import effpath
 import oracle
-from cases import CASES, Case, Flat, images_for, set_quantised
+from cases import CASES, Case, images_for, operator_of, set_quantised
 from effpath import IdSet
 from effpath.errors import NumericalError, OptionError
 from effpath.masks import Masked
@@ -29,8 +29,7 @@ SHARES = (0.0, 0.1, 0.6, 0.95, 1.0)  # of the slots that are off: both ways of s
 @cache
 def prepared(case: Case) -> tuple[nn.Module, effpath.Graph, Layer, Tensor]:
     """An operator, its graph, its one layer and images."""
-    op = set_quantised(case.make(), seed=len(case.name))
-    graph = effpath.capture(Flat(op), torch.zeros(1, *case.shape))
+    op, graph = operator_of(case)
     (layer,) = plan_for(graph).every
     return op, graph, layer, images_for(case)
 

@@ -10,7 +10,7 @@ import torch
 
 import effpath
 import oracle
-from cases import CASES, PRESETS, THETAS, Flat, combinations, images_for, options_of, set_quantised
+from cases import CASES, PRESETS, THETAS, combinations, images_for, operator_of, options_of
 from check_law import agrees_with_extract
 from effpath import Options
 from effpath.rules import RULES
@@ -25,8 +25,7 @@ BY_NAME = {case.name: case for case in CASES}
 @cache
 def recorded_for(name: str) -> tuple[torch.nn.Module, Recorded, torch.Tensor]:
     case = BY_NAME[name]
-    op = set_quantised(case.make(), seed=len(name))
-    graph = effpath.capture(Flat(op), torch.zeros(1, *case.shape))
+    op, graph = operator_of(case)
     images = images_for(case)
     recorded = record(graph, images, options=options_of("paper", 0.5), include_auxiliary=True)
     return op, recorded, images

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import conformance
+import effpath
 from effpath.rules import RULES
+from known_graphs import captured
 
 pytest.importorskip("timm")
 pytest.importorskip("torchvision")
@@ -47,6 +50,7 @@ def test_a_wrong_rule_is_found_by_the_plain_check(op: str, tmp_path: Path, monke
 
     monkeypatch.setitem(RULES, op, shifted)
     name = "timm:test_vit" if op == "linear" else "timm:test_resnet"
+    monkeypatch.setattr(effpath, "capture", partial(captured, name))
     row = examined(name, tmp_path / "row.json")
     assert row["stage"] == "extracted"
     assert row["wrong"] > 0

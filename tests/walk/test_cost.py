@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_captured_and_a_wrong_size_or_layer_are_errors():
         check(model(), (1, 8, 8), layers="conv9")
 
 
-def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch):
+def test_an_error_that_capture_did_not_foresee_names_the_model(monkeypatch, exported_anew):
     def fail(*arguments):
         raise RuntimeError("view size is not compatible")
 
