@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from effpath.class_paths.folder.engines import ATTEMPTS, Engine, Processes, run_
 from effpath.errors import OptionError
 from engine_contract import EngineContract
 from engine_tasks import Trial
-from tiny_store import OPTIONS, build, contents, work
+from tiny_store import OPTIONS, build, contents, graph, work
 
 
 class TestProcesses(EngineContract):
@@ -52,7 +53,7 @@ def test_a_store_that_processes_build_has_the_bytes_of_one_that_this_process_bui
     said: list[int] = []
     with closing(Processes(2)) as engine:
         fill_store(
-            tmp_path / "processes", work(), OPTIONS, engine=engine, open_work=work,
+            tmp_path / "processes", work(), OPTIONS, engine=engine, open_work=partial(work, graph().structure),
             progress=lambda done, total: said.append(done),
         )  # fmt: skip
     assert contents(tmp_path / "processes") == contents(tmp_path / "inline")

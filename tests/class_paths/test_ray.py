@@ -24,7 +24,7 @@ from effpath.class_paths.folder.verify import verify
 from effpath.errors import ClassPathError, MissingExtraError, OptionError
 from engine_contract import EngineContract
 from engine_tasks import Trial
-from tiny_store import COUNT, OPTIONS, build, contents, work
+from tiny_store import COUNT, OPTIONS, build, contents, graph, work
 
 ray = pytest.importorskip("ray")
 
@@ -44,11 +44,12 @@ class Opened:
     """The work, opened by processes that note who they are."""
 
     file: Path
+    structure: str | None  # of the graph, so that they need not capture it
 
     def __call__(self) -> Work:
         with self.file.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        return work()
+        return work(self.structure)
 
 
 class TestRay(EngineContract):
@@ -74,7 +75,9 @@ class TestRay(EngineContract):
 
 def fill(folder: Path, file: Path, progress=lambda done, total: None) -> None:
     with closing(Ray()) as engine:
-        fill_store(folder, work(), OPTIONS, engine=engine, open_work=Opened(file), progress=progress)
+        fill_store(
+            folder, work(), OPTIONS, engine=engine, open_work=Opened(file, graph().structure), progress=progress
+        )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,7 @@ def test_shards_that_fail_three_times_are_named_and_left(tmp_path, undisturbed) 
         closing(Ray()) as engine,
         pytest.raises(ClassPathError, match=r"8 of 8 shards failed 3 times .*RuntimeError: the disk is away"),
     ):
-        fill_store(folder, work(), OPTIONS, engine=engine, open_work=Failing(file))
+        fill_store(folder, work(), OPTIONS, engine=engine, open_work=Failing(file, None))
     assert Store.open(folder).manifest.shards == {}
     fill(folder, file)
     assert contents(folder) == undisturbed
