@@ -92,18 +92,26 @@ def test_letters_that_a_terminal_lacks_are_spelled_in_others():
     assert written.getvalue() == b"3x32x32 at theta >= 0.5 ... ?\n"
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_imports_nothing_heavy(command):
+@pytest.fixture(scope="module")
+def helped():
+    """What one process printed, command by command: its help, and the heavy modules that were imported by then."""
     code = (
-        "import sys; from effpath.cli import main; sys.argv = ['effpath', *sys.argv[1:]]\n"
-        "try: main()\nexcept SystemExit as leaving: assert not leaving.code, leaving.code\n"
-        f"print('heavy:', sorted({HEAVY!r} & sys.modules.keys()))"
+        "import sys; from effpath.cli import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    sys.argv = ['effpath', *command.split(), '--help']\n"
+        "    try: main()\n    except SystemExit as leaving: assert not leaving.code, (command, leaving.code)\n"
+        f"    print('heavy:', sorted({HEAVY!r} & sys.modules.keys()), end='\\0')"
     )
-    words = [command, "--help"] if command else ["--help"]
+    words = ["", *COMMANDS]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Usage: effpath" in done.stdout
-    assert done.stdout.splitlines()[-1] == "heavy: []"
+    return dict(zip(words, done.stdout.split("\0")[:-1], strict=True))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(helped, command):
+    assert f"Usage: effpath {command}" in helped[command]
+    assert helped[command].splitlines()[-1] == "heavy: []"
 
 
 @pytest.mark.parametrize("words", ["rules max", "check net.py:make --input-size 1,4,4"])
