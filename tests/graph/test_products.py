@@ -165,6 +165,15 @@ def swin(**changes) -> nn.Module:
     return SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4], num_classes=3, **changes)
 
 
+@cache
+def transformer(make: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, effpath.Graph]:
+    """A transformer, images of it and its graph."""
+    torch.manual_seed(0)
+    model = make().eval()
+    images = torch.randn(2, 3, 8, 8) if isinstance(model, nn.Sequential) else torch.randn(2, 3, 32, 32)
+    return model, images, effpath.capture(model, images)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -181,10 +190,7 @@ def swin(**changes) -> nn.Module:
 )
 @pytest.mark.parametrize("gates", [False, True])
 def test_a_transformer_extracts_from_its_logits_to_its_pixels(make: Callable[[], nn.Module], gates: bool) -> None:
-    torch.manual_seed(0)
-    model = make().eval()
-    images = torch.randn(2, 3, 8, 8) if isinstance(model, nn.Sequential) else torch.randn(2, 3, 32, 32)
-    graph = effpath.capture(model, images)
+    model, images, graph = transformer(make)
     torch.testing.assert_close(graph(images[:1]), model(images[:1]).detach(), rtol=1e-4, atol=1e-5)
     paths = effpath.extract(graph, images, preset=Options(gates=gates))
     assert all(len(pixels) for pixels in (paths.pixels[0], paths.pixels[1]))
