@@ -12,6 +12,7 @@ import plain_check
 from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
+from known_graphs import captured
 
 
 class Reader(nn.Module):
@@ -31,7 +32,7 @@ def test_paths_through_recurrent_layers_are_those_of_the_plain_check(kind: str) 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, images = Reader(kind).eval().requires_grad_(False), 3 * torch.randn(4, 1, 5, 4)
-    graph = effpath.capture(model, images)
+    graph = captured(f"recurrent {kind}", model, images)
     assert torch.allclose(graph.run(images[:1])[graph.logits], model(images[:1]), atol=1e-5)
     used = 0
     for image in images.split(1):
@@ -47,7 +48,7 @@ def test_a_recurrent_layer_has_one_set_of_weights_for_all_its_steps(kind: str) -
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model, images = Reader(kind).eval(), torch.randn(1, 1, 5, 4)
-    paths = effpath.extract(effpath.capture(model, images), images, preset="paper")
+    paths = effpath.extract(captured(f"recurrent {kind}", model, images), images, preset="paper")
     names = {name for name in paths.weights if name.startswith("cells")}
     assert names == {name for name, _ in model.named_parameters() if name.startswith("cells.weight")}
     assert sum(len(paths.weights[name].values) for name in names) > 0

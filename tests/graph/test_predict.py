@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -21,6 +22,11 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)).eval()
 
 
+@cache
+def graph_of_model() -> effpath.Graph:
+    return effpath.capture(model(), IMAGES)
+
+
 class Lazy:
     """Images that are read as they are indexed, and how many at a time."""
 
@@ -36,7 +42,7 @@ class Lazy:
 
 
 def test_a_graph_gives_the_logits_of_its_model_and_as_many_as_it_has_classes() -> None:
-    graph = effpath.capture(model(), IMAGES)
+    graph = graph_of_model()
     logits = graph(IMAGES)
     torch.testing.assert_close(logits, model()(IMAGES).detach())
     assert logits.shape == (7, graph.classes)
@@ -47,14 +53,14 @@ def test_a_graph_gives_the_logits_of_its_model_and_as_many_as_it_has_classes() -
 
 
 def test_a_graph_that_takes_one_image_at_a_time_gives_the_logits_of_a_batch() -> None:
-    graph = effpath.capture(model(), IMAGES)
+    graph = graph_of_model()
     alone = replace(graph, batched=False)
     assert torch.equal(alone(IMAGES), torch.cat([graph(image[None]) for image in IMAGES]))
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 100])
 def test_predictions_do_not_depend_on_how_images_are_batched_or_read(batch_size: int | None) -> None:
-    graph, lazy = effpath.capture(model(), IMAGES), Lazy(IMAGES)
+    graph, lazy = graph_of_model(), Lazy(IMAGES)
     found = graph.predict(lazy, batch_size)
     assert found.dtype == torch.int64
     assert found.tolist() == graph(IMAGES).argmax(1).tolist() == graph.predict(IMAGES, batch_size).tolist()
@@ -62,7 +68,7 @@ def test_predictions_do_not_depend_on_how_images_are_batched_or_read(batch_size:
 
 
 def test_images_are_predicted_as_memory_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, lazy = effpath.capture(model(), IMAGES), Lazy(IMAGES)
+    graph, lazy = graph_of_model(), Lazy(IMAGES)
     each = sum(value.nbytes for value in graph.run(IMAGES[:1], graph.live).values())
     assert each >= 4 * (6 + 6 + 5 + 5 + 4)  # the image, flattened, and three layers
     monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 3 * each)
@@ -80,11 +86,11 @@ def test_of_equal_logits_the_lowest_class_is_predicted_as_walks_start_there() ->
 
 
 def test_no_images_have_no_predictions() -> None:
-    assert effpath.capture(model(), IMAGES).predict(IMAGES[:0]).shape == (0,)
+    assert graph_of_model().predict(IMAGES[:0]).shape == (0,)
 
 
 def test_what_cannot_be_predicted_is_refused_with_what_to_do() -> None:
-    graph = effpath.capture(model(), IMAGES)
+    graph = graph_of_model()
     with pytest.raises(InputError, match="DataLoader"):
         graph.predict(torch.utils.data.DataLoader(IMAGES))
     with pytest.raises(OptionError, match=r"expected a batch_size of at least 1, .* got 0"):

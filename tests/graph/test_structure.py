@@ -1,6 +1,7 @@
 """A captured network is captured again from its structure: the same graph, or torch.export has the last word."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -38,6 +39,11 @@ def exported(monkeypatch):
 IMAGE = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
+@cache
+def graph_of_made():
+    return effpath.capture(made(), IMAGE)
+
+
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_a_network_is_the_same_from_its_structure_and_without_torch_export(net, monkeypatch):
     image, (model, graph) = images_of(net.shape, 1), captured(net)
@@ -53,7 +59,7 @@ def test_a_network_is_the_same_from_its_structure_and_without_torch_export(net, 
 
 
 def test_other_weights_of_the_same_network_take_its_structure(monkeypatch):
-    graph, other = effpath.capture(made(), IMAGE), made()
+    graph, other = graph_of_made(), made()
     torch.nn.init.normal_(other.fc.weight)
     expected = effpath.capture(other, IMAGE)
     calls = exported(monkeypatch)
@@ -63,7 +69,7 @@ def test_other_weights_of_the_same_network_take_its_structure(monkeypatch):
 
 
 def test_another_forward_pass_with_the_same_parameters_is_noticed(monkeypatch):
-    text = effpath.capture(made(), IMAGE).structure
+    text = graph_of_made().structure
     other = made(torch.tanh)
     expected = effpath.capture(other, IMAGE)
     calls = exported(monkeypatch)
@@ -89,8 +95,7 @@ def test_another_forward_pass_with_the_same_parameters_is_noticed(monkeypatch):
     ],
 )
 def test_a_structure_that_does_not_fit_is_left_alone(text):
-    model = made()
-    graph = effpath.capture(model, IMAGE)
+    model, graph = made(), graph_of_made()
     if not isinstance(text, str):
         about = json.loads(graph.structure)
         text(about)
@@ -99,7 +104,7 @@ def test_a_structure_that_does_not_fit_is_left_alone(text):
 
 
 def test_a_structure_holds_no_weights_and_names_operators_of_aten_alone():
-    about = json.loads(effpath.capture(made(), IMAGE).structure)
+    about = json.loads(graph_of_made().structure)
     assert sorted(about["constants"]) == ["conv.bias", "conv.weight", "fc.bias", "fc.weight"]
     assert [value[1] for value in about["literals"].values()] == [[8]]
     for function in ("system.default", "__class__.__init__", "__class__.__call__"):
