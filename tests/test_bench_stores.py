@@ -98,6 +98,8 @@ def test_the_line_of_the_reduce_is_that_of_its_rows() -> None:
     line = reduce.fit(rows)
     assert cost.reduce_seconds(line, 64, 6400) == pytest.approx(2e-3 + 64e-3 + 64e-6)
     assert line["worst"] == 0
+    falling = [{**row, "seconds": 2e-3 + 1e-3 * row["shards"] - 1e-9 * row["ids"]} for row in rows]
+    assert reduce.fit(falling)["seconds_per_id"] == 0
 
 
 def test_each_kind_of_sets_has_a_line_of_its_own_in_the_cost(monkeypatch) -> None:

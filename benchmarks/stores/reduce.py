@@ -3,10 +3,9 @@
     EFFPATH_DATA=DIR python -m benchmarks.stores.reduce --output docs/results/stores/reduce.json
 
 Each shard has images of one Imagenette class, of AlexNet; 1, 2, 4 … 64 shards are united as a store does, from
-files to a file. Process time of one processor, least of three. Synapses with use counts and without, the last
-three layers and all; neurons and weights of all layers without. Each of the four has a line, of least squares over
-its rows: seconds = a + b × shards + c × ids in them. Neurons are dense, and kept as bits: 64 of them are united at
-once.
+files to a file, of the last three layers and of all. Process time of one processor, least of three. Synapses with
+use counts and without, neurons and weights each have a line, of least squares over their rows, none of a, b and c
+below 0: seconds = a + b × shards + c × ids in them. Neurons are dense, and kept as bits: 64 are united at once.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 
 import effpath
 from benchmarks.networks import research_folder
@@ -38,10 +38,7 @@ from effpath.models import load_model
 SHARDS = (1, 2, 4, 8, 16, 32, 64)
 KINDS = {"without": ("synapses", False), "with counts": ("synapses", True), "neurons": ("neurons", False),
          "weights": ("weights", False)}  # fmt: skip
-CASES = [
-    (kind, layers, each)
-    for kind, (level, _) in KINDS.items() for layers in (3, None)[level != "synapses" :] for each in (1, 3)
-]  # fmt: skip
+CASES = [(kind, layers, each) for kind in KINDS for layers in (3, None) for each in (1, 3)]
 REPEATS = 3
 Row = dict[str, Any]
 
@@ -97,7 +94,7 @@ def fit(rows: list[Row]) -> Row:
     terms = np.array([[1, row["shards"], row["ids"]] for row in rows], float)
     seconds = np.array([row["seconds"] for row in rows])
     weights = 1 / seconds  # so that small and large ones count alike
-    found = np.linalg.lstsq(terms * weights[:, None], np.ones(len(rows)), rcond=None)[0]
+    found = nnls(terms * weights[:, None], np.ones(len(rows)))[0]
     relative = (terms @ found - seconds) / seconds
     return {
         "seconds": float(found[0]), "seconds_per_shard": float(found[1]), "seconds_per_id": float(found[2]),
