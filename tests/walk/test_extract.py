@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import effpath
+import known_graphs
 import nets
 import plain_walk
 from cases import PRESETS, options_of
@@ -179,17 +180,21 @@ class Plain(nn.Module):
         return self.fc(F.relu(self.conv2(x)).flatten(1))
 
 
+def captured_plain(model: Plain, images: torch.Tensor) -> effpath.Graph:
+    return known_graphs.captured(f"plain, {images.dtype}", model, images)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_power_of_two_times_a_layer_and_the_next_one_divided_changes_nothing(preset: str) -> None:
     model = prepare(Plain(), 2)
     images = images_of((2, 4, 4), count=8)
-    before = effpath.extract(effpath.capture(model, images), images, preset=preset)
+    before = effpath.extract(captured_plain(model, images), images, preset=preset)
     with torch.no_grad():
         for factor, one, other in ((8.0, model.conv1, model.conv2), (0.25, model.conv2, model.fc)):
             one.weight *= factor
             one.bias *= factor
             other.weight /= factor
-    after = effpath.extract(effpath.capture(model, images), images, preset=preset)
+    after = effpath.extract(captured_plain(model, images), images, preset=preset)
     for row in range(len(images)):
         assert sets_of(before, row) == sets_of(after, row)
     assert sum(len(s) for s in before.union().synapses.values()) > 20
@@ -208,8 +213,8 @@ def test_a_permutation_of_channels_permutes_the_path_where_no_contributions_tie(
         permuted.conv1.weight.copy_(model.conv1.weight[order])
         permuted.conv1.bias.copy_(model.conv1.bias[order])
         permuted.conv2.weight.copy_(model.conv2.weight[:, order])
-    before = effpath.extract(effpath.capture(model, images), images, preset=preset)
-    after = effpath.extract(effpath.capture(permuted, images), images, preset=preset)
+    before = effpath.extract(captured_plain(model, images), images, preset=preset)
+    after = effpath.extract(captured_plain(permuted, images), images, preset=preset)
     old = order.tolist()
     assert len(before.union().synapses["conv1"]) > 10
     for row in range(len(images)):
