@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,16 @@ from effpath.adaptive import (
 from effpath.adaptive.methods import without
 from effpath.adaptive.slopes import Slopes, Suspicion, combined
 from effpath.adaptive.soft import SoftFeatures, find_near
-from effpath.adaptive.soft_signs import SignLook, SoftSigns
+from effpath.adaptive.soft_signs import SOFT, SignLook, SoftSigns
 from effpath.attacks import attack, train_patch
 from effpath.class_paths.likelihood import PathLikelihood, margins
-from effpath.detect import CombinedSurprise, Detector, JointSurprise, threshold_at_fpr
+from effpath.detect import CombinedSurprise, Detector, Features, JointSurprise, threshold_at_fpr
 from effpath.detect.combining import RULES
+from effpath.detect.features import READINGS, Reading
 from effpath.detect.signs.jpeg import jpeg
+from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.profiles import PROFILES, Profile
+from effpath.detect.signs.typicality import Typicality
 from effpath.errors import InputError, OptionError
 from effpath.paths.rows import Ragged
 
@@ -63,7 +67,8 @@ def adversarial() -> Tensor:
 @cache
 def detector(kind: str = "linear") -> Detector:
     data = digits_net.data()
-    found = Detector(digits_net.graph(), digits_net.class_paths(), kind=kind)
+    known = CombinedSurprise("most") if kind == "most" else kind
+    found = Detector(digits_net.graph(), digits_net.class_paths(), kind=known)
     found.collect(data.train_images, data.train_labels)
     found.fit(digits(100, 200)[0], None if found.clean_only else adversarial())
     return found.calibrate(digits(200, 300)[0])
@@ -414,7 +419,14 @@ def seen_softly(kind: str, images: Tensor, temperature: float = 0.1) -> tuple[So
     return soft, pixels, values, soft.look(images, values, [values[soft.graph.logits].argmax(1)])
 
 
-@pytest.mark.parametrize("kind", ["fast", "standard"])
+MOST = Profile(  # every sign that has a soft counterpart
+    "most",
+    (*(sign for sign in PROFILES["thorough"].signs if type(sign) in SOFT), Margin("early"), Typicality("early")),
+)
+READINGS["most"] = Reading(partial(Features.suspicions, says=MOST.says), (1,), True, MOST)
+
+
+@pytest.mark.parametrize("kind", ["fast", "standard", "most"])
 def test_every_sign_has_a_soft_counterpart_that_becomes_exact_as_the_temperature_goes_to_zero(kind: str) -> None:
     images = digits(300, 320)[0]
     images, own = torch.cat([images, digits_net.noisy(images)]), detector(kind)
@@ -422,20 +434,20 @@ def test_every_sign_has_a_soft_counterpart_that_becomes_exact_as_the_temperature
     gaps = []
     for temperature in (0.3, 0.03, 1e-7):
         soft, _, values, look = seen_softly(kind, images, temperature)
-        np.testing.assert_allclose(look.exact.numpy(), exact, atol=2e-6)
+        np.testing.assert_allclose(look.exact.numpy(), exact, atol=1e-4 if kind == "most" else 2e-6)
         np.testing.assert_array_equal(soft.columns(values, look).detach().numpy(), look.exact.numpy())
         gaps.append(float(np.abs(soft.soft(values, look).detach().numpy() - exact).max()))
     assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < 1e-5
+    assert gaps[2] < (1e-4 if kind == "most" else 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["fast", "standard"])
+@pytest.mark.parametrize("kind", ["fast", "standard", "most"])
 def test_the_gradient_of_every_soft_sign_agrees_with_finite_differences(kind: str) -> None:
     images = digits_net.noisy(digits(300, 312)[0])
     soft, pixels, values, look = seen_softly(kind, images)
     columns = soft.soft(values, look)
     for number, says in enumerate(soft.profile.says):
-        if "JPEG" in says:
+        if "JPEG" in says or "bits" in says:
             continue  # its gradient is that of another function: the next test
         (slope,) = torch.autograd.grad(columns[:, number].sum(), pixels, retain_graph=True)
         length = slope.flatten(1).norm(dim=1)
@@ -474,7 +486,7 @@ def test_every_rule_of_combining_is_followed_and_becomes_exact_without_smoothing
 
 
 def test_a_sign_without_a_soft_counterpart_is_named() -> None:
-    wanted = r"got .*cancellation, neighbours in 'thorough': .*give surrogate=Detector\(.*'standard'\)"
+    wanted = r"got cancellation, neighbours in 'thorough': .*give surrogate=Detector\(.*'standard'\)"
     with pytest.raises(OptionError, match=wanted):
         run("surrogate", detector=detector("thorough"))
     found = run("surrogate", detector=detector("thorough"), surrogate=detector("standard"))

@@ -13,18 +13,22 @@ from torch import Tensor
 
 from effpath.adaptive.soft import Look, SoftFeatures, halfway, log_odds
 from effpath.detect import Detector
+from effpath.detect.signs.basis import Basis, blocks, small
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.disagreement import ChangedImage
+from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.log_odds import LogOdds
+from effpath.detect.signs.pixels import LEAST, Pixels
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
+from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 from effpath.kernels.reference import carriers
@@ -44,6 +48,10 @@ class Glance:
         neurons: log number of its neurons, [N, layers of the walk].
         early: which of these layers are early.
         outside: share of the forward set outside that of the class, [N, early layers]; None where no sign asks.
+        frequencies: mean log frequency of the forward set in every class of the reference, [N, early layers,
+            classes]; None where no sign asks.
+        places: where `first` stands among these classes, int64 [N]; −1 where it was not met.
+        known: the spaces of the pixels of clean images; None where no sign asks.
     """
 
     graph: Graph
@@ -55,6 +63,24 @@ class Glance:
     neurons: Tensor
     early: Sequence[int]
     outside: Tensor | None
+    frequencies: Tensor | None
+    places: Tensor
+    known: Pixels | None
+
+    def own(self, by_class: Tensor) -> Tensor:
+        """Return what is of the first class, [N, …], of [N, …, classes]; NaN where it was not met."""
+        shape = (-1, *[1] * (by_class.dim() - 1))
+        places = self.places.clamp(min=0).view(shape).expand(*by_class.shape[:-1], 1)
+        own = by_class.gather(-1, places)[..., 0]
+        return torch.where(self.places.view(shape[:-1]) >= 0, own, torch.nan)
+
+    def others(self, by_class: Tensor, *, highest: bool) -> Tensor:
+        """Return the highest of the other classes, or the lowest, [N, …]; NaN where there are none."""
+        mine = torch.arange(by_class.shape[-1], device=by_class.device) == self.places[:, None]
+        mine = mine.view(len(mine), *[1] * (by_class.dim() - 2), -1)
+        sign = 1 if highest else -1
+        best = (sign * by_class).masked_fill(mine, -torch.inf).amax(-1)
+        return sign * torch.where(best.isinf(), torch.nan, best)
 
     def answers(self, images: Tensor) -> Tensor:
         """Return the log softmax of the network for changed images, [N, classes]."""
@@ -89,6 +115,39 @@ def _forward_sets(sign: Sign, at: Glance) -> Tensor:
     return layer_mean(at.outside)
 
 
+def _forward_typicality(sign: Sign, at: Glance) -> Tensor:
+    assert at.frequencies is not None
+    return layer_mean(at.own(at.frequencies))
+
+
+def _forward_margin(sign: Sign, at: Glance) -> Tensor:
+    assert at.frequencies is not None
+    return layer_mean(at.own(at.frequencies) - at.others(at.frequencies, highest=True))
+
+
+def _unusual_pixels(sign: Sign, at: Glance) -> Tensor:
+    assert at.known is not None
+    apart = _outside(at.known.blocks, blocks(at.pixels))
+    return (apart.view(len(at.pixels), -1).mean(1) + LEAST).log()
+
+
+def _second_opinion(sign: Sign, at: Glance) -> Tensor:
+    """Measure both columns, [N, 2]."""
+    assert at.known is not None
+    rows = small(at.pixels)
+    logs = torch.stack([(_outside(basis, rows) + LEAST).log() for basis in at.known.classes], 1)
+    own = at.own(logs)
+    return torch.stack([own, own - at.others(logs, highest=False)], 1)
+
+
+def _outside(basis: Basis, rows: Tensor) -> Tensor:
+    """Return the mean squared distance of rows [n, d] from a space, as `Basis.outside` does."""
+    apart = rows - torch.from_numpy(basis.mean).to(rows)
+    along = apart @ torch.from_numpy(basis.directions).to(rows).T
+    squares = apart.double().square().sum(1) - along.double().square().sum(1)
+    return squares.clamp(min=0).to(rows) / apart.shape[1]
+
+
 def _early_similarity(sign: Sign, at: Glance) -> Tensor:
     return layer_mean(at.paths["similarity"][:, at.early])
 
@@ -116,13 +175,17 @@ SOFT: dict[type[Sign], Callable[[Any, Glance], Tensor]] = {
     BitDepth: partial(_changed, straight=True),
     ResizeAndPad: partial(_changed, straight=False),
     ForwardSets: _forward_sets,
+    ForwardTypicality: _forward_typicality,
+    ForwardMargin: _forward_margin,
+    UnusualPixels: _unusual_pixels,
+    SecondOpinion: _second_opinion,
     EarlySimilarity: _early_similarity,
     Margin: _margin,
     Typicality: _typicality,
     PathSize: _size,
     Effort: _effort,
 }
-"""From a sign and what it looks at to its one column, [N], before it is turned."""
+"""From a sign and what it looks at to its column, [N], or columns, [N, columns], before they are turned."""
 
 
 def check_soft(profile: Profile) -> None:
@@ -143,18 +206,28 @@ class Carrier:
         layer: its name.
         bound: halfway between the smallest output that is chosen and the largest that is not, [N, 1].
         foreign: the neurons outside the forward sets of the class, 0 or 1, [N, neurons].
-        exact: the share of the forward set that they are, [N]; NaN without a set, or without the class.
+        logs: log of the share of each class's images that have a neuron, [neurons, classes].
+        chosen: the forward set, bool [N, neurons].
     """
 
     layer: str
     bound: Tensor
     foreign: Tensor
-    exact: Tensor
+    logs: Tensor
+    chosen: Tensor
 
-    def soft(self, outputs: Tensor, temperature: float) -> Tensor:
-        """Return the share [N] at outputs [N, neurons] that count as far as they exceed the bound."""
+    def exact(self) -> tuple[Tensor, Tensor]:
+        """Return the share outside [N] and the frequencies [N, classes] of the set; NaN of an empty one."""
+        taken = self.chosen.to(self.logs)
+        return self._means(taken, taken.sum(1))
+
+    def soft(self, outputs: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return both at outputs [N, neurons] that count as far as they exceed the bound."""
         taken = torch.sigmoid((outputs - self.bound) / (temperature * self.bound))
-        return (taken * self.foreign).sum(1) / taken.sum(1).clamp(min=1e-30)
+        return self._means(taken, taken.sum(1).clamp(min=1e-30))
+
+    def _means(self, taken: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        return (taken * self.foreign).sum(1) / total, taken @ self.logs / total[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,20 +283,18 @@ class SoftSigns:
         with torch.no_grad():
             walk = self.paths.look(pixels, values, classes) if self.profile.walks else None
             found = [self._carrier(name, values[name].flatten(1), first) for name in self.carrying]
-            outside = torch.stack([each.exact for each in found], 1) if found else None
-            exact = self._measure(values, first, walk, None if walk is None else walk.exact, outside, 0.0)
+            sets = [each.exact() for each in found]
+            exact = self._measure(values, first, walk, None if walk is None else walk.exact, sets, 0.0)
         return SignLook(exact, first, walk, found)
 
     def soft(self, values: Mapping[str, Tensor], look: SignLook) -> Tensor:
         """Return the soft suspicions at these values, [N, columns]."""
-        columns, outside = None, None
+        columns = None
         if look.paths is not None:
             at = torch.tensor(self.paths.soft_columns, device=look.exact.device)
             columns = look.paths.exact.index_copy(1, at, self.paths.soft(values, look.paths))
-        if look.carriers:
-            shares = [each.soft(values[each.layer].flatten(1), self.temperature) for each in look.carriers]
-            outside = torch.stack(shares, 1)
-        return self._measure(values, look.first, look.paths, columns, outside, self.temperature)
+        sets = [each.soft(values[each.layer].flatten(1), self.temperature) for each in look.carriers]
+        return self._measure(values, look.first, look.paths, columns, sets, self.temperature)
 
     def columns(self, values: Mapping[str, Tensor], look: SignLook) -> Tensor:
         """Return the suspicions [N, columns]: with the value of the exact ones, and the slope of the soft ones."""
@@ -236,32 +307,38 @@ class SoftSigns:
         first: Tensor,
         walk: Look | None,
         columns: Tensor | None,
-        outside: Tensor | None,
+        sets: Sequence[tuple[Tensor, Tensor]],
         leak: float,
     ) -> Tensor:
         """Return what all signs of the profile show, [N, columns], each turned so that high is suspicious."""
         pixels, logits = values[self.graph.input], values[self.graph.logits]
         paths = {} if columns is None else self.paths.by_group(columns)
         neurons = logits.new_zeros(len(logits), 0) if walk is None else walk.neurons
-        at = Glance(self.graph, pixels, logits, first, leak, paths, neurons, self.early, outside)
+        outside, frequencies = (torch.stack(each, 1) for each in zip(*sets, strict=True)) if sets else (None, None)
+        places = torch.full_like(first, -1)
+        if self.reference is not None:
+            places = torch.from_numpy(self.reference.places(first.cpu().numpy())).to(first)
+        known = None if self.reference is None else self.reference.pixels
+        if outside is not None:
+            outside = torch.where(places[:, None] >= 0, outside, torch.nan)
+        walked = paths, neurons, self.early
+        at = Glance(self.graph, pixels, logits, first, leak, *walked, outside, frequencies, places, known)
         found: list[Tensor] = []
         for sign in self.profile.signs:
-            column = SOFT[type(sign)](sign, at)
-            found += [column * sign.direction] if sign.direction else [-column, column]
-        return torch.stack(found, 1)
+            columns = SOFT[type(sign)](sign, at)
+            columns = columns[:, None] if columns.dim() == 1 else columns
+            found += [columns * sign.direction] if sign.direction else [-columns, columns]
+        return torch.cat(found, 1)
 
     def _carrier(self, name: str, outputs: Tensor, first: Tensor) -> Carrier:
         assert self.reference is not None
         chosen = carriers(outputs)
-        some = chosen.any(1)
         bound = halfway(outputs, chosen, torch.ones_like(chosen))
-        bound = torch.where(some, bound, 1.0)[:, None]
+        bound = torch.where(chosen.any(1), bound, 1.0)[:, None]
         at = self.reference.places(first.cpu().numpy())
         own = np.unpackbits(self.reference.forward[name][at], axis=1, count=outputs.shape[1], bitorder="little")
         foreign = torch.from_numpy(own == 0).to(outputs)
-        exact = (chosen * foreign).sum(1) / chosen.sum(1)
-        known = some & torch.from_numpy(at >= 0).to(some.device)
-        return Carrier(name, bound, foreign, torch.where(known, exact, torch.nan))
+        return Carrier(name, bound, foreign, torch.from_numpy(self.reference.logs[name]).to(outputs), chosen)
 
 
 def layer_mean(values: Tensor) -> Tensor:

@@ -73,22 +73,20 @@ class Basis:
         return distance
 
 
-def blocks(pixels: Tensor) -> Rows:
+def blocks(pixels: Tensor) -> Tensor:
     """Cut images [B, C, H, W] into squares of `BLOCK` pixels, float32 [B · squares, C · values].
 
     What is left over at the border is passed over; smaller images are one row each.
     """
     side = min(BLOCK, *pixels.shape[2:])
     cut = pixels.unfold(2, side, side).unfold(3, side, side)  # [B, C, rows, columns, side, side]
-    found: Rows = cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).cpu().float().numpy()
-    return found
+    return cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).float()
 
 
-def small(pixels: Tensor) -> Rows:
+def small(pixels: Tensor) -> Tensor:
     """Return images [B, C, H, W] as rows, float32 [B, values], of `SIDE` pixels a side at most."""
     height, width = (min(SIDE, side) for side in pixels.shape[2:])
     shrunk = pixels.float()
     if (height, width) != tuple(pixels.shape[2:]):
         shrunk = functional.interpolate(shrunk, (height, width), mode="area")
-    found: Rows = shrunk.flatten(1).cpu().numpy()
-    return found
+    return shrunk.flatten(1)

@@ -30,7 +30,7 @@ class Pixels:
 
     def outside(self, pixels: Tensor) -> FloatArray:
         """Return the log of the mean squared distance of an image's squares from their space, float64 [B]."""
-        rows = blocks(pixels)
+        rows = blocks(pixels).cpu().numpy()
         distance = self.blocks.outside(rows).reshape(len(pixels), -1).mean(1)
         found: FloatArray = np.log(distance + LEAST)
         return found
@@ -40,7 +40,7 @@ class Pixels:
 
         ``places`` [B] are where the predicted classes stand, or −1; images that were collected are left out there.
         """
-        rows = small(pixels)
+        rows = small(pixels).cpu().numpy()
         found = np.stack([basis.outside(rows) for basis in self.classes], axis=1)
         if left_out:
             for place in np.unique(places[places >= 0]).tolist():
@@ -93,12 +93,12 @@ class Collected:
 
     def add(self, pixels: Tensor, labels: NDArray[np.int64]) -> None:
         """Add images [B, C, H, W] of these classes [B]."""
-        for image, row, label in zip(pixels.split(1), small(pixels), labels.tolist(), strict=True):
+        for image, row, label in zip(pixels.split(1), small(pixels).cpu().numpy(), labels.tolist(), strict=True):
             own = self.rows.setdefault(label, [])
             if len(own) == self.most:
                 continue
             own.append(row)
-            cut = blocks(image).astype(np.float64)
+            cut = blocks(image).double().cpu().numpy()
             if self.total is None or self.products is None:
                 self.total, self.products = np.zeros(cut.shape[1]), np.zeros((cut.shape[1],) * 2)
             self.total += cut.sum(0)
