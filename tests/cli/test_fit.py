@@ -11,6 +11,8 @@ import effpath
 from cli_run import run
 from digits_net import data, graph, model, noisy
 from effpath.attacks import attack
+from effpath.detect import images_for, true_rate
+from effpath.files.plain import percent
 from effpath.models import load_model
 from guard_files import NETWORK, write_network
 
@@ -49,6 +51,10 @@ def test_a_clean_detector_is_fitted_and_calibrated_as_the_api_does_it(monkeypatc
     np.testing.assert_array_equal(loaded.score(images), again.score(images))
     assert f"threshold {loaded.threshold:.4g}" in out
     assert "on average at most 10 % of new ones lie above it" in out
+    count, rate = len(rows["calibrate"]), again.true_rate
+    assert loaded.true_rate == rate == true_rate(count, 0.1)
+    said = f"one threshold of {count} images flags {percent(rate.low)} to {percent(rate.high)}, nine times in ten"
+    assert f"{said}; {images_for(0.1, 0.15)} images would keep it below 15 %\n" in out
 
 
 def test_the_images_are_disjoint_as_many_as_asked_and_predicted_right(monkeypatch, capsys):

@@ -9,6 +9,8 @@ import typer
 
 from effpath.cli.options import AllowMissing, Data, Extraction, Output, Source, Without, parse_attack
 
+FURTHER = 1.5  # times the rate that was asked for: images are named that keep one calibration below it
+
 
 def fit(
     source: Annotated[Source, Without("part")],
@@ -72,6 +74,7 @@ def fit(
     from effpath.cli.output import print_json, say
     from effpath.data.labels import by_outputs
     from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, is_clean_only
+    from effpath.detect.conformal import true_rate
     from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
@@ -121,7 +124,9 @@ def fit(
     counts = {name: len(rows) for name, rows in about["rows"].items()}
     if to.as_json:
         shown = {name: value for name, value in about.items() if name not in ("rows", "held_out")}
-        found = {"output": str(output), "kind": kind, "threshold": detector.threshold, "fpr": fpr, **shown}
+        rate = true_rate(counts["calibrate"], fpr)._asdict()
+        fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": rate}
+        found = {"output": str(output), "kind": kind, **fixed, **shown}
         print_json({**found, "images": counts, "fingerprint": detector.graph.fingerprint})
         return
     paths = about["class_paths"]
@@ -134,4 +139,17 @@ def fit(
         f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}, fixed on "
         f"{counts['calibrate']} others, so that on average at most {percent(fpr)} of new ones lie above it"
     )
+    print(_promise(counts["calibrate"], fpr))
     print(f"detector: {output}")
+
+
+def _promise(count: int, fpr: float) -> str:
+    """Say how far one calibration may be from the rate that was asked for, and how many images keep it near."""
+    from effpath.detect.conformal import images_for, true_rate
+    from effpath.files.plain import percent
+
+    rate, most = true_rate(count, fpr), FURTHER * fpr
+    said = f"one threshold of {count} images flags {percent(rate.low)} to {percent(rate.high)}, nine times in ten"
+    if most < 1 and (enough := images_for(fpr, most)) > count:
+        said += f"; {enough} images would keep it below {percent(most)}"
+    return said

@@ -4,6 +4,10 @@ from .classifiers import make_classifier as make_classifier
 from .classifiers import suspicion as suspicion
 from .clean import CleanSimilarity as CleanSimilarity
 from .combined import CombinedSurprise as CombinedSurprise
+from .conformal import DriftMonitor as DriftMonitor
+from .conformal import class_p_values as class_p_values
+from .conformal import images_for as images_for
+from .conformal import true_rate as true_rate
 from .detector import Detector as Detector
 from .features import Features as Features
 from .features import path_features as path_features

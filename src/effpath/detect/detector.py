@@ -230,7 +230,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     def calibrate(self, clean: Images | Features, *, fpr: float = 0.05) -> Detector:
         """Fix the threshold at a false positive rate in (0, 1), on clean images held out from everything else.
 
-        New clean images are flagged no more often than that on average, see `threshold_at_fpr`.
+        New clean images are flagged no more often than that on average, see `threshold_at_fpr`; `true_rate` says
+        how far one calibration may be from it, and `effpath.detect.images_for` how many images keep it near.
 
         Raises:
             InputError: too few images for the rate; it says how many are enough (19 for 5 %, 99 for 1 %).

@@ -18,7 +18,7 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
 from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
-from effpath.detect.metrics import conformal_p_values
+from effpath.detect.metrics import Interval, conformal_p_values
 from effpath.detect.scoring import (
     CleanScore,
     CombinedScore,
@@ -69,6 +69,15 @@ class DetectorMixin:
     name: str
     reading: Reading
     scoring: Scoring | None
+
+    @property
+    def true_rate(self) -> Interval | None:
+        """How often new clean images are flagged: on average, in nine calibrations of ten; None if not known."""
+        from effpath.detect.conformal import true_rate  # needs SciPy, which scoring does not
+
+        if self.calibration is None or self.fpr is None:
+            return None
+        return true_rate(len(self.calibration), self.fpr)
 
     def read(self, features: Features) -> FloatArray:
         """Return what it reads of features, float64 [N, columns]."""
