@@ -8,12 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from detection.cases import CASES
+from detection.conditions import KINDS as CORRUPTIONS
 from detection.contest import FEW, KINDS
 from figures import FIGURES
 from figures.cdrp import KINDS as CLASSIFIERS
 from figures.further_signs import PATHLESS, WEIGHED
 from page_parts import Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
 from sources import Row, read_result
+
+CONTROLLED = (
+    "linear",
+    "surprise",
+    "clean",
+    "fast",
+    "standard",
+    "thorough",
+    "max softmax",
+)  # of what was not attacked
 
 
 def marks(attack: str, table: Row) -> list[str]:
@@ -211,15 +222,51 @@ def cdrp(table: Row) -> Lines:
         yield [features, str(table["sources"]), *aucs, *times]
 
 
-@by_line("controls", "images | number | linear | surprise | clean | max softmax")
+def corruption_of(name: str) -> tuple[str, str]:
+    """Return the kind and the strength of corrupted images; two empty words of others."""
+    kind, _, strength = name.rpartition(" ")
+    return (kind, strength) if kind in CORRUPTIONS else ("", "")
+
+
+@by_line("controls", f"images | number | {' | '.join(CONTROLLED)}")
 def controls(table: Row) -> Lines:
     """How often images that were not attacked are flagged at a false positive rate of 5 %."""
+    detectors = [table["detectors"].get(detector) for detector in CONTROLLED]
     for name, count in table["images"].items():
+        if not corruption_of(name)[0]:
+            flagged = ["–" if row is None else f"{row['flagged'][name][0]:.1%}" for row in detectors]
+            yield [name, str(count), *flagged]
+
+
+@by_line("controls", f"corruption | classified correctly | {' | '.join(CONTROLLED)}")
+def corruptions(table: Row) -> Lines:
+    """How often corrupted images are flagged at a false positive rate of 5 %, in per cent, by strength."""
+    detectors = [table["detectors"].get(detector) for detector in CONTROLLED]
+    named = {corruption_of(name)[0]: [] for name in table["images"] if corruption_of(name)[0]}
+    for name in table["images"]:
+        if kind := corruption_of(name)[0]:
+            named[kind].append(name)
+    for kind, names in named.items():
         flagged = [
-            f"{table['detectors'][detector]['flagged'][name][0]:.1%}"
-            for detector in ("linear", "surprise", "clean", "max softmax")
+            "–" if row is None else by_strength([row["flagged"][name][0] for name in names]) for row in detectors
         ]
-        yield [name, str(count), *flagged]
+        yield [kind, by_strength([table["correct"][name] for name in names]), *flagged]
+
+
+def by_strength(shares: Sequence[float]) -> str:
+    return " · ".join(f"{100 * share:.0f}" for share in shares)
+
+
+@by_line("promise", "detector | images | asked | mean | 5 to 95 % of the calibrations | predicted")
+def promise(table: Row) -> Lines:
+    """The share of clean images above the threshold, over many calibrations."""
+    count = table["settings"]["calibrated_on"]
+    for kind, rates in table["kinds"].items():
+        for rate, row in rates.items():
+            if row["above"]:
+                spreads = [f"{low:.1%} – {high:.1%}" for low, high in (row["spread"], row["predicted"])]
+                mean = with_interval(row["mean"], ".2%") + ("" if row["kept"] else " **above**")
+                yield [kind, str(count), f"{float(rate):.0%}", mean, *spreads]
 
 
 @by_line(

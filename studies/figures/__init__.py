@@ -17,6 +17,7 @@ from typing import Any
 from detection.cases import Case
 from detection.gather import OTHERS, gather
 from detection.seen import Seen
+from detection.signs import SIGNS
 from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
 from effpath import PRESETS
 from effpath.errors import OptionError
@@ -33,6 +34,7 @@ from figures import (
     layer_density,
     layer_similarity,
     layers,
+    promise,
     recovery,
     roc,
     slicing,
@@ -146,6 +148,7 @@ FIGURES: dict[str, Figure] = {
         options=("images", "gated", "gathered", "timed"),
     ),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
+    "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS,)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
     "class_similarity": _inside(
         "2, 13: similarity of classes", class_similarity, matrices, 1, ("per_class", "presets")

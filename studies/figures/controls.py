@@ -1,9 +1,10 @@
-"""How often images are flagged that were not attacked: noise, harmless squares, natural mistakes.
+"""How often images are flagged that were not attacked: noise, harmless squares, mistakes, what deployment meets.
 
 At the threshold that flags 5 % of the clean images held out for it, beside the clean test images: our detectors,
 and what was measured of rivals. Noise is as large as an attack, squares as large as a patch. Images with either
 are still classified correctly, and only those of test sources count. Natural mistakes are clean images that the
-network gets wrong; of them also the AUC against clean test images, as of an attack.
+network gets wrong; of them also the AUC against clean test images, as of an attack. Corrupted images, and those of
+other data sets, are as they come: the share that the network gets right is told beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from detection.judge import Protocol, interval, judge, ranked, resampled_auc, row_draws, settings, share
+from detection.product import shipped
 from detection.seen import MISTAKES, Seen, some_of
 from drawing import Panel, Series
 from effpath.detect import suspicion
@@ -28,7 +30,8 @@ RATE = 0.05
 def measure(seen: Seen, rate: float = RATE) -> Row:
     """Measure how often each control is flagged."""
     clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)
-    others = entrants(clean.arrays)
+    product = shipped(clean.arrays)
+    others = {**product, **entrants(clean.arrays)}
     judged = judge(seen, Protocol(KINDS, others, unseen=seen.unseen, rate=rate))
     found: Row = {}
     for detector in (*KINDS, *BASELINES, *others):
@@ -55,8 +58,17 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
     return {
         "settings": {"rate": rate, **settings(seen)},
         "images": {"clean": sources, **{name: len(control.source) for name, control in seen.controls.items()}},
+        "correct": {name: correct(seen, name) for name in seen.controls},
+        "product": list(product),
         "detectors": found,
     }
+
+
+def correct(seen: Seen, name: str) -> float | None:
+    """Return the share of a control that the network puts in its true class; None where there is none."""
+    known = seen.labels[name] >= 0
+    right = seen.controls[name].features.classes[known, 0] == seen.labels[name][known]
+    return round(float(right.mean()), 4) if len(right) else None
 
 
 def score(evaluation: Evaluation, detector: str, group: Group, others: Mapping[str, Entrant]) -> np.ndarray:
@@ -74,7 +86,7 @@ def panels(network: str, table: Row) -> list[Panel]:
     drawn = [
         Series(detector, [row["flagged"][name] for name in images])
         for detector, row in table["detectors"].items()
-        if detector in (*KINDS, *BASELINES)
+        if detector in (*KINDS, *table.get("product", ()), *BASELINES)
     ]
     names = [f"{name} ({count})" for name, count in images.items()]
     return [Panel(network, drawn, names, network, (-0.02, 1.02), RATE, {"xlabel": "share flagged"})]

@@ -16,7 +16,7 @@ from torch import nn
 
 import digits_net
 from detection import conditions as module
-from detection import gather
+from detection import gather, page
 from detection.cases import CASES, PATCHES, RETRAINED, Case, Planned
 from detection.conditions import (
     KINDS,
@@ -31,10 +31,15 @@ from detection.conditions import (
 )
 from detection.elsewhere import CIFAR10, CIFAR100, DIGITS, IMAGENETTE, Elsewhere, fitted, read
 from detection.perturbations import trained
-from detection.seen import Seen
+from detection.seen import MISTAKES, Seen
+from detection.signs import SAYS, SIGNS
 from effpath.attacks.saving import rounded
+from effpath.detect import make_classifier, split_sources, suspicion, threshold_at_fpr
+from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.splits import split_rows
 from effpath.errors import InputError
 from figures import controls
+from sources import write_result
 
 FOREIGN = {"3": (0,), "5": (2, 3)}  # classes of the network, labels there
 
@@ -88,7 +93,7 @@ def making(case, tmp_path_factory) -> Iterator[gather.Making]:
 
 @pytest.fixture(scope="module")
 def seen(making, case) -> Seen:
-    return gather.gather("met", case, others=("log odds",))
+    return gather.gather("met", case, others=("log odds", SIGNS))
 
 
 def said(images: torch.Tensor) -> np.ndarray:
@@ -329,10 +334,10 @@ def test_conditions_are_controls_with_their_sources_and_true_classes(making, see
 
 def test_conditions_are_part_of_what_a_case_is_kept_by(seen, case, monkeypatch) -> None:
     monkeypatch.setattr(gather.Making, "made", property(lambda making: pytest.fail("gathered again")))
-    assert gather.gather("met", case, others=("log odds",)).controls.keys() == seen.controls.keys()
+    assert gather.gather("met", case, others=("log odds", SIGNS)).controls.keys() == seen.controls.keys()
     for changed in ({"corrupted": 4}, {"elsewhere": {}}, {"prepared_anew": 0}):
         with pytest.raises(pytest.fail.Exception, match="again"):
-            gather.gather("met", replace(case, **changed), others=("log odds",))
+            gather.gather("met", replace(case, **changed), others=("log odds", SIGNS))
 
 
 def test_a_network_that_meets_nothing_gathers_nothing(making, case) -> None:
@@ -341,7 +346,63 @@ def test_a_network_that_meets_nothing_gathers_nothing(making, case) -> None:
     assert module.conditions(plain, clean, attacked, making.data.classes, 0) == {}
 
 
-def test_conditions_are_flagged_beside_the_controls(seen) -> None:
-    found = controls.measure(seen)["detectors"]["surprise"]["flagged"]
-    assert {*seen.controls, "clean"} == set(found)
-    assert all(0 <= value <= 1 for value, _, _ in found.values())
+@pytest.fixture(scope="module")
+def flagged(seen) -> dict:
+    return controls.measure(seen, rate=0.1)
+
+
+def test_conditions_are_flagged_beside_the_controls_by_what_users_get_too(flagged, seen) -> None:
+    assert flagged["product"] == list(PROFILES)
+    for detector in ("surprise", *PROFILES, "max softmax", "log odds, both sides"):
+        found = flagged["detectors"][detector]["flagged"]
+        assert {*seen.controls, "clean"} == set(found)
+        assert all(0 <= value <= 1 for value, _, _ in found.values())
+
+
+def test_what_users_get_is_flagged_as_a_detector_fitted_here_flags(flagged, seen) -> None:
+    clean, control = seen.groups["clean"], seen.controls["another source"]
+    columns = [SAYS.index(title) for title in PROFILES["fast"].says]
+    shares = []
+    for seed in range(5):
+        parts = split_sources(clean.source, fractions=(0.1, 0.2, 0.7), seed=seed)
+        wrong = split_rows(len(seen.mistakes.source), fractions=(0.1, 0.2, 0.7), seed=seed)["calibrate"]
+        rows = clean.arrays[SIGNS][:, columns]
+        made = make_classifier("fast").fit(rows[parts["train"]])
+        held = np.concatenate([rows[parts["calibrate"]], seen.mistakes.arrays[SIGNS][wrong][:, columns]])
+        limit = threshold_at_fpr(suspicion(made, held), 0.1)
+        shares.append((suspicion(made, control.arrays[SIGNS][:, columns]) > limit).mean())
+    found = flagged["detectors"]["fast"]["flagged"]["another source"][0]
+    assert found == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def test_the_share_that_is_classified_correctly_stands_beside_it(flagged, seen, making) -> None:
+    for name in (f"{KINDS[0]} 5", "another source", PREPARED_ANEW):
+        images = making.made[1][name].images
+        assert flagged["correct"][name] == pytest.approx((said(images) == seen.labels[name]).mean(), abs=1e-4)
+    assert flagged["correct"]["other classes"] is None
+    assert flagged["correct"][MISTAKES] == 0
+
+
+def test_corruptions_have_a_table_of_their_own_by_kind_and_strength(flagged, seen, tmp_path) -> None:
+    file = tmp_path / "detection" / "controls" / "lenet_digits.json"
+    write_result({"network": "lenet_digits", **flagged}, file)
+
+    def lines(table) -> list[list[str]]:
+        return [line.strip("| ").split(" | ") for line in table(tmp_path).splitlines()]
+
+    head, _, *rows = lines(page.corruptions)
+    assert [row[1] for row in rows] == list(KINDS)
+    shares = [flagged["detectors"]["fast"]["flagged"][f"{KINDS[1]} {strength}"][0] for strength in STRENGTHS]
+    assert rows[1][head.index("fast")] == " · ".join(f"{100 * share:.0f}" for share in shares)
+    right = [flagged["correct"][f"{KINDS[1]} {strength}"] for strength in STRENGTHS]
+    assert rows[1][2] == " · ".join(f"{100 * share:.0f}" for share in right)
+    head, _, *rows = lines(page.controls)
+    assert [row[1] for row in rows] == [name for name in flagged["images"] if name.rpartition(" ")[0] not in KINDS]
+    assert {"other classes", "another source"} <= {row[1] for row in rows}
+    older = {key: value for key, value in flagged.items() if key not in ("product", "correct")}
+    older["images"] = {"clean": 80}
+    older["detectors"] = {name: row for name, row in flagged["detectors"].items() if name not in PROFILES}
+    write_result({"network": "lenet_digits", **older}, file)
+    assert lines(page.controls)[2][head.index("fast")] == "–"
+    assert controls.panels("lenet_digits", older)
+    assert len(lines(page.corruptions)) == 2
