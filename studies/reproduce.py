@@ -107,6 +107,7 @@ def gathered(name: str, case: Case, *, processes: int, seed: int, device: str = 
     first = {CLASS_PATHS: partial(make_piece, name, case, seed, device, CLASS_PATHS, threads=processes)}
     made = {attack: partial(make_attack, case, attack, seed, device) for attack in attacks}
     seconds: Row = {"attacks": side_by_side({**first, **made}, processes, "attacks and class paths")}
+    torch.set_num_threads(processes)
     gathering = Gathering(name, case, seed, device)
     pieces = [(other, "") for other in OTHERS if other != SIGNS]
     pieces += [(what, group) for group in gathering.groups for what in (PATHS, SIGNS)]

@@ -21,7 +21,18 @@ from detection.conditions import conditions
 from detection.minimal import minimal
 from detection.patches import SQUARES, train_patches, with_squares
 from detection.perturbations import train_perturbations
-from detection.seen import MISTAKES, Piece, Pixels, Row, Seen, assembled, kept, paths_piece
+from detection.seen import (
+    MISTAKES,
+    Piece,
+    Pixels,
+    Row,
+    Seen,
+    assembled,
+    kept,
+    paths_piece,
+    pixels_of,
+    pixels_piece,
+)
 from detection.signs import SIGNS, Signs, timed
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
@@ -268,9 +279,8 @@ class Making:
         likelihood = PathLikelihood(class_paths)
         return partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
 
-    def rival(self, name: str) -> Piece:
-        """What a rival measures of every image, fitted on training images."""
-        shown = self.made[0] | self.made[1]
+    def rival(self, name: str, shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
+        """What a rival measures of every image, by group as these are shown, fitted on training images."""
         clock = time.process_time()
         arrays, skipped = {}, {}
         with track(name) as progress:
@@ -278,8 +288,8 @@ class Making:
                 rival = RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
             except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
                 skipped = {"skipped": str(error)}
-            for group, shots in shown.items() if not skipped else ():
-                arrays[group] = rival.measure(shots.images)
+            for group, show in shown.items() if not skipped else ():
+                arrays[group] = rival.measure(show().images)
                 progress(len(arrays), len(shown))
         return Piece(arrays, {"seconds": round(time.process_time() - clock, 1), **skipped})
 
@@ -322,11 +332,11 @@ class Gathering:
 
     def paths(self, group: str) -> Piece:
         """Paths of the images of a group, against the class paths of the training images."""
-        return kept(self._file("paths", group), lambda: paths_piece(self.look, self._shown[group]))
+        return kept(self._file("paths", group), lambda: paths_piece(self.look, self.pixels(group)))
 
     def signs_of(self, group: str) -> Piece:
         """What the signs of every profile show of the images of a group."""
-        return kept(self._file(SIGNS, group), lambda: timed(self.signs.measure, self._shown[group].images))
+        return kept(self._file(SIGNS, group), lambda: timed(self.signs.measure, self.pixels(group).images))
 
     def other(self, name: str) -> Piece:
         """What the signs, or a rival, measure of every image."""
@@ -336,7 +346,8 @@ class Gathering:
             return Piece(arrays, {"seconds": round(sum(piece.about["seconds"] for piece in pieces.values()), 1)})
         if name == "CDRP" and not self.case.gates:
             return Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
-        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name))
+        shown = {group: partial(self.pixels, group) for group in self.groups}
+        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name, shown))
 
     @property
     def groups(self) -> list[str]:
@@ -349,10 +360,14 @@ class Gathering:
         pieces = {other: self.other(other) for other in others}
         return assembled(self.case, self.heading, paths, pieces)
 
-    @cached_property
-    def _shown(self) -> dict[str, Pixels]:
-        pixels, controls, _ = self.making.made
-        return {**pixels, **controls}
+    def pixels(self, group: str) -> Pixels:
+        """The images of a group, which are written with the heading, so that no process makes them again."""
+
+        def made() -> Piece:
+            groups, controls, _ = self.making.made
+            return pixels_piece((groups | controls)[group])
+
+        return pixels_of(kept(self._file("images", group), made))
 
     def _file(self, what: str, group: str) -> Path:
         return self.folder / what / f"{quote(group, safe=' ,')}.npz"
@@ -360,6 +375,8 @@ class Gathering:
     def _heading(self) -> Piece:
         making, class_paths = self.making, self.class_paths
         pixels, controls, about = making.made
+        for group, shots in (pixels | controls).items():
+            kept(self._file("images", group), partial(pixels_piece, shots))
         return Piece({}, {
             "network": self.name, "network_fingerprint": making.graph.fingerprint, "data": making.data.name,
             "seed": making.seed, "training_images": len(making.train),

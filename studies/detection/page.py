@@ -195,6 +195,37 @@ def weights(table: Row) -> Mapping[str, str]:
     return {sign: f"{weight:.2f}" for sign, weight in table["with"][WEIGHED]["weights"].items()}
 
 
+@by_line(
+    "profiles",
+    "profile | passes, walks | clean alone | weighed by attacks | the best rival | patches | paths add | "
+    "paths add, patches | learned from one attack",
+)
+def profiles(table: Row) -> Lines:
+    """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known."""
+    best, kinds, added = table["best_rival"], table["by_kind"], table["added_by_paths"]
+    for name, cost in table["costs"].items():
+        patches = "patches" in kinds[name]
+        yield [
+            name, f"{cost['passes']}, {cost['walks']}",
+            with_interval(kinds[f"{name}, clean alone"]["all"]), with_interval(kinds[name]["all"]),
+            f"{best} {kinds[best]['all'][0]:.3f}", with_interval(kinds[name]["patches"]) if patches else "–",
+            with_interval(added[name]["all"], "+.3f"),
+            with_interval(added[name]["patches"], "+.3f") if patches else "–",
+            with_interval(table["one_attack"]["loss"][name], "+.3f"),
+        ]  # fmt: skip
+
+
+@by_line("profiles", "attack | proposed | TPR at 5 % | best rival |  | max softmax")
+def proposed(table: Row) -> Lines:
+    """The profile that is proposed, weighed, attack by attack, beside the best rival."""
+    for name, cell in table["cells"].items():
+        yield [
+            titled(name, table), with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}",
+            f"{cell['best']} {cell['its_auc']:.3f}", verdict(cell),
+            "**above**" if cell["below_softmax"] else "",
+        ]  # fmt: skip
+
+
 @by_line("transfer", "attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest")
 def transfer(table: Row) -> Lines:
     """The loss of training on one attack only."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from detection.cases import Case
 from effpath import Features
+from effpath.attacks.saving import STEPS
 from effpath.detect.evaluate import Group
 from sources import Row, write_arrays
 
@@ -119,6 +121,21 @@ def kept(file: Path, make: Callable[[], Piece]) -> Piece:
     with np.load(file) as held:
         arrays = {name: held[name] for name in held.files if name != "about"}
         return Piece(arrays, json.loads(str(held["about"])))
+
+
+def pixels_piece(shots: Pixels) -> Piece:
+    """Return images as a piece: of 8 bits per value where they have no more."""
+    bytes_ = (shots.images * STEPS).round().byte()
+    images = bytes_ if torch.equal(bytes_ / STEPS, shots.images) else shots.images
+    clusters = {} if shots.clusters is None else {"clusters": shots.clusters}
+    return Piece({"images": images.numpy(), "source": shots.source, "labels": shots.labels, **clusters}, {})
+
+
+def pixels_of(piece: Piece) -> Pixels:
+    """Return the images of a piece, bit for bit."""
+    images = torch.from_numpy(piece.arrays["images"])
+    whole = images / STEPS if images.dtype == torch.uint8 else images
+    return Pixels(whole, piece.arrays["source"], piece.arrays["labels"], piece.arrays.get("clusters"))
 
 
 def paths_piece(look: Callable[[Tensor], Features], shown: Pixels) -> Piece:

@@ -18,7 +18,10 @@ from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
+from effpath.detect.signs.forward_sets import ForwardSets
+from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
+from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.neighbours import Neighbours
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES, Profile
@@ -34,6 +37,14 @@ SIGNS = "signs"  # the name of what is measured here, beside those of rivals
 FAST = PROFILES["fast"]  # its walk ends early, so that its signs are measured apart
 
 
+PROPOSED = Profile(
+    "proposed",
+    (
+        LogOdds(), JPEG(), ResizeAndPad(), ForwardSets(), ForwardTypicality(), ForwardMargin(), UnusualPixels(),
+        SecondOpinion(),
+    ),
+)  # fmt: skip
+"""What may become ``standard``: three passes and no walk."""
 TRIED = (
     ForwardTypicality(), ForwardMargin(), UnusualPixels(), SecondOpinion(), Margin("early"), Typicality("early"),
     PathSize(), Effort(), Cancellation(), Neighbours(), BitDepth(), ResizeAndPad(10),

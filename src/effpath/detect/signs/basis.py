@@ -53,8 +53,10 @@ class Basis:
     ) -> Basis:
         held = np.cumsum(variances) / max(variances.sum(), 1e-300)
         kept = max(1, min(int(np.searchsorted(held, share)) + 1, rows // BORNE, len(variances)))
-        whole = mean, directions[:kept], variances[:kept]
-        return cls(*(np.ascontiguousarray(array, np.float32) for array in whole), rows)
+        middle, space, spread = (
+            np.ascontiguousarray(array, np.float32) for array in (mean, directions[:kept], variances[:kept])
+        )
+        return cls(middle, space, spread, rows)
 
     def outside(self, rows: Rows, *, left_out: bool = False) -> FloatArray:
         """Return the mean squared distance of rows [n, d] from the space, float64 [n].

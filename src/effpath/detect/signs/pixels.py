@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,17 +51,13 @@ class Pixels:
         return logs
 
     @property
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What a file holds of it, by name."""
-        spaces = (self.blocks, *self.classes)
-        return {
-            f"{number}/{name}": array
-            for number, basis in enumerate(spaces)
-            for name, array in {
-                "mean": basis.mean, "directions": basis.directions, "variances": basis.variances,
-                "rows": np.array([basis.rows], np.int64),
-            }.items()
-        }  # fmt: skip
+        found: dict[str, NDArray[Any]] = {}
+        for number, basis in enumerate((self.blocks, *self.classes)):
+            found |= {f"{number}/{name}": getattr(basis, name) for name in ("mean", "directions", "variances")}
+            found[f"{number}/rows"] = np.array([basis.rows], np.int64)
+        return found
 
     @classmethod
     def read(cls, arrays: Mapping[str, NDArray[Any]], classes: int) -> Pixels:
@@ -93,7 +90,9 @@ class Collected:
 
     def add(self, pixels: Tensor, labels: NDArray[np.int64]) -> None:
         """Add images [B, C, H, W] of these classes [B]."""
-        for image, row, label in zip(pixels.split(1), small(pixels).cpu().numpy(), labels.tolist(), strict=True):
+        for image, row, label in zip(
+            torch.split(pixels, 1), small(pixels).cpu().numpy(), labels.tolist(), strict=True
+        ):
             own = self.rows.setdefault(label, [])
             if len(own) == self.most:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +73,14 @@ class Reference:
         return places
 
     @property
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What a file holds of it, by name."""
         layers = {f"counts/{name}": counted for name, counted in self.counts.items()}
         pixels = {} if self.pixels is None else self.pixels.arrays
-        plain = {"classes": self.classes, "images": self.images, "shares": self.shares, "labels": self.labels}
+        plain: dict[str, NDArray[Any]] = {
+            "classes": self.classes,
+            "images": self.images,
+            "shares": self.shares,
+            "labels": self.labels,
+        }
         return {**plain, **layers, **{f"pixels/{name}": array for name, array in pixels.items()}}

@@ -1,0 +1,109 @@
+"""The study of the profiles on a tiny case: its columns are the detectors' own, its differences what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from detection import gather
+from detection.cases import Case, Planned
+from detection.judge import SEEDS
+from detection.seen import Seen, pixels_of, pixels_piece
+from detection.signs import SIGNS
+from effpath import Detector
+from effpath.detect import CombinedSurprise, split_sources
+from effpath.detect.signs.profiles import PROFILES
+from figures import FIGURES, profiles
+
+CASE = Case(
+    "digits", None,
+    {
+        "FGSM": Planned("FGSM", {"epsilons": 20}),
+        "PGD": Planned("PGD", {"epsilon": 0.2, "steps": 5, "rel_stepsize": 0.3}),
+        "Patch": Planned("PGD", {"epsilon": 0.3, "steps": 5, "rel_stepsize": 0.3}, unseen=True),
+        "Random": Planned("Random", unseen=True),
+    },
+    sources=60, clean=60, per_class=40, batch=64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gathering(cache) -> gather.Gathering:
+    return gather.Gathering("signs", CASE, 0)
+
+
+@pytest.fixture(scope="module")
+def seen(gathering) -> Seen:
+    return gathering.seen((SIGNS, "log odds"))
+
+
+@pytest.fixture(scope="module")
+def table(seen) -> dict:
+    return FIGURES["profiles"].study.measure(seen)
+
+
+@pytest.mark.parametrize("kind", PROFILES)
+def test_the_columns_of_a_profile_are_those_that_its_detector_reads(gathering, seen, kind) -> None:
+    making = gathering.making
+    detector = Detector(making.graph, gathering.class_paths, kind=kind)
+    detector.collect(making.train.images, making.train.labels, batch_size=CASE.batch)
+    for group in ("clean", "Patch"):
+        images = gathering.pixels(group).images
+        wanted = detector.read(detector.features(images, batch_size=CASE.batch))
+        found = profiles.combined(kind).read(seen.groups[group])
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_without_paths_no_sign_looks_at_them() -> None:
+    left = set(profiles.says_of(PROFILES["thorough"], paths=False))
+    assert {"unsure", "changes its mind after JPEG", "pixels unlike those of clean images"} <= left
+    looked = {sign.name for profile in PROFILES.values() for sign in profile.signs if sign.walks}
+    assert looked | {"forward sets", "forward typicality", "forward margin"} <= profiles.PATHS
+    assert not left & {said for sign in PROFILES["thorough"].signs if sign.walks for said in sign.says}
+
+
+def test_its_auc_is_that_of_combined_surprise_weighed_by_the_seen_attacks(seen, table) -> None:
+    entrant = profiles.combined("proposed")
+    looks = {name: entrant.read(group) for name, group in seen.groups.items()}
+    found = []
+    for seed in SEEDS:
+        parts = split_sources(
+            np.concatenate([group.source for group in seen.groups.values()]), fractions=(0.1, 0.2, 0.7), seed=seed
+        )
+        names = np.repeat(list(looks), [len(look) for look in looks.values()])
+        rows = np.concatenate([np.arange(len(look)) for look in looks.values()])
+        of = {part: {name: rows[at][names[at] == name] for name in looks} for part, at in parts.items()}
+        train = [looks[name][of["train"][name]] for name in ("clean", "FGSM", "PGD")]
+        model = CombinedSurprise(rule="fisher").fit(train[0])
+        model.reweigh(np.concatenate(train), np.repeat([0, 1], [len(train[0]), len(train[1]) + len(train[2])]))
+        tested = [-model.score_samples(looks[name][of["test"][name]]) for name in ("clean", "Patch")]
+        found.append(roc_auc_score(np.repeat([0, 1], list(map(len, tested))), np.concatenate(tested)))
+    assert table["detectors"]["proposed"]["auc"]["Patch"][0] == pytest.approx(np.mean(found), abs=1e-4)
+
+
+def test_what_paths_add_is_the_difference_from_the_same_without_them(table) -> None:
+    for name in profiles.JUDGED:
+        for kind, added in table["added_by_paths"][name].items():
+            with_paths, without = (table["by_kind"][each][kind][0] for each in (name, f"{name} without paths"))
+            assert added[0] == pytest.approx(with_paths - without, abs=2e-4)
+            assert added[1] <= added[0] <= added[2]
+
+
+def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(table) -> None:
+    assert table["one_attack"]["attacks"] == ["FGSM", "PGD"]
+    assert set(table["one_attack"]["loss"]) == set(profiles.JUDGED)
+    assert table["rivals"][table["best_rival"]] == max(table["rivals"].values())
+    assert table["least_beyond_log_odds"]["attack"] in table["cells"]
+    assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())
+
+
+def test_images_are_kept_bit_for_bit(gathering) -> None:
+    made = gathering.making.made[0]["PGD"]
+    again = pixels_of(pixels_piece(made))
+    assert (again.images == made.images).all()
+    assert (again.source == made.source).all()
+    uneven = pixels_piece(type(made)(made.images * 0.7, made.source, made.labels))
+    assert (pixels_of(uneven).images == made.images * 0.7).all()
+    assert uneven.arrays["images"].dtype == np.float32
+    assert pixels_piece(made).arrays["images"].dtype == np.uint8
