@@ -414,7 +414,8 @@ def test_the_page_says_by_which_rules_a_network_is_measured(tmp_path) -> None:
     assert said({"FGSM": {}})[1] == "none"
     found = {
         "FGSM": {"floats": False}, "FGSM, float": {"floats": True}, "CWL2": {"minimal": True},
-        "CWL2, float": {"minimal": False}, "Patch sharp": {"patches": [{}, {}]}, "Patch smooth": {"patches": [{}]},
+        "CWL2, float": {"minimal": False}, "Patch sharp": {"patches": [{"target": 1}, {"target": 2}]},
+        "Patch smooth": {"patches": [{"target": 3}]}, "Patch published": {"patches": [{}, {}]},
     }  # fmt: skip
     assert said(found, kinds={}) == [
         "of 8 bits; floats in rows of their own", "2 + 1 trained on training images", "Holm",

@@ -613,26 +613,40 @@ def test_a_command_measures_a_case_once_and_passes_its_options_on(seen, tmp_path
         reproduce.main(["--output", str(tmp_path), "--case", "tiny", "--images", "3"])
 
 
-def test_without_a_study_attacks_then_paths_then_shares_of_the_rivals_then_studies_are_made(tmp_path, monkeypatch):
+def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_are_made(tmp_path, monkeypatch):
     done = []
 
-    def beside(work, calls, processes, what):
-        done.append((what, [call[1:] for call in calls.values()]))
+    def beside(calls, processes, what):
+        done.append((what, {name: (call.args, call.keywords) for name, call in calls.items()}))
         return dict.fromkeys(calls, 1.0)
 
     monkeypatch.setitem(CASES, "tiny", CASE)
     monkeypatch.setattr(reproduce, "side_by_side", beside)
     monkeypatch.setattr(reproduce, "open_case", lambda case, seed: done.append(("network", seed)))
-    monkeypatch.setattr(reproduce, "gather", lambda name, case, **how: done.append((name, how)))
-    reproduce.main(["--case", "tiny", "--processes", "3", "--device", "cuda", "--output", str(tmp_path)])
-    assert [what for what, _ in done] == ["network", "attacks", "tiny", "what rivals see", "studies"]
-    assert sorted(done[1][1]) == sorted((name, 0, "cuda") for name in CASE.attacks)
-    assert done[2][1] == {"seed": 0, "others": ()}
-    assert sorted(rival for call in done[3][1] for rival in call[-1]) == sorted(OTHERS)
-    assert len(done[3][1]) == 3
+    monkeypatch.setattr(
+        reproduce, "Gathering", lambda *about: SimpleNamespace(groups=["clean", "FGSM"], about=about)
+    )
+    words = ["--case", "tiny", "--processes", "3", "--device", "cuda", "--output", str(tmp_path)]
+    reproduce.main(words)
+    assert [what for what, _ in done] == ["network", "attacks and class paths", "what is seen", "studies"]
+    attacks, seen, studies = (calls for what, calls in done if what != "network")
+    assert next(iter(attacks)) == "class paths"
+    assert attacks["class paths"] == (("tiny", CASE, 0, "cuda", "class paths"), {"threads": 3})
+    names = {args[1] for args, _ in attacks.values() if isinstance(args[0], Case)}
+    assert names == set(CASE.attacks)
+    pieces = {args[-2:] for args, _ in seen.values()}
+    assert pieces == {(what, group) for what in ("paths", "signs") for group in ("clean", "FGSM")} | {
+        (other, "") for other in OTHERS if other != "signs"
+    }
+    assert set(studies) == set(reproduce.WHOLE)
     found = read_result(tmp_path / "reproduce" / "tiny.json")
     assert (found["processes"], found["device"]) == (3, "cuda")
-    assert set(found["seconds"]) == {"attacks", "paths", "what rivals see", "studies", "all", "processor"}
+    assert set(found["seconds"]) == {
+        "attacks", "what is seen", "gathered", "studies", "studied", "processor"
+    }  # fmt: skip
+    reproduce.main([*words, "--gather"])
+    assert [what for what, _ in done[4:]] == ["network", "attacks and class paths", "what is seen"]
+    assert "studies" not in read_result(tmp_path / "gathered" / "tiny.json")["seconds"]
 
 
 def test_breadth_reads_the_results_of_the_comparison(tmp_path, capsys) -> None:
