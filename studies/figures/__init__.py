@@ -148,7 +148,7 @@ FIGURES: dict[str, Figure] = {
         "beside CDRP, with times (Table 1: see also [speed](speed.md))", cdrp, intervals, 4, None,
         options=("images", "gated", "gathered", "timed"),
     ),
-    "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 3, OTHERS),
+    "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
     "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS,)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),

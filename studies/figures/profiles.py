@@ -180,13 +180,11 @@ def _weights(judged: Resampled, name: str) -> dict[str, float]:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the mean AUC by kind of attack, with paths and without, of each profile."""
+    """Draw the mean AUC by kind of attack of each profile, with paths and without, beside joint surprise."""
     found = []
     for name in table["signs"]:
-        rows = {each: table["by_kind"][each] for each in (f"{name} without paths", name, "surprise")}
-        kinds = list(rows[name])
-        drawn = [Series(each, [row[kind] for kind in kinds]) for each, row in rows.items()]
-        axes = {"xlabel": f"AUC, mean over attacks; the line: {table['best_rival']}"}
-        best = table["by_kind"][table["best_rival"]]["all"][0]
-        found.append(Panel(f"{name}", drawn, kinds, network, line=best, axes=axes))
+        shown = {"without paths": f"{name} without paths", "with paths": name, "joint surprise": "surprise"}
+        kinds = list(table["by_kind"][name])
+        drawn = [Series(label, [table["by_kind"][each][kind] for kind in kinds]) for label, each in shown.items()]
+        found.append(Panel(name, drawn, kinds, network, axes={"xlabel": "AUC, mean over attacks"}))
     return found

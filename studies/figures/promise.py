@@ -30,6 +30,7 @@ RATES = (0.01, 0.05, 0.1)
 CALIBRATIONS = 200
 FITTED_ON = 0.2  # of the clean images
 SPREAD = (0.05, 0.95)
+SPAN = (0, 0.18)  # of the picture, whose frames share their axis
 
 
 def measure(seen: Seen, calibrations: int = CALIBRATIONS) -> Row:
@@ -130,5 +131,5 @@ def panels(network: str, table: Row) -> list[Panel]:
         ]
         count = table["settings"]["calibrated_on"]
         title = f"{network}, {float(rate):.0%} of n = {count}"
-        found.append(Panel(title, drawn, list(rows), network, None, float(rate), {"xlabel": "share above"}))
+        found.append(Panel(title, drawn, list(rows), network, SPAN, float(rate), {"xlabel": "share above"}))
     return found
