@@ -2,7 +2,7 @@
 
     python studies/adaptive.py --case lenet_digits --output docs/results/adaptive/lenet_digits.json
     python studies/adaptive.py --case alexnet_imagenette --sources 16 --output DIR/alexnet_imagenette.json
-    python studies/adaptive.py --plot DIR/*.json --output FILE.svg  # and prints the rates
+    python studies/adaptive.py --plot DIR/*.json --output FILE.png  # and prints the rates
 
 Correctly classified test images are divided into those that detectors are trained on (with the seen attacks),
 those that fix the thresholds, and those that are attacked; of digits the first 100, on which defaults of the
