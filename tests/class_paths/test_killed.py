@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import tiny_store
+from effpath.class_paths.folder.store import Store
 from effpath.class_paths.folder.verify import verify
 from tiny_store import COUNT, build, contents
 
@@ -93,6 +94,17 @@ def test_killed_at_random_moments_a_run_ends_with_the_bytes_of_an_undisturbed_on
             folder, ends = tmp_path / f"{folder.name}+", ends + 1
     assert ends < KILLS
     assert run(builder, folder)
+    assert contents(folder) == undisturbed
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path, undisturbed) -> None:
+    folder = tmp_path / "store"
+    build(folder)
+    for name in (".tmpAb12Cd", ".0-x.safetensors.7.tmp"):  # as safetensors names it, and as we do
+        for place in (folder, folder / "classes", folder / "shards"):
+            (place / name).write_bytes(b"half")
+    with Store.open(folder).locked() as store:
+        store.sweep()
     assert contents(folder) == undisturbed
 
 

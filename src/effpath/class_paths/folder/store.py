@@ -166,7 +166,7 @@ class Store:
         """Remove what earlier states of the store and interrupted runs have left."""
         named = self.manifest.files()
         for folder in (self.folder, self.folder / CLASSES, self.folder / SHARDS):
-            for file in folder.glob(".*.tmp"):
+            for file in [*folder.glob(".*.tmp"), *folder.glob(".tmp*")]:  # ours, and those of safetensors
                 _remove(file)
         for file in [*self.folder.glob("images-*.safetensors"), *(self.folder / CLASSES).glob("*.safetensors")]:
             if file.name not in named:
