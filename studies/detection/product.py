@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,14 @@ def shipped(arrays: Mapping[str, np.ndarray]) -> dict[str, Entrant]:
     """Return these kinds by name, where the signs were measured; they are fitted on clean images alone."""
     if SIGNS not in arrays:
         return {}
-    return {name: Entrant(_reader(profile.says), partial(_made, name)) for name, profile in PROFILES.items()}
+    return {name: Entrant(reader(profile.says), partial(_made, name)) for name, profile in PROFILES.items()}
 
 
 def _made(kind: str, seed: int) -> Any:
     return make_classifier(kind, seed=seed)
 
 
-def _reader(says: tuple[str, ...]) -> Callable[[Group], np.ndarray]:
+def reader(says: Sequence[str]) -> Callable[[Group], np.ndarray]:
     """Return what reads the columns of some signs."""
     columns = [SAYS.index(title) for title in says]
     return lambda group: group.arrays[SIGNS][:, columns]

@@ -11,7 +11,6 @@ learned from one seen attack alone, as a mean over these.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,12 @@ from sklearn.impute import SimpleImputer
 
 from detection.contest import contest, counted
 from detection.judge import Protocol, Resampled, interval, intervals, judge, settings
+from detection.product import reader
 from detection.seen import Seen
-from detection.signs import PROPOSED, SAYS, SIGNS
+from detection.signs import PROPOSED
 from drawing import Panel, Series
 from effpath.detect import CombinedSurprise
-from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.evaluate import Entrant
 from effpath.detect.signs.profiles import PROFILES, Profile
 from rivals import entrants
 from sources import Row
@@ -77,14 +77,8 @@ def says_of(profile: Profile, *, paths: bool = True) -> list[str]:
 
 def combined(name: str, *, paths: bool = True, heard: bool = True) -> Entrant:
     """Return a profile's combination of signs, whose weights attacks teach, if they are heard."""
-    at = [SAYS.index(said) for said in says_of(JUDGED[name], paths=paths)]
     rule = "fisher" if name == "proposed" else "truncated"
-    return Entrant(partial(_columns, at), lambda seed: Weighed(heard, rule))
-
-
-def _columns(at: list[int], group: Group) -> np.ndarray:
-    found: np.ndarray = group.arrays[SIGNS][:, at]
-    return found
+    return Entrant(reader(says_of(JUDGED[name], paths=paths)), lambda seed: Weighed(heard, rule))
 
 
 def measure(seen: Seen) -> Row:

@@ -16,6 +16,7 @@ from effpath.detect import Detector
 from effpath.detect.signs.basis import Basis, blocks, small
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.disagreement import ChangedImage
+from effpath.detect.signs.evidence import early_layers
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
@@ -265,10 +266,9 @@ class SoftSigns:
         likelihood = detector.reader.path_likelihood
         how = {"layers": layers, "temperature": temperature}
         self.paths = SoftFeatures(self.graph, walked, likelihood, for_signs=True, **how)  # type: ignore[arg-type]
-        names = detector.class_paths.header.keys("synapses")
-        early = names[: (len(names) + 1) // 2]  # as in `Evidence`
+        early = early_layers(detector.class_paths)
         self.early = [at for at, name in enumerate(walked.header.keys("synapses")) if name in early]
-        self.carrying = tuple(early) if self.profile.wants("forward sets") else ()
+        self.carrying = early if self.profile.wants("forward sets") else ()
 
     def run(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the logits and the values that the signs need, with gradients to the pixels."""

@@ -100,8 +100,7 @@ class Evidence:
     @cached_property
     def early(self) -> tuple[str, ...]:
         """The first half of the layers of the class paths, rounded up."""
-        names = self.class_paths.header.keys("synapses")
-        return tuple(names[: (len(names) + 1) // 2])
+        return early_layers(self.class_paths)
 
     @cached_property
     def early_columns(self) -> list[int]:
@@ -168,6 +167,12 @@ class Evidence:
         """Return the softmax of the network for changed images, float64 [B, classes]: one forward pass."""
         found: FloatArray = self.graph(images).double().softmax(1).cpu().numpy()
         return found
+
+
+def early_layers(class_paths: ClassPaths) -> tuple[str, ...]:
+    """Return the names of the first half of the layers of class paths, rounded up."""
+    names = class_paths.header.keys("synapses")
+    return tuple(names[: (len(names) + 1) // 2])
 
 
 def late_part(class_paths: ClassPaths, share: float) -> ClassPaths:
