@@ -28,9 +28,10 @@ def write_guard(folder: Path, kind: str = "linear") -> effpath.Detector:
     detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120]))
     detector.calibrate(images[120:200], fpr=0.1)
     rows = {"fit": list(range(120)), "calibrate": list(range(120, 200))}
+    mistakes = int((graph().predict(images[120:200]) != data().test_labels[120:200]).sum())
     detector.about = {
         "data": "digits", "part": "test", "part_size": len(images), "rows": rows,
-        "digest": digest_of(images, torch.arange(200)),
+        "digest": digest_of(images, torch.arange(200)), "calibrated_mistakes": mistakes,
         "class_paths": {"images": 400}, "attacks": {}, "seed": 0,
     }  # fmt: skip
     effpath.save_detector(detector, folder / "guard.safetensors")

@@ -71,6 +71,16 @@ def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypa
     )
 
 
+def test_a_detector_of_an_earlier_version_says_which_images_its_threshold_is_for(folder, monkeypatch, capsys):
+    detector = write_guard(folder)
+    del detector.about["calibrated_mistakes"]
+    effpath.save_detector(detector, folder / "guard.safetensors")
+    np.save("images.npy", data().test_images[200:203].numpy())
+    code, out, _ = detect(monkeypatch, capsys, "images.npy")
+    assert code == 0
+    assert out.splitlines()[-1].endswith("fixed for 10 % of clean images that the network gets right")
+
+
 def test_channels_first_and_last_uint8_and_pictures_are_the_same_images(folder, monkeypatch, capsys):
     write_guard(folder)
     whole = (data().test_images[200:204] * 255).round().byte().numpy()
@@ -101,6 +111,8 @@ def test_with_labels_and_clean_images_it_says_what_is_found(folder, monkeypatch,
     assert (found["labelled"], found["fooling"]) == (120, int(fooling.sum()))
     assert found["fooling_flagged"] == int((fooling & bad.flagged).sum())
     assert (found["clean"], found["clean_flagged"]) == (int(right.sum()), int(good.flagged[right].sum()))
+    assert (found["clean_all"], found["clean_all_flagged"]) == (len(good), int(good.flagged.sum()))
+    assert len(good) > right.sum()
     y = np.repeat([1, 0], [fooling.sum(), right.sum()])
     auc = roc_auc_score(y, np.r_[bad.scores[fooling], good.scores[right]])
     assert found["auc"]["ours"][0] == pytest.approx(auc)
@@ -108,7 +120,8 @@ def test_with_labels_and_clean_images_it_says_what_is_found(folder, monkeypatch,
     code, out, _ = detect(monkeypatch, capsys, "bad.npz", "--clean", "digits", "--held-out")
     assert f"{fooling.sum()} are put in another class" in out
     assert f"AUC against the clean images, ours: {auc:.3f}" in out
-    assert f"clean images: {good.flagged[right].sum()} of {right.sum()} flagged" in out
+    said = f"clean images: {good.flagged[right].sum()} of {right.sum()} flagged"
+    assert f"{said}; with those that the network gets wrong, {good.flagged.sum()} of {len(good)}\n" in out
 
 
 def test_held_out_leaves_out_what_the_detector_was_made_from(folder, monkeypatch, capsys):

@@ -158,6 +158,24 @@ def test_what_is_taken_for_a_class_without_a_class_path_is_flagged_and_costs_no_
     np.testing.assert_allclose(found.scores[:3], detector.score(own[150:153]), rtol=1e-5)
 
 
+def test_images_without_a_score_are_passed_over_when_the_threshold_is_fixed_and_the_p_values_agree():
+    images, labels = data().train_images[:400], data().train_labels[:400]
+    built = effpath.build_class_paths(graph(), images[labels < 3], labels[labels < 3])
+    test = data().test_images
+    detector = effpath.Detector(graph(), built, kind="clean").fit(test[:100][data().test_labels[:100] < 3])
+    features = detector.features(test[100:400])
+    detector.calibrate(features, fpr=0.1)
+    scored = np.isfinite(detector.score(features))
+    assert 0 < scored.sum() < 150
+    assert len(detector.calibration) == len(detector.clean_rows.values) == scored.sum()
+    again = effpath.Detector(graph(), built, kind="clean").fit(test[:100][data().test_labels[:100] < 3])
+    assert detector.threshold == again.calibrate(features[np.flatnonzero(scored)], fpr=0.1).threshold < np.inf
+    found = detector.detect(test[400:])
+    np.testing.assert_array_equal(found.flagged, found.p_values <= 0.1)
+    with pytest.raises(effpath.errors.InputError, match="at least 19 clean images"):
+        detector.calibrate(features[np.flatnonzero(~scored)])
+
+
 def test_no_images_and_foreign_class_paths_are_errors():
     with pytest.raises(effpath.errors.InputError, match="got none"):
         path_features(graph(), class_paths(), data().test_images[:0])

@@ -53,6 +53,7 @@ def test_the_auc_is_of_fooling_images_against_clean_ones_that_are_predicted_righ
     fooling = bad.predicted != 0
     assert summary.clean == 30
     assert summary.clean_flagged == int(good.flagged[:30].sum())
+    assert (summary.clean_all, summary.clean_all_flagged) == (40, int(good.flagged.sum()))
     y = np.repeat([1, 0], [fooling.sum(), 30])
     wanted = roc_auc_score(y, np.r_[bad.scores[fooling], good.scores[:30]])
     assert summary.auc["ours"].value == pytest.approx(wanted)

@@ -225,6 +225,11 @@ def test_what_a_detector_says_of_its_data_is_told_by_counts():
     assert found.calibration.about == {"data": "digits", "images": {"fit": 3, "calibrate": 2}, "attacks": attacks}
     assert "epsilons 100" in found.html
     assert "75\u202f%" in found.html
+    assert "fixed on images that the network gets right, and promises nothing of others" in found.html
+    made.about["calibrated_mistakes"] = 3
+    html = effpath.report(graph(), made).html
+    assert "include the 3 that the network gets wrong" in html
+    assert "promises nothing" not in html
 
 
 def test_verdicts_are_those_of_the_detector_the_most_suspicious_first():

@@ -51,8 +51,8 @@ def fit(
     r"""Build class paths, fit a detector and fix its threshold; `effpath detect` scores images with the file.
 
     Class paths come from the training part of the data. The test part, or else the validation part, or what
-    --held-out-share takes out of undivided data, gives the rest: of the images drawn there, those that the network
-    classifies correctly are halved, one half to fit (and to attack), one to fix the threshold.
+    --held-out-share takes out of undivided data, gives the rest. The images drawn there are halved: of one half,
+    those that the network classifies correctly are to fit (and to attack); all of the other fix the threshold.
 
     Unfinished class paths are kept in OUTPUT.partial, finished attacks in the cache; the same command resumes from
     there.
@@ -120,12 +120,12 @@ def fit(
     )
     save_detector(detector, output)
     shutil.rmtree(partial, ignore_errors=True)
-    about = detector.about
+    assert detector.calibration is not None
+    about, scored = detector.about, len(detector.calibration)
     counts = {name: len(rows) for name, rows in about["rows"].items()}
     if to.as_json:
         shown = {name: value for name, value in about.items() if name not in ("rows", "held_out")}
-        rate = true_rate(counts["calibrate"], fpr)._asdict()
-        fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": rate}
+        fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": true_rate(scored, fpr)._asdict()}
         found = {"output": str(output), "kind": kind, **fixed, **shown}
         print_json({**found, "images": counts, "fingerprint": detector.graph.fingerprint})
         return
@@ -137,9 +137,14 @@ def fit(
         print(f"{name}: {made['succeeded']} of {made['tried']} images fool the network")
     print(
         f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}, fixed on "
-        f"{counts['calibrate']} others, so that on average at most {percent(fpr)} of new ones lie above it"
+        f"{scored} others, so that on average at most {percent(fpr)} of new ones lie above it"
     )
-    print(_promise(counts["calibrate"], fpr))
+    wrong = about["calibrated_mistakes"]
+    said = f"drawn for that: {counts['calibrate']} images, of which the network gets {wrong} wrong"
+    if always := counts["calibrate"] - scored:
+        said += f" and puts {always} in classes without a class path, which are flagged without a score"
+    print(said)
+    print(_promise(scored, fpr))
     print(f"detector: {output}")
 
 

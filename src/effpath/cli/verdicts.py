@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from effpath.cli.output import print_text
 from effpath.detect.explain import Reason
 from effpath.detect.saved import SavedDetector
+from effpath.detect.splits import without_mistakes
 from effpath.detect.verdicts import Summary, Verdicts
 from effpath.files.plain import percent
 
@@ -96,10 +97,15 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
             f"{summary.fooling_flagged} of these are flagged"
         )
     if summary.clean is not None:
-        print_text(f"clean images: {summary.clean_flagged} of {summary.clean} flagged")
+        said = f"clean images: {summary.clean_flagged} of {summary.clean} flagged"
+        if summary.clean_all not in (None, summary.clean):
+            said += f"; with those that the network gets wrong, {summary.clean_all_flagged} of {summary.clean_all}"
+        print_text(said)
     for score, (value, low, high) in (summary.auc or {}).items():
         print_text(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
     fixed = "" if detector.fpr is None else f", fixed for {percent(detector.fpr)} of clean images"
+    if fixed and without_mistakes(detector.about):
+        fixed += " that the network gets right"
     print_text(
         f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}{fixed}"
     )

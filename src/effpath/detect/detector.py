@@ -231,7 +231,9 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         """Fix the threshold at a false positive rate in (0, 1), on clean images held out from everything else.
 
         New clean images are flagged no more often than that on average, see `threshold_at_fpr`; `true_rate` says
-        how far one calibration may be from it, and `effpath.detect.images_for` how many images keep it near.
+        how far one calibration may be from it, and `effpath.detect.images_for` how many images keep it near. That
+        holds for images like these: leave in those that the network gets wrong. Images of a class without a class
+        path are always flagged and have no score; they are passed over.
 
         Raises:
             InputError: too few images for the rate; it says how many are enough (19 for 5 %, 99 for 1 %).
@@ -240,9 +242,12 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         check_fitted(self.classifier)
         check_enough(len(clean), fpr)
         features = self._as_features(clean)
-        scores = np.sort(self.score(features))
+        scores = self.score(features)
+        known = np.flatnonzero(~np.isposinf(scores))
+        check_enough(len(known), fpr)
+        scores = np.sort(scores[known])
         self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
-        self.clean_rows = CleanRows.of(features)
+        self.clean_rows = CleanRows.of(features[known])
         return self
 
     def _features_to_fit(self, clean: Images | Features) -> Features:

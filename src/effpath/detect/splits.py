@@ -163,6 +163,14 @@ def drawn_rows(about: Mapping[str, Any]) -> Tensor:
     return torch.tensor(sorted(row for rows in about["rows"].values() for row in rows), dtype=torch.int64)
 
 
+def without_mistakes(about: Mapping[str, Any]) -> bool:
+    """Return whether a threshold was fixed on images that the network gets right alone, as fitting did earlier.
+
+    What it promises then holds for such images, and not for those that the network gets wrong.
+    """
+    return "rows" in about and "calibrated_mistakes" not in about
+
+
 def unseen_rows(about: Mapping[str, Any], data: str, part: str, size: int) -> Tensor:
     """Return the rows of a part, ascending, that were not drawn when a detector was made.
 

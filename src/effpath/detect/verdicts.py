@@ -141,6 +141,8 @@ class Summary:
         fooling, fooling_flagged: those with a label that the network puts in another class.
         found: the share of the fooling ones (without labels: of all) that is flagged, with its interval.
         clean, clean_flagged: clean images; of those with labels only the ones that the network gets right.
+        clean_all, clean_all_flagged: clean images, those included that the network gets wrong; the rate that a
+            threshold was fixed for is of these.
         auc: the fooling ones (without labels: all) against the clean ones, by score: ours and two baselines that
             look at the logits alone.
     """
@@ -154,6 +156,8 @@ class Summary:
     found: Interval | None = None
     clean: int | None = None
     clean_flagged: int | None = None
+    clean_all: int | None = None
+    clean_all_flagged: int | None = None
     auc: dict[str, Interval] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,10 +197,11 @@ def summarise(
         found |= {name: int(rows.sum()) for name, rows in counted.items()}
     if clean is not None:
         right = np.ones(len(clean), bool)
-        if clean_labels is not None:  # those that the network gets wrong do not count
+        if clean_labels is not None:  # an attack is told from those that the network gets right
             right = ~_labelled(clean, clean_labels) | (clean.predicted == clean_labels)
         rows = np.flatnonzero(right)
         found |= {"clean": len(rows), "clean_flagged": int(clean.flagged[rows].sum())}
+        found |= {"clean_all": len(clean), "clean_all_flagged": int(clean.flagged.sum())}
         if len(rows) and len(judged):
             from effpath.detect.evaluate import BASELINES  # imports all that fits detectors: needed here alone
 

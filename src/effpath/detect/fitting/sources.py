@@ -76,28 +76,42 @@ def sources_of(data: Dataset, options: FitOptions, note: Callable[[str], None]) 
     return Sources(train, train_name, test, whole, rows, about)
 
 
-def draw(model: nn.Module, part: Part, options: FitOptions) -> dict[str, Tensor]:
+def draw(model: nn.Module, part: Part, options: FitOptions, known: Tensor) -> dict[str, Tensor]:
     """Return the rows to fit on and those to calibrate on, ascending; ``wrong`` are those drawn for neither.
 
+    What is drawn is halved without regard to what the network says of it. One half is for calibration as it is,
+    with the images that the network gets wrong, so that it is like images to come; of the other half those are for
+    fitting that the network gets right.
+
+    Args:
+        model: see `fit_detector`.
+        part: to draw from.
+        options: see there.
+        known: int64, classes that may have a class path, repeated or not; an image that is put in another
+            one has no score, and does not count for the threshold.
+
     Raises:
-        InputError: the network gets too few of them right.
+        InputError: too few images on either side.
     """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(options.seed))
     drawn = order[: _wanted(part, options)].sort().values
     own = part.take(drawn)
-    right = predict(model, own.images, options.batch_size) == own.labels
-    correct = drawn[right]
+    predicted = predict(model, own.images, options.batch_size)
+    right = predicted == own.labels
     try:
-        if len(correct) < 4:
-            raise InputError("expected at least 4 images that the network gets right, to fit and to calibrate")
-        halves = split_sources(correct.numpy(), fractions={"fit": 0.5, "calibrate": 0.5}, seed=options.seed)
-        check_enough(len(halves["calibrate"]), options.fpr)
+        halves = split_sources(drawn.numpy(), fractions={"fit": 0.5, "calibrate": 0.5}, seed=options.seed)
+        fit, calibrate = (torch.from_numpy(halves[name]) for name in ("fit", "calibrate"))
+        if int(right[fit].sum()) < 2:
+            raise InputError("expected at least 2 images to fit on that the network gets right")
+        check_enough(int(torch.isin(predicted[calibrate], known).sum()), options.fpr)
     except InputError as error:
         raise InputError(
-            f"{error}; the network gets {len(correct)} of {len(own)} images right, and half of these are for it: "
-            "give more images (--images), or check that labels and preprocessing fit the model"
+            f"{error}; {len(own)} images were drawn, of which the network gets {int(right.sum())} right, and one "
+            "half is to fit on, the other to calibrate on: give more images (--images), or check that labels and "
+            "preprocessing fit the model"
         ) from error
-    return {**{name: correct[torch.from_numpy(rows)] for name, rows in halves.items()}, "wrong": drawn[~right]}
+    rows = {"fit": fit[right[fit]], "calibrate": calibrate, "wrong": fit[~right[fit]]}
+    return {name: drawn[own] for name, own in rows.items()}
 
 
 def _wanted(part: Part, options: FitOptions) -> int:

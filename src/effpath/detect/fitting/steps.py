@@ -42,10 +42,10 @@ def fit_detector(
 ) -> Detector:
     """Return a detector for the network, fitted and calibrated, with what it was made from in ``about``.
 
-    Class paths are built over the training part. Test (or else validation) images are drawn by the seed; those
-    that the network gets right are divided in two: one half is for fitting, clean and, where the kind needs it,
-    attacked; the other fixes the threshold. No attack is made of an image that fixes the threshold. Every option
-    is checked before the first image is read.
+    Class paths are built over the training part. Test (else validation) images are drawn by the seed and halved.
+    Of one half, those that the network gets right are for fitting, clean and, where the kind needs it, attacked;
+    all of the other fix the threshold, those included that the network gets wrong. No attack is made of an image
+    that fixes the threshold. Every option is checked before the first image is read.
 
     Args:
         graph: of the model.
@@ -67,7 +67,7 @@ def fit_detector(
     source = sources_of(data, options, note)
     train = source.train
     _check_outputs(graph.classes, train, data, options, note)
-    parts = draw(model, source.test, options)
+    parts = draw(model, source.test, options, train.labels)
     counts = reading_of(options.kind).wants_likelihood
     described = (
         f"{data.name} {source.train_name}, seed {options.seed}"
@@ -106,10 +106,12 @@ def fit_detector(
             detector.fit(clean, detector.features(pixels, batch_size=options.batch_size, progress=progress))
     detector.calibrate(features["calibrate"], fpr=options.fpr)
     rows = {name: source.rows[drawn].tolist() for name, drawn in parts.items()}
+    mistakes = features["calibrate"].classes[:, 0] != images["calibrate"].labels.numpy()
     detector.about = {
         "data": data.name,
         **source.about,
         "rows": rows,
+        "calibrated_mistakes": int(mistakes.sum()),
         "digest": digest_of(source.whole.images, drawn_rows({"rows": rows})),
         "class_paths": {"images": class_paths.images, "seen": class_paths.seen, "classes": len(class_paths)},
         "attacks": attacked,

@@ -209,6 +209,10 @@ def calibration_said(found: Calibration) -> list[str]:
         said.append(
             f"The threshold was fixed on {images} clean images; {percent(found.above)} of these lie above."
         )
+        if (mistakes := found.about.get("calibrated_mistakes")) is not None:
+            said.append(f"The images drawn for it include the {count(mistakes)} that the network gets wrong.")
+        elif "images" in found.about:
+            said.append("It was fixed on images that the network gets right, and promises nothing of others.")
     else:
         said.append("The scores that it was fixed on are not known: an earlier version wrote the file.")
     return said
