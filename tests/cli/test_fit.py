@@ -84,6 +84,36 @@ def test_the_images_are_disjoint_and_as_many_as_asked_and_all_of_one_half_calibr
     assert shown["attacks"]["FGSM"]["settings"]["epsilons"] == 100
 
 
+def test_classes_with_enough_images_are_said_to_have_a_threshold_of_their_own(monkeypatch, capsys):
+    monkeypatch.setattr("effpath.detect.conformal.LEAST", 11)
+    arguments = ["-o", "g.safetensors", "--kind", "clean", "--fpr", 0.1, "--images", 200, "--quiet"]
+    code, out, _ = fit(monkeypatch, capsys, *arguments)
+    assert code == 0
+    loaded = effpath.load_detector("g.safetensors", graph())
+    classes = loaded.calibration_classes.tolist()
+    sizes = {label: classes.count(label) for label in range(10) if classes.count(label) >= 11}
+    assert 0 < len(sizes) < 10
+    assert loaded.class_thresholds.keys() == sizes.keys()
+    limits, few = loaded.class_thresholds.values(), min(sizes.values())
+    said = (
+        f"classes with a threshold of their own: {len(sizes)} of 10, {min(limits):.4g} to {max(limits):.4g}, fixed"
+    )
+    assert f"{said} on {few} to {max(sizes.values())} of these images; each keeps the rate on average" in out
+    rate = true_rate(few, 0.1)
+    assert f"one of {few} images flags {percent(rate.low)} to {percent(rate.high)}, nine times in ten" in out
+    np.save("some.npy", data().test_images[:3].numpy())
+    own = ["detect", NETWORK[0], "g.safetensors", "some.npy", *NETWORK[1:]]
+    last = run(monkeypatch, capsys, *own)[1].splitlines()[-1]
+    assert (
+        f"{loaded.threshold:.4g} ({min(limits):.4g} to {max(limits):.4g} in {len(sizes)} of the classes)" in last
+    )
+    told = json.loads(run(monkeypatch, capsys, *own, "--json")[1])["class_thresholds"]
+    assert told == {str(label): limit for label, limit in loaded.class_thresholds.items()}
+    told = json.loads(fit(monkeypatch, capsys, *arguments, "--json")[1])["class_thresholds"]
+    assert {label: one["images"] for label, one in told.items()} == {str(c): size for c, size in sizes.items()}
+    assert told[str(min(sizes, key=sizes.get))]["true_rate"] == rate._asdict()
+
+
 def test_a_linear_detector_learns_from_attacks_on_the_images_to_fit_alone(monkeypatch, capsys):
     arguments = ["--kind", "linear", "--attack", "FGSM:epsilons=50"]
     code, out, _ = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)

@@ -21,7 +21,7 @@ def verdicts(scores, predicted, threshold=0.5):
         features,
         None,
         (),
-        threshold,
+        np.full(len(scores), threshold),
         None,
         READINGS["similarities"],
     )

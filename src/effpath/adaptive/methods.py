@@ -128,12 +128,10 @@ class _Decision(nn.Module):
     def __init__(self, search: Search, labels: Tensor) -> None:
         super().__init__()
         self.search, self.labels = search, labels
-        assert search.detector.threshold is not None
-        self.threshold = search.detector.threshold
 
     def forward(self, images: Tensor) -> Tensor:
-        fooled, scores, _ = self.search.look(images, self.labels)
-        passed = scores <= self.threshold
+        fooled, scores, predicted = self.search.look(images, self.labels)
+        passed = scores <= torch.from_numpy(self.search.detector.thresholds_of(predicted.cpu().numpy()))
         return torch.nn.functional.one_hot((fooled & passed.to(fooled.device)).long(), 2).float()
 
 

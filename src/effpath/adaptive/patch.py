@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +80,7 @@ def train_aware_patch(
         raise OptionError(
             "the detector has no threshold: call calibrate(clean_images) with images held out from fit"
         )
-    limits = [detector.threshold, threshold_at_fpr(detector.calibration, 0.5)]
+    limits = [None, threshold_at_fpr(detector.calibration, 0.5)]
     images, labels = images.to(device), labels.to(device)
     slopes = Slopes(
         victim.surrogate or detector,
@@ -113,17 +114,21 @@ def passing(
     patch: Tensor,
     settings: PatchSettings,
     seed: int,
-    limits: list[float],
+    limits: Sequence[float | None],
 ) -> list[float]:
     """Return the share of images that are misclassified with the patch and not flagged, at each limit.
 
-    One random place in each image; the same for every patch.
+    A limit of None stands for the detector's thresholds. One random place in each image; the same for every patch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(fingerprint(seed, "places of a patch")[:15], 16))
         made = _pasted(patch, images, settings)
-    fooled, scores, _ = judged(victim.detector, victim.model, made, labels)
-    return [float(np.mean(fooled.cpu().numpy() & (scores.numpy() <= limit))) for limit in limits]
+    fooled, scores, predicted = judged(victim.detector, victim.model, made, labels)
+    own = victim.detector.thresholds_of(predicted.cpu().numpy())
+    return [
+        float(np.mean(fooled.cpu().numpy() & (scores.numpy() <= (own if limit is None else limit))))
+        for limit in limits
+    ]
 
 
 def _pasted(patch: Tensor, images: Tensor, settings: PatchSettings) -> Tensor:

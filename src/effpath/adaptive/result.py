@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from effpath.detect import threshold_at_fpr
+from effpath.detect.metrics import thresholds_of
 from effpath.errors import OptionError
 
 ROUNDING = 1e-5  # of a distance in float32
@@ -34,6 +35,7 @@ class AdaptiveResult:
         scores: float64 [N], the suspicion that the detector itself gives, the least that was found.
         threshold: of the detector; scores above it are flagged.
         queries: how often the detector judged an image of this attack, all rows together.
+        class_thresholds: of the detector: those of classes that have one of their own.
     """
 
     name: str
@@ -48,6 +50,7 @@ class AdaptiveResult:
     scores: npt.NDArray[np.float64]
     threshold: float
     queries: int
+    class_thresholds: Mapping[int, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -60,7 +63,9 @@ class AdaptiveResult:
 
     def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
         """Return which rows are misclassified and not flagged at a threshold, [N]; None for the detector's."""
-        limit = self.threshold if threshold is None else threshold
+        limit: float | npt.NDArray[np.float64] | None = threshold
+        if limit is None:
+            limit = thresholds_of(self.predicted.numpy(), self.threshold, self.class_thresholds)
         return self.misclassified.numpy() & (self.scores <= limit)
 
 

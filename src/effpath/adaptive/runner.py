@@ -104,6 +104,7 @@ def adaptive_attack(
         scores=scores,
         threshold=detector.threshold,
         queries=sum(search.queries for search in found),
+        class_thresholds=detector.class_thresholds,
     )
     assert bool((result.distances <= epsilon * (1 + ROUNDING) + 1e-6).all())
     return result if start is None else _best(start, result)

@@ -105,7 +105,8 @@ def detect(
     own = frozenset(saved.class_paths.classes)
     rows = rows_of(opened[0].images.names, damaged[0], verdicts[0], labels[0], *told, classes, own)
     if to.as_json:
-        made = {"kind": saved.name, "threshold": saved.threshold, "fpr": saved.fpr, "not_read": len(damaged[0])}
+        made = {"kind": saved.name, "threshold": saved.threshold, "class_thresholds": saved.class_thresholds}
+        made |= {"fpr": saved.fpr, "not_read": len(damaged[0])}
         print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows})
         return
     show(rows, summary, saved)

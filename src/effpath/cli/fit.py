@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effpath.cli.options import AllowMissing, Data, Extraction, Output, Source, Without, parse_attack
+
+if TYPE_CHECKING:
+    from effpath.detect import Detector
 
 FURTHER = 1.5  # times the rate that was asked for: images are named that keep one calibration below it
 
@@ -126,7 +129,11 @@ def fit(
     if to.as_json:
         shown = {name: value for name, value in about.items() if name not in ("rows", "held_out")}
         fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": true_rate(scored, fpr)._asdict()}
-        found = {"output": str(output), "kind": kind, **fixed, **shown}
+        by_class = {
+            str(label): {"threshold": limit, "images": size, "true_rate": true_rate(size, fpr)._asdict()}
+            for label, (limit, size) in _of_classes(detector).items()
+        }
+        found = {"output": str(output), "kind": kind, **fixed, "class_thresholds": by_class, **shown}
         print_json({**found, "images": counts, "fingerprint": detector.graph.fingerprint})
         return
     paths = about["class_paths"]
@@ -145,7 +152,21 @@ def fit(
         said += f" and puts {always} in classes without a class path, which are flagged without a score"
     print(said)
     print(_promise(scored, fpr))
+    if own := _of_classes(detector):
+        limits, sizes = zip(*own.values(), strict=True)
+        few, most, rate = min(sizes), max(sizes), true_rate(min(sizes), fpr)
+        print(
+            f"classes with a threshold of their own: {len(own)} of {paths['classes']}, {min(limits):.4g} to "
+            f"{max(limits):.4g}, fixed on {few} to {most} of these images; each keeps the rate on average, and "
+            f"one of {few} images flags {percent(rate.low)} to {percent(rate.high)}, nine times in ten"
+        )
     print(f"detector: {output}")
+
+
+def _of_classes(detector: Detector) -> dict[int, tuple[float, int]]:
+    """Return the thresholds of the classes that have their own, and of how many images each is."""
+    classes = [] if detector.calibration_classes is None else detector.calibration_classes.tolist()
+    return {label: (limit, classes.count(label)) for label, limit in detector.class_thresholds.items()}
 
 
 def _promise(count: int, fpr: float) -> str:

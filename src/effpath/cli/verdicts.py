@@ -106,9 +106,11 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
     fixed = "" if detector.fpr is None else f", fixed for {percent(detector.fpr)} of clean images"
     if fixed and without_mistakes(detector.about):
         fixed += " that the network gets right"
-    print_text(
-        f"{summary.flagged} of {summary.images} images flagged: score above {detector.threshold:.4g}{fixed}"
-    )
+    own = detector.class_thresholds.values()
+    limits = f"{detector.threshold:.4g}"
+    if own:
+        limits += f" ({min(own):.4g} to {max(own):.4g} in {len(own)} of the classes)"
+    print_text(f"{summary.flagged} of {summary.images} images flagged: score above {limits}{fixed}")
 
 
 def _titled(label: int, name: str) -> str:

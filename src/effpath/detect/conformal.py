@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaincinv
 
-from effpath.detect.metrics import Interval, allowed_above, check_enough, conformal_p_values
+from effpath.detect.metrics import Interval, allowed_above, check_enough, conformal_p_values, threshold_at_fpr
 from effpath.detect.scoring import FloatArray
 from effpath.errors import InputError, OptionError
 
@@ -79,6 +79,25 @@ def images_for(fpr: float, most: float, *, confidence: float = 0.95) -> int:
 
 def _ends(coverage: float) -> tuple[float, float]:
     return (1 - coverage) / 2, (1 + coverage) / 2
+
+
+def class_thresholds(scores: FloatArray, classes: npt.NDArray[np.int64], fpr: float) -> dict[int, float]:
+    """Return the threshold of each class that has enough calibration images: `LEAST`, and as the rate needs.
+
+    Each class then keeps the rate by itself, on average; with fewer images one calibration would promise too
+    little. Which class an image is in is what the network predicts, which is known of a new image too.
+
+    Args:
+        scores: [n], of clean images held out from everything else.
+        classes: [n], that the network predicts for them.
+        fpr: in (0, 1), see `threshold_at_fpr`.
+    """
+    found = {}
+    for label in np.unique(classes).tolist():
+        own = scores[classes == label]
+        if len(own) >= LEAST and allowed_above(len(own), fpr):
+            found[int(label)] = threshold_at_fpr(own, fpr)
+    return found
 
 
 def class_p_values(

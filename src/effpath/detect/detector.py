@@ -24,6 +24,7 @@ from effpath.detect.classifiers import (
     reading_of,
     suspicion,
 )
+from effpath.detect.conformal import class_thresholds
 from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, threshold_at_fpr
 from effpath.detect.saved import DetectorMixin
@@ -50,9 +51,12 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         graph, class_paths, kind, seed: as given.
         classifier: the scikit-learn pipeline that `fit` trains, made from ``kind``.
-        threshold: scores above it are flagged; None until `calibrate`.
+        threshold: scores above it are flagged, in classes without one of their own; None until `calibrate`.
+        class_thresholds: by predicted class, of those with enough calibration images for one of their own; they
+            count in place of ``threshold``, in flags and p-values. Set it to {} for one threshold for all.
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
+        calibration_classes: int64 [n], the class that the network predicts for each of them; likewise.
         clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`.
         path_likelihood: of the class paths, for kinds that read margins, or of those that their walk covers; else
             None.
@@ -97,7 +101,11 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         except OptionError as error:
             others = "or choose kind='linear' or 'clean', which do without"
             raise OptionError(f"a detector of kind {self.name!r}: {error}; {others}") from error
-        self.threshold = self.fpr = self.calibration = self.clean_rows = None
+        self._forget_calibration()
+
+    def _forget_calibration(self) -> None:
+        self.threshold = self.fpr = self.calibration = self.calibration_classes = self.clean_rows = None
+        self.class_thresholds: dict[int, float] = {}
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -144,6 +152,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             state = "no threshold yet"
             if self.threshold is not None:
                 state = f"threshold {self.threshold:.4g}" + (f" for {self.fpr:.3g} FPR" if self.fpr else "")
+                if self.class_thresholds:
+                    state += f", one of their own for {len(self.class_thresholds)} of the classes"
         return f"Detector(kind={self.kind!r}, {self.class_paths!r}, {state})"
 
     def _repr_html_(self) -> str:
@@ -217,7 +227,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         if adversarial is not None:
             parts.append(self._as_features(cast("Images | Features", adversarial)))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self.threshold = self.fpr = self.calibration = self.clean_rows = None
+        self._forget_calibration()
         read = [self.read(part) for part in parts]
         if not self.clean_only:
             self.classifier.fit(np.concatenate(read), labels)
@@ -235,6 +245,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         holds for images like these: leave in those that the network gets wrong. Images of a class without a class
         path are always flagged and have no score; they are passed over.
 
+        A class that the network predicts for a hundred of the images, or as many more as the rate needs, gets a
+        threshold of its own, in ``class_thresholds``: it keeps the rate by itself. The others share ``threshold``,
+        which is fixed on all images and promises nothing of one class.
+
         Raises:
             InputError: too few images for the rate; it says how many are enough (19 for 5 %, 99 for 1 %).
             OptionError: not fitted yet, or a rate outside (0, 1).
@@ -245,8 +259,11 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         scores = self.score(features)
         known = np.flatnonzero(~np.isposinf(scores))
         check_enough(len(known), fpr)
-        scores = np.sort(scores[known])
-        self.threshold, self.fpr, self.calibration = threshold_at_fpr(scores, fpr), float(fpr), scores
+        order = known[np.argsort(scores[known], kind="stable")]
+        scores, classes = scores[order], features.classes[order, 0]
+        self.threshold, self.fpr = threshold_at_fpr(scores, fpr), float(fpr)
+        self.calibration, self.calibration_classes = scores, classes
+        self.class_thresholds = class_thresholds(scores, classes, fpr)
         self.clean_rows = CleanRows.of(features[known])
         return self
 

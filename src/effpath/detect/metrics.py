@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
 from typing import NamedTuple
@@ -69,6 +69,16 @@ def check_enough(count: int, fpr: float) -> None:
         f"expected at least {enough} clean images to fix a threshold at a false positive rate of {fpr:.3g}, got "
         f"{count}; give more images, or an fpr of at least {math.ceil(10_000 / (count + 1)) / 10_000:g}"
     )
+
+
+def thresholds_of(
+    classes: npt.NDArray[np.int64], threshold: float, class_thresholds: Mapping[int, float]
+) -> FloatArray:
+    """Return the threshold for each of the predicted classes [N], float64 [N]: its own, or else that of all."""
+    found = np.full(len(classes), threshold)
+    for label, own in class_thresholds.items():
+        found[classes == label] = own
+    return found
 
 
 def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
 from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
-from effpath.detect.metrics import Interval, conformal_p_values
+from effpath.detect.metrics import Interval, conformal_p_values, thresholds_of
 from effpath.detect.scoring import (
     CleanScore,
     CombinedScore,
@@ -28,10 +28,10 @@ from effpath.detect.scoring import (
     Scoring,
     SurpriseScore,
 )
-from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
+from effpath.detect.stored import stored_array, stored_calibration, stored_clean_rows, stored_reference
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import OptionError, StoreError
 from effpath.files.progress import Progress
@@ -48,8 +48,9 @@ class DetectorMixin:
     """A detector that knows what it reads and how suspicious that is.
 
     Attributes:
-        graph, class_paths, path_likelihood, reader, reference, threshold, fpr: as of `Detector`.
-        calibration, clean_rows: likewise; None too where a file of an earlier version does not hold them.
+        graph, class_paths, path_likelihood, reader, reference, threshold, class_thresholds, fpr: as of `Detector`.
+        calibration, calibration_classes, clean_rows: likewise; None too where a file of an earlier version does
+            not hold them.
         about: JSON values by name, of what it was made from.
         name: the kind as one word.
         reading: what it reads of features.
@@ -62,8 +63,10 @@ class DetectorMixin:
     reader: SignReader | None
     reference: Reference | None
     threshold: float | None
+    class_thresholds: dict[int, float]
     fpr: float | None
     calibration: FloatArray | None
+    calibration_classes: NDArray[np.int64] | None
     clean_rows: CleanRows | None
     about: dict[str, Any]
     name: str
@@ -72,7 +75,10 @@ class DetectorMixin:
 
     @property
     def true_rate(self) -> Interval | None:
-        """How often new clean images are flagged: on average, in nine calibrations of ten; None if not known."""
+        """How often new clean images lie above ``threshold``: on average, in nine calibrations of ten.
+
+        None if not known. A threshold of a class is fixed on fewer images, and spreads more.
+        """
         from effpath.detect.conformal import true_rate  # needs SciPy, which scoring does not
 
         if self.calibration is None or self.fpr is None:
@@ -123,23 +129,44 @@ class DetectorMixin:
         return np.where(known, self._suspicion(self.read(features)), np.inf)
 
     def detect(self, images: Images | Features) -> Verdicts:
-        """Score images and flag those above the threshold.
+        """Score images and flag those above the threshold, that of their predicted class where it has one.
 
         Raises:
             OptionError: it was not fitted, or the threshold was not fixed yet.
         """
         scoring = self.scoring
+        self.thresholds_of(np.zeros(0, np.int64))  # is an error, before any work, where there is none
+        features = self._as_features(images)
+        scores, ranked = self.score(features), features.classes.T
+        limits = self.thresholds_of(ranked[0])
+        flagged, p_values = (scores > limits) | np.isposinf(scores), self._p_values(scores, ranked[0])
+        said = scores, flagged, ranked[0], ranked[1], features, p_values, self.class_paths.names
+        return Verdicts(*said, limits, scoring, self.reading)
+
+    def thresholds_of(self, classes: NDArray[np.int64]) -> FloatArray:
+        """Return the threshold for each predicted class [N], float64 [N]: its own, or else that of all.
+
+        Raises:
+            OptionError: the threshold was not fixed yet.
+        """
         if self.threshold is None:
             raise OptionError(
                 "expected a detector with a threshold, got one that has no threshold yet: call "
                 "calibrate(clean_images) with images held out from fit"
             )
-        features = self._as_features(images)
-        scores = self.score(features)
-        p_values = None if self.calibration is None else conformal_p_values(scores, self.calibration)
-        flagged, ranked = (scores > self.threshold) | np.isposinf(scores), features.classes.T
-        said = scores, flagged, ranked[0], ranked[1], features, p_values, self.class_paths.names
-        return Verdicts(*said, self.threshold, scoring, self.reading)
+        return thresholds_of(classes, self.threshold, self.class_thresholds)
+
+    def _p_values(self, scores: FloatArray, classes: NDArray[np.int64]) -> FloatArray | None:
+        """Return conformal p-values [N], within the predicted class where it has a threshold of its own."""
+        if self.calibration is None:
+            return None
+        if not self.class_thresholds or self.calibration_classes is None:
+            return conformal_p_values(scores, self.calibration)
+        from effpath.detect.conformal import class_p_values  # needs SciPy, which scoring does not
+
+        own = np.isin(self.calibration_classes, list(self.class_thresholds))
+        known = np.where(own, self.calibration_classes, -1)
+        return class_p_values(scores, classes, self.calibration, known, least=1)
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)
@@ -198,8 +225,10 @@ class SavedDetector(DetectorMixin):
     class_paths: ClassPaths
     name: str
     threshold: float | None
+    class_thresholds: dict[int, float]
     fpr: float | None
     calibration: FloatArray | None
+    calibration_classes: NDArray[np.int64] | None
     clean_rows: CleanRows | None
     about: dict[str, Any]
     learned: SimpleNamespace
@@ -260,21 +289,23 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         )
     class_paths = class_paths_in(opened, graph)
     try:
-        usual, learned = _array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
+        usual, learned = stored_array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
         if not learned.n_features_in_ == len(usual) > 0:
             raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
         score = SAVED[kind].score(learned)
-        clean_rows = _clean_rows(opened)
+        clean_rows = stored_clean_rows(opened)
         layers = None if clean_rows is None or not isinstance(score, CombinedScore) else clean_rows.medians()
         scoring = Scoring(usual, score, layers)
         scoring(usual[None])  # is a ValueError where the parts do not fit together
-        kept = "detector/calibration" in opened.names
-        calibration = _array(opened, "detector/calibration", 1) if kept else None
         threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
-        reference = _reference(opened, about, class_paths)
+        limits = {int(label): float(limit) for label, limit in about.get("class_thresholds", {}).items()}
+        calibration, classes = stored_calibration(opened)
+        if calibration is not None and not set(limits) <= set(() if classes is None else classes.tolist()):
+            raise ValueError(f"thresholds for classes {sorted(limits)} without calibration scores of them")
+        reference = stored_reference(opened, about, class_paths)
     except (*UNREADABLE, OptionError, IndexError) as error:
         raise broken(opened.file, error) from error
-    fixed = threshold, fpr, calibration, clean_rows
+    fixed = threshold, limits, fpr, calibration, classes, clean_rows
     return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference)
 
 
@@ -288,58 +319,10 @@ def _learned(kind: str, about: Mapping[str, Any], opened: SealedFile, at: str) -
     learned = SAVED[kind]
     return SimpleNamespace(
         **about["parameters"],
-        **{name: _array(opened, f"{at}/{name}", dimensions) for name, dimensions in learned.arrays.items()},
+        **{name: stored_array(opened, f"{at}/{name}", dimensions) for name, dimensions in learned.arrays.items()},
         **{name: about["numbers"][name] for name in learned.numbers},
         **{
             name: _learned(inner, about["parts"][name], opened, f"{at}/{name}")
             for name, inner in learned.parts.items()
         },
     )
-
-
-def _clean_rows(opened: SealedFile) -> CleanRows | None:
-    """Return the similarities of the calibration images; None where the file has none."""
-    if "detector/clean_values" not in opened.names:
-        return None
-    found = CleanRows(_array(opened, "detector/clean_values", 2), _array(opened, "detector/clean_classes", 1))
-    if len(found.values) != len(found.classes):
-        raise ValueError(f"{len(found.values)} clean images in one place, {len(found.classes)} in another")
-    return found
-
-
-def _reference(opened: SealedFile, about: Mapping[str, Any], class_paths: ClassPaths) -> Reference | None:
-    """Return what was collected from clean images; None where the file has nothing of it."""
-    if "reference" not in about:
-        return None
-    at = "detector/reference"
-    classes, images, labels = (_array(opened, f"{at}/{name}", 1) for name in ("classes", "images", "labels"))
-    shares = _array(opened, f"{at}/shares", 2)
-    counts = {name: _array(opened, f"{at}/counts/{name}", 2) for name in about["reference"]["layers"]}
-    for name, counted in counts.items():
-        wanted = len(classes), class_paths.header.universe("neurons", name)
-        if counted.dtype != np.uint16 or counted.shape != wanted:
-            raise ValueError(
-                f"expected uint16 {list(wanted)} in counts/{name}, got {counted.dtype} {list(counted.shape)}"
-            )
-    if len(shares) != len(labels):
-        raise ValueError(f"{len(shares)} paths in one place, {len(labels)} in another")
-    if len(images) != len(classes):
-        raise ValueError(f"{len(images)} classes in one place, {len(classes)} in another")
-    own = bool(about["reference"]["own"])
-    pixels = {
-        name.removeprefix(f"{at}/pixels/"): opened.array(name)
-        for name in opened.names
-        if name.startswith(f"{at}/pixels/")
-    }
-    spaces = Pixels.read(pixels, len(classes)) if pixels else None
-    return Reference(classes, images, counts, shares, labels, spaces, own)
-
-
-def _array(opened: SealedFile, name: str, dimensions: int) -> NDArray[Any]:
-    """Return an array of the file; KeyError or ValueError where it is missing or of another form."""
-    if name not in opened.names:
-        raise KeyError(f"no array {name}")
-    array = opened.array(name)
-    if array.ndim != dimensions:
-        raise ValueError(f"expected {dimensions} dimensions in {name}, got shape {list(array.shape)}")
-    return array

@@ -44,6 +44,8 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     arrays: dict[str, NDArray[Any]] = {"detector/usual": np.asarray(detector.classifier[0].statistics_)}
     if detector.calibration is not None:
         arrays["detector/calibration"] = detector.calibration
+    if detector.calibration_classes is not None:
+        arrays["detector/calibration_classes"] = detector.calibration_classes
     if (rows := detector.clean_rows) is not None:
         arrays |= {"detector/clean_values": rows.values, "detector/clean_classes": rows.classes}
     reference = detector.reference
@@ -54,6 +56,7 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         "kind": kind,
         **_describe(detector.classifier[-1], kind, "detector", arrays),
         "threshold": detector.threshold,
+        "class_thresholds": detector.class_thresholds,
         "fpr": detector.fpr,
         "about": detector.about,
         **({} if reference is None else {"reference": {"layers": [*reference.counts], "own": reference.own}}),
@@ -87,6 +90,7 @@ def load_detector(file: str | FilePath, graph: Graph) -> Detector:
     if repr(estimator) != repr(make_classifier(saved.name)[-1]):
         detector.kind = clone(estimator)  # of parameters of its own
     detector.threshold, detector.fpr, detector.about = saved.threshold, saved.fpr, saved.about
+    detector.class_thresholds, detector.calibration_classes = saved.class_thresholds, saved.calibration_classes
     detector.calibration, detector.clean_rows = saved.calibration, saved.clean_rows
     detector.reference = saved.reference
     return detector

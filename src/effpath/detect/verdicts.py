@@ -29,6 +29,7 @@ class Verdict:
         label: the name of the predicted class; its number where the class paths have no name for it.
         predicted, runner_up: the classes with the highest and the second highest logit.
         score: suspicion; infinite where the predicted class has no class path.
+        threshold: that it was compared with: of the predicted class, where it has one of its own, or of all.
         p_value: conformal, see `Verdicts`; None where the calibration scores were not kept.
     """
 
@@ -37,6 +38,7 @@ class Verdict:
     predicted: int
     runner_up: int
     score: float
+    threshold: float
     p_value: float | None
     _explained: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
 
@@ -53,15 +55,17 @@ class Verdicts(Sequence[Verdict]):
     Attributes:
         scores: float64 [N], growing with suspicion; infinite where the predicted class has no class path, with
             which no clean image could be compared.
-        flagged: bool [N], score above the threshold, or infinite.
+        flagged: bool [N], score above its threshold, or infinite.
         predicted: int64 [N], the class that the network predicts.
         runner_up: int64 [N], the class with the second highest logit.
         features: the similarities that the scores were computed from.
-        p_values: float64 [N], conformal: (1 + calibration scores ≥ score) ÷ (calibration scores + 1). A clean
-            image's is at most p with a probability of at most p; at most `Detector.fpr` is flagged. None where a
-            file of an earlier version holds no calibration scores.
+        p_values: float64 [N], conformal: (1 + calibration scores ≥ score) ÷ (calibration scores + 1), of the
+            predicted class where it has a threshold of its own. A clean image's is at most p with a probability of
+            at most p; at most `Detector.fpr` is flagged. None where a file of an earlier version holds no
+            calibration scores.
         names: of the classes; empty where the class paths have none.
-        threshold, scoring, reading: the detector's, when it gave these verdicts.
+        thresholds: float64 [N], that the scores were compared with: of the predicted class, or of all.
+        scoring, reading: the detector's, when it gave these verdicts.
     """
 
     scores: NDArray[np.float64]
@@ -71,7 +75,7 @@ class Verdicts(Sequence[Verdict]):
     features: Features
     p_values: NDArray[np.float64] | None
     names: tuple[str, ...]
-    threshold: float
+    thresholds: NDArray[np.float64]
     scoring: Scoring | None = field(repr=False)
     reading: Reading = field(repr=False)
 
@@ -97,6 +101,7 @@ class Verdicts(Sequence[Verdict]):
             label,
             int(self.runner_up[row]),
             float(self.scores[row]),
+            float(self.thresholds[row]),
             None if self.p_values is None else float(self.p_values[row]),
             lambda: self.reasons[row],
         )
@@ -127,7 +132,7 @@ class Verdicts(Sequence[Verdict]):
             if np.isposinf(verdict.score):
                 told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
             elif verdict.flagged and not told:
-                told.append(f"its score of {verdict.score:.4g} is above the threshold of {self.threshold:.4g}")
+                told.append(f"its score of {verdict.score:.4g} is above the threshold of {verdict.threshold:.4g}")
         return [tuple(told) for told in found]
 
 

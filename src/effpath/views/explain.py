@@ -75,12 +75,11 @@ def explain(
         path = whole.only(header)
         known = verdict.predicted in detector.class_paths
         band = detector.clean_rows.band(verdict.predicted) if known and detector.clean_rows is not None else None
-        assert detector.threshold is not None
         explanation = Explanation(
             name=names[row] if names else f"image {row}",
             image=pixels[0].float().cpu().numpy(),
             verdict=verdict,
-            threshold=detector.threshold,
+            threshold=verdict.threshold,
             fpr=detector.fpr,
             added_to=_added_to(detector),
             layers=_layers(detector, features, row, path, added, band) if known else (),

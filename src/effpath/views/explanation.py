@@ -127,7 +127,8 @@ class Explanation:
         name: of the image.
         image: float32 [C, H, W].
         verdict: what the detector says.
-        threshold, fpr: of the detector.
+        threshold: that the score is compared with: of its class, where that has one of its own, or of all.
+        fpr: of the detector.
         added_to: what ``added`` is a part of: the score, or one of its signs.
         layers: in forward order; empty where the predicted class has no class path.
         band_images: the number of clean images behind the bands; 0 where there are none.

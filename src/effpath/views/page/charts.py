@@ -52,6 +52,13 @@ def suspicion(calibration: Calibration, findings: Findings | None) -> Chart:
     if findings is not None:
         scores["judged"] = findings.verdicts.scores
     threshold = np.inf if calibration.threshold is None else calibration.threshold
+    shown = "How suspicious the detector finds each image"
+    if calibration.class_thresholds:  # one line for all of them: what is left of the suspicion beyond each
+        shown, threshold = f"{shown}, less the threshold of the class that the network predicts", 0.0
+        if calibration.scores is not None and calibration.thresholds is not None:
+            scores["clean"] = calibration.scores - calibration.thresholds
+        if findings is not None:
+            scores["judged"] = findings.verdicts.scores - findings.verdicts.thresholds
     sizes = {"clean": "clean images of the calibration", "judged": "images judged"}
     flagged = ", ".join(f"{name} {percent(float(np.mean(found > threshold)))}" for name, found in scores.items())
     return Chart(
@@ -60,8 +67,8 @@ def suspicion(calibration: Calibration, findings: Findings | None) -> Chart:
         title="Suspicion of clean images" + (" and of the images judged" if findings is not None else ""),
         size="n = " + listing([f"{count(len(found))} {sizes[name]}" for name, found in scores.items()]),
         alt=f"Distribution of suspicion scores; above the threshold of {number(threshold, 2)}: {flagged}.",
-        see="How suspicious the detector finds each image; each hill is scaled to its own height. Everything "
-        "right of the dashed threshold is flagged.",
+        see=f"{shown}; each hill is scaled to its own height. Everything right of the dashed threshold is "
+        "flagged.",
     )
 
 

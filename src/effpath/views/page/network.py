@@ -73,7 +73,7 @@ def tiles_of(found: Report) -> dict[str, str]:
         "mean similarity of two class paths": similarity(seen.mean_class_similarity),
     }
     if found.calibration is not None and found.calibration.threshold is not None:
-        shown["suspicion above which an image is flagged"] = number(found.calibration.threshold, 2)
+        shown["suspicion above which an image is flagged"] = _limits(found.calibration)
     if found.findings is not None:
         summary = found.findings.summary
         shown["images flagged"] = f"{count(summary.flagged)} of {count(summary.images)}"
@@ -203,6 +203,10 @@ def calibration_said(found: Calibration) -> list[str]:
     flags = f"An image is flagged where its suspicion by {whose} lies above {number(found.threshold, 2)}"
     if found.fpr is not None:
         flags += f", which at most {percent(found.fpr)} of new clean images exceed on average"
+    if found.class_thresholds:
+        limits = span(list(found.class_thresholds.values()), lambda value: number(value, 2))
+        own = count(len(found.class_thresholds))
+        flags += f"; in {own} of the classes above a limit of their own, {limits}, with the same promise for each"
     said.append(f"{flags}.")
     if found.quantiles and found.scores is not None:
         images = count(len(found.scores))
@@ -218,6 +222,12 @@ def calibration_said(found: Calibration) -> list[str]:
     return said
 
 
+def _limits(found: Calibration) -> str:
+    """Return the threshold, lowest to highest where classes have their own."""
+    limits = [] if found.threshold is None else [found.threshold]
+    return span([*limits, *found.class_thresholds.values()], lambda value: number(value, 2))
+
+
 def calibration_facts(found: Calibration) -> dict[str, str]:
     """Return what a detector was made from, by name."""
     about = found.about
@@ -226,6 +236,7 @@ def calibration_facts(found: Calibration) -> dict[str, str]:
     shown = {
         "kind": found.kind,
         "threshold": DASH if found.threshold is None else number(found.threshold),
+        **({"classes with a threshold of their own": count(own)} if (own := len(found.class_thresholds)) else {}),
         "requested false positive rate": DASH if found.fpr is None else percent(found.fpr),
         "clean images behind the threshold": DASH if found.scores is None else count(len(found.scores)),
         **{f"clean images {said}": count(images[name]) for name, said in parts.items() if name in images},

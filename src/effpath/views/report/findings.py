@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,8 @@ class Calibration:
         scores: float64 [n], ascending, of the clean images that the threshold was fixed on; None where a file of
             an earlier version does not hold them.
         about: what the detector says of its data and of the attacks that it was fitted on.
+        thresholds: float64 [n], that each of these scores is compared with; None where it is not known.
+        class_thresholds: by class, of those with a threshold of their own.
     """
 
     kind: str
@@ -38,6 +40,8 @@ class Calibration:
     fpr: float | None
     scores: FloatArray | None
     about: Mapping[str, Any]
+    thresholds: FloatArray | None = None
+    class_thresholds: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, detector: DetectorMixin) -> Calibration:
@@ -47,7 +51,10 @@ class Calibration:
         }
         if "rows" in detector.about:
             about["images"] = {name: len(rows) for name, rows in detector.about["rows"].items()}
-        return cls(detector.name, detector.threshold, detector.fpr, detector.calibration, about)
+        classes = detector.calibration_classes
+        limits = None if classes is None or detector.threshold is None else detector.thresholds_of(classes)
+        fixed = detector.threshold, detector.fpr, detector.calibration
+        return cls(detector.name, *fixed, about, limits, detector.class_thresholds)
 
     @property
     def quantiles(self) -> dict[float, float]:
@@ -59,16 +66,17 @@ class Calibration:
 
     @property
     def above(self) -> float:
-        """The share of these clean images whose score lies above the threshold; NaN where it is not known."""
+        """The share of these clean images that are flagged; NaN where it is not known."""
         if self.threshold is None or self.scores is None or not len(self.scores):
             return float("nan")
-        return float((self.scores > self.threshold).mean())
+        return float((self.scores > (self.threshold if self.thresholds is None else self.thresholds)).mean())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values for JSON."""
         return {
             "kind": self.kind,
             "threshold": self.threshold,
+            "class_thresholds": dict(self.class_thresholds),
             "fpr": self.fpr,
             "clean_images": None if self.scores is None else len(self.scores),
             "above": self.above,
