@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 import effpath
 from cli_run import run
 from digits_net import class_paths, data, graph, model, noisy
+from effpath.detect.conformal import drift_evidence
 from effpath.detect.explain import strongest_layers, strongest_signs
 from guard_files import NETWORK, write_guard, write_network
 
@@ -69,6 +70,29 @@ def test_the_text_names_image_class_runner_up_score_and_reasons(folder, monkeypa
         f"{verdicts.flagged.sum()} of 6 images flagged: score above {detector.threshold:.4g}, "
         "fixed for 10 % of clean images"
     )
+
+
+def test_it_says_once_whether_the_images_are_like_those_of_the_calibration(folder, monkeypatch, capsys):
+    detector = write_guard(folder)
+    digits = data().test_images[200:]
+    rows = data().test_labels[200:].argsort(stable=True)  # as folders list them
+    for name, images, like in (("own.npy", digits[rows], True), ("noisy.npy", noisy(digits), False)):
+        np.save(name, images.numpy())
+        code, out, _ = detect(monkeypatch, capsys, name, "--json")
+        evidence = json.loads(out)["drift"]
+        assert code == 0
+        assert evidence == drift_evidence(detector.score(images), detector.calibration)
+        assert (evidence < 100) == like
+        said = "these images may well be like" if like else "these images are not like"
+        said += f" those that the threshold was fixed on (evidence of a drift: {evidence:.3g}; 100 is as good as"
+        text = " ".join(detect(monkeypatch, capsys, name)[1].split())
+        assert text.count("evidence of a drift") == text.count(said) == 1
+    np.save("few.npy", digits[:19].numpy())
+    assert json.loads(detect(monkeypatch, capsys, "few.npy", "--json")[1])["drift"] is None
+    assert "evidence" not in detect(monkeypatch, capsys, "few.npy")[1]
+    detector.calibration = None
+    effpath.save_detector(detector, folder / "guard.safetensors")
+    assert json.loads(detect(monkeypatch, capsys, "own.npy", "--json")[1])["drift"] is None
 
 
 def test_a_detector_of_an_earlier_version_says_which_images_its_threshold_is_for(folder, monkeypatch, capsys):

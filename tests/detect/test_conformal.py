@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from effpath.detect.conformal import DriftMonitor, class_p_values, images_for, true_rate
+from effpath.detect.conformal import MANY, DriftMonitor, class_p_values, drift_evidence, images_for, true_rate
 from effpath.detect.metrics import allowed_above, conformal_p_values, threshold_at_fpr
 from effpath.errors import InputError, OptionError
 
@@ -159,3 +159,25 @@ def test_evidence_beyond_all_numbers_is_still_a_number_and_nan_is_refused() -> N
     with pytest.raises(InputError, match="got NaN"):
         monitor.update([math.nan])
     assert math.isfinite(monitor.update([np.inf])[0])  # an image of a class without a class path
+
+
+def test_images_that_are_listed_class_by_class_are_no_drift_and_others_are():
+    rng = np.random.default_rng(3)
+    found, in_their_order = [], []
+    for seed in range(200):
+        calibration, scores = np.split(rng.normal(rng.integers(0, 4, 500)), [300])
+        listed = np.sort(scores)  # as classes would do it, and worse
+        found.append(drift_evidence(listed, calibration, seed=seed))
+        in_their_order.append(DriftMonitor(calibration).update(listed).max())
+    assert np.mean(np.array(found) >= 20) <= 1 / 20
+    assert np.mean(in_their_order) > 1000
+    assert drift_evidence(scores + 1.5, calibration) > 1000
+    assert drift_evidence(scores, calibration, seed=4) == drift_evidence(scores, calibration, seed=4)
+
+
+def test_few_images_tell_nothing_and_those_without_a_score_are_passed_over():
+    calibration, scores = np.arange(100.0), np.linspace(200, 300, MANY)
+    assert drift_evidence(scores[1:], calibration) is None
+    assert drift_evidence(scores, calibration) > 100
+    assert drift_evidence([*scores[1:], np.inf, np.inf], calibration) is None
+    assert drift_evidence([*scores, np.inf], calibration) == drift_evidence(scores, calibration)

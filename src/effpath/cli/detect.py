@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effpath.cli.options import ImageSources, Output, Source, Without, argument
+
+if TYPE_CHECKING:
+    from effpath.detect.saved import SavedDetector
+    from effpath.detect.scoring import FloatArray
 
 
 def detect(
@@ -32,6 +36,8 @@ def detect(
     Arrays are [N, C, H, W] or [N, H, W, C], floats in [0, 1] or uint8. Where labels are known (an .npz with images
     and labels, numbered as the network's outputs; or a data set) it says how many images fool the network and how
     many of those are flagged; with --clean also the AUC against clean images, with a 95 % interval.
+
+    Of twenty images or more it says once whether, all together, they look as those that fixed the threshold.
 
     An image that cannot be read, or holds NaN, is named with the reason, and the others are scored. An image of a
     class without a class path is flagged. The exit code is 0 whether or not an image is flagged, and 1 for errors,
@@ -104,9 +110,17 @@ def detect(
     told = strongest_layers(saved, features), strongest_signs(saved, features)
     own = frozenset(saved.class_paths.classes)
     rows = rows_of(opened[0].images.names, damaged[0], verdicts[0], labels[0], *told, classes, own)
+    drift = _drift(saved, verdicts[0].scores, seed)
     if to.as_json:
         made = {"kind": saved.name, "threshold": saved.threshold, "class_thresholds": saved.class_thresholds}
-        made |= {"fpr": saved.fpr, "not_read": len(damaged[0])}
+        made |= {"fpr": saved.fpr, "drift": drift, "not_read": len(damaged[0])}
         print_json({"fingerprint": graph.fingerprint, **made, **summary.to_dict(), "rows": rows})
         return
-    show(rows, summary, saved)
+    show(rows, summary, saved, drift)
+
+
+def _drift(detector: SavedDetector, scores: FloatArray, seed: int) -> float | None:
+    """Return the evidence that images look otherwise than those of the calibration; None if it cannot be told."""
+    from effpath.detect.conformal import drift_evidence
+
+    return None if detector.calibration is None else drift_evidence(scores, detector.calibration, seed=seed)

@@ -71,8 +71,17 @@ def rows_of(
     return rows
 
 
-def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDetector) -> None:
-    """Print a line per image, below it what speaks most for an attack, and what came out over all."""
+def show(
+    rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDetector, drift: float | None
+) -> None:
+    """Print a line per image, below it what speaks most for an attack, and what came out over all.
+
+    Args:
+        rows: of `rows_of`.
+        summary: counts.
+        detector: that judged the images.
+        drift: evidence that they look otherwise than those of its calibration; None where that cannot be told.
+    """
     for row in rows:
         if "error" in row:
             line, below = f"{'not read':17}  {row['image']}", [row["error"]]
@@ -103,6 +112,8 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
         print_text(said)
     for score, (value, low, high) in (summary.auc or {}).items():
         print_text(f"AUC against the clean images, {score}: {value:.3f} ({low:.3f} to {high:.3f})")
+    if drift is not None:
+        print_text(_drifted(drift))
     fixed = "" if detector.fpr is None else f", fixed for {percent(detector.fpr)} of clean images"
     if fixed and without_mistakes(detector.about):
         fixed += " that the network gets right"
@@ -111,6 +122,20 @@ def show(rows: Sequence[Mapping[str, Any]], summary: Summary, detector: SavedDet
     if own:
         limits += f" ({min(own):.4g} to {max(own):.4g} in {len(own)} of the classes)"
     print_text(f"{summary.flagged} of {summary.images} images flagged: score above {limits}{fixed}")
+
+
+def _drifted(evidence: float) -> str:
+    """Say whether the images look as those of the calibration did."""
+    from effpath.detect.conformal import CERTAIN
+
+    certain = f"{CERTAIN} is as good as certain"
+    known = f"those that the threshold was fixed on (evidence of a drift: {evidence:.3g}; {certain})"
+    if evidence < CERTAIN:
+        return f"these images may well be like {known}"
+    return (
+        f"these images are not like {known}: attacks, another mix of classes, or another source, of whose clean "
+        "images another share may be flagged"
+    )
 
 
 def _titled(label: int, name: str) -> str:

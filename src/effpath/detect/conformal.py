@@ -15,6 +15,10 @@ from effpath.errors import InputError, OptionError
 
 LEAST = 100
 """Calibration images of a class, at least, for a calibration of its own."""
+MANY = 20
+"""Images, at least, that are asked whether they look as those of a calibration did."""
+CERTAIN = 100
+"""Evidence of a drift that is as good as certain: without one it is reached one time in so many at most."""
 MOST_IMAGES = 10_000_000
 RANKS = 10_000  # that are looked at together
 LARGEST = 700.0  # logarithm of the evidence that is told
@@ -201,3 +205,26 @@ class DriftMonitor:
         self._stakes = stakes / total
         self.evidence = math.exp(min(self._logarithm, LARGEST))
         self.strongest = max(self.strongest, self.evidence)
+
+
+def drift_evidence(scores: npt.ArrayLike, calibration: npt.ArrayLike, *, seed: int = 0) -> float | None:
+    """Return the strongest evidence that images do not look as those of a calibration did, see `DriftMonitor`.
+
+    It reaches c without a difference with a probability of at most 1/c. Images are taken in an order that the seed
+    draws: folders and data sets list them class by class, which the martingale would take for a drift.
+
+    Args:
+        scores: [N], of images; infinite ones, which no calibration has, are passed over.
+        calibration: [n], scores of clean images.
+        seed: of the order, and of ties.
+
+    Returns:
+        None for fewer than `MANY` images, which can hardly tell.
+    """
+    known = np.asarray(scores, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if len(known) < MANY:
+        return None
+    monitor = DriftMonitor(calibration, seed=seed)
+    monitor.update(np.random.default_rng([seed, 1]).permutation(known))
+    return monitor.strongest
