@@ -6,12 +6,14 @@ SIGKILL, first to the command itself, which is then given again, until it was ki
 workers, whose shard is built again by the command that goes on. Moments are uniform over the time of a quiet run,
 gaps between the workers' exponential. Whatever is on the disk after a kill must open, and every byte of it be as
 it was written; when the command has come to its end, the files must be those of the quiet run, byte for byte, and
-sets, use counts and numbers of images those of `build_class_paths`.
+sets, use counts and numbers of images those of `build_class_paths`. Each of the two is written as soon as it is
+finished, and an output that has one of them is completed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -19,6 +21,8 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,8 @@ from effpath.class_paths.folder.verify import verify
 from effpath.files.progress import track
 
 WORKER = (b"spawn_main", b"ray::")  # what the command line of a worker has, by engine
+SERVICE = b"Agent"  # what that of a service of Ray has, without which its node ends
+KINDS = ("driver", "worker")
 Row = dict[str, Any]
 LONGEST = 600  # seconds that a command may take
 
@@ -54,7 +60,7 @@ class Kills:
     def __init__(self, job: DigitsJob, engine: str, workers: int | None, folder: Path, seed: int) -> None:
         """Build the store once, undisturbed."""
         self.job, self.engine, self.workers, self.folder = job, engine, workers, folder
-        self.moments, self.found = random.Random(seed), Counter[str]()
+        self.moments, self.found, self.said = random.Random(seed), Counter[str](), folder / "said.txt"
         self.whole: dict[str, bytes] = {}
         self.runs = self.ends = 0
         start = time.perf_counter()
@@ -107,17 +113,18 @@ class Kills:
 
     def _start(self, store: Path) -> subprocess.Popen[bytes]:
         command = self.job.command(store, self.engine, self.workers)
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with self.said.open("wb") as said:  # of the last command; a pipe that nobody reads would fill
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
 
     def _end(self, store: Path) -> None:
         """Let the command come to its end."""
         with self._start(store) as process:
-            _, said = process.communicate(timeout=LONGEST)
-        self._check(process.returncode, store, said)
+            process.wait(LONGEST)
+        self._check(process.returncode, store)
 
-    def _check(self, code: int, store: Path, said: bytes = b"") -> None:
+    def _check(self, code: int, store: Path) -> None:
         if code:
-            raise SystemExit(f"the command ended with {code}: {said.decode()}; nothing is reported")
+            raise SystemExit(f"the command ended with {code}: {self.said.read_text()}; nothing is reported")
         if self.whole and contents(store) != self.whole:
             raise SystemExit(f"{store} has other bytes than the store of a quiet run; nothing is reported")
         self.ends += 1
@@ -143,7 +150,7 @@ def workers_of(process: int) -> list[int]:
         for children in Path(f"/proc/{process}/task").glob("*/children"):
             for child in map(int, children.read_text().split()):
                 line = Path(f"/proc/{child}/cmdline").read_bytes()
-                found += [child] if any(part in line for part in WORKER) else []
+                found += [child] if any(part in line for part in WORKER) and SERVICE not in line else []
                 found += workers_of(child)
     except OSError:  # it has ended
         pass
@@ -159,29 +166,40 @@ def kill(process: int) -> bool:
     return True
 
 
-def measure(engine: str, workers: int | None, count: int, seed: int) -> dict[str, Any]:
-    """Return what became of a store that was killed so often, of each kind."""
+def measure(
+    engine: str, workers: int | None, count: int, seed: int, before: Row, keep: Callable[[Row], None]
+) -> Row:
+    """Return what became of a store that was killed so often, of each kind; what was found before is kept.
+
+    Args:
+        engine, workers: that build the store.
+        count: of the kills.
+        seed: of their moments.
+        before: what an earlier run has found of some kinds.
+        keep: called with all that is found after each kind.
+    """
+    asked = {"engine": engine, "workers": workers, "seed": seed}
     with tempfile.TemporaryDirectory() as name:
         job = DigitsJob.make(Path(name))
         kills = Kills(job, engine, workers, Path(name), seed)
         graph, built = job.in_memory()
         if not same_class_paths(effpath.load_class_paths(Path(name) / "quiet", graph), built):
             raise SystemExit("the store differs from the class paths built in memory; nothing is reported")
-        found: dict[str, Any] = {
-            "engine": engine, "workers": workers, "seed": seed, "images": built.seen,
-            "shards": len(Store.open(Path(name) / "quiet").manifest.shards), "quiet_s": round(kills.seconds, 1),
+        found: Row = {
+            **asked, "images": built.seen, "shards": len(Store.open(Path(name) / "quiet").manifest.shards),
+            "quiet_s": round(kills.seconds, 1),
         }  # fmt: skip
-        for kind, run in {"driver": kills.driver, "worker": kills.worker}.items():
-            if kind == "worker" and engine == "inline":
+        if {name: before.get(name) for name in asked} == asked:
+            found |= {kind: before[kind] for kind in KINDS if before.get(kind, {}).get("kills") == count}
+        for kind in reversed(KINDS):  # the quicker one first
+            if kind in found or (kind == "worker" and engine == "inline"):
                 continue
             kills.found, kills.runs, kills.ends = Counter(), 0, 0
-            run(count)
+            {"driver": kills.driver, "worker": kills.worker}[kind](count)
             found[kind] = {
-                "kills": count,
-                "runs": kills.runs,
-                "equal_stores": kills.ends,
-                "when": dict(kills.found),
-            }
+                "kills": count, "runs": kills.runs, "equal_stores": kills.ends, "when": dict(kills.found),
+            }  # fmt: skip
+            keep(found)
     return found
 
 
@@ -190,7 +208,7 @@ def shown(found: list[Row]) -> str:
     lines = [
         [each["engine"], kind, f"{each[kind]['kills']}", f"{each[kind]['runs']}", f"{each['images']:,}",
          f"{each['shards']}", "the same bytes"]
-        for each in found for kind in ("driver", "worker") if kind in each
+        for each in found for kind in KINDS if kind in each
     ]  # fmt: skip
     heads = ["engine", "killed", "SIGKILLs", "commands", "images", "shards", "store in the end"]
     return table(heads, lines) + "\n\n" + " ".join(source(each) for each in found)
@@ -206,7 +224,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     asked = parser.parse_args()
     workers = None if asked.engine == "inline" else asked.workers
-    write_result(asked.output, "kills", measure(asked.engine, workers, asked.kills, asked.seed))
+    before = json.loads(asked.output.read_text()) if asked.output.exists() else {}
+    keep = partial(write_result, asked.output, "kills")
+    measure(asked.engine, workers, asked.kills, asked.seed, before, keep)
 
 
 if __name__ == "__main__":
