@@ -2,7 +2,7 @@
 
     EFFPATH_DATA=DIR python -m benchmarks.explain --output docs/results/explain.json
 
-The detector is of the default kind, its class paths cover all layers and Imagenette's ten classes; images are of
+The detector is of kind surprise, its class paths cover all layers and Imagenette's ten classes; images are of
 the validation set. A time is the wall clock of `effpath.explain` and of its page, with all cores: the first call,
 which includes what a process prepares once, and the median of three more.
 """
@@ -44,7 +44,7 @@ def prepared(name: str, seed: int) -> tuple[effpath.Detector, dict[str, Tensor]]
         effpath.attack(model, parts[at], labels[at], "PGD", settings={"epsilon": 2 / 255}, seed=seed).fooling
         for at in (1, 3)
     ]
-    detector = effpath.Detector(graph, class_paths, seed=seed).fit(parts[1], fooling[0])
+    detector = effpath.Detector(graph, class_paths, kind="surprise", seed=seed).fit(parts[1], fooling[0])
     detector.calibrate(parts[2], fpr=0.05)
     return detector, {"clean": parts[3][:1], "attacked": fooling[1][:1]}
 

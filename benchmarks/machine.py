@@ -42,7 +42,16 @@ def source() -> str:
     package = Path(effpath.__file__).parent
     for folder in (package, HERE):
         for file in sorted(folder.rglob("*.py")):
-            beside = "page.py", "plot.py", "goals.py", "guard.py", "sets.py", "explain.py", "same.py"
+            beside = (
+                "page.py",
+                "plot.py",
+                "goals.py",
+                "guard.py",
+                "sets.py",
+                "explain.py",
+                "same.py",
+                "profiles.py",
+            )
             if file.name not in beside and file.parent.name != "stores":
                 digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -208,8 +208,10 @@ class Ground:
         found = Detector(self.graph, self.class_paths, kind=kind_of(kind), seed=self.seed)
         with track(f"what {kind} compares with") as progress:
             found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
-        attacks = None if found.clean_only else torch.cat([each.fooling for each in self.made.values()])
-        return found.fit(self.taught.images, attacks)
+        alone = kind == SOFTMAX.name or (found.clean_only and not found.reweighs)
+        return found.fit(
+            self.taught.images, None if alone else torch.cat([each.fooling for each in self.made.values()])
+        )
 
 
 def prepared(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None) -> Ground:

@@ -152,6 +152,9 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
     made.add_argument("--name", help="of the network, for tables; without, the case's")
     made.add_argument("--attacks", nargs="+", default=[], help="NAME, NAME:setting=value@images; with ! unseen")
+    made.add_argument(
+        "--rows", nargs="+", default=[], help="only these of the case's attacks, by their rows' names"
+    )
     made.add_argument("--sources", type=int, help="test images that are attacked, if not the case's")
     made.add_argument("--seed", type=int, default=0, help="of training, images, attacks and rivals")
     made.add_argument("--processes", type=int, default=2, help="side by side, where everything is made")
@@ -164,7 +167,7 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Measure what the options say."""
-    case = named(options.case, data=options.data, model=options.model, attacks=options.attacks)
+    case = named(options.case, data=options.data, model=options.model, attacks=options.attacks, rows=options.rows)
     if options.sources:
         case = replace(case, sources=options.sources)
     name, output = options.name or options.case, options.output

@@ -37,6 +37,7 @@ from effpath.detect.features import READINGS, Reading
 from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.profiles import PROFILES, Profile
+from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
 from effpath.errors import InputError, OptionError
 from effpath.paths.rows import Ragged
@@ -421,8 +422,11 @@ def seen_softly(kind: str, images: Tensor, temperature: float = 0.1) -> tuple[So
 
 MOST = Profile(  # every sign that has a soft counterpart
     "most",
-    (*(sign for sign in PROFILES["thorough"].signs if type(sign) in SOFT), Margin("early"), Typicality("early")),
-)
+    (
+        *(sign for sign in PROFILES["thorough"].signs if type(sign) in SOFT), PathSize(), Effort(), Margin(),
+        Typicality(), Margin("early"), Typicality("early"),
+    ),
+)  # fmt: skip
 READINGS["most"] = Reading(partial(Features.suspicions, says=MOST.says), (1,), True, MOST)
 
 
@@ -431,14 +435,18 @@ def test_every_sign_has_a_soft_counterpart_that_becomes_exact_as_the_temperature
     images = digits(300, 320)[0]
     images, own = torch.cat([images, digits_net.noisy(images)]), detector(kind)
     exact = own.read(own.features(images))
+    # logs of distances between nearly equal pixels in float32, and means over many ways and layers, round more
+    near = np.array(
+        [1e-4 if kind == "most" or says.startswith("pixels") else 2e-6 for says in own.reading.profile.says]
+    )
     gaps = []
     for temperature in (0.3, 0.03, 1e-7):
         soft, _, values, look = seen_softly(kind, images, temperature)
-        np.testing.assert_allclose(look.exact.numpy(), exact, atol=1e-4 if kind == "most" else 2e-6)
+        assert (np.abs(look.exact.numpy() - exact) <= near + 1e-7 * np.abs(exact)).all()
         np.testing.assert_array_equal(soft.columns(values, look).detach().numpy(), look.exact.numpy())
-        gaps.append(float(np.abs(soft.soft(values, look).detach().numpy() - exact).max()))
-    assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < (1e-4 if kind == "most" else 1e-5)
+        gaps.append(np.abs(soft.soft(values, look).detach().numpy() - exact).max(0))
+    assert gaps[0].max() > gaps[1].max() > gaps[2].max()
+    assert (gaps[2] < np.maximum(near, 1e-5)).all()
 
 
 @pytest.mark.parametrize("kind", ["fast", "standard", "most"])
@@ -486,7 +494,7 @@ def test_every_rule_of_combining_is_followed_and_becomes_exact_without_smoothing
 
 
 def test_a_sign_without_a_soft_counterpart_is_named() -> None:
-    wanted = r"got cancellation, neighbours in 'thorough': .*give surrogate=Detector\(.*'standard'\)"
+    wanted = r"got neighbours in 'thorough': .*give surrogate=Detector\(.*'standard'\)"
     with pytest.raises(OptionError, match=wanted):
         run("surrogate", detector=detector("thorough"))
     found = run("surrogate", detector=detector("thorough"), surrogate=detector("standard"))
@@ -511,7 +519,7 @@ def test_a_class_without_a_path_has_nothing_to_follow_but_the_rest_has() -> None
 def test_who_knows_the_signs_is_flagged_less_often_than_who_does_not(kind: str) -> None:
     images, labels = digits(0, 30)
     own = detector(kind)
-    limit = threshold_at_fpr(own.score(digits(200, 300)[0]), 0.5)
+    limit = threshold_at_fpr(own.score(digits(200, 300)[0]), 0.05)
     rates = []
     for epsilon in (0.1, 0.2, 0.3):
         blind = attack(digits_net.model(), images, labels, "PGD", settings={"epsilon": epsilon})

@@ -102,13 +102,20 @@ def planned(text: str) -> tuple[str, Planned]:
     return label, Planned(attack, settings, int(count) if count else None, unseen, floats)
 
 
-def named(name: str, *, data: str | None, model: str | None, attacks: Sequence[str]) -> Case:
-    """Return a case of the table, with other data, model or attacks where they are given."""
+def named(
+    name: str, *, data: str | None, model: str | None, attacks: Sequence[str], rows: Sequence[str] = ()
+) -> Case:
+    """Return a case of the table, with other data, model or attacks where they are given, or some of its rows."""
     if name not in CASES:
         raise OptionError(f"unknown case {name!r}; expected one of: {', '.join(CASES)}")
     case = CASES[name]
     if attacks:
         case = replace(case, attacks=dict(planned(text) for text in attacks))
+    missing = [row for row in rows if row not in case.attacks]
+    if missing:
+        raise OptionError(f"unknown rows {', '.join(missing)} of {name}; there are {', '.join(case.attacks)}")
+    if rows:
+        case = replace(case, attacks={row: planned for row, planned in case.attacks.items() if row in rows})
     return replace(case, data=data or case.data, model=model or case.model)
 
 

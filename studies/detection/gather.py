@@ -33,7 +33,7 @@ from detection.seen import (
     pixels_of,
     pixels_piece,
 )
-from detection.signs import SIGNS, Signs, timed
+from detection.signs import SIGNS, Signs, columns_of, measured
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
@@ -336,13 +336,13 @@ class Gathering:
 
     def signs_of(self, group: str) -> Piece:
         """What the signs of every profile show of the images of a group."""
-        return kept(self._file(SIGNS, group), lambda: timed(self.signs.measure, self.pixels(group).images))
+        return kept(self._file(SIGNS, group), lambda: measured(self.signs, self.pixels(group).images))
 
     def other(self, name: str) -> Piece:
         """What the signs, or a rival, measure of every image."""
         if name == SIGNS:
             pieces = {group: self.signs_of(group) for group in self.groups}
-            arrays = {group: piece.arrays["found"] for group, piece in pieces.items()}
+            arrays = {group: columns_of(piece) for group, piece in pieces.items()}
             return Piece(arrays, {"seconds": round(sum(piece.about["seconds"] for piece in pieces.values()), 1)})
         if name == "CDRP" and not self.case.gates:
             return Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})

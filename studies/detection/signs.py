@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,42 +12,24 @@ from torch import Tensor
 from detection.seen import Piece, kept
 from effpath import ClassPaths, Graph
 from effpath.data import Part
-from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.collect import collect
-from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
-from effpath.detect.signs.forward_sets import ForwardSets
-from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
-from effpath.detect.signs.log_odds import LogOdds
-from effpath.detect.signs.neighbours import Neighbours
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
-from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
-from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
+from effpath.errors import StoreError
 from effpath.files.progress import track
 
 SIGNS = "signs"  # the name of what is measured here, beside those of rivals
 FAST = PROFILES["fast"]  # its walk ends early, so that its signs are measured apart
-
-
-PROPOSED = Profile(
-    "proposed",
-    (
-        LogOdds(), JPEG(), ResizeAndPad(), ForwardSets(), ForwardTypicality(), ForwardMargin(), UnusualPixels(),
-        SecondOpinion(),
-    ),
-)  # fmt: skip
-"""What may become ``standard``: three passes and no walk."""
 TRIED = (
-    ForwardTypicality(), ForwardMargin(), UnusualPixels(), SecondOpinion(), Margin("early"), Typicality("early"),
-    PathSize(), Effort(), Cancellation(), Neighbours(), BitDepth(), ResizeAndPad(10),
+    Margin(), Typicality(), Margin("early"), Typicality("early"), PathSize(), Effort(), Cancellation(),
 )  # fmt: skip
-"""Signs that are measured whether a profile has them or not."""
+"""Signs that are measured though no profile has them."""
 
 
 def _whole() -> Profile:
@@ -100,8 +80,21 @@ class Signs:
         return np.stack([found[title] for title in SAYS], axis=1)
 
 
-def timed(measure: Callable[[Tensor], np.ndarray], images: Tensor) -> Piece:
-    """Return what is measured of images as a piece, with the seconds of the process that it took."""
+def measured(signs: Signs, images: Tensor) -> Piece:
+    """Return what signs measure of images as a piece, with the seconds of the process and what the columns say."""
     clock = time.process_time()
-    found: Any = measure(images)
-    return Piece({"found": found}, {"seconds": round(time.process_time() - clock, 1)})
+    found = signs.measure(images)
+    return Piece({"found": found}, {"seconds": round(time.process_time() - clock, 1), "says": SAYS})
+
+
+def columns_of(piece: Piece) -> np.ndarray:
+    """Return the columns of `SAYS`, [N, len(SAYS)], of a piece that may have others, or another order.
+
+    Raises:
+        StoreError: it lacks some.
+    """
+    at = {title: column for column, title in enumerate(piece.about["says"])}
+    missing = [title for title in SAYS if title not in at]
+    if missing:
+        raise StoreError(f"expected signs that say {', '.join(map(repr, missing))}, got a piece without them")
+    return piece.arrays["found"][:, [at[title] for title in SAYS]]

@@ -1,36 +1,32 @@
 """The profiles of cost beside every rival, weighed by attacks or fitted on clean images alone, and what paths add.
 
-Signs are combined as `effpath.detect.CombinedSurprise` does, by its usual rule; those of `PROPOSED`, which no kind
-has yet, by the weighted sum. *Weighed* are those whose weights are learned from the seen attacks of the training
-part; they and the thresholds are fixed as for every other detector. Of each
-profile the same is judged without what looks at paths or at forward sets, so that the difference, paired over the
-same resamples, is what these add at the cost of the rest. *One attack* tells what is lost where the weights are
-learned from one seen attack alone, as a mean over these.
+A profile's detector is the kind of its name, its weights as `effpath fit` makes them: from FGSM and PGD of the
+training part. *All seen attacks* are those whose weights come from every attack that rivals learn from, *clean
+alone* those that no attack weighs. Of each profile the same is judged without what looks at paths or at forward
+sets, so that the difference, paired over the same resamples, is what these add at the cost of the rest. *One
+attack* tells what is lost where the weights are learned from one seen attack alone, as a mean over these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.impute import SimpleImputer
 
 from detection.contest import contest, counted
 from detection.judge import Protocol, Resampled, interval, intervals, judge, settings
-from detection.product import reader
+from detection.product import entrant
 from detection.seen import Seen
-from detection.signs import PROPOSED
 from drawing import Panel, Series
-from effpath.detect import CombinedSurprise
+from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant
+from effpath.detect.fitting import ATTACKED_WITH
 from effpath.detect.signs.profiles import PROFILES, Profile
 from rivals import entrants
 from sources import Row
 
-JUDGED = {**PROFILES, "proposed": PROPOSED}
-BEST = "proposed"  # of ours, the one that is compared with each rival
+BEST = DEFAULT_KIND  # of ours, the one that is compared with each rival
 PATHS = frozenset({
     "forward sets", "forward typicality", "forward margin", "early similarity", "margin", "typicality",
     "path size", "effort", "cancellation", "neighbours",
@@ -48,46 +44,45 @@ KINDS: dict[str, Callable[[str], bool]] = {  # of attacks, by the name of the ro
 }
 
 
-class Weighed(ClassifierMixin, BaseEstimator):
-    """Combined surprise, fitted on the clean rows; the attacked rows weigh its signs, where they are heard."""
-
-    def __init__(self, heard: bool = True, rule: str = "truncated") -> None:
-        self.heard = heard
-        self.rule = rule
-
-    def fit(self, X: Any, y: Any) -> Weighed:
-        self.classes_ = np.array([0, 1])
-        clean = X[np.asarray(y) == 0]
-        self.fill_ = SimpleImputer(strategy="median", keep_empty_features=True).fit(clean)
-        self.combined_ = CombinedSurprise(rule=self.rule).fit(self.fill_.transform(clean))
-        if self.heard:
-            self.combined_.reweigh(self.fill_.transform(X), np.asarray(y))
-        return self
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the suspicion [n]."""
-        found: np.ndarray = -self.combined_.score_samples(self.fill_.transform(X))
-        return found
-
-
 def says_of(profile: Profile, *, paths: bool = True) -> list[str]:
     """Return what the signs of a profile say, with those that look at paths or without them."""
     return [said for sign in profile.signs if paths or sign.name not in PATHS for said in sign.says]
 
 
-def combined(name: str, *, paths: bool = True, heard: bool = True) -> Entrant:
-    """Return a profile's combination of signs, whose weights attacks teach, if they are heard."""
-    rule = "fisher" if name == "proposed" else "truncated"
-    return Entrant(reader(says_of(JUDGED[name], paths=paths)), lambda seed: Weighed(heard, rule))
+def weighed(seen: Seen) -> list[str]:
+    """Return the attacks that weigh the signs by default: of the seen ones, those that `effpath fit` makes."""
+    planned = seen.case.attacks
+    names = [group.name for group in seen.attacks if group.name not in seen.unseen]
+    return [name for name in names if planned[name].attack in ATTACKED_WITH]
+
+
+def taught(seen: Seen, others: Mapping[str, Entrant], attacks: Collection[str]) -> Resampled:
+    """Judge detectors of ours that learn from these attacks alone, on all."""
+    names = [group.name for group in (*seen.attacks, *seen.floats)]
+    unseen = [name for name in names if name not in attacks]
+    return judge(seen, Protocol((), others, unseen=unseen, baselines=False))
+
+
+def together(judged: Resampled, other: Resampled) -> Resampled:
+    """Return both, on the same images and resamples, as one; ``evaluations`` are the first's."""
+    parts = ("auc", "tpr", "fpr", "false_alarms")
+    return replace(judged, **{part: {**getattr(judged, part), **getattr(other, part)} for part in parts})
 
 
 def measure(seen: Seen) -> Row:
     """Judge every profile, weighed and clean alone, with paths and without, beside every rival."""
     rivals = entrants(seen.groups["clean"].arrays)
-    ours = {name: combined(name) for name in JUDGED}
-    ours |= {f"{name}, clean alone": combined(name, heard=False) for name in JUDGED}
-    ours |= {f"{name} without paths": combined(name, paths=False) for name in JUDGED}
-    judged = judge(seen, Protocol(("surprise",), {**rivals, **ours}, unseen=seen.unseen))
+    product = {name: entrant(name, profile.says) for name, profile in PROFILES.items()}
+    product |= {
+        f"{name} without paths": entrant(name, says_of(profile, paths=False)) for name, profile in PROFILES.items()
+    }
+    more = {f"{name}, all seen attacks": product[name] for name in PROFILES}
+    more |= {
+        f"{name}, clean alone": entrant(name, profile.says, heard=False) for name, profile in PROFILES.items()
+    }
+    ours = {**product, **more}
+    made = taught(seen, product, weighed(seen))
+    judged = together(judge(seen, Protocol(("surprise",), {**rivals, **more}, unseen=seen.unseen)), made)
     names = [group.name for group in seen.attacks]
     aucs = judged.aucs()
     cells = {
@@ -97,9 +92,9 @@ def measure(seen: Seen) -> Row:
     by_rival = {name: round(float(judged.mean[name][0]), 4) for name in judged.auc if name not in ours}
     best = max(by_rival, key=lambda name: by_rival[name])
     return {
-        "settings": settings(seen),
-        "signs": {name: [sign.name for sign in profile.signs] for name, profile in JUDGED.items()},
-        "costs": {name: {"passes": each.passes, "walks": each.walks} for name, each in JUDGED.items()},
+        "settings": {**settings(seen), "weighed": weighed(seen), "compared": BEST},
+        "signs": {name: [sign.name for sign in profile.signs] for name, profile in PROFILES.items()},
+        "costs": {name: {"passes": each.passes, "walks": each.walks} for name, each in PROFILES.items()},
         "tested": {name: len(judged.evaluations[0].test[name]) for name in names},
         "detectors": {name: {"fpr": _alarms(judged, name), "auc": aucs[name]} for name in ours},
         "rivals": by_rival,
@@ -116,31 +111,21 @@ def measure(seen: Seen) -> Row:
                 kind: interval(values - _by_kind(judged, f"{name} without paths", names)[kind])
                 for kind, values in _by_kind(judged, name, names).items()
             }
-            for name in JUDGED
+            for name in PROFILES
         },
         "least_beyond_log_odds": _least(judged, names),
         "one_attack": one_attack(seen, judged),
-        "weights": {name: _weights(judged, name) for name in JUDGED},
+        "weights": {name: _weights(made, name) for name in PROFILES},
     }  # fmt: skip
 
 
 def one_attack(seen: Seen, judged: Resampled) -> Row:
     """Return what each profile loses where it learns from one seen attack, over all attacks; mean over these."""
     trained = [group.name for group in seen.attacks if group.name not in seen.unseen]
-    names = [group.name for group in (*seen.attacks, *seen.floats)]
-    means: dict[str, list[np.ndarray]] = {name: [] for name in JUDGED}
-    for one in trained:
-        others = {name: combined(name) for name in JUDGED}
-        unseen = [name for name in names if name != one]
-        alone = judge(seen, Protocol((), others, unseen=unseen, baselines=False))
-        for name in JUDGED:
-            means[name].append(alone.mean[name])
-    return {
-        "attacks": trained,
-        "loss": intervals({
-            name: judged.mean[name] - np.mean(values, axis=0) for name, values in means.items() if values
-        }),
-    }  # fmt: skip
+    product = {name: entrant(name, profile.says) for name, profile in PROFILES.items()}
+    alone = [taught(seen, product, [one]).mean for one in trained]
+    loss = {name: judged.mean[name] - np.mean([mean[name] for mean in alone], axis=0) for name in PROFILES}
+    return {"attacks": trained, "loss": intervals(loss)}
 
 
 def _by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -169,8 +154,8 @@ def _least(judged: Resampled, names: Sequence[str]) -> Row:
 
 def _weights(judged: Resampled, name: str) -> dict[str, float]:
     """Return what each sign counts, mean over the splits; the largest of each split is 1."""
-    weights = [split.classifiers[name].combined_.weights_ for split in judged.evaluations]
-    return dict(zip(says_of(JUDGED[name]), np.mean(weights, 0).round(3).tolist(), strict=True))
+    weights = [split.classifiers[name].weights_ for split in judged.evaluations]
+    return dict(zip(PROFILES[name].says, np.mean(weights, 0).round(3).tolist(), strict=True))
 
 
 def panels(network: str, table: Row) -> list[Panel]:

@@ -64,12 +64,13 @@ def scorer(kind: str, fitted: Group, seen: Seen) -> Callable[[Group], np.ndarray
         return reading_of(kind).columns(group.features) if entrant is None else entrant.read(group)
 
     used = [fitted]
-    if not is_clean_only(kind):
+    if entrant is not None or not is_clean_only(kind):
         known = [group for group in seen.attacks if group.name not in seen.unseen]
         used += [some_of(group, np.flatnonzero(np.isin(group.source, fitted.source))) for group in known]
     rows = [read(group) for group in used]
     labels = np.repeat([0, *[1] * (len(rows) - 1)], [len(row) for row in rows])
-    classifier = make_classifier(kind, seed=0).fit(np.concatenate(rows), labels)
+    made = make_classifier(kind, seed=0) if entrant is None else entrant.make(0)
+    classifier = made.fit(np.concatenate(rows), labels)
     return lambda group: suspicion(classifier, read(group))
 
 

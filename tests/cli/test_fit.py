@@ -76,7 +76,7 @@ def test_the_images_are_disjoint_and_as_many_as_asked_and_all_of_one_half_calibr
     assert shown["images"] == {name: len(rows) for name, rows in about["rows"].items()}
     assert shown["class_paths"]["seen"] == 200
     assert "rows" not in shown
-    assert shown["kind"] == "surprise"  # what a detector is where no kind is named, with two cheap attacks
+    assert shown["kind"] == "standard"  # what a detector is where no kind is named, with two cheap attacks
     assert {name: made["settings"].get("steps") for name, made in shown["attacks"].items()} == {
         "FGSM": None,
         "PGD": 10,
@@ -153,6 +153,8 @@ def interrupted(*arguments):
     [
         (["--kind", "forest"], "expected a kind of linear, clean, surprise"),
         (["--kind", "clean", "--attack", "FGSM"], "leave out --attack"),
+        (["--kind", "linear", "--attack", "none"], "learns from attacks: name one"),
+        (["--attack", "none", "--attack", "FGSM"], "--attack none alone"),
         (["--kind", "linear", "--attack", "Magic"], "unknown attacks Magic"),
         (["--kind", "linear", "--attack", "FGSM", "--attack", "FGSM:epsilons=9"], "each attack once"),
         (["--kind", "linear", "--attack", "FGSM:epsilons"], "expected NAME or NAME:setting=value"),
@@ -315,15 +317,55 @@ def test_help_gives_examples(monkeypatch, capsys):
 def test_a_profile_of_signs_is_fitted_on_clean_images_and_compares_with_those_of_the_class_paths(
     monkeypatch, capsys, kind
 ):
-    code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", "--kind", kind, "--fpr", 0.1, "--quiet")
+    arguments = ["--kind", kind, "--attack", "none", "--fpr", 0.1, "--quiet"]
+    code, _, err = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert (code, err) == (0, "")
     loaded = effpath.load_detector("g.safetensors", graph())
     assert not loaded.about["attacks"]
+    np.testing.assert_allclose(*scores_of(loaded, fitted_again(loaded)), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["fast", "standard"])
+def test_attacks_weigh_the_signs_of_a_profile(monkeypatch, capsys, kind):
+    arguments = ["--kind", kind, "--attack", "FGSM:epsilons=50"]
+    code, out, _ = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
+    assert code == 0
+    loaded = effpath.load_detector("g.safetensors", graph())
+    rows = loaded.about["rows"]["fit"]
+    images, labels = data().test_images[rows], data().test_labels[rows]
+    made = attack(model(), images, labels, "FGSM", settings={"epsilons": 50}, batch_size=64)
+    assert f"FGSM: {made.successes} of {made.tried} images fool the network" in out
+    again = fitted_again(loaded, made.fooling)
+    np.testing.assert_allclose(*scores_of(loaded, again), atol=1e-3)
+    alone = fitted_again(loaded)
+    assert not np.allclose(*scores_of(loaded, alone), atol=0.05)
+    np.testing.assert_allclose(loaded.classifier[-1].weights_, again.classifier[-1].weights_, atol=1e-3)
+
+
+def test_without_the_library_of_an_attack_the_others_weigh_the_signs_and_it_says_so(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    code, out, err = fit(monkeypatch, capsys, "-o", "g.safetensors")
+    assert code == 0
+    assert "PGD left out of the attacks that weigh the signs: pip install 'effpath[attacks]'" in err
+    assert "FGSM:" in out
+    assert list(effpath.load_detector("g.safetensors", graph()).about["attacks"]) == ["FGSM"]
+
+
+def test_attacks_that_all_fail_leave_the_signs_of_a_profile_as_clean_images_weigh_them(monkeypatch, capsys):
+    code, out, _ = fit(monkeypatch, capsys, "-o", "g.safetensors", "--attack", "FGSM:max_epsilon=0.0")
+    assert code == 0
+    assert "FGSM: 0 of" in out
+    loaded = effpath.load_detector("g.safetensors", graph())
+    np.testing.assert_allclose(*scores_of(loaded, fitted_again(loaded)), atol=1e-3)
+
+
+def fitted_again(loaded, fooling=None):
+    """Return a detector that is fitted from Python as the command fits it."""
     test, train = data().part("test"), data().part("train").first_of_each_class(20)
-    again = effpath.Detector(graph(), loaded.class_paths, kind=kind).collect(train.images, train.labels)
-    again.fit(test.images[loaded.about["rows"]["fit"]])
-    images = noisy(test.images[:50])
-    np.testing.assert_allclose(np.median(np.abs(loaded.score(images) - again.score(images))), 0, atol=1e-3)
-    code, _, err = fit(monkeypatch, capsys, "-o", "h.safetensors", "--kind", kind, "--attack", "FGSM")
-    assert code != 0
-    assert "leave out --attack" in re.sub(r"[\s│]+", " ", err)
+    again = effpath.Detector(graph(), loaded.class_paths, kind=loaded.kind).collect(train.images, train.labels)
+    return again.fit(test.images[loaded.about["rows"]["fit"]], fooling)
+
+
+def scores_of(*detectors):
+    images = noisy(data().test_images[:50])
+    return [detector.score(images) for detector in detectors]

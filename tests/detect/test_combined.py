@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from effpath.detect import CombinedSurprise, suspicion
 from effpath.detect.combined import decorrelated
 from effpath.detect.combining import RULES
+from effpath.detect.surprise import learned_weights
 from effpath.errors import InputError, OptionError
 
 SIGNS = 12
@@ -130,17 +131,25 @@ def test_attacked_rows_reweigh_the_signs_and_none_below_the_floor(rule: str) -> 
     X, y = np.vstack([clean, attacked]), np.repeat([0, 1], 600)
     model = CombinedSurprise(rule=rule, floor=0.2).fit(clean)
     before = suspicion(model, X)
-    surprises = model.as_score().surprises(X)
+    surprises, own = model.as_score().surprises(X), model.weights_
     model.reweigh(X, y)
+    both = own + learned_weights(surprises, y == 1, 0.2)  # clean rows decide as much as attacked ones
+    np.testing.assert_allclose(model.weights_, both / both.max())
     assert model.weights_.max() == 1
-    assert model.weights_.min() == 0.2
-    assert (model.weights_[:2] > 0.5).all()
-    assert (model.weights_[2:] < 0.5).all()
+    assert model.weights_.min() >= 0.2
+    assert model.weights_[:2].min() > model.weights_[2:].max() + 0.1
     np.testing.assert_array_equal(model.as_score().surprises(X), surprises)
     assert roc_auc_score(y, suspicion(model, X)) > roc_auc_score(y, before) - 0.005
     assert (model.predict(clean) == -1).mean() == pytest.approx(0.05, abs=0.02)  # equal ranks of signs tie
     with pytest.raises(InputError, match="two classes"):
         model.reweigh(X, np.ones(1200))
+
+
+def test_attacked_rows_weigh_the_signs_alike_however_often() -> None:
+    X, y = np.vstack([rows(11), rows(12, shift=1.5, signs=2)]), np.repeat([0, 1], 600)
+    model = CombinedSurprise().fit(rows(11)).reweigh(X, y)
+    once = model.weights_
+    np.testing.assert_array_equal(model.reweigh(X, y).weights_, once)
 
 
 def test_fitting_again_forgets_the_weights() -> None:

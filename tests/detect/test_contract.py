@@ -321,7 +321,7 @@ def test_an_estimator_that_reads_something_unknown_or_gives_no_scores_says_so():
 
 
 def test_the_default_is_the_best_kind_and_class_paths_of_another_network_are_refused_at_once():
-    assert Detector(graph(), class_paths()).kind == DEFAULT_KIND == "surprise"
+    assert Detector(graph(), class_paths()).kind == DEFAULT_KIND == "standard"
     other = effpath.capture(
         torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval(), data().test_images[:1]
     )

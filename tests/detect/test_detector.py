@@ -95,7 +95,7 @@ def test_one_walk_gives_what_walks_for_similarities_and_for_the_likelihood_give(
 
 def test_the_score_is_the_same_whatever_else_the_features_hold():
     clean, adversarial, _, new_clean, _ = parts()
-    detector = effpath.Detector(graph(), class_paths()).fit(clean, adversarial)
+    detector = effpath.Detector(graph(), class_paths(), kind="surprise").fit(clean, adversarial)
     more = path_features(graph(), class_paths(), new_clean, likelihood=PathLikelihood(class_paths()))
     assert more.values.shape == (60, 10)
     np.testing.assert_array_equal(detector.score(more), detector.score(new_clean))
@@ -129,7 +129,7 @@ def test_a_detector_without_a_threshold_or_with_the_wrong_images_says_so():
     with pytest.raises(
         OptionError, match=r"'surprise' needs adversarial images too.*kind='clean', which needs none"
     ):
-        effpath.Detector(graph(), class_paths()).fit(clean)
+        effpath.Detector(graph(), class_paths(), kind="surprise").fit(clean)
     with pytest.raises(OptionError, match="'clean' takes only clean images"):
         effpath.Detector(graph(), class_paths(), kind="clean").fit(clean, adversarial)
 

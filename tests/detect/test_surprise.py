@@ -185,7 +185,7 @@ def test_class_paths_without_counts_are_told_which_kinds_do_without() -> None:
     images, labels = digits.train_images[:200], digits.train_labels[:200]
     bare = effpath.build_class_paths(graph(), images, labels, options=effpath.BuildOptions(counts=False))
     with pytest.raises(OptionError, match=r"kind 'surprise': .*counts=True.*or choose kind='linear' or 'clean'"):
-        Detector(graph(), bare)
+        Detector(graph(), bare, kind="surprise")
 
 
 def test_it_is_made_by_name() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effpath.errors import NumericalError
-from effpath.kernels.carriers import mark_carriers
+from effpath.kernels.carriers import add_rows, mark_carriers
 from effpath.kernels.reference import carriers
 from rubbish import rubbish as rubbish
 
@@ -97,3 +97,14 @@ def test_the_reference_takes_other_floats(dtype: torch.dtype) -> None:
 def test_what_is_no_number_is_an_error(value: float) -> None:
     with pytest.raises(NumericalError, match="NaN or infinity"):
         carriers(torch.tensor([[1.0, value]]))
+
+
+@pytest.mark.parametrize("rows", [1, 8, 13, 64, 1001])
+def test_the_rows_that_sets_name_are_added_up_and_counted(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    marks = rng.random((4, rows)) < np.array([[0], [0.1], [0.5], [1]])
+    table = rng.normal(size=(rows, 3)).astype(np.float32)
+    sums, counts = np.zeros((4, 3)), np.zeros(4, np.int64)
+    add_rows(np.packbits(marks, axis=1, bitorder="little"), table, sums, counts)
+    assert counts.tolist() == marks.sum(1).tolist()
+    np.testing.assert_allclose(sums, marks.astype(float) @ table.astype(float), rtol=1e-12, atol=1e-12)

@@ -368,6 +368,12 @@ def test_what_users_get_is_flagged_as_a_detector_fitted_here_flags(flagged, seen
         wrong = split_rows(len(seen.mistakes.source), fractions=(0.1, 0.2, 0.7), seed=seed)["calibrate"]
         rows = clean.arrays[SIGNS][:, columns]
         made = make_classifier("fast").fit(rows[parts["train"]])
+        used = [group for group in seen.attacks if group.name not in seen.unseen]
+        taught = [
+            each.arrays[SIGNS][np.isin(each.source, clean.source[parts["train"]])][:, columns] for each in used
+        ]
+        both = np.concatenate([rows[parts["train"]], *taught])
+        made[-1].reweigh(made[:-1].transform(both), np.arange(len(both)) >= len(parts["train"]))
         held = np.concatenate([rows[parts["calibrate"]], seen.mistakes.arrays[SIGNS][wrong][:, columns]])
         limit = threshold_at_fpr(suspicion(made, held), 0.1)
         shares.append((suspicion(made, control.arrays[SIGNS][:, columns]) > limit).mean())

@@ -13,13 +13,14 @@ import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.explain import feature_suspicion
+from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import InputError, OptionError
 from effpath.views import explain as explaining
 from effpath.views import pixels
 from effpath.views.explanation import Explanation
 from effpath.walk.visit import paths_of
 
-KINDS = ("linear", "clean", "surprise")
+KINDS = ("linear", "clean", "surprise", *PROFILES)
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
 
 
@@ -86,7 +87,10 @@ def graph_layer(name):
 
 def test_what_layers_and_channels_add_is_what_the_similarities_add(found):
     made, explained = found
-    features = made.features(images())
+    if made.kind in PROFILES:
+        assert all(layer.added is None for one in explained for layer in one.layers)
+        return
+    features = made.features(images(), paths=True)
     added = feature_suspicion(made.scoring, made.read(features), features)
     names = features.names
     for row, one in enumerate(explained):
@@ -103,7 +107,7 @@ def test_what_layers_and_channels_add_is_what_the_similarities_add(found):
 
 def test_bands_are_those_of_the_class_among_the_calibration_images(found):
     made, explained = found
-    clean = made.features(data().test_images[120:400])
+    clean = made.features(data().test_images[120:400], paths=True)
     for one in explained:
         label = one.verdict.predicted
         own = clean.classes[:, 0] == label
@@ -147,14 +151,17 @@ def test_one_walk_for_the_predicted_class_and_one_for_the_runner_up(monkeypatch)
 
 def test_the_closest_class_is_the_most_likely_one_or_that_with_most_of_the_path(found):
     made, explained = found
-    features = made.features(images())
+    features = made.features(images(), paths=True)
     paths = effpath.extract(graph(), images())
     for row, one in enumerate(explained):
         values = [value for _, value in one.closest.ranking]
         assert values == sorted(values, reverse=True)
         assert one.closest.compared == 10
-        if made.kind == "surprise":
-            assert (one.closest.measure, one.closest.best) == ("likelihood", features.most_likely()[row])
+        if features.likelihood is not None:
+            means = np.nanmean(features.likelihood[row], axis=0)
+            best = features.likelihood_classes[int(means.argmax())]
+            assert (one.closest.measure, one.closest.best) == ("likelihood", best)
+            assert made.kind != "surprise" or best == features.most_likely()[row]
             continue
         path = paths[row]
         shares = {
@@ -219,6 +226,15 @@ def test_without_clean_similarities_there_are_no_bands_and_it_says_so():
     one = effpath.explain(made, images())[4]
     assert (one.band_images, one.band_label, one.below) == (0, None, [])
     assert all(np.isnan(layer.low) for layer in one.layers)
+    assert "no similarities of clean images" in one.notes[0]
+
+
+def test_features_without_paths_leave_no_bands_and_it_says_so():
+    made = detector("standard")
+    made.calibrate(made.features(data().test_images[120:400]), fpr=0.1)
+    one = effpath.explain(made, images())[4]
+    assert (one.band_images, one.below) == (0, [])
+    assert not any(np.isnan(layer.similarity) for layer in one.layers if layer.synapses)
     assert "no similarities of clean images" in one.notes[0]
 
 

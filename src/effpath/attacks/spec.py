@@ -121,6 +121,15 @@ def require(library: str, attack: str) -> ModuleType:
         ) from error
 
 
+def installed(library: str) -> bool:
+    """Tell whether an optional library can be imported."""
+    try:
+        require(library, "")
+    except MissingExtraError:
+        return False
+    return True
+
+
 def draw_targets(labels: Tensor, classes: int, seed: int, targeting: Targeting) -> Tensor:
     """Return the target classes, int64 [N], of images with these labels [N].
 

@@ -97,7 +97,6 @@ def show(found: Sequence[Explanation]) -> None:
     from effpath.views.page.sentences import pointing, summary, verdict_of
     from effpath.views.page.words import signed
 
-    head = ["layer", "this image", "clean, 5 to 95 %", "adds", "channels (synapses outside)"]
     for one in found:
         print_text(f"{one.name}: {verdict_of(one)}", "  ")
         for sentence in (*summary(one), *one.notes):
@@ -106,15 +105,16 @@ def show(found: Sequence[Explanation]) -> None:
             print_text(f"  {pointing(one)}:", "  ")
         for reason in one.verdict.reasons:
             print_text(f"    {reason}", "    ")
-        rows = []
+        rows, summed = [], bool(one.layers) and one.layers[0].added is not None
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
-            adds = "-" if layer.added is None else plain(signed(layer.added))
+            adds = [plain(signed(layer.added))] if summed and layer.added is not None else []
             channels = ", ".join(f"{channel.channel} ({channel.outside:,})" for channel in layer.channels[:3])
             shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
-            rows.append([layer.layer, shown, band, adds, channels or "-"])
+            rows.append([layer.layer, shown, band, *adds, channels or "-"])
         if rows:
+            head = ["layer", "this image", "clean, 5 to 95 %", *["adds"] * summed, "channels (synapses outside)"]
             print_table(head, rows, left=1)
-            if one.layers[0].added is not None:
+            if summed:
                 what = f'  "adds" is what a layer adds to {one.added_to}; above 0 speaks for an attack'
                 print_text(what, "  ")

@@ -24,14 +24,15 @@ def fit(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="surprise (if not given) or linear, fitted on attacks too; clean, fast, standard or thorough, "
-            "fitted on clean images alone."
+            help="standard (if not given), fast or thorough, whose signs attacks weigh; surprise or linear, "
+            "fitted on attacks too; clean, fitted on clean images alone."
         ),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="Attack to fit on: NAME or NAME:setting=value,…; may be repeated. FGSM and PGD if not given."
+            help="Attack to learn from: NAME or NAME:setting=value,…; may be repeated. FGSM and PGD if not given; "
+            "none for standard, fast or thorough from clean images alone."
         ),
     ] = None,
     per_class: Annotated[
@@ -76,23 +77,26 @@ def fit(
 
     from effpath.cli.output import print_json, say
     from effpath.data.labels import by_outputs
-    from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, is_clean_only
+    from effpath.detect.classifiers import DEFAULT_KIND
     from effpath.detect.conformal import true_rate
-    from effpath.detect.fitting import ATTACKED_WITH, FitOptions, fit_detector
+    from effpath.detect.fitting import FitOptions, fit_detector
     from effpath.detect.store import save_detector
     from effpath.errors import OptionError
     from effpath.files.cache import check_output, default_cache_dir
     from effpath.files.plain import percent
 
     kind = kind or DEFAULT_KIND
-    if attack and kind in CLASSIFIERS and is_clean_only(kind):
-        raise OptionError(f"a detector of kind {kind!r} learns from clean images alone: leave out --attack")
     named = [parse_attack(text) for text in attack or []]
     if len(dict(named)) < len(named):
         raise OptionError(f"expected each attack once, got {', '.join(name for name, _ in named)}")
+    attacks = dict(named) if named else None
+    if attacks is not None and "none" in attacks:
+        if len(attacks) > 1 or attacks["none"]:
+            raise OptionError("expected --attack none alone, without settings and without another --attack")
+        attacks = {}
     options = FitOptions(
         kind=kind,
-        attacks=dict(named) or ATTACKED_WITH,
+        attacks=attacks,
         per_class=per_class,
         images=images,
         fpr=fpr,

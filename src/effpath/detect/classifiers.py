@@ -32,7 +32,7 @@ def _combined(profile: str, seed: int) -> CombinedSurprise:
     return CombinedSurprise(profile)
 
 
-DEFAULT_KIND = "surprise"
+DEFAULT_KIND = "standard"
 """The kind where none is given: the best available, see docs/detection.md."""
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     # the paper's four (Sec. 4.2)
@@ -83,6 +83,12 @@ def reading_of(kind: str | Any) -> Reading:
 def is_clean_only(kind: str | Any) -> bool:
     """Tell whether a kind, or an estimator, is fitted on clean rows alone: outlier detectors are."""
     return bool(is_outlier_detector(_named(kind)))
+
+
+def reweighs(kind: str | Any) -> bool:
+    """Tell whether a kind, or an estimator, is fitted on clean rows, and attacked ones may weigh what it sees."""
+    estimator = _named(kind)
+    return hasattr(estimator[-1] if isinstance(estimator, Pipeline) else estimator, "reweigh")
 
 
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:

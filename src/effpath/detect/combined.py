@@ -21,17 +21,15 @@ SHRINKAGE = 0.1  # of correlations, so that two signs that agree on few rows do 
 class CombinedSurprise(CleanOnly):
     """Suspicion = the surprises of any number of signs, −log of their conformal p-values, by a rule.
 
-    It is fitted on clean rows alone. Attacked rows may `reweigh` the signs, none below `floor`, as attacks that
-    were not met may show any of them. Every rule grows with every surprise and says what each sign adds, see
-    `effpath.detect.combining`:
+    It is fitted on clean rows alone. Attacked rows may `reweigh` the signs: they decide half of each weight, clean
+    rows the other half, and none is below `floor`, as attacks that were not met may show any sign. Every rule
+    grows with every surprise and says what each sign adds, see `effpath.detect.combining`:
 
-    - ``"fisher"``: the weighted sum, in units that make the tail of the sum over clean rows exponential (Brown
-      1975). Signs that rise and fall together on clean rows weigh less, see `decorrelated`.
+    - ``"fisher"``, judged best: the weighted sum, in units that make the tail of the sum over clean rows
+      exponential (Brown 1975). Signs that rise and fall together on clean rows weigh less, see `decorrelated`.
     - ``"truncated"``: the sum of what lies beyond ``start``, so that usual signs do not dilute an unusual one.
     - ``"strongest"``: the sum of the ``count`` strongest.
     - ``"bonferroni"``, ``"simes"``, ``"harmonic"``: the strongest, with its price.
-
-    Which of them detects best has not been judged yet, nor have the profiles.
 
     Input X [n, signs]: high is suspicious, as `Features.suspicions` gives it; of clean images when fitting.
 
@@ -58,7 +56,7 @@ class CombinedSurprise(CleanOnly):
         self,
         profile: str = "standard",
         *,
-        rule: str = "truncated",
+        rule: str = "fisher",
         count: int = 3,
         start: float = 0.1,
         floor: float = 0.25,
@@ -91,8 +89,7 @@ class CombinedSurprise(CleanOnly):
         self.excess_: FloatArray = np.where(excess > 0, excess, least)
         self.weights_: FloatArray = np.ones(self.n_features_in_)
         self.scale_ = 1.0
-        if self.rule == "fisher":
-            self.weights_ = decorrelated(self.as_score().surprises(clean), self.floor)
+        self.weights_ = self._clean_weights(self.as_score().surprises(clean))
         self._settle(clean)
         return self
 
@@ -100,7 +97,7 @@ class CombinedSurprise(CleanOnly):
         """Learn from attacked rows too how much each sign counts, and nothing else; fit it first.
 
         Args:
-            X: [n, signs], clean and attacked rows.
+            X: [n, signs], clean rows, those that were fitted on, and attacked ones.
             y: [n], 1 for attacked ones.
 
         Raises:
@@ -109,7 +106,9 @@ class CombinedSurprise(CleanOnly):
         score = self.as_score()
         rows = validate_data(self, X, dtype=np.float64, reset=False)
         attacked = two_classes(np.asarray(y))[1]
-        self.weights_ = learned_weights(score.surprises(rows), attacked, self.floor)
+        surprises = score.surprises(rows)
+        both = self._clean_weights(surprises[~attacked]) + learned_weights(surprises, attacked, self.floor)
+        self.weights_ = both / both.max()
         self._settle(rows[~attacked])
         return self
 
@@ -117,6 +116,12 @@ class CombinedSurprise(CleanOnly):
         """Return what it computes, without the estimator."""
         check_is_fitted(self, "scale_")
         return CombinedScore.of(self)
+
+    def _clean_weights(self, surprises: FloatArray) -> FloatArray:
+        """Return what surprises of clean rows [n, signs] say alone of how much each sign counts, [signs]."""
+        if self.rule != "fisher":
+            return np.ones(self.n_features_in_)
+        return decorrelated(surprises, self.floor)
 
     def _settle(self, clean: FloatArray) -> None:
         """Fix the scale and the offset on clean rows, after the weights."""

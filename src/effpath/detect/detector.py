@@ -22,6 +22,7 @@ from effpath.detect.classifiers import (
     is_clean_only,
     make_classifier,
     reading_of,
+    reweighs,
     suspicion,
 )
 from effpath.detect.conformal import class_thresholds
@@ -70,12 +71,15 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Choose the classifier.
 
-        ``surprise`` (joint surprise) reads path similarities, how likely paths are under other classes, and how
-        confident the network is; it needs class paths with counts. ``linear`` (joint similarity, the paper's),
-        ``forest``, ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and is fitted
-        on clean images alone. Or any scikit-learn classifier or outlier detector, which is copied: it reads
-        similarities, or what `JointSurprise` reads where it has an attribute ``reads = "margins"``; outlier
-        detectors are fitted on clean images alone. ``seed`` is that of kinds given by name.
+        ``standard`` combines the signs of three forward passes and needs clean images alone to be fitted, as do
+        ``fast`` (one pass) and ``thorough``, see `effpath.detect.signs.profiles`; adversarial images may weigh
+        the signs. ``surprise`` (joint surprise) reads path similarities, how likely paths are under other
+        classes, and how confident the network is. ``linear`` (joint similarity, the paper's), ``forest``,
+        ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and is fitted on clean
+        images alone. ``fast`` and ``surprise`` need class paths with counts. Or any scikit-learn classifier or
+        outlier detector, which is copied: it reads similarities, or what `JointSurprise` reads where it has an
+        attribute ``reads = "margins"``; outlier detectors are fitted on clean images alone. ``seed`` is that of
+        kinds given by name.
 
         Raises:
             OptionError: an unknown kind, no classifier, or class paths without what the kind reads.
@@ -125,7 +129,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def reweighs(self) -> bool:
         """Whether it needs clean images alone, and attacked ones, where given, tell how much each sign counts."""
-        return hasattr(self.classifier[-1], "reweigh")
+        return reweighs(self.classifier)
 
     def set_params(self, **params: Any) -> Detector:
         """Change parameters, also those of an estimator (``kind__alpha``); the detector must be fitted again.
@@ -249,13 +253,15 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         threshold of its own, in ``class_thresholds``: it keeps the rate by itself. The others share ``threshold``,
         which is fixed on all images and promises nothing of one class.
 
+        What explanations lay an image beside comes from these images too; give features with ``paths=True``.
+
         Raises:
             InputError: too few images for the rate; it says how many are enough (19 for 5 %, 99 for 1 %).
             OptionError: not fitted yet, or a rate outside (0, 1).
         """
         check_fitted(self.classifier)
         check_enough(len(clean), fpr)
-        features = self._as_features(clean)
+        features = clean if isinstance(clean, Features) else self.features(clean, paths=True)
         scores = self.score(features)
         known = np.flatnonzero(~np.isposinf(scores))
         check_enough(len(known), fpr)

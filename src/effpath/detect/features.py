@@ -212,7 +212,7 @@ def path_features(
             paths = paths_of(recorded)
             likelihoods.append(likelihood(paths))
         similarities = [
-            _similarity(recorded, class_paths, rank, level, allow_missing)
+            similarities_of(recorded, class_paths, rank, level, allow_missing)
             if paths is None or rank > 1
             else class_paths.similarity(paths, level, allow_missing=allow_missing)
             for rank in ranks
@@ -229,7 +229,7 @@ def path_features(
     return Features(*arrays, np.concatenate(likelihoods), tuple(likelihood.classes))
 
 
-def _similarity(
+def similarities_of(
     recorded: Recorded, class_paths: ClassPaths, rank: int, level: Level, allow_missing: bool
 ) -> NDArray[np.float64]:
     """Return the similarities of one rank; NaN, where that is allowed, for classes without a class path."""

@@ -90,9 +90,20 @@ class DetectorMixin:
         return self.reading.columns(features)
 
     def features(
-        self, images: Images, *, batch_size: int | None = None, progress: Progress | None = None
+        self,
+        images: Images,
+        *,
+        paths: bool = False,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
     ) -> Features:
         """Return what images [N, C, H, W] show, see `path_features` and `sign_features`; NaN without a class path.
+
+        Args:
+            images: which may be read when indexed.
+            paths: have the similarities of every layer, to explain, where a profile of signs does without.
+            batch_size: images together, see `recordings`.
+            progress: called with images done and in total.
 
         Raises:
             OptionError: a sign compares images with what was collected from clean ones, and nothing was.
@@ -103,6 +114,7 @@ class DetectorMixin:
                 self.reader,
                 images,
                 reference=self.reference,
+                paths=paths,
                 batch_size=batch_size,
                 progress=progress,
             )
@@ -287,6 +299,7 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
             f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {opened.file}, written by "
             f"another version ({about.get('versions')}): use that one, or fit the detector again"
         )
+    _check_signs(kind, about, opened)
     class_paths = class_paths_in(opened, graph)
     try:
         usual, learned = stored_array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
@@ -307,6 +320,22 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         raise broken(opened.file, error) from error
     fixed = threshold, limits, fpr, calibration, classes, clean_rows
     return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference)
+
+
+def _check_signs(kind: str, about: Mapping[str, Any], opened: SealedFile) -> None:
+    """Refuse a detector that was fitted to other signs than its kind has now."""
+    profile = READINGS[SAVED[kind].reads].profile
+    if profile is None:
+        return
+    own, theirs = list(profile.says), about.get("signs")
+    if theirs == own or (theirs is None and about.get("numbers", {}).get("n_features_in_") == len(own)):
+        return
+    strange = [each for each in theirs or () if each not in own]
+    raise StoreError(
+        f"expected a detector of kind {kind!r} with the signs that this kind has now, got one with "
+        f"{', '.join(map(repr, strange)) or 'others'} in {opened.file}, written by another version "
+        f"({about.get('versions')}): use that one, or fit the detector again"
+    )
 
 
 def broken(file: str | FilePath, error: Exception) -> StoreError:

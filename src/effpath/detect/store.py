@@ -51,9 +51,11 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     reference = detector.reference
     if reference is not None:
         arrays |= {f"detector/reference/{name}": array for name, array in reference.arrays.items()}
+    profile = detector.reading.profile
     about = {
         "format": FORMAT,
         "kind": kind,
+        **({} if profile is None else {"signs": list(profile.says)}),
         **_describe(detector.classifier[-1], kind, "detector", arrays),
         "threshold": detector.threshold,
         "class_thresholds": detector.class_thresholds,

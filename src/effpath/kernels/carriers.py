@@ -1,4 +1,4 @@
-"""The neurons that carry half of a layer's activation. Compiled at first use: import this only there."""
+"""The neurons that carry half of a layer's activation, and what is known of them. Compiled at first use."""
 
 from __future__ import annotations
 
@@ -74,3 +74,28 @@ def mark_carriers(values: NDArray[np.float32], bits: NDArray[np.uint32], marks: 
             elif values[image, i] == bound and ties > 0:
                 marks[image, i] = 1
                 ties -= 1
+
+
+@compiled
+def add_rows(
+    bits: NDArray[np.uint8], table: NDArray[np.float32], sums: NDArray[np.float64], counts: NDArray[np.int64]
+) -> None:
+    """Add up the rows of a table that sets name, and count them.
+
+    Args:
+        bits: uint8 [B, bytes], a set of rows each, packed, lowest bit first.
+        table: float32 [rows, columns].
+        sums: float64 [B, columns], all 0, added to in the order of the rows.
+        counts: int64 [B], all 0.
+    """
+    for image in range(bits.shape[0]):
+        for place in range(bits.shape[1]):
+            byte = bits[image, place]
+            if byte == 0:
+                continue
+            for bit in range(8):
+                if byte >> bit & 1:
+                    row = 8 * place + bit
+                    counts[image] += 1
+                    for column in range(table.shape[1]):
+                        sums[image, column] += table[row, column]

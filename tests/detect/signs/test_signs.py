@@ -25,7 +25,7 @@ from effpath.detect.signs.jpeg import JPEG, jpeg
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.neighbours import Neighbours, channel_shares
-from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.detect.signs.reader import SignReader
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
@@ -349,6 +349,12 @@ class TestCollecting:
         assert all(np.array_equal(half.forward[name], first.forward[name]) for name in EARLY)
         assert np.array_equal(half.labels, first.labels)
 
+    def test_the_compiled_means_are_those_of_the_plain_backend(self) -> None:
+        seen = look_with("standard")
+        plain = replace(seen, recorded=replace(seen.recorded, compiled=False))
+        plain.__dict__["forward"] = seen.forward  # of the compiled backend: only the means are compared
+        np.testing.assert_allclose(seen.frequencies, plain.frequencies, rtol=1e-12)
+
     def test_batches_change_nothing(self) -> None:
         reader = SignReader.of(PROFILES["fast"], class_paths())
         pixels = data().train_images[:50]
@@ -387,7 +393,7 @@ class TestCollecting:
         assert (ForwardSets().columns(inside) == 0).all()
 
     def test_a_walk_of_the_late_layers_gives_their_part_of_the_whole_walk(self) -> None:
-        late, whole = (look_with(name) for name in ("fast", "standard"))
+        late, whole = look_with("fast"), look_with("thorough", *PROFILES["fast"].signs)
         names = late.walked.header.keys("synapses")
         assert names == ["fc2", "fc3"]
         np.testing.assert_array_equal(late.similarity, whole.similarity[:, 3:])
@@ -395,15 +401,17 @@ class TestCollecting:
         np.testing.assert_array_equal(late.margins, whole.margins[:, 3:])
 
 
-def look_with(profile: str):
-    reader = SignReader.of(PROFILES[profile], class_paths())
+def look_with(profile: str, *more: Sign):
+    """Look with the signs of a profile and more, over the layers that its walk covers."""
+    kind = PROFILES[profile]
+    reader = SignReader.of(Profile(profile, (*kind.signs, *more), kind.late), class_paths())
     return reader.look(graph().check_images(images()), recording(), reference())
 
 
-@pytest.mark.parametrize(("name", "passes"), [("fast", 1), ("standard", 3), ("thorough", 14)])
-def test_a_profile_costs_what_its_signs_say(name: str, passes: int) -> None:
+@pytest.mark.parametrize(("name", "passes", "walks"), [("fast", 1, 1), ("standard", 3, 0), ("thorough", 13, 1)])
+def test_a_profile_costs_what_its_signs_say(name: str, passes: int, walks: int) -> None:
     profile = PROFILES[name]
-    assert (profile.passes, profile.walks) == (passes, 1)
+    assert (profile.passes, profile.walks) == (passes, walks)
     assert profile.name == name
     assert profile.compares
 

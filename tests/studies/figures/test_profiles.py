@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from detection import gather
 from detection.cases import Case, Planned
 from detection.judge import SEEDS
+from detection.product import reader, shipped
 from detection.seen import Seen, pixels_of, pixels_piece
 from detection.signs import SIGNS
 from effpath import Detector
@@ -51,7 +52,7 @@ def test_the_columns_of_a_profile_are_those_that_its_detector_reads(gathering, s
     for group in ("clean", "Patch"):
         images = gathering.pixels(group).images
         wanted = detector.read(detector.features(images, batch_size=CASE.batch))
-        found = profiles.combined(kind).read(seen.groups[group])
+        found = reader(PROFILES[kind].says)(seen.groups[group])
         np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
 
 
@@ -63,8 +64,8 @@ def test_without_paths_no_sign_looks_at_them() -> None:
     assert not left & {said for sign in PROFILES["thorough"].signs if sign.walks for said in sign.says}
 
 
-def test_its_auc_is_that_of_combined_surprise_weighed_by_the_seen_attacks(seen, table) -> None:
-    entrant = profiles.combined("proposed")
+def test_its_auc_is_that_of_combined_surprise_weighed_by_the_attacks_of_fit(seen, table) -> None:
+    entrant = shipped(seen.groups["clean"].arrays)["standard"]
     looks = {name: entrant.read(group) for name, group in seen.groups.items()}
     found = []
     for seed in SEEDS:
@@ -75,15 +76,15 @@ def test_its_auc_is_that_of_combined_surprise_weighed_by_the_seen_attacks(seen, 
         rows = np.concatenate([np.arange(len(look)) for look in looks.values()])
         of = {part: {name: rows[at][names[at] == name] for name in looks} for part, at in parts.items()}
         train = [looks[name][of["train"][name]] for name in ("clean", "FGSM", "PGD")]
-        model = CombinedSurprise(rule="fisher").fit(train[0])
+        model = CombinedSurprise("standard").fit(train[0])
         model.reweigh(np.concatenate(train), np.repeat([0, 1], [len(train[0]), len(train[1]) + len(train[2])]))
         tested = [-model.score_samples(looks[name][of["test"][name]]) for name in ("clean", "Patch")]
         found.append(roc_auc_score(np.repeat([0, 1], list(map(len, tested))), np.concatenate(tested)))
-    assert table["detectors"]["proposed"]["auc"]["Patch"][0] == pytest.approx(np.mean(found), abs=1e-4)
+    assert table["detectors"]["standard"]["auc"]["Patch"][0] == pytest.approx(np.mean(found), abs=1e-4)
 
 
 def test_what_paths_add_is_the_difference_from_the_same_without_them(table) -> None:
-    for name in profiles.JUDGED:
+    for name in PROFILES:
         for kind, added in table["added_by_paths"][name].items():
             with_paths, without = (table["by_kind"][each][kind][0] for each in (name, f"{name} without paths"))
             assert added[0] == pytest.approx(with_paths - without, abs=2e-4)
@@ -92,7 +93,7 @@ def test_what_paths_add_is_the_difference_from_the_same_without_them(table) -> N
 
 def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(table) -> None:
     assert table["one_attack"]["attacks"] == ["FGSM", "PGD"]
-    assert set(table["one_attack"]["loss"]) == set(profiles.JUDGED)
+    assert set(table["one_attack"]["loss"]) == set(PROFILES)
     assert table["rivals"][table["best_rival"]] == max(table["rivals"].values())
     assert table["least_beyond_log_odds"]["attack"] in table["cells"]
     assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())

@@ -113,6 +113,10 @@ def test_a_profile_scores_by_its_own_signs(kind, seen) -> None:
     fitted = promise.some_of(clean, np.arange(0, 130, 3))
     score = promise.scorer(kind, fitted, seen)
     own = make_classifier(kind).fit(fitted.arrays[SIGNS][:, columns])
+    used = [group for group in seen.attacks if group.name not in seen.unseen]
+    taught = [group.arrays[SIGNS][np.isin(group.source, fitted.source)][:, columns] for group in used]
+    both = np.concatenate([fitted.arrays[SIGNS][:, columns], *taught])
+    own[-1].reweigh(own[:-1].transform(both), np.arange(len(both)) >= len(fitted.source))
     np.testing.assert_array_equal(score(clean), suspicion(own, clean.arrays[SIGNS][:, columns]))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from effpath.attacks import ATTACKS
-from effpath.attacks.spec import require
-from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only
+from effpath.attacks.spec import installed, require
+from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only, reweighs
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.detect.saved import SAVED
 from effpath.detect.splits import hold_out
@@ -18,7 +18,7 @@ from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 
 ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {"epsilons": 100}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
-"""What detectors that need attacks learn from, where nothing else is named: cheap ones, far ones and near ones."""
+"""What detectors learn from, where no attack is named: cheap ones, far ones and near ones."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class FitOptions:
 
     Attributes:
         kind: one that can be saved.
-        attacks: settings by name; for kinds that learn from adversarial images too.
+        attacks: settings by name, for kinds that learn from adversarial images or let them weigh signs; none,
+            {}, for the latter alone. None takes the usual ones; to weigh signs, those whose library is installed.
         preset, theta, layers: of the extraction.
         per_class: only the first N training images per class for the class paths; None for all.
         images: at most N test images for fitting and calibration together; None for half of them, at most 1000.
@@ -41,7 +42,7 @@ class FitOptions:
     """
 
     kind: str = DEFAULT_KIND
-    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: ATTACKED_WITH)
+    attacks: Mapping[str, Mapping[str, Any]] | None = None
     preset: str = "default"
     theta: float | None = None
     layers: int | str | Sequence[str] | None = None
@@ -71,16 +72,44 @@ class FitOptions:
             self.check_count(self.images)
         if self.held_out_share is not None:
             hold_out(torch.zeros(0, dtype=torch.int64), self.held_out_share, self.seed)
-        if is_clean_only(self.kind):
+        if is_clean_only(self.kind) and not reweighs(self.kind):
+            if self.attacks:
+                raise OptionError(
+                    f"a detector of kind {self.kind!r} learns from clean images alone: leave out --attack "
+                    "(attacks)"
+                )
             return
-        unknown = [name for name in self.attacks if name not in ATTACKS]
+        if self.attacks == {} and not reweighs(self.kind):
+            raise OptionError(
+                f"a detector of kind {self.kind!r} learns from attacks: name one with --attack (attacks), or "
+                f"leave it out for {' and '.join(ATTACKED_WITH)}"
+            )
+        attacks = self.attacks if self.attacks is not None else self.taught
+        unknown = [name for name in attacks if name not in ATTACKS]
         if unknown:
             raise OptionError(f"unknown attacks {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-        for name, settings in self.attacks.items():
+        for name, settings in attacks.items():
             spec = ATTACKS[name]
             spec.contents(spec.merged(settings))
             if spec.library is not None:
                 require(spec.library, name)
+
+    @property
+    def taught(self) -> Mapping[str, Mapping[str, Any]]:
+        """The attacks that the kind learns from, or that weigh its signs; none for kinds that take no attack."""
+        if is_clean_only(self.kind) and not reweighs(self.kind):
+            return {}
+        if self.attacks is not None:
+            return self.attacks
+        return {name: how for name, how in ATTACKED_WITH.items() if name not in self.missing}
+
+    @property
+    def missing(self) -> list[str]:
+        """The usual attacks that weigh no signs, because the library that they need is not installed."""
+        if self.attacks is not None or not reweighs(self.kind):
+            return []
+        libraries = {name: ATTACKS[name].library for name in ATTACKED_WITH}
+        return [name for name, library in libraries.items() if library is not None and not installed(library)]
 
     def check_count(self, drawn: int) -> None:
         """Raise InputError where half of so many images are too few to fix the threshold at ``fpr``."""

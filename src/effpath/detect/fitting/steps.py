@@ -17,7 +17,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.folder.build import build_store
 from effpath.class_paths.folder.options import StoreOptions
 from effpath.data import Dataset, Part
-from effpath.detect.classifiers import reading_of
+from effpath.detect.classifiers import reading_of, reweighs
 from effpath.detect.detector import Detector
 from effpath.detect.fitting.options import FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
@@ -92,18 +92,27 @@ def fit_detector(
     images = {name: source.test.take(parts[name]) for name in ("fit", "calibrate")}
     features = {}
     for name, part in images.items():
-        with track(f"paths of {len(part)} clean images to {name}") as progress:
-            features[name] = detector.features(part.images, batch_size=options.batch_size, progress=progress)
+        with track(f"features of {len(part)} clean images to {name}") as progress:
+            features[name] = detector.features(
+                part.images, paths=name == "calibrate", batch_size=options.batch_size, progress=progress
+            )
     known = [label in class_paths for label in images["fit"].labels.tolist()]
     clean = features["fit"][np.flatnonzero(known)]
     attacked: dict[str, Any] = {}
-    if detector.clean_only:
-        detector.fit(clean)
-    else:
+    if options.missing:
+        note(
+            f"{' and '.join(options.missing)} left out of the attacks that weigh the signs: pip install "
+            "'effpath[attacks]' to have them"
+        )
+    pixels = images["fit"].images[:0]
+    if options.taught:
         part = images["fit"].take(torch.tensor(known))
         pixels, attacked = attacked_images(model, graph.classes, class_paths, part, options, cache, track)
-        with track(f"paths of {len(pixels)} adversarial images") as progress:
+    if len(pixels):
+        with track(f"features of {len(pixels)} adversarial images") as progress:
             detector.fit(clean, detector.features(pixels, batch_size=options.batch_size, progress=progress))
+    else:
+        detector.fit(clean)
     detector.calibrate(features["calibrate"], fpr=options.fpr)
     rows = {name: source.rows[drawn].tolist() for name, drawn in parts.items()}
     mistakes = features["calibrate"].classes[:, 0] != images["calibrate"].labels.numpy()
@@ -179,7 +188,7 @@ def attacked_images(
     flagged without a detector, and there is nothing to learn from it.
 
     Raises:
-        InputError: no attack succeeds.
+        InputError: no attack succeeds, and the kind has to learn from one.
     """
     known = torch.tensor(class_paths.classes)
     whole = len(known) == outputs
@@ -187,15 +196,15 @@ def attacked_images(
     labels = part.labels if whole else torch.searchsorted(known, part.labels)
     pixels, about = [], {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": cache}
-    for made in attack_steps(attacked, Part(part.images, labels), options.attacks, track, **how):
+    for made in attack_steps(attacked, Part(part.images, labels), options.taught, track, **how):
         fooling = made.fooling
         if not whole:
             fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
         pixels.append(fooling)
         about[made.name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
-    if not sum(map(len, pixels)):
+    if not sum(map(len, pixels)) and not reweighs(options.kind):
         raise InputError(
-            f"none of {', '.join(options.attacks)} fools the network on any of {len(part)} images"
+            f"none of {', '.join(options.taught)} fools the network on any of {len(part)} images"
             + (" into an output with a class path" * (not whole))
             + ": there is nothing to learn from; choose other attacks or settings, or kind clean, which needs none"
         )

@@ -1,11 +1,10 @@
-"""Profiles of cost: which signs a detector looks at, by name. Not yet judged, see docs/detection.md."""
+"""Profiles of cost: which signs a detector looks at, by name; how they were chosen: docs/detection.md."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from effpath.detect.signs.bit_depth import BitDepth
-from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
@@ -15,7 +14,6 @@ from effpath.detect.signs.neighbours import Neighbours
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
-from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
 from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 
@@ -61,25 +59,20 @@ class Profile:
 
 LATE = 1 / 3
 """The share of the layers that the walk of ``fast`` covers."""
+_FORWARD = (ForwardSets(), ForwardTypicality(), ForwardMargin())
+_PIXELS = (UnusualPixels(), SecondOpinion())
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("fast", (LogOdds(), ForwardSets(), Margin("late"), Typicality("late")), LATE),
-        Profile(
-            "standard",
-            (
-                LogOdds(), JPEG(), ResizeAndPad(), ForwardSets(), EarlySimilarity(), Margin(), Typicality(),
-                PathSize(), Effort(),
-            ),
-        ),
+        Profile("fast", (LogOdds(), *_FORWARD, *_PIXELS, Margin("late"), Typicality("late")), LATE),
+        Profile("standard", (LogOdds(), JPEG(), ResizeAndPad(), *_FORWARD, *_PIXELS)),
         Profile(
             "thorough",
             (
-                LogOdds(), JPEG(), ResizeAndPad(10), BitDepth(), ForwardSets(), ForwardTypicality(),
-                ForwardMargin(), UnusualPixels(), SecondOpinion(), EarlySimilarity(), Margin(), Typicality(),
-                PathSize(), Effort(), Cancellation(), Neighbours(),
+                LogOdds(), JPEG(), ResizeAndPad(10), BitDepth(), *_FORWARD, *_PIXELS, EarlySimilarity(),
+                Neighbours(),
             ),
         ),
     )
 }  # fmt: skip
-"""By name: one pass and a part of a walk; three passes and a walk; what else is known."""
+"""By name: one pass and a part of a walk; three passes and no walk; many passes and a walk."""

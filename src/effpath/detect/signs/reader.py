@@ -9,7 +9,7 @@ from torch import Tensor
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect.features import Features, check_network
+from effpath.detect.features import Features, check_network, similarities_of
 from effpath.detect.signs.evidence import Evidence, late_part
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
@@ -67,6 +67,7 @@ def sign_features(
     *,
     reference: Reference | None = None,
     left_out: bool = False,
+    paths: bool = False,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Features:
@@ -78,6 +79,7 @@ def sign_features(
         images: [N, C, H, W], which may be read when indexed.
         reference: what was collected from clean images, for signs that compare.
         left_out: whether these are the images of the reference, so that each is to be left out of it.
+        paths: walk through every layer for the similarities, whatever the signs need: no NaN then.
         batch_size: images together, see `recordings`.
         progress: called with images done and in total.
 
@@ -96,7 +98,10 @@ def sign_features(
     ):
         seen = reader.look(pixels, recorded, reference, left_out=left_out)
         signs.append(reader.suspicions(seen))
-        values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
+        if paths and len(at) * reader.profile.walks < len(names):
+            values.append(similarities_of(recorded, reader.class_paths, 1, "synapses", True))
+        else:
+            values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
         if reader.path_likelihood is not None:
             shape = len(seen), len(names), len(reader.path_likelihood.classes)
             likelihoods.append(_spread(seen.likelihood, shape, at))

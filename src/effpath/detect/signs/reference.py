@@ -60,7 +60,7 @@ class Reference:
         It is of (count + ½) ÷ (images + 1), so that it is finite.
         """
         return {
-            name: np.log((counted.T + 0.5) / (self.images + 1.0)).astype(np.float32)
+            name: np.log((counted.T + 0.5) / (self.images + 1.0)).astype(np.float32, order="C")
             for name, counted in self.counts.items()
         }
 
