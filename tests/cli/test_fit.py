@@ -119,13 +119,18 @@ def test_a_linear_detector_learns_from_attacks_on_the_images_to_fit_alone(monkey
     code, out, _ = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code == 0
     loaded = effpath.load_detector("g.safetensors", graph())
-    rows = loaded.about["rows"]["fit"]
-    images, labels = data().test_images[rows], data().test_labels[rows]
-    made = attack(model(), images, labels, "FGSM", settings={"epsilons": 50}, batch_size=64)
+    images, made = attacked_again(loaded)
     assert loaded.about["attacks"]["FGSM"]["succeeded"] == made.successes > 50
     assert f"FGSM: {made.successes} of {made.tried} images fool the network" in out
     again = effpath.Detector(graph(), loaded.class_paths, kind="linear").fit(images, made.fooling)
     np.testing.assert_array_equal(loaded.score(data().test_images), again.score(data().test_images))
+
+
+def attacked_again(loaded):
+    """Return the images that a detector was fitted on, and what FGSM of 50 steps makes of them."""
+    rows = loaded.about["rows"]["fit"]
+    images, labels = data().test_images[rows], data().test_labels[rows]
+    return images, attack(model(), images, labels, "FGSM", settings={"epsilons": 50}, batch_size=64)
 
 
 def test_a_stopped_run_goes_on_from_its_class_paths_and_attacks(monkeypatch, capsys, folder):
@@ -331,9 +336,7 @@ def test_attacks_weigh_the_signs_of_a_profile(monkeypatch, capsys, kind):
     code, out, _ = fit(monkeypatch, capsys, "-o", "g.safetensors", *arguments)
     assert code == 0
     loaded = effpath.load_detector("g.safetensors", graph())
-    rows = loaded.about["rows"]["fit"]
-    images, labels = data().test_images[rows], data().test_labels[rows]
-    made = attack(model(), images, labels, "FGSM", settings={"epsilons": 50}, batch_size=64)
+    _, made = attacked_again(loaded)
     assert f"FGSM: {made.successes} of {made.tried} images fool the network" in out
     again = fitted_again(loaded, made.fooling)
     np.testing.assert_allclose(*scores_of(loaded, again), atol=1e-3)

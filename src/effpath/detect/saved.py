@@ -31,7 +31,13 @@ from effpath.detect.scoring import (
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
-from effpath.detect.stored import stored_array, stored_calibration, stored_clean_rows, stored_reference
+from effpath.detect.stored import (
+    check_signs,
+    stored_array,
+    stored_calibration,
+    stored_clean_rows,
+    stored_reference,
+)
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import OptionError, StoreError
 from effpath.files.progress import Progress
@@ -299,7 +305,7 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
             f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {opened.file}, written by "
             f"another version ({about.get('versions')}): use that one, or fit the detector again"
         )
-    _check_signs(kind, about, opened)
+    check_signs(kind, READINGS[SAVED[kind].reads].profile, about, opened)
     class_paths = class_paths_in(opened, graph)
     try:
         usual, learned = stored_array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
@@ -320,22 +326,6 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
         raise broken(opened.file, error) from error
     fixed = threshold, limits, fpr, calibration, classes, clean_rows
     return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference)
-
-
-def _check_signs(kind: str, about: Mapping[str, Any], opened: SealedFile) -> None:
-    """Refuse a detector that was fitted to other signs than its kind has now."""
-    profile = READINGS[SAVED[kind].reads].profile
-    if profile is None:
-        return
-    own, theirs = list(profile.says), about.get("signs")
-    if theirs == own or (theirs is None and about.get("numbers", {}).get("n_features_in_") == len(own)):
-        return
-    strange = [each for each in theirs or () if each not in own]
-    raise StoreError(
-        f"expected a detector of kind {kind!r} with the signs that this kind has now, got one with "
-        f"{', '.join(map(repr, strange)) or 'others'} in {opened.file}, written by another version "
-        f"({about.get('versions')}): use that one, or fit the detector again"
-    )
 
 
 def broken(file: str | FilePath, error: Exception) -> StoreError:

@@ -1,4 +1,4 @@
-"""The arrays in a detector's file: what it was calibrated on, what signs compare with; checked for their form."""
+"""What a detector's file holds: its signs, its calibration, what signs compare with; checked for its form."""
 
 from __future__ import annotations
 
@@ -11,8 +11,25 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.detect.band import CleanRows
 from effpath.detect.signs.pixels import Pixels
+from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
+from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile
+
+
+def check_signs(kind: str, profile: Profile | None, about: Mapping[str, Any], opened: SealedFile) -> None:
+    """Raise StoreError for a detector that was fitted to other signs than its kind, by its profile, has now."""
+    if profile is None:
+        return
+    own, theirs = list(profile.says), about.get("signs")
+    if theirs == own or (theirs is None and about.get("numbers", {}).get("n_features_in_") == len(own)):
+        return
+    strange = [each for each in theirs or () if each not in own]
+    raise StoreError(
+        f"expected a detector of kind {kind!r} with the signs that this kind has now, got one with "
+        f"{', '.join(map(repr, strange)) or 'others'} in {opened.file}, written by another version "
+        f"({about.get('versions')}): use that one, or fit the detector again"
+    )
 
 
 def stored_calibration(opened: SealedFile) -> tuple[NDArray[np.float64] | None, NDArray[np.int64] | None]:
