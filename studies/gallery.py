@@ -106,7 +106,8 @@ class Making:
         class_paths = effpath.build_class_paths(graph, train.images, train.labels, description=described)
         clean = test.images[FITTED]
         attacked = effpath.attack(self.model, clean, test.labels[FITTED], "PGD", settings=ATTACK).fooling
-        return effpath.Detector(graph, class_paths).fit(clean, attacked).calibrate(test.images[HELD_OUT], fpr=0.05)
+        detector = effpath.Detector(graph, class_paths, kind="surprise")  # its first sign is a sum over layers
+        return detector.fit(clean, attacked).calibrate(test.images[HELD_OUT], fpr=0.05)
 
     @cached_property
     def pair(self) -> Tensor:
