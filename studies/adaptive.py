@@ -209,9 +209,8 @@ class Ground:
         with track(f"what {kind} compares with") as progress:
             found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
         alone = kind == SOFTMAX.name or (found.clean_only and not found.reweighs)
-        return found.fit(
-            self.taught.images, None if alone else torch.cat([each.fooling for each in self.made.values()])
-        )
+        fooling = [] if alone else [each.fooling for each in self.made.values()]
+        return found.fit(self.taught.images, torch.cat(fooling) if fooling else None)
 
 
 def prepared(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None) -> Ground:
