@@ -346,7 +346,8 @@ def reruns(table: Row) -> Lines:
     """How long everything takes from nothing, and how much of it one processor computes."""
     seconds = table["seconds"]
     used = f"{seconds['processor'] / 60:.1f} min" if "processor" in seconds else "–"
-    yield [str(table["processes"]), f"{seconds['all'] / 60:.1f} min", used]
+    whole = seconds["gathered"] + seconds["studied"] if "gathered" in seconds else seconds["all"]
+    yield [str(table["processes"]), f"{whole / 60:.1f} min", used]
 
 
 @part
