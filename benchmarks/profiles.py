@@ -5,7 +5,7 @@
 One thread, batches of 8 images that the detector has not seen. Before anything is timed all is run once. In each
 round the network is run, without gradients, and then each detector scores the same batch, so that what else the
 machine does falls on all; a time is the median of the rounds, a ratio the median of the rounds' ratios. What the
-output has of some networks is kept.
+output has of some networks and the same kinds is kept.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     before = json.loads(asked.output.read_text(encoding="utf-8")) if asked.output.exists() else {}
+    kept = {name: row for name, row in before.get("networks", {}).items() if [*row["ratio"]] == asked.kinds}
     result: Row = {
         "command": f"EFFPATH_DATA=DIR python -m benchmarks.profiles {shlex.join(sys.argv[1:])}",
         "machine": machine(),
         "versions": versions(["torch", "numpy", "numba"]),
         "threads": 1, "batch": BATCH, "images": {"known": FOR_PATHS, "fit": FOR_FIT}, "rounds": asked.rounds,
-        "networks": before.get("networks", {}),
+        "networks": kept,
     }  # fmt: skip
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.networks:

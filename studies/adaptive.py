@@ -38,7 +38,7 @@ from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, s
 from effpath.attacks import AdversarialSet, attack
 from effpath.data import Dataset, Part
 from effpath.detect import CombinedSurprise, threshold_at_fpr
-from effpath.detect.classifiers import reading_of
+from effpath.detect.classifiers import reading_of, takes_attacks
 from effpath.detect.features import READINGS, Reading
 from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.detect.signs.log_odds import LogOdds
@@ -208,8 +208,8 @@ class Ground:
         found = Detector(self.graph, self.class_paths, kind=kind_of(kind), seed=self.seed)
         with track(f"what {kind} compares with") as progress:
             found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
-        alone = kind == SOFTMAX.name or (found.clean_only and not found.reweighs)
-        fooling = [] if alone else [each.fooling for each in self.made.values()]
+        heard = kind != SOFTMAX.name and takes_attacks(found.classifier)
+        fooling = [each.fooling for each in self.made.values()] if heard else []
         return found.fit(self.taught.images, torch.cat(fooling) if fooling else None)
 
 

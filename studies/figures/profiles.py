@@ -16,7 +16,7 @@ import numpy as np
 
 from detection.contest import contest, counted
 from detection.judge import Protocol, Resampled, interval, intervals, judge, settings
-from detection.product import entrant
+from detection.product import entrant, shipped
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect.classifiers import DEFAULT_KIND
@@ -34,9 +34,7 @@ PATHS = frozenset({
 """Names of the signs that look at effective paths or at forward sets."""
 MINIMAL = ("FGSM", "BIM", "DeepFool", "JSMA", "CWL2")
 KINDS: dict[str, Callable[[str], bool]] = {  # of attacks, by the name of the row
-    "minimal": lambda name: (
-        name.startswith(("FGSM", "BIM", "DeepFool", "JSMA", "CWL2")) and "confidence" not in name
-    ),
+    "minimal": lambda name: name.startswith(MINIMAL) and "confidence" not in name,
     "strong": lambda name: name.startswith(("PGD", "APGD", "AutoAttack")) or "confidence" in name,
     "patches": lambda name: name.startswith("Patch"),
     "universal, transferred": lambda name: name.startswith(("Universal", "Transfer")),
@@ -72,7 +70,7 @@ def together(judged: Resampled, other: Resampled) -> Resampled:
 def measure(seen: Seen) -> Row:
     """Judge every profile, weighed and clean alone, with paths and without, beside every rival."""
     rivals = entrants(seen.groups["clean"].arrays)
-    product = {name: entrant(name, profile.says) for name, profile in PROFILES.items()}
+    product = shipped(seen.groups["clean"].arrays)
     product |= {
         f"{name} without paths": entrant(name, says_of(profile, paths=False)) for name, profile in PROFILES.items()
     }
@@ -122,7 +120,7 @@ def measure(seen: Seen) -> Row:
 def one_attack(seen: Seen, judged: Resampled) -> Row:
     """Return what each profile loses where it learns from one seen attack, over all attacks; mean over these."""
     trained = [group.name for group in seen.attacks if group.name not in seen.unseen]
-    product = {name: entrant(name, profile.says) for name, profile in PROFILES.items()}
+    product = shipped(seen.groups["clean"].arrays)
     alone = [taught(seen, product, [one]).mean for one in trained]
     loss = {name: judged.mean[name] - np.mean([mean[name] for mean in alone], axis=0) for name in PROFILES}
     return {"attacks": trained, "loss": intervals(loss)}

@@ -108,7 +108,7 @@ def show(found: Sequence[Explanation]) -> None:
         rows, summed = [], bool(one.layers) and one.layers[0].added is not None
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"
-            adds = [plain(signed(layer.added))] if summed and layer.added is not None else []
+            adds = [] if layer.added is None else [plain(signed(layer.added))]
             channels = ", ".join(f"{channel.channel} ({channel.outside:,})" for channel in layer.channels[:3])
             shown = "-" if math.isnan(layer.similarity) else percent(layer.similarity)
             rows.append([layer.layer, shown, band, *adds, channels or "-"])

@@ -91,6 +91,11 @@ def reweighs(kind: str | Any) -> bool:
     return hasattr(estimator[-1] if isinstance(estimator, Pipeline) else estimator, "reweigh")
 
 
+def takes_attacks(kind: str | Any) -> bool:
+    """Tell whether attacked rows may be given: to learn from, or to weigh what clean ones are fitted on."""
+    return not is_clean_only(kind) or reweighs(kind)
+
+
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 

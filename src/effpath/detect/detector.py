@@ -24,6 +24,7 @@ from effpath.detect.classifiers import (
     reading_of,
     reweighs,
     suspicion,
+    takes_attacks,
 )
 from effpath.detect.conformal import class_thresholds
 from effpath.detect.features import Features, Reading, check_network
@@ -58,7 +59,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
         calibration_classes: int64 [n], the class that the network predicts for each of them; likewise.
-        clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`.
+        clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`, and after
+            features that hold none.
         path_likelihood: of the class paths, for kinds that read margins, or of those that their walk covers; else
             None.
         reader: of the signs, for kinds that read a profile of signs; else None.
@@ -220,7 +222,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         if getattr(adversarial, "ndim", 0) == 1:
             attacked = np.asarray(adversarial) != 0
             return self.fit(_taken(clean, ~attacked), None if self.clean_only else _taken(clean, attacked))
-        if self.clean_only and adversarial is not None and not self.reweighs:
+        if adversarial is not None and not takes_attacks(self.classifier):
             raise OptionError(f"a detector of kind {self.name!r} takes only clean images: call fit(clean)")
         if adversarial is None and not self.clean_only:
             raise OptionError(
@@ -270,7 +272,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.threshold, self.fpr = threshold_at_fpr(scores, fpr), float(fpr)
         self.calibration, self.calibration_classes = scores, classes
         self.class_thresholds = class_thresholds(scores, classes, fpr)
-        self.clean_rows = CleanRows.of(features[known])
+        rows = CleanRows.of(features[known])
+        self.clean_rows = None if np.isnan(rows.values).all() else rows
         return self
 
     def _features_to_fit(self, clean: Images | Features) -> Features:

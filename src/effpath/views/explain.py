@@ -74,8 +74,7 @@ def explain(
         whole = paths_of(reaching, classes=[verdict.predicted])
         path = whole.only(header)
         known = verdict.predicted in detector.class_paths
-        rows = detector.clean_rows if known and _has_bands(detector) else None
-        band = None if rows is None else rows.band(verdict.predicted)
+        band = detector.clean_rows.band(verdict.predicted) if known and detector.clean_rows is not None else None
         explanation = Explanation(
             name=names[row] if names else f"image {row}",
             image=pixels[0].float().cpu().numpy(),
@@ -125,7 +124,7 @@ def _notes(detector: DetectorMixin, label: int, summed: bool) -> tuple[str, ...]
     found = []
     if label not in detector.class_paths:
         found.append(f"Class {label} has no class path, so that there is nothing to compare the layers with.")
-    elif not _has_bands(detector):
+    elif detector.clean_rows is None:
         found.append(
             "The detector's file holds no similarities of clean images, so that there are no bands; "
             "fit the detector again to have them."
@@ -133,11 +132,6 @@ def _notes(detector: DetectorMixin, label: int, summed: bool) -> tuple[str, ...]
     if not summed:
         found.append(f"The score of a detector of kind {detector.name} is not a sum over layers.")
     return tuple(found)
-
-
-def _has_bands(detector: DetectorMixin) -> bool:
-    """Tell whether similarities of clean images are known; features without paths have none."""
-    return detector.clean_rows is not None and not bool(np.isnan(detector.clean_rows.values).all())
 
 
 def _layers(

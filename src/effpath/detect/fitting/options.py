@@ -10,7 +10,7 @@ import torch
 
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import installed, require
-from effpath.detect.classifiers import DEFAULT_KIND, is_clean_only, reweighs
+from effpath.detect.classifiers import DEFAULT_KIND, reweighs, takes_attacks
 from effpath.detect.metrics import allowed_above, check_enough
 from effpath.detect.saved import SAVED
 from effpath.detect.splits import hold_out
@@ -72,7 +72,7 @@ class FitOptions:
             self.check_count(self.images)
         if self.held_out_share is not None:
             hold_out(torch.zeros(0, dtype=torch.int64), self.held_out_share, self.seed)
-        if is_clean_only(self.kind) and not reweighs(self.kind):
+        if not takes_attacks(self.kind):
             if self.attacks:
                 raise OptionError(
                     f"a detector of kind {self.kind!r} learns from clean images alone: leave out --attack "
@@ -84,7 +84,7 @@ class FitOptions:
                 f"a detector of kind {self.kind!r} learns from attacks: name one with --attack (attacks), or "
                 f"leave it out for {' and '.join(ATTACKED_WITH)}"
             )
-        attacks = self.attacks if self.attacks is not None else self.taught
+        attacks = self.taught
         unknown = [name for name in attacks if name not in ATTACKS]
         if unknown:
             raise OptionError(f"unknown attacks {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
@@ -97,11 +97,12 @@ class FitOptions:
     @property
     def taught(self) -> Mapping[str, Mapping[str, Any]]:
         """The attacks that the kind learns from, or that weigh its signs; none for kinds that take no attack."""
-        if is_clean_only(self.kind) and not reweighs(self.kind):
+        if not takes_attacks(self.kind):
             return {}
         if self.attacks is not None:
             return self.attacks
-        return {name: how for name, how in ATTACKED_WITH.items() if name not in self.missing}
+        missing = self.missing
+        return {name: how for name, how in ATTACKED_WITH.items() if name not in missing}
 
     @property
     def missing(self) -> list[str]:

@@ -104,15 +104,14 @@ def fit_detector(
             f"{' and '.join(options.missing)} left out of the attacks that weigh the signs: pip install "
             "'effpath[attacks]' to have them"
         )
-    pixels = images["fit"].images[:0]
+    adversarial = None
     if options.taught:
         part = images["fit"].take(torch.tensor(known))
         pixels, attacked = attacked_images(model, graph.classes, class_paths, part, options, cache, track)
-    if len(pixels):
-        with track(f"features of {len(pixels)} adversarial images") as progress:
-            detector.fit(clean, detector.features(pixels, batch_size=options.batch_size, progress=progress))
-    else:
-        detector.fit(clean)
+        if len(pixels):
+            with track(f"features of {len(pixels)} adversarial images") as progress:
+                adversarial = detector.features(pixels, batch_size=options.batch_size, progress=progress)
+    detector.fit(clean, adversarial)
     detector.calibrate(features["calibrate"], fpr=options.fpr)
     rows = {name: source.rows[drawn].tolist() for name, drawn in parts.items()}
     mistakes = features["calibrate"].classes[:, 0] != images["calibrate"].labels.numpy()

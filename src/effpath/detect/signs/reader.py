@@ -92,13 +92,14 @@ def sign_features(
     header = reader.class_paths.header
     names = header.keys("synapses")
     at = [names.index(key) for key in reader.walked.header.keys("synapses")]
+    whole = reader.profile.walks and len(at) == len(names)
     values, classes, logits, likelihoods, signs = [], [], [], [], []
     for _, pixels, recorded in recordings(
         graph, images, options=header.options, layers=names, batch_size=batch_size, progress=progress
     ):
         seen = reader.look(pixels, recorded, reference, left_out=left_out)
         signs.append(reader.suspicions(seen))
-        if paths and len(at) * reader.profile.walks < len(names):
+        if paths and not whole:
             values.append(similarities_of(recorded, reader.class_paths, 1, "synapses", True))
         else:
             values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
