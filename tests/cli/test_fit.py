@@ -82,6 +82,11 @@ def test_the_images_are_disjoint_and_as_many_as_asked_and_all_of_one_half_calibr
         "PGD": 10,
     }
     assert shown["attacks"]["FGSM"]["settings"]["epsilons"] == 100
+    assert shown["attacks"] == about["attacks"]
+    chosen = shown["attacks"]["PGD"]["chosen_from"]
+    assert chosen[-1] == {"epsilon": 0.1, "succeeded": shown["attacks"]["PGD"]["succeeded"]}
+    out = fit(monkeypatch, capsys, "-o", "g.safetensors")[1]
+    assert f"images fool the network, at ε 0.1, as 0.0157 fools {chosen[0]['succeeded']}, 0.0314 fools" in out
 
 
 def test_classes_with_enough_images_are_said_to_have_a_threshold_of_their_own(monkeypatch, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,8 +31,8 @@ def fit(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="Attack to learn from: NAME or NAME:setting=value,…; may be repeated. FGSM and PGD if not given; "
-            "none for standard, fast or thorough from clean images alone."
+            help="Attack to learn from: NAME or NAME:setting=value,…; may be repeated. FGSM and PGD if not given, "
+            "as strong as the network needs; none for standard, fast or thorough from clean images alone."
         ),
     ] = None,
     per_class: Annotated[
@@ -145,7 +145,7 @@ def fit(
         f"class paths: {paths['classes']} classes, {paths['images']} of {paths['seen']} images predicted correctly"
     )
     for name, made in about["attacks"].items():
-        print(f"{name}: {made['succeeded']} of {made['tried']} images fool the network")
+        print(f"{name}: {made['succeeded']} of {made['tried']} images fool the network{_chosen(made)}")
     print(
         f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}, fixed on "
         f"{scored} others, so that on average at most {percent(fpr)} of new ones lie above it"
@@ -165,6 +165,17 @@ def fit(
             f"one of {few} images flags {percent(rate.low)} to {percent(rate.high)}, nine times in ten"
         )
     print(f"detector: {output}")
+
+
+def _chosen(made: dict[str, Any]) -> str:
+    """Say at which ε an attack was made that was not named, and what smaller ones did."""
+    if "chosen_from" not in made:
+        return ""
+    *weaker, last = made["chosen_from"]
+    found = f", at ε {last['epsilon']:.3g}"
+    if weaker:
+        found += ", as " + ", ".join(f"{each['epsilon']:.3g} fools {each['succeeded']}" for each in weaker)
+    return found
 
 
 def _of_classes(detector: Detector) -> dict[int, tuple[float, int]]:

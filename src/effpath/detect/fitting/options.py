@@ -19,6 +19,10 @@ from effpath.kernels.options import make_options
 
 ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {"epsilons": 100}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
 """What detectors learn from, where no attack is named: cheap ones, far ones and near ones."""
+STRENGTHS: dict[str, tuple[float, ...]] = {"PGD": (4 / 255, 8 / 255, 0.1, 0.2, 0.3)}
+"""The ``epsilon`` to try of those that do not find their own: the published ones, of photographs, then of digits."""
+ENOUGH = 0.5
+"""Share of the attacked images that has to fool the network for an ``epsilon`` to be chosen."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class FitOptions:
     Attributes:
         kind: one that can be saved.
         attacks: settings by name, for kinds that learn from adversarial images or let them weigh signs; none,
-            {}, for the latter alone. None takes the usual ones; to weigh signs, those whose library is installed.
+            {}, for the latter alone. None takes the usual ones, as strong as the network needs (`strengths`); to
+            weigh signs, those whose library is installed.
         preset, theta, layers: of the extraction.
         per_class: only the first N training images per class for the class paths; None for all.
         images: at most N test images for fitting and calibration together; None for half of them, at most 1000.
@@ -103,6 +108,11 @@ class FitOptions:
             return self.attacks
         missing = self.missing
         return {name: how for name, how in ATTACKED_WITH.items() if name not in missing}
+
+    def strengths(self, name: str) -> list[dict[str, Any]]:
+        """Return the settings of an attack to try in turn until enough images fool the network; {} for its own."""
+        own = {} if self.attacks is not None else STRENGTHS
+        return [{"epsilon": epsilon} for epsilon in own.get(name, ())] or [{}]
 
     @property
     def missing(self) -> list[str]:

@@ -19,7 +19,7 @@ from effpath.class_paths.folder.options import StoreOptions
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import reading_of, reweighs
 from effpath.detect.detector import Detector
-from effpath.detect.fitting.options import FitOptions
+from effpath.detect.fitting.options import ENOUGH, FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
 from effpath.detect.splits import digest_of, drawn_rows
 from effpath.errors import InputError
@@ -183,6 +183,9 @@ def attacked_images(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the adversarial images that all attacks made of a part, and how each went.
 
+    An attack that was not named is made ever stronger, until it fools the network on half of the images that it
+    attacks; the last is taken where none does. ``chosen_from`` says how each went, for those that were tried.
+
     Where some of the outputs have no class path, the attacks aim at those that have one: what ends elsewhere is
     flagged without a detector, and there is nothing to learn from it.
 
@@ -195,12 +198,21 @@ def attacked_images(
     labels = part.labels if whole else torch.searchsorted(known, part.labels)
     pixels, about = [], {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": cache}
-    for made in attack_steps(attacked, Part(part.images, labels), options.taught, track, **how):
-        fooling = made.fooling
-        if not whole:
-            fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
+    for name, settings in options.taught.items():
+        tried = []
+        for strength in options.strengths(name):
+            own = {name: {**settings, **strength}}
+            (made,) = attack_steps(attacked, Part(part.images, labels), own, _of_strength(track, strength), **how)
+            fooling = made.fooling
+            if not whole:
+                fooling = fooling[torch.isin(predict(model, fooling, options.batch_size), known)]
+            tried.append({**strength, "succeeded": len(fooling)})
+            if len(fooling) >= ENOUGH * made.tried:
+                break
         pixels.append(fooling)
-        about[made.name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
+        about[name] = {"settings": dict(made.settings), "tried": made.tried, "succeeded": len(fooling)}
+        if strength:
+            about[name]["chosen_from"] = tried
     if not sum(map(len, pixels)) and not reweighs(options.kind):
         raise InputError(
             f"none of {', '.join(options.taught)} fools the network on any of {len(part)} images"
@@ -208,6 +220,12 @@ def attacked_images(
             + ": there is nothing to learn from; choose other attacks or settings, or kind clean, which needs none"
         )
     return torch.cat(pixels), about
+
+
+def _of_strength(track: Track, strength: Mapping[str, Any]) -> Track:
+    """Return what tracks steps of an attack of some strength, which their names tell."""
+    said = "".join(f", {name} {value:.3g}" for name, value in strength.items())
+    return lambda step: track(step + said)
 
 
 class _Chosen(nn.Module):
