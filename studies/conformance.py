@@ -38,6 +38,7 @@ from effpath.kernels.options import make_options
 from effpath.walk.recording import record
 from effpath.walk.visit import paths_of
 from page_parts import code, fill_file, markdown, part
+from processes import end_with
 from sources import Row, parser, read_result, write_json, write_result
 
 SIZES = (64, 96, 128, 112)
@@ -193,6 +194,14 @@ def examine(name: str, family: str, neurons: int, seed: int, file: Path, limit: 
         write_json(row, file)
 
 
+def _apart(*arguments: Any) -> None:
+    """Examine a model in a process that ends with the one that asks."""
+    asking = multiprocessing.parent_process()
+    assert asking is not None
+    end_with(asking.sentinel)
+    examine(*arguments)
+
+
 def measure(
     models: dict[str, str], folder: Path, *, limit: float, neurons: int, seed: int, minutes: float = inf
 ) -> dict[str, Any]:
@@ -208,7 +217,7 @@ def measure(
             if time.monotonic() > end:
                 waiting.append(name)
                 continue
-            child = fork.Process(target=examine, args=(name, family, neurons, seed, file, limit))
+            child = fork.Process(target=_apart, args=(name, family, neurons, seed, file, limit), daemon=True)
             child.start()
             child.join()
             if child.exitcode not in (0, -signal.SIGKILL, -signal.SIGXCPU):

@@ -10,8 +10,8 @@ Without ``--study`` attacks and class paths are made side by side in processes, 
 every study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
 OUTPUT/reproduce/CASE.json. ``--gather`` ends before the studies. ``--device cuda`` makes attacks and forward
 passes on a GPU; what fools the network on the CPU too counts. With ``--study`` only these studies are measured,
-and what they found is said. Attacks and what detectors saw are cached: a killed run goes on. A result that is
-there is kept. ``--plot`` draws every result, into OUTPUT/STUDY/CASE.png (or .svg).
+and what they found is said. Attacks and what detectors saw are cached: a killed run goes on, and its processes
+end with it. A result that is there is kept. ``--plot`` draws every result, into OUTPUT/STUDY/CASE.png (or .svg).
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -33,8 +31,8 @@ from detection.cases import CASES, Case, named
 from detection.gather import OTHERS, Gathering, Making, open_case
 from detection.signs import SIGNS
 from effpath.errors import EffpathError, OptionError
-from effpath.files.progress import track
 from figures import FIGURES, OPTIONS
+from processes import side_by_side
 from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
@@ -80,23 +78,6 @@ def make_study(
     file = output / study / f"{name}.json"
     if not file.exists():
         write_result(FIGURES[study].result(name, case, seed, output, given or {}), file)
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return round(time.perf_counter() - start, 1)
-
-
-def side_by_side(calls: Mapping[str, Callable[[], None]], processes: int, what: str) -> dict[str, float]:
-    """Do work in so many processes; return the seconds of each call."""
-    found = {}
-    with track(what) as progress, ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        running = {item: pool.submit(seconds_of, call) for item, call in calls.items()}
-        for item, future in running.items():
-            found[item] = future.result()
-            progress(len(found), len(calls))
-    return found
 
 
 def gathered(name: str, case: Case, *, processes: int, seed: int, device: str = "cpu") -> Row:

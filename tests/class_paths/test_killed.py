@@ -17,6 +17,7 @@ import pytest
 import tiny_store
 from effpath.class_paths.folder.store import Store
 from effpath.class_paths.folder.verify import verify
+from liveness import alive, waited
 from tiny_store import COUNT, build, contents
 
 SCRIPT = Path(tiny_store.__file__)
@@ -50,7 +51,7 @@ def run(
     assert builder.stdin is not None
     assert builder.stdout is not None
     builder.stdin.write(f"{workers} {folder}\n")
-    said = [builder.stdout.readline()]
+    said, started = [builder.stdout.readline()], list[int]()
     process = int(said[0].removeprefix("opened "))
 
     def listen(lines: float) -> bool:
@@ -63,22 +64,23 @@ def run(
 
     if moments is not None and not listen(moments.randrange(target == "worker", LINES)):
         time.sleep(moments.uniform(0, 0.1))
-        if target == "driver":
+        started = workers_of(process)
+        for killed in [process] if target == "driver" else started[:1]:
             with contextlib.suppress(ProcessLookupError):  # it may have ended
-                os.kill(process, signal.SIGKILL)
-        else:
-            kill_a_worker_of(process)
+                os.kill(killed, signal.SIGKILL)
     listen(float("inf"))
+    assert waited(lambda: not any(map(alive, started)))  # workers end with the process that they work for
     assert all(0 <= int(line) <= COUNT for line in said[1:] if line.strip().isdecimal())
     return said[-1] == "exit 0\n" and "ended\n" in said
 
 
-def kill_a_worker_of(pid: int) -> None:
+def workers_of(pid: int) -> list[int]:
+    found = []
     with contextlib.suppress(OSError):  # it may have ended
         for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return os.kill(child, signal.SIGKILL)
-    return None
+                found.append(child)
+    return found
 
 
 def test_killed_at_random_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(

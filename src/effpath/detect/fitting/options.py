@@ -20,7 +20,7 @@ from effpath.kernels.options import make_options
 ATTACKED_WITH: dict[str, dict[str, Any]] = {"FGSM": {"epsilons": 100}, "PGD": {"steps": 10, "rel_stepsize": 0.25}}
 """What detectors learn from, where no attack is named: cheap ones, far ones and near ones."""
 STRENGTHS: dict[str, tuple[float, ...]] = {"PGD": (4 / 255, 8 / 255, 0.1, 0.2, 0.3)}
-"""The ``epsilon`` to try of those that do not find their own: the published ones, of photographs, then of digits."""
+"""The ``epsilon`` to try, of those that do not find their own: as published for photographs, then for digits."""
 ENOUGH = 0.5
 """Share of the attacked images that has to fool the network for an ``epsilon`` to be chosen."""
 
