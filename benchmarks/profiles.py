@@ -31,7 +31,7 @@ from effpath.files.progress import track
 
 NETWORKS = ("alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette")
 FOR_PATHS, FOR_FIT, BATCH = 24, 16, 8  # images
-ROUNDS = 3
+ROUNDS = 7
 Row = dict[str, Any]
 
 

@@ -13,7 +13,7 @@ from effpath.errors import NumericalError
 from effpath.kernels.options import make_options
 from effpath.kernels.reference import carriers
 from effpath.walk.forward import forward_sets
-from effpath.walk.recording import record
+from effpath.walk.recording import Recorded, record
 
 OPTIONS = make_options("default")
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
@@ -23,10 +23,15 @@ def images() -> torch.Tensor:
     return torch.cat([data().test_images[:6], noisy(data().test_images[6:12])])
 
 
-def test_both_backends_choose_equal_sets() -> None:
+def outputs_of(recorded: Recorded) -> dict[str, torch.Tensor]:
+    return {name: recorded.outputs(name) for name in LAYERS}
+
+
+def test_the_compiled_loop_chooses_the_sets_that_the_reference_chooses_in_double() -> None:
     recorded = record(graph(), images(), options=OPTIONS)
-    one, other = forward_sets(recorded, LAYERS), forward_sets(recorded.plainly(), LAYERS)
     assert recorded.compiled
+    one = forward_sets(graph(), outputs_of(recorded))
+    other = forward_sets(graph(), {name: values.double() for name, values in outputs_of(recorded).items()})
     assert list(one) == list(LAYERS)
     for name in LAYERS:
         assert one[name].dtype == np.bool_
@@ -39,16 +44,16 @@ def test_ids_are_those_of_a_paths_neurons() -> None:
     values = graph().run(graph().check_images(images()), ["conv1", "fc2"])
     for name, value in values.items():
         wanted = carriers(value.reshape(len(value), -1))
-        assert np.array_equal(forward_sets(recorded, [name])[name], wanted.numpy())
+        assert np.array_equal(forward_sets(graph(), {name: recorded.outputs(name)})[name], wanted.numpy())
         sizes = {layer.name: layer.universe("neurons") for layer in recorded.header.layers}
         assert wanted.shape[1] == sizes[name]
 
 
 def test_the_set_of_an_image_is_the_same_in_every_part_of_a_recording() -> None:
     recorded = record(graph(), images(), options=OPTIONS)
-    whole = forward_sets(recorded, LAYERS)
+    whole = forward_sets(graph(), outputs_of(recorded))
     for rows in (slice(0, 1), slice(3, 9)):
-        part = forward_sets(recorded.select(rows), LAYERS)
+        part = forward_sets(graph(), outputs_of(recorded.select(rows)))
         assert all(np.array_equal(part[name], whole[name][rows]) for name in LAYERS)
 
 
@@ -58,7 +63,7 @@ def test_a_network_in_double_has_forward_sets_too() -> None:
     captured = effpath.capture(net, torch.zeros(1, 1, 2, 2, dtype=torch.float64))
     recorded = record(captured, torch.rand(5, 1, 2, 2, dtype=torch.float64), options=OPTIONS)
     assert not recorded.compiled
-    found = forward_sets(recorded, [layer.name for layer in recorded.header.layers])
+    found = forward_sets(captured, {layer.name: recorded.outputs(layer.name) for layer in recorded.header.layers})
     assert [marks.shape for marks in found.values()] == [(5, 6), (5, 3)]
 
 
@@ -66,4 +71,12 @@ def test_a_layer_that_overflows_is_named() -> None:
     recorded = record(graph(), images(), options=OPTIONS)
     recorded.values["fc1"][0, 0] = torch.inf
     with pytest.raises(NumericalError, match="'fc1'"):
-        forward_sets(recorded, LAYERS)
+        forward_sets(graph(), outputs_of(recorded))
+
+
+def test_some_elements_of_what_was_recorded_are_those_of_the_whole() -> None:
+    recorded = record(graph(), images(), options=OPTIONS)
+    for each in (recorded, recorded.plainly()):
+        for name in LAYERS:
+            ids = torch.arange(0, graph().size(name), 3)
+            assert torch.equal(each.outputs(name, ids), recorded.outputs(name)[:, ids])

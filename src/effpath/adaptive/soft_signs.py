@@ -16,7 +16,6 @@ from effpath.detect import Detector
 from effpath.detect.signs.basis import Basis, blocks, small
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.disagreement import ChangedImage
-from effpath.detect.signs.evidence import early_layers
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
@@ -25,6 +24,7 @@ from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.pixels import LEAST, Pixels
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
+from effpath.detect.signs.sample import early_layers
 from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
@@ -48,9 +48,10 @@ class Glance:
         paths: columns of the walk by group of `SoftFeatures`, [N, layers of the walk] each.
         neurons: log number of its neurons, [N, layers of the walk].
         early: which of these layers are early.
-        outside: share of the forward set outside that of the class, [N, early layers]; None where no sign asks.
-        frequencies: mean log frequency of the forward set in every class of the reference, [N, early layers,
-            classes]; None where no sign asks.
+        outside: share of the forward set outside that of the class, [N, layers of the sample]; None where no sign
+            asks.
+        frequencies: mean log frequency of the forward set in every class of the reference, [N, layers of the
+            sample, classes]; None where no sign asks.
         places: where `first` stands among these classes, int64 [N]; −1 where it was not met.
         known: the spaces of the pixels of clean images; None where no sign asks.
     """
@@ -239,7 +240,7 @@ class SignLook:
         exact: the suspicions of the signs, [N, columns].
         first: the class that counts as predicted, int64 [N].
         paths: of the walk; None where no sign reads it.
-        carriers: of the early layers; empty where no sign reads them.
+        carriers: of the layers of the sample; empty where no sign reads them.
     """
 
     exact: Tensor
@@ -266,14 +267,14 @@ class SoftSigns:
         likelihood = detector.reader.path_likelihood
         how = {"layers": layers, "temperature": temperature}
         self.paths = SoftFeatures(self.graph, walked, likelihood, for_signs=True, **how)  # type: ignore[arg-type]
-        early = early_layers(detector.class_paths)
+        early = early_layers(detector.class_paths.header)
         self.early = [at for at, name in enumerate(walked.header.keys("synapses")) if name in early]
-        self.carrying = early if self.profile.wants("forward sets") else ()
+        self.sample = detector.reader.sample
 
     def run(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the logits and the values that the signs need, with gradients to the pixels."""
         layers = self.paths.layers if self.profile.walks else ()
-        keep = {self.graph.input, self.graph.logits, *self.carrying}
+        keep = {self.graph.input, self.graph.logits, *self.sample.ids}
         keep |= {name for layer in layers for name in (layer.name, *layer.sources)}
         return self.graph.run(pixels, keep, change=lambda _, value: value)
 
@@ -282,7 +283,7 @@ class SoftSigns:
         (first,) = classes
         with torch.no_grad():
             walk = self.paths.look(pixels, values, classes) if self.profile.walks else None
-            found = [self._carrier(name, values[name].flatten(1), first) for name in self.carrying]
+            found = [self._carrier(name, self.sample.take(name, values[name]), first) for name in self.sample.ids]
             sets = [each.exact() for each in found]
             exact = self._measure(values, first, walk, None if walk is None else walk.exact, sets, 0.0)
         return SignLook(exact, first, walk, found)
@@ -293,7 +294,8 @@ class SoftSigns:
         if look.paths is not None:
             at = torch.tensor(self.paths.soft_columns, device=look.exact.device)
             columns = look.paths.exact.index_copy(1, at, self.paths.soft(values, look.paths))
-        sets = [each.soft(values[each.layer].flatten(1), self.temperature) for each in look.carriers]
+        taken = [self.sample.take(each.layer, values[each.layer]) for each in look.carriers]
+        sets = [each.soft(outputs, self.temperature) for each, outputs in zip(look.carriers, taken, strict=True)]
         return self._measure(values, look.first, look.paths, columns, sets, self.temperature)
 
     def columns(self, values: Mapping[str, Tensor], look: SignLook) -> Tensor:

@@ -13,6 +13,7 @@ from effpath.detect.band import CleanRows
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
+from effpath.detect.signs.sample import Sample
 from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile
 
@@ -63,8 +64,11 @@ def stored_reference(opened: SealedFile, about: Mapping[str, Any], class_paths: 
     classes, images, labels = (stored_array(opened, f"{at}/{name}", 1) for name in ("classes", "images", "labels"))
     shares = stored_array(opened, f"{at}/shares", 2)
     counts = {name: stored_array(opened, f"{at}/counts/{name}", 2) for name in about["reference"]["layers"]}
+    sample = Sample.of(class_paths.header)
+    if counts and counts.keys() != sample.ids.keys():
+        raise ValueError(f"expected counts of {', '.join(sample.ids)}, got {', '.join(counts)}")
     for name, counted in counts.items():
-        wanted = len(classes), class_paths.header.universe("neurons", name)
+        wanted = len(classes), sample.size(name)
         if counted.dtype != np.uint16 or counted.shape != wanted:
             raise ValueError(
                 f"expected uint16 {list(wanted)} in counts/{name}, got {counted.dtype} {list(counted.shape)}"

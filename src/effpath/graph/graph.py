@@ -197,7 +197,7 @@ class Graph:
             True
         """
         require_images(images)
-        size = images_together(self._activation_bytes, batch_size)
+        size = images_together(self.activation_bytes, batch_size)
         found = []
         for start in range(0, len(images), size):
             logits = self._logits_of(self.check_images(images[start : start + size], first=start), forward)
@@ -211,9 +211,14 @@ class Graph:
         return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
     @cached_property
-    def _activation_bytes(self) -> int:
+    def activation_bytes(self) -> int:
         """Bytes of the activations of one image, all nodes together."""
         return self.dtype.itemsize * sum(map(self.size, self.live))
+
+    @cached_property
+    def largest_bytes(self) -> int:
+        """Bytes of the largest activation of one image."""
+        return self.dtype.itemsize * max(map(self.size, self.live))
 
     def check_images(self, images: Any, *, first: int = 0) -> Tensor:
         """Return images on the graph's device, in its dtype and in plain memory, or say what is wrong with them.

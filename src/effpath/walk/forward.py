@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from effpath.backends.prepared import prepare
 from effpath.errors import NumericalError
+from effpath.graph.graph import Graph
 from effpath.kernels import reference
-from effpath.walk.recording import Recorded
 
 
-def forward_sets(recorded: Recorded, layers: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Return the forward set of each image in some layers that were recorded, bool [B, neurons] by layer.
+def forward_sets(graph: Graph, outputs: Mapping[str, Tensor]) -> dict[str, NDArray[np.bool_]]:
+    """Return the forward set of each image in some layers, bool [B, neurons] by layer.
 
     It is the fewest neurons whose outputs add up to half of what is positive in the layer's outputs, before the
-    nonlinearity; of equal outputs those of lower ids come first. Ids are those of a path's neurons. An image
-    without a positive output has an empty set.
+    nonlinearity; of equal outputs the first ones. An image without a positive output has an empty set.
+
+    Args:
+        graph: of the network.
+        outputs: by layer, of its neurons or of some of them, [B, neurons], in the order of their ids.
 
     Raises:
         NumericalError: NaN or infinity in a layer's outputs; names the layer.
     """
     found = {}
-    for name in layers:
+    for name, values in outputs.items():
         try:
-            found[name] = _carriers(outputs_of(recorded, name), compiled=recorded.compiled)
+            found[name] = _carriers(values)
         except NumericalError as error:
-            raise NumericalError(f"{error}, at {recorded.plan.graph.by_name[name].place}") from error
+            raise NumericalError(f"{error}, at {graph.by_name[name].place}") from error
     return found
 
 
-def outputs_of(recorded: Recorded, name: str) -> Tensor:
-    """Return what was recorded of a tensor in canonical order, [B, size]."""
-    stored = recorded.values[name]
-    return prepare(recorded.plan).layouts[name].restore(stored) if recorded.compiled else stored
-
-
-def _carriers(outputs: Tensor, *, compiled: bool) -> NDArray[np.bool_]:
-    if not compiled:
+def _carriers(outputs: Tensor) -> NDArray[np.bool_]:
+    if outputs.dtype != torch.float32 or outputs.device.type != "cpu":
         chosen: NDArray[np.bool_] = reference.carriers(outputs).cpu().numpy()
         return chosen
     from effpath.kernels.carriers import mark_carriers  # importing Numba takes a third of a second

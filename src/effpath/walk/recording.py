@@ -74,13 +74,15 @@ class Recorded:
 
     def ranked(self, rank: int) -> Tensor:
         """Return the class with the rank-th highest logit of each image, int64 [B]; ties to the lower class."""
-        classes = self.logits.shape[1]
-        if rank == 2:
-            require_two_classes(classes, "a path of rank 2")
-        rank = as_whole(rank, "rank", classes, "(the classes)")
-        if rank == 1:
-            return self.logits.max(dim=1).indices  # of several, the first
-        return self.logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
+        return ranked_classes(self.logits, rank)
+
+    def outputs(self, name: str, ids: Tensor | None = None) -> Tensor:
+        """Return what was recorded of a tensor in canonical order, [B, size], or of some elements, [B, ids]."""
+        stored = self.values[name]
+        if ids is not None:
+            ids = ids.to(stored.device)
+            return stored[:, prepare(self.plan).layouts[name].table[ids] if self.compiled else ids]
+        return prepare(self.plan).layouts[name].restore(stored) if self.compiled else stored
 
     def start(self, classes: Tensor | Sequence[int]) -> Tensor:
         """Return the mask of one logit an image, bool [B, classes]."""
@@ -89,6 +91,17 @@ class Recorded:
         return torch.zeros(self.logits.shape, dtype=torch.bool, device=start.device).scatter_(
             1, start[:, None], True
         )
+
+
+def ranked_classes(logits: Tensor, rank: int) -> Tensor:
+    """Return the class with the rank-th highest of the logits [B, classes], int64 [B]; ties to the lower class."""
+    classes = logits.shape[1]
+    if rank == 2:
+        require_two_classes(classes, "a path of rank 2")
+    rank = as_whole(rank, "rank", classes, "(the classes)")
+    if rank == 1:
+        return logits.max(dim=1).indices  # of several, the first
+    return logits.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
 
 
 class Batch(NamedTuple):
@@ -129,15 +142,22 @@ def recordings(
         InputError, NumericalError: bad images; none give no batch.
         OptionError: a batch of less than one image, or an option outside its range.
     """
-    require_images(images)
     size = images_together(bytes_per_image(graph, options, layers), batch_size)
-    for start in range(0, len(images), size):
-        rows = slice(start, min(start + size, len(images)))
-        pixels = graph.check_images(images[rows], first=start)
+    for rows, pixels in checked_batches(graph, images, size, progress):
         recorded = record(
             graph, pixels, options=options, layers=layers, include_auxiliary=include_auxiliary, backend=backend
         )
         yield Batch(rows, pixels, recorded)
+
+
+def checked_batches(
+    graph: Graph, images: Images, size: int, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Read and check images, so many at a time; as `recordings`."""
+    require_images(images)
+    for start in range(0, len(images), size):
+        rows = slice(start, min(start + size, len(images)))
+        yield rows, graph.check_images(images[rows], first=start)
         if progress is not None:
             progress(rows.stop, len(images))
 

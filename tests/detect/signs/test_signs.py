@@ -36,10 +36,15 @@ from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 from effpath.walk.forward import forward_sets
-from effpath.walk.recording import record
-from sign_contract import SignContract, images, look, recording, reference
+from effpath.walk.recording import Recorded, record
+from sign_contract import SignContract, images, look, looked, recording, reference
 
 EARLY = ["conv1", "conv2", "fc1"]
+
+
+def sets_of(recorded: Recorded) -> dict[str, np.ndarray]:
+    """The forward sets of the early layers, which are small enough to be looked at whole."""
+    return forward_sets(graph(), {name: recorded.outputs(name) for name in EARLY})
 
 
 def measured(sign: Sign) -> np.ndarray:
@@ -167,8 +172,8 @@ class TestForwardSets(SignContract):
     def test_it_is_the_share_outside_the_union_of_the_class(self) -> None:
         train, labels = data().train_images[400:640], data().train_labels[400:640]
         predicted = graph()(train).argmax(1)
-        known = forward_sets(record(graph(), train, options=make_options("default")), EARLY)
-        own, mine = forward_sets(recording(), EARLY), graph()(images()).argmax(1).numpy()
+        known = sets_of(record(graph(), train, options=make_options("default")))
+        own, mine = sets_of(recording()), graph()(images()).argmax(1).numpy()
         right = (predicted == labels).numpy()
         for row in (0, 13, 20):
             members = right & (labels.numpy() == mine[row])
@@ -199,7 +204,7 @@ def log_frequencies(name: str) -> np.ndarray:
     """How usual each neuron is in the forward sets of each class, counted anew, [classes, neurons]."""
     train, labels = data().train_images[400:640], data().train_labels[400:640].numpy()
     right = graph()(train).argmax(1).numpy() == labels
-    sets = forward_sets(record(graph(), train, options=make_options("default")), [name])[name]
+    sets = sets_of(record(graph(), train, options=make_options("default")))[name]
     rows = [right & (labels == label) for label in reference().classes]
     return np.log(np.stack([(sets[own].sum(0) + 0.5) / (own.sum() + 1) for own in rows]))
 
@@ -209,7 +214,7 @@ class TestForwardTypicality(SignContract):
         return ForwardTypicality()
 
     def test_it_is_the_mean_log_frequency_of_the_set_in_its_class(self) -> None:
-        own, seen = forward_sets(recording(), EARLY), look(ForwardTypicality())
+        own, seen = sets_of(recording()), look(ForwardTypicality())
         logs, at = {name: log_frequencies(name) for name in EARLY}, reference().places(seen.predicted)
         for row in (0, 13, 20):
             wanted = np.mean([logs[name][at[row], own[name][row]].mean() for name in EARLY])
@@ -225,7 +230,7 @@ class TestForwardMargin(SignContract):
         return ForwardMargin()
 
     def test_it_is_the_lead_of_its_class_layer_by_layer(self) -> None:
-        own, seen = forward_sets(recording(), EARLY), look(ForwardMargin())
+        own, seen = sets_of(recording()), look(ForwardMargin())
         logs, at = {name: log_frequencies(name) for name in EARLY}, reference().places(seen.predicted)
         for row in (0, 13, 20):
             means = [logs[name][:, own[name][row]].mean(1) for name in EARLY]
@@ -349,11 +354,12 @@ class TestCollecting:
         assert all(np.array_equal(half.forward[name], first.forward[name]) for name in EARLY)
         assert np.array_equal(half.labels, first.labels)
 
-    def test_the_compiled_means_are_those_of_the_plain_backend(self) -> None:
+    def test_frequencies_are_means_over_the_neurons_of_the_set(self) -> None:
         seen = look_with("standard")
-        plain = replace(seen, recorded=replace(seen.recorded, compiled=False))
-        plain.__dict__["forward"] = seen.forward  # of the compiled backend: only the means are compared
-        np.testing.assert_allclose(seen.frequencies, plain.frequencies, rtol=1e-12)
+        for column, (name, bits) in enumerate(seen.forward.items()):
+            marks = np.unpackbits(bits, axis=1, count=seen.sample.size(name), bitorder="little").astype(float)
+            wanted = marks @ reference().logs[name].astype(float) / marks.sum(1, keepdims=True)
+            np.testing.assert_allclose(seen.frequencies[:, column], wanted, rtol=1e-12)
 
     def test_batches_change_nothing(self) -> None:
         reader = SignReader.of(PROFILES["fast"], class_paths())
@@ -369,8 +375,8 @@ class TestCollecting:
         pixels = data().train_images[:30]
         recorded = record(graph(), pixels, options=class_paths().header.options)
         whole = collect(graph(), reader, pixels, own=True)
-        seen = reader.look(pixels, recorded, whole, left_out=True)
-        own, shares = forward_sets(recorded, EARLY), channel_shares(seen)
+        seen = looked(reader, pixels, whole, left_out=True)
+        own, shares = sets_of(recorded), channel_shares(seen)
         outside, usual, far = (
             sign.columns(seen)[:, 0] for sign in (ForwardSets(), ForwardTypicality(), Neighbours())
         )
@@ -389,7 +395,7 @@ class TestCollecting:
                 assert far[row] == pytest.approx(1 - nearest.mean(), abs=1e-6)
             else:
                 assert np.isnan(far[row])
-        inside = reader.look(pixels, recorded, whole)
+        inside = looked(reader, pixels, whole)
         assert (ForwardSets().columns(inside) == 0).all()
 
     def test_a_walk_of_the_late_layers_gives_their_part_of_the_whole_walk(self) -> None:
@@ -405,7 +411,7 @@ def look_with(profile: str, *more: Sign):
     """Look with the signs of a profile and more, over the layers that its walk covers."""
     kind = PROFILES[profile]
     reader = SignReader.of(Profile(profile, (*kind.signs, *more), kind.late), class_paths())
-    return reader.look(graph().check_images(images()), recording(), reference())
+    return looked(reader, images())
 
 
 @pytest.mark.parametrize(("name", "passes", "walks"), [("fast", 1, 1), ("standard", 3, 0), ("thorough", 13, 1)])
@@ -420,7 +426,7 @@ def test_noise_is_suspicious_by_most_signs() -> None:
     seen = look_with("thorough")
     noise = noisy(data().test_images[24:60])
     found = SignReader.of(PROFILES["thorough"], class_paths())
-    other = found.look(noise, record(graph(), noise, options=class_paths().header.options), reference())
+    other = looked(found, noise)
     clean = found.suspicions(seen)[contract.CLEAN].mean(0)
     higher = found.suspicions(other).mean(0) > clean
     by_words = dict(zip(PROFILES["thorough"].says, higher.tolist(), strict=True))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from effpath.detect.signs.evidence import Evidence
 from effpath.detect.signs.sign import FloatArray, Sign, layer_mean
-from effpath.walk.forward import outputs_of
 from effpath.walk.recording import Recorded
 
 
@@ -36,7 +35,7 @@ class Cancellation(Sign):
             received = received_by(seen.recorded, name) if name in seen.paths.neurons else None
             if received is None:
                 continue
-            value = outputs_of(seen.recorded, name).double().abs().cpu().numpy()
+            value = seen.recorded.outputs(name).double().abs().cpu().numpy()
             absolute = received.double().cpu().numpy()
             for row in range(len(seen)):
                 ids = seen.paths.neurons[name][row]
@@ -60,7 +59,7 @@ def received_by(recorded: Recorded, name: str) -> Tensor | None:
         for ref in node.refs
         if ref != source
     }
-    x = outputs_of(recorded, source).abs().view(-1, *graph.shape(source)[1:])
+    x = recorded.outputs(source).abs().view(-1, *graph.shape(source)[1:])
     parts = torch.split(x, len(x) if graph.batched else 1)
     with torch.no_grad():
         found = [node.call(partial(_operand, constants, part)) for part in parts]

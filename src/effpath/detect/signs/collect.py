@@ -21,7 +21,6 @@ from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import as_classes
 from effpath.images import Images
-from effpath.walk.recording import recordings
 
 NEIGHBOURS = 200  # images of a class whose paths are kept, the first ones
 PIXELS = 500  # images of a class whose pixels are looked at, the first ones
@@ -53,18 +52,17 @@ def collect(
         InputError, NumericalError: bad images or labels; no image that the network gets right.
     """
     target = None if labels is None else as_classes(labels, len(images), graph.classes)
-    header, profile = reader.class_paths.header, reader.profile
+    profile = reader.profile
     counted, banks, collected = _Counts(), _Banks(), Collected(PIXELS)
-    layers = [layer.name for layer in header.layers]
-    for rows, pixels, recorded in recordings(
-        graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
+    for rows, pixels, passes in reader.batches(
+        graph, images, changed=False, batch_size=batch_size, progress=progress
     ):
-        right = torch.ones(len(recorded), dtype=torch.bool)
+        right = torch.ones(len(passes), dtype=torch.bool)
         if target is not None:
-            right = recorded.ranked(1).cpu() == target[rows]
+            right = passes.ranked(1).cpu() == target[rows]
         if not bool(right.any()):
             continue
-        seen = reader.look(pixels[right], recorded.select(right))
+        seen = reader.look(pixels[right], passes.select(right))
         counted.note(seen, wanted=profile.wants("forward sets"))
         if profile.wants("pixels"):
             collected.add(seen.pixels, seen.predicted)
@@ -72,7 +70,7 @@ def collect(
             chosen = banks.wanted(seen)
             if chosen.any():
                 some = torch.from_numpy(chosen)
-                banks.add(reader.look(seen.pixels[some], seen.recorded.select(some)))
+                banks.add(reader.look(seen.pixels[some], seen.passes.select(some)))
     classes = np.array(sorted(counted.images), np.int64)
     if not len(classes):
         raise InputError(
@@ -98,7 +96,7 @@ class _Counts:
             self.images[label] += 1
             own = self.counts.setdefault(label, {})
             for name, bits in sets.items():
-                marks = np.unpackbits(bits[row], bitorder="little", count=seen.neurons(name))
+                marks = np.unpackbits(bits[row], bitorder="little", count=seen.sample.size(name))
                 if name not in own:
                     own[name] = np.zeros(len(marks), np.uint16)
                 own[name] += marks

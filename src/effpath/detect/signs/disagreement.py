@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from effpath.detect.signs.evidence import Evidence
+from effpath.detect.signs.passes import Change
 from effpath.detect.signs.sign import FloatArray, Sign
-
-Change = Callable[[Tensor], Tensor]
 
 
 class ChangedImage(Sign):
     """By how much another class beats the predicted one on the changed image, a forward pass for each change."""
 
     def __init__(self, name: str, says: str, changes: Sequence[Change]) -> None:
-        """Take the changes, each from images [B, C, H, W] in [0, 1] to such images, each image for itself."""
+        """Take the changes."""
         self.name, self.says, self.changes = name, (says,), tuple(changes)
         self.passes = len(self.changes)
 
     def columns(self, seen: Evidence) -> FloatArray:
         """Measure the disagreement, [B, 1]."""
-        answers = [seen.answers(change(seen.pixels)) for change in self.changes]
+        answers = [seen.passes.answers[change] for change in self.changes]
         return disagreement(seen.predicted, answers)[:, None]
 
 

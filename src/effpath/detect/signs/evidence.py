@@ -11,11 +11,12 @@ from torch import Tensor
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
+from effpath.detect.signs.passes import Passes
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.reference import Bits, Reference
+from effpath.detect.signs.sample import Sample, early_layers
 from effpath.detect.signs.sign import FloatArray
 from effpath.errors import OptionError
-from effpath.graph.graph import Graph
 from effpath.paths.batch import Paths
 from effpath.paths.path import Path
 from effpath.walk.forward import forward_sets
@@ -29,7 +30,8 @@ class Evidence:
 
     Attributes:
         pixels: [B, C, H, W], checked.
-        recorded: their activations, of all layers of the class paths.
+        passes: what the network made of them.
+        sample: the neurons whose outputs were taken.
         class_paths: of the network.
         walked: the same, of the layers that the walk covers.
         path_likelihood: of the layers that the walk covers; None where no sign asks for it.
@@ -38,7 +40,8 @@ class Evidence:
     """
 
     pixels: Tensor
-    recorded: Recorded
+    passes: Passes
+    sample: Sample
     class_paths: ClassPaths
     walked: ClassPaths
     path_likelihood: PathLikelihood | None = None
@@ -47,23 +50,24 @@ class Evidence:
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self.recorded)
+        return len(self.passes)
 
     @property
-    def graph(self) -> Graph:
-        """The network."""
-        return self.recorded.plan.graph
+    def recorded(self) -> Recorded:
+        """The activations, of all layers of the class paths, for signs that walk."""
+        assert self.passes.recorded is not None
+        return self.passes.recorded
 
     @cached_property
     def logits(self) -> FloatArray:
         """Logits, float64 [B, classes]."""
-        found: FloatArray = self.recorded.logits.double().cpu().numpy()
+        found: FloatArray = self.passes.logits.double().cpu().numpy()
         return found
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The predicted class, int64 [B]."""
-        found: NDArray[np.int64] = self.recorded.ranked(1).cpu().numpy()
+        found: NDArray[np.int64] = self.passes.ranked(1).cpu().numpy()
         return found
 
     @cached_property
@@ -100,7 +104,7 @@ class Evidence:
     @cached_property
     def early(self) -> tuple[str, ...]:
         """The first half of the layers of the class paths, rounded up."""
-        return early_layers(self.class_paths)
+        return early_layers(self.class_paths.header)
 
     @cached_property
     def early_columns(self) -> list[int]:
@@ -109,8 +113,8 @@ class Evidence:
 
     @cached_property
     def forward(self) -> dict[str, Bits]:
-        """Forward sets of the early layers, by layer, packed bits, lowest first, uint8 [B, ⌈neurons ÷ 8⌉]."""
-        found = forward_sets(self.recorded, self.early)
+        """Forward sets of the sample, by layer, packed bits, lowest first, uint8 [B, ⌈neurons ÷ 8⌉]."""
+        found = forward_sets(self.passes.graph, self.passes.outputs)
         return {name: np.packbits(marks, axis=1, bitorder="little") for name, marks in found.items()}
 
     @cached_property
@@ -120,13 +124,13 @@ class Evidence:
 
     @cached_property
     def frequencies(self) -> FloatArray:
-        """The mean log frequency of the forward set in every class of the reference, [B, early layers, classes].
+        """The mean log frequency of the forward set in every class of the reference, [B, layers, classes].
 
         NaN where the set is empty. An image of the reference is left out of its own class.
         """
         reference = self.known()
-        found = np.full((len(self), len(self.early), len(reference.classes)), np.nan)
-        for column, name in enumerate(self.early):
+        found = np.full((len(self), len(self.forward), len(reference.classes)), np.nan)
+        for column, name in enumerate(self.forward):
             found[:, column] = self._means(name, reference.logs[name])
             for row, place in enumerate(self.reference_places.tolist() if self.left_out else ()):
                 ids = self._ids(name, row)
@@ -137,10 +141,6 @@ class Evidence:
 
     def _means(self, name: str, table: NDArray[np.float32]) -> FloatArray:
         """Return the mean of the rows [neurons, columns] that a forward set names, [B, columns]; NaN if none."""
-        if not self.recorded.compiled:
-            rows = [table[self._ids(name, row)] for row in range(len(self))]
-            empty = np.full(table.shape[1], np.nan)
-            return np.stack([each.mean(0, dtype=np.float64) if len(each) else empty for each in rows])
         from effpath.kernels.carriers import add_rows  # importing Numba takes a third of a second
 
         sums, counts = np.zeros((len(self), table.shape[1])), np.zeros(len(self), np.int64)
@@ -151,11 +151,8 @@ class Evidence:
 
     def _ids(self, name: str, row: int) -> NDArray[np.int64]:
         """Return the ids of the forward set of one image."""
-        return np.flatnonzero(np.unpackbits(self.forward[name][row], count=self.neurons(name), bitorder="little"))
-
-    def neurons(self, name: str) -> int:
-        """Return how many neurons a layer has."""
-        return self.class_paths.header.universe("neurons", name)
+        marks = np.unpackbits(self.forward[name][row], count=self.sample.size(name), bitorder="little")
+        return np.flatnonzero(marks)
 
     def known(self) -> Reference:
         """Return the reference.
@@ -176,17 +173,6 @@ class Evidence:
         if found is None:
             raise OptionError("expected what was collected with the pixels of clean images, got none of these")
         return found
-
-    def answers(self, images: Tensor) -> FloatArray:
-        """Return the softmax of the network for changed images, float64 [B, classes]: one forward pass."""
-        found: FloatArray = self.graph(images).double().softmax(1).cpu().numpy()
-        return found
-
-
-def early_layers(class_paths: ClassPaths) -> tuple[str, ...]:
-    """Return the names of the first half of the layers of class paths, rounded up."""
-    names = class_paths.header.keys("synapses")
-    return tuple(names[: (len(names) + 1) // 2])
 
 
 def late_part(class_paths: ClassPaths, share: float) -> ClassPaths:

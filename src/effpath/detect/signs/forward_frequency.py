@@ -10,9 +10,10 @@ from effpath.detect.signs.sign import FloatArray, Sign, layer_mean
 
 
 class ForwardTypicality(Sign):
-    """The mean log frequency of the forward set in its own class, over the early layers, unweighted.
+    """The mean log frequency of the forward set in its own class, over early layers, unweighted.
 
-    It tells more than the share outside the union where a class has many images, whose union is nearly everything.
+    Sets are of the neurons of a `Sample`. It tells more than the share outside the union where a class has many
+    images, whose union is nearly everything.
     """
 
     name = "forward typicality"

@@ -9,9 +9,10 @@ from effpath.detect.signs.sign import FloatArray, Sign, layer_mean, shares_of
 
 
 class ForwardSets(Sign):
-    """The mean over the early layers of the share of the forward set that lies outside the union of its class.
+    """The mean over early layers of the share of the forward set that lies outside the union of its class.
 
-    The union is over the forward sets of clean images that the network predicts as the class.
+    Sets are of the neurons of a `Sample`. The union is over those of clean images that the network predicts as the
+    class.
     """
 
     name = "forward sets"
@@ -22,10 +23,10 @@ class ForwardSets(Sign):
         """Measure the share, [B, 1]; NaN where no clean image was predicted as the class."""
         reference, at = seen.known(), seen.reference_places
         unions = reference.twice if seen.left_out else reference.forward
-        found = np.full((len(seen), len(seen.early)), np.nan)
+        found = np.full((len(seen), len(seen.forward)), np.nan)
         rows = np.flatnonzero(at >= 0)
-        for column, name in enumerate(seen.early):
-            own = seen.forward[name][rows]
+        for column, (name, sets) in enumerate(seen.forward.items()):
+            own = sets[rows]
             outside = np.bitwise_count(own & ~unions[name][at[rows]])
             sizes = np.bitwise_count(own).sum(1, dtype=np.int64)
             found[rows, column] = shares_of(outside.sum(1, dtype=np.int64), sizes)

@@ -11,6 +11,7 @@ from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.neighbours import Neighbours
+from effpath.detect.signs.passes import Change
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
@@ -36,6 +37,11 @@ class Profile:
     def says(self) -> tuple[str, ...]:
         """What each suspicion of the signs shows, in words."""
         return tuple(title for sign in self.signs for title in sign.says)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Of the image, in the order of the signs that ask for their answers."""
+        return tuple(change for sign in self.signs for change in sign.changes)
 
     @property
     def passes(self) -> int:

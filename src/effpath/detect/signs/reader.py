@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,16 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.features import Features, check_network, similarities_of
 from effpath.detect.signs.evidence import Evidence, late_part
+from effpath.detect.signs.passes import Passes, passes_of, passes_with
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
+from effpath.detect.signs.sample import Sample
 from effpath.detect.signs.sign import FloatArray
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
+from effpath.graph.inputs import images_together
 from effpath.images import Images
-from effpath.walk.recording import Recorded, recordings
+from effpath.walk.recording import checked_batches, recordings
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,31 +33,67 @@ class SignReader:
         class_paths: of the network.
         walked: of the layers that the walk covers.
         path_likelihood: of these, where a sign asks for it.
+        sample: the neurons whose outputs signs look at; none where no sign asks for forward sets.
     """
 
     profile: Profile
     class_paths: ClassPaths
     walked: ClassPaths
     path_likelihood: PathLikelihood | None
+    sample: Sample
 
     @classmethod
     def of(cls, profile: Profile, class_paths: ClassPaths) -> SignReader:
         """Return what reads a profile; OptionError where class paths lack the use counts that a sign asks for."""
         walked = late_part(class_paths, profile.late)
         likelihood = PathLikelihood(walked) if profile.wants("likelihood") else None
-        return cls(profile, class_paths, walked, likelihood)
+        sample = Sample.of(class_paths.header) if profile.wants("forward sets") else Sample({})
+        return cls(profile, class_paths, walked, likelihood, sample)
+
+    def batches(
+        self,
+        graph: Graph,
+        images: Images,
+        *,
+        changed: bool = True,
+        paths: bool = False,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[slice, Tensor, Passes]]:
+        """Run images batch by batch: give where they lie among all, the checked pixels, and what the passes gave.
+
+        Args:
+            graph: of the network.
+            images: [N, C, H, W], which may be read when indexed.
+            changed: whether the changed images of the signs are run too.
+            paths: record what walks need, whatever the signs need.
+            batch_size: images together, see `recordings`.
+            progress: called with images done and in total.
+        """
+        changes = self.profile.changes if changed else ()
+        if not (self.profile.walks or paths):
+            size = images_together(graph.dtype.itemsize * graph.size(graph.input) * (1 + len(changes)), batch_size)
+            for rows, pixels in checked_batches(graph, images, size, progress):
+                yield rows, pixels, passes_of(graph, self.sample, pixels, changes)
+            return
+        header = self.class_paths.header
+        layers = header.keys("synapses")
+        for rows, pixels, recorded in recordings(
+            graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
+        ):
+            yield rows, pixels, passes_with(graph, recorded, self.sample, pixels, changes)
 
     def look(
         self,
         pixels: Tensor,
-        recorded: Recorded,
+        passes: Passes,
         reference: Reference | None = None,
         *,
         left_out: bool = False,
     ) -> Evidence:
-        """Return what the signs look at in a recorded batch, see `Evidence`."""
-        known = self.class_paths, self.walked, self.path_likelihood, reference
-        return Evidence(pixels, recorded, *known, left_out)
+        """Return what the signs look at in a batch, see `Evidence`."""
+        known = self.sample, self.class_paths, self.walked, self.path_likelihood, reference
+        return Evidence(pixels, passes, *known, left_out)
 
     def suspicions(self, seen: Evidence) -> FloatArray:
         """Return what all signs of the profile show, float64 [B, len(profile.says)]."""
@@ -94,20 +134,18 @@ def sign_features(
     at = [names.index(key) for key in reader.walked.header.keys("synapses")]
     whole = reader.profile.walks and len(at) == len(names)
     values, classes, logits, likelihoods, signs = [], [], [], [], []
-    for _, pixels, recorded in recordings(
-        graph, images, options=header.options, layers=names, batch_size=batch_size, progress=progress
-    ):
-        seen = reader.look(pixels, recorded, reference, left_out=left_out)
+    for _, pixels, passes in reader.batches(graph, images, paths=paths, batch_size=batch_size, progress=progress):
+        seen = reader.look(pixels, passes, reference, left_out=left_out)
         signs.append(reader.suspicions(seen))
         if paths and not whole:
-            values.append(similarities_of(recorded, reader.class_paths, 1, "synapses", True))
+            values.append(similarities_of(seen.recorded, reader.class_paths, 1, "synapses", True))
         else:
             values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
         if reader.path_likelihood is not None:
             shape = len(seen), len(names), len(reader.path_likelihood.classes)
             likelihoods.append(_spread(seen.likelihood, shape, at))
-        classes.append(np.stack([recorded.ranked(rank).cpu().numpy() for rank in (1, 2)], axis=1))
-        logits.append(recorded.logits.float().cpu().numpy())
+        classes.append(np.stack([passes.ranked(rank).cpu().numpy() for rank in (1, 2)], axis=1))
+        logits.append(passes.logits.float().cpu().numpy())
     if not values:
         graph.check_images(images[:])  # says that there are none
     likelihood = reader.path_likelihood

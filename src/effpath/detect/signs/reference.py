@@ -22,8 +22,8 @@ class Reference:
     Attributes:
         classes: int64 [C], ascending: the classes that were met.
         images: int64 [C], how many images of each were counted, at most 65 535.
-        counts: by layer, uint16 [C, neurons]: in the forward sets of how many images of the class each neuron is;
-            no layer where no sign asks for them.
+        counts: by layer of a `Sample`, uint16 [C, neurons]: in the forward sets of how many images of the class
+            each of its neurons is; no layer where no sign asks for them.
         shares: float32 [n, channels], `neighbours.channel_shares` of some of the images; [0, 0] where none asks.
         labels: int64 [n], their classes.
         pixels: the spaces of the pixels of some of the images; None where no sign asks for them.

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from effpath.detect.signs.disagreement import Change, ChangedImage
+from effpath.detect.signs.disagreement import ChangedImage
+from effpath.detect.signs.passes import Change
 
 
 class ResizeAndPad(ChangedImage):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 if TYPE_CHECKING:
     from effpath.detect.signs.evidence import Evidence
@@ -22,7 +24,8 @@ class Sign(ABC):
         says: what each column of `suspicions` shows where it is high, in words that differ from all others'.
         direction: 1 where high columns are suspicious, −1 where low ones are, 0 where that is not known: then each
             end of a column is a suspicion of its own, and the combination learns what either counts.
-        passes: forward passes that it takes beside the one that all signs share.
+        changes: of the image, whose answers it asks for: a forward pass each, beside the one that all signs share.
+        passes: forward passes that it takes beside that one.
         walks: 1 where it reads the path, from the one walk that all signs share.
         needs: what it compares images with: the use counts of class paths (``"likelihood"``), or what is collected
             from clean images (``"forward sets"``, ``"neighbours"``, ``"pixels"``, see `Reference`).
@@ -31,6 +34,7 @@ class Sign(ABC):
     name: str
     says: tuple[str, ...]
     direction: int = 1
+    changes: tuple[Callable[[Tensor], Tensor], ...] = ()
     passes: int = 0
     walks: int = 0
     needs: frozenset[str] = frozenset()
