@@ -13,6 +13,7 @@ from torch import Tensor
 
 from effpath.errors import InputError, NumericalError
 from effpath.files.cache import fingerprint
+from effpath.graph.in_place import overwrite, overwritten_by
 from effpath.graph.inputs import as_images, images_together, plain_memory, require_images
 from effpath.graph.node import Node
 from effpath.graph.precision import FullFloat32
@@ -112,6 +113,11 @@ class Graph:
             for name in dict.fromkeys(node.refs):
                 found.setdefault(name, []).append(node)
         return found
+
+    @cached_property
+    def overwritten(self) -> dict[str, str]:
+        """By node, the operand that it may overwrite where nobody asks for the operand; see `overwritten_by`."""
+        return overwritten_by(self)
 
     @cached_property
     def live(self) -> frozenset[str]:
@@ -271,10 +277,14 @@ class Graph:
                 network continues with. Gradients flow through the nodes only with it.
         """
         with torch.set_grad_enabled(change is not None and torch.is_grad_enabled()), FullFloat32():
-            return self._run(images, set(keep) or {self.logits}, given or {}, change or (lambda _, value: value))
+            return self._run(images, set(keep) or {self.logits}, given or {}, change)
 
     def _run(
-        self, images: Tensor, wanted: set[str], given: Mapping[str, Any], change: Callable[[str, Any], Any]
+        self,
+        images: Tensor,
+        wanted: set[str],
+        given: Mapping[str, Any],
+        change: Callable[[str, Any], Any] | None,
     ) -> dict[str, Tensor]:
         needed = self.upstream(wanted, given)
         nodes = [node for node in self.nodes if node.name in needed and node.name not in given]
@@ -282,13 +292,21 @@ class Graph:
         for node in nodes:
             for name in node.refs:
                 readers[name] = readers.get(name, 0) + 1
-        values: dict[str, Any] = {self.input: images, **{n: change(n, v) for n, v in given.items() if n in needed}}
+        values: dict[str, Any] = {self.input: images, **{n: v for n, v in given.items() if n in needed}}
+        if change is not None:
+            values |= {name: change(name, value) for name, value in values.items() if name in given}
 
         def lookup(name: str) -> Any:
             return self.constants[name] if name in self.constants else values[name]
 
         for node in nodes:
-            values[node.name] = change(node.name, node.call(lookup))
+            operand = self.overwritten.get(node.name)
+            if change is not None:
+                values[node.name] = change(node.name, node.call(lookup))
+            elif operand is None or operand in wanted or operand in given:
+                values[node.name] = node.call(lookup)
+            else:
+                values[node.name] = overwrite(node, operand, lookup)
             for name in node.refs:
                 readers[name] -= 1
                 if not readers[name] and name in values and name not in wanted:

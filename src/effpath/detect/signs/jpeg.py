@@ -29,11 +29,10 @@ def jpeg(images: Tensor, quality: int = 75) -> Tensor:
     """
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise InputError(f"expected images [N, 1 or 3, H, W] for JPEG, got {list(images.shape)}")
-    found = []
-    for pixels in (images.clamp(0, 1) * 255).round().byte().cpu().numpy():
-        picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    pixels = (images * 255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    for image in pixels:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
-        opened = np.asarray(Image.open(file), dtype=np.float32) / 255
-        found.append(opened[None] if len(pixels) == 1 else opened.transpose(2, 0, 1))
-    return torch.from_numpy(np.stack(found)).to(images)
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(file, "JPEG", quality=quality)
+        opened = np.asarray(Image.open(file))
+        image[:] = opened.reshape(image.shape)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(images).div_(255)
