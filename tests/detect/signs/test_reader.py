@@ -58,8 +58,23 @@ def test_a_walk_of_late_layers_leaves_the_early_ones_empty() -> None:
     np.testing.assert_array_equal(fast.likelihood[:, 3:], whole.likelihood[:, 3:])
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_similarities_of_every_layer_change_nothing_else(profile: str) -> None:
+    alone, whole = features(profile), features(profile, paths=True)
+    rounding = 0 if PROFILES[profile].walks else 1e-5  # images that no one walks run together with their changes
+    for name in ("signs", "classes", "logits"):
+        np.testing.assert_allclose(getattr(alone, name), getattr(whole, name), rounding, rounding)
+    np.testing.assert_array_equal(alone.likelihood, whole.likelihood)
+    wanted = path_features(graph(), class_paths(), images(), ranks=(1,))
+    np.testing.assert_array_equal(whole.values, wanted.values)
+    walked = ~np.isnan(alone.values)
+    assert walked.mean() == {"fast": 2 / 5, "standard": 0, "thorough": 1}[profile]
+    np.testing.assert_array_equal(alone.values[walked], whole.values[walked])
+
+
+@pytest.mark.parametrize("paths", [False, True])
 @pytest.mark.parametrize(("profile", "runs"), [("fast", 1), ("standard", 3), ("thorough", 13)])
-def test_the_cost_is_what_the_profile_says(profile: str, runs: int, monkeypatch) -> None:
+def test_the_cost_is_what_the_profile_says(profile: str, runs: int, paths: bool, monkeypatch) -> None:
     passes, walks, visited = [], [], []
     run, compiled = Graph.run, visiting.CompiledWalk
 
@@ -75,11 +90,11 @@ def test_the_cost_is_what_the_profile_says(profile: str, runs: int, monkeypatch)
     known = reference()
     monkeypatch.setattr(Graph, "run", counted)
     monkeypatch.setattr(visiting, "CompiledWalk", walked)
-    features(profile, reference=known)
+    features(profile, reference=known, paths=paths)
     assert sum(passes) == 24 * runs
-    assert sum(walks) == 24 * PROFILES[profile].walks
+    assert sum(walks) == 24 * max(paths, PROFILES[profile].walks)
     assert PROFILES[profile].passes == runs
-    assert (max(visited, default=1000) < len(plan_for(graph()).kinds)) is (profile == "fast")
+    assert (max(visited, default=1000) < len(plan_for(graph()).kinds)) is (profile == "fast" and not paths)
 
 
 def test_batches_change_no_more_than_a_forward_pass_rounds() -> None:

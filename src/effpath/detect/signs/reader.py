@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +22,9 @@ from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.graph.inputs import images_together
 from effpath.images import Images
+from effpath.paths.batch import Paths
 from effpath.walk.recording import checked_batches, recordings
+from effpath.walk.visit import paths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +93,34 @@ class SignReader:
         reference: Reference | None = None,
         *,
         left_out: bool = False,
+        paths: Paths | None = None,
     ) -> Evidence:
-        """Return what the signs look at in a batch, see `Evidence`."""
-        known = self.sample, self.class_paths, self.walked, self.path_likelihood, reference
-        return Evidence(pixels, passes, *known, left_out)
+        """Return what the signs look at in a batch, see `Evidence`.
+
+        Rank-1 ``paths`` of all layers, where there are some, are not walked again.
+        """
+        known = self.sample, self.class_paths, self.walked, self.path_likelihood, reference, left_out
+        return Evidence(pixels, passes, *known) if paths is None else _Walked(pixels, passes, *known, whole=paths)
 
     def suspicions(self, seen: Evidence) -> FloatArray:
         """Return what all signs of the profile show, float64 [B, len(profile.says)]."""
         return np.concatenate([sign.suspicions(seen) for sign in self.profile.signs], axis=1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Walked(Evidence):
+    """What signs look at where the walk was made already.
+
+    Attributes:
+        whole: the rank-1 paths, over all layers of the class paths.
+    """
+
+    whole: Paths
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The rank-1 paths, over the layers that the signs' own walk would cover."""
+        return self.whole.only(self.walked.header)
 
 
 def sign_features(
@@ -119,7 +142,7 @@ def sign_features(
         images: [N, C, H, W], which may be read when indexed.
         reference: what was collected from clean images, for signs that compare.
         left_out: whether these are the images of the reference, so that each is to be left out of it.
-        paths: walk through every layer for the similarities, whatever the signs need: no NaN then.
+        paths: let the walk cover every layer, for the similarities, whatever the signs need: no NaN then.
         batch_size: images together, see `recordings`.
         progress: called with images done and in total.
 
@@ -132,15 +155,21 @@ def sign_features(
     header = reader.class_paths.header
     names = header.keys("synapses")
     at = [names.index(key) for key in reader.walked.header.keys("synapses")]
-    whole = reader.profile.walks and len(at) == len(names)
+    walks, whole = bool(reader.profile.walks), len(at) == len(names)
     values, classes, logits, likelihoods, signs = [], [], [], [], []
     for _, pixels, passes in reader.batches(graph, images, paths=paths, batch_size=batch_size, progress=progress):
-        seen = reader.look(pixels, passes, reference, left_out=left_out)
+        longer = None  # than the walk of the signs
+        if paths and walks and not whole:
+            assert passes.recorded is not None
+            longer = paths_of(passes.recorded)
+        seen = reader.look(pixels, passes, reference, left_out=left_out, paths=longer)
         signs.append(reader.suspicions(seen))
-        if paths and not whole:
+        if longer is not None:
+            values.append(reader.class_paths.similarity(longer, allow_missing=True))
+        elif paths and not walks:
             values.append(similarities_of(seen.recorded, reader.class_paths, 1, "synapses", True))
         else:
-            values.append(_spread(seen.similarity if reader.profile.walks else None, (len(seen), len(names)), at))
+            values.append(_spread(seen.similarity if walks else None, (len(seen), len(names)), at))
         if reader.path_likelihood is not None:
             shape = len(seen), len(names), len(reader.path_likelihood.classes)
             likelihoods.append(_spread(seen.likelihood, shape, at))
