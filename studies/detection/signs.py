@@ -17,7 +17,7 @@ from effpath.detect.signs.collect import collect
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES, Profile
-from effpath.detect.signs.reader import SignReader, sign_features
+from effpath.detect.signs.reader import SignReader
 from effpath.detect.signs.reference import Reference
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
@@ -25,22 +25,25 @@ from effpath.errors import StoreError
 from effpath.files.progress import track
 
 SIGNS = "signs"  # the name of what is measured here, beside those of rivals
-FAST = PROFILES["fast"]  # its walk ends early, so that its signs are measured apart
 TRIED = (
     Margin(), Typicality(), Margin("early"), Typicality("early"), PathSize(), Effort(), Cancellation(),
 )  # fmt: skip
 """Signs that are measured though no profile has them."""
 
 
-def _whole() -> Profile:
-    """Return the profile of all signs that look at the whole walk, or at none."""
+def _profiles() -> tuple[Profile, Profile]:
+    """Return the profiles of all signs that look at the whole walk, or at none, and of those of a walk's end."""
+    fast = PROFILES["fast"]
     signs = {sign.says: sign for name, profile in PROFILES.items() if name != "fast" for sign in profile.signs}
-    return Profile("whole", tuple((signs | {sign.says: sign for sign in TRIED}).values()))
+    signs |= {sign.says: sign for sign in TRIED}
+    late = (sign for sign in fast.signs if sign.says not in signs)
+    return Profile("whole", tuple(signs.values())), Profile("late", tuple(late), fast.late)
 
 
-WHOLE = _whole()
-SAYS = tuple(dict.fromkeys((*FAST.says, *WHOLE.says)))
+WHOLE, LATE = _profiles()
+SAYS = tuple(dict.fromkeys((*PROFILES["fast"].says, *WHOLE.says)))
 """What the columns that are measured say, in words: those of `effpath.detect.signs.sign.Sign.says`."""
+_PLACES = [(*WHOLE.says, *LATE.says).index(title) for title in SAYS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +74,15 @@ class Signs:
         return cls(graph, class_paths, reference, batch)
 
     def measure(self, images: Tensor) -> np.ndarray:
-        """Measure the signs of images: two forward passes and walks, beside those of the signs themselves."""
-        found: dict[str, np.ndarray] = {}
-        for profile in (FAST, WHOLE):
-            reader = SignReader.of(profile, self.class_paths)
-            seen = sign_features(self.graph, reader, images, reference=self.reference, batch_size=self.batch)
-            found |= dict(zip(profile.says, seen.suspicions(profile.says).T, strict=True))
-        return np.stack([found[title] for title in SAYS], axis=1)
+        """Measure the signs of images: one forward pass and one walk, beside the passes that signs take."""
+        late, whole = (SignReader.of(profile, self.class_paths) for profile in (LATE, WHOLE))
+        parts = []
+        for _, pixels, passes in whole.batches(self.graph, images, batch_size=self.batch):
+            all_layers = whole.look(pixels, passes, self.reference)
+            last_ones = late.look(pixels, passes, self.reference, paths=all_layers.paths)
+            found = [whole.suspicions(all_layers), late.suspicions(last_ones)]
+            parts.append(np.concatenate(found, axis=1)[:, _PLACES])
+        return np.concatenate(parts)
 
 
 def measured(signs: Signs, images: Tensor) -> Piece:
