@@ -13,7 +13,7 @@ import effpath
 from digits_net import class_paths, data, graph, noisy
 from effpath.adaptive import AdaptiveResult
 from effpath.detect.conformal import LEAST, class_thresholds, true_rate
-from effpath.detect.metrics import threshold_at_fpr, thresholds_of
+from effpath.detect.metrics import sharing, threshold_at_fpr, thresholds_of
 from effpath.detect.saved import WHAT, open_detector
 from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile
@@ -64,6 +64,36 @@ def test_each_class_keeps_the_rate_however_far_apart_their_scores_are(sizes, fpr
         assert expected.value <= fpr
 
 
+@pytest.mark.parametrize("others", [0.3, 0.1, 0.03, 0.01])
+def test_all_classes_together_keep_the_rate_where_those_with_few_images_are_the_most_suspicious(others):
+    rng = np.random.default_rng(0)
+    share = np.r_[np.full(3, (1 - others) / 3), np.full(7, others / 7)]  # of three classes, and of seven with few
+    where = np.r_[np.zeros(3), np.full(7, 4.0)]
+    rates, with_all = [], []
+    for _ in range(400):
+        classes = rng.choice(10, 500, p=share)
+        scores = where[classes] + rng.exponential(size=500)
+        found = class_thresholds(scores, classes, FPR)
+        shared = sharing(classes, found)
+        assert 2 <= len(found) <= 3
+        limits = [threshold_at_fpr(each, FPR) for each in (scores[shared], scores)]
+        for limit, kept in zip(limits, (rates, with_all), strict=True):
+            above = thresholds_of(np.arange(10), limit, found) - where
+            kept.append(share @ np.exp(-np.maximum(above, 0)))
+    spread = np.std(rates) / np.sqrt(len(rates))
+    assert np.mean(rates) < FPR + 3 * spread
+    assert np.mean(with_all) > FPR + 0.05 * others  # a threshold of all images, for those with few
+
+
+def test_where_the_others_are_too_few_for_the_rate_the_class_with_the_fewest_joins_them():
+    scores, classes = np.arange(318.0), np.repeat([3, 5, 8], [200, 18, 100])
+    assert list(class_thresholds(scores, classes, 0.05)) == [3]
+    assert sharing(classes, [3]).tolist() == [False] * 200 + [True] * 118
+    assert list(class_thresholds(scores[:200], classes[:200], 0.05)) == [3]
+    assert sharing(classes[:200], [3]).all()  # a class that was not met is compared with all
+    assert list(class_thresholds(scores[200:], classes[200:], 0.05)) == []
+
+
 def test_too_few_images_of_a_class_or_too_few_for_the_rate_give_it_none():
     scores, classes = np.arange(399.0), np.repeat([3, 5, 8], [LEAST, LEAST - 1, 200])
     assert list(class_thresholds(scores, classes, 0.05)) == [3, 8]
@@ -78,7 +108,9 @@ def test_a_detector_has_them_for_the_classes_that_it_sees_often_and_says_so():
     own = np.flatnonzero(counts >= LEAST).tolist()
     assert 0 < len(own) < 10
     assert made.class_thresholds == {c: threshold_at_fpr(scores[classes == c], FPR) for c in own}
-    assert made.threshold == threshold_at_fpr(scores, FPR)
+    shared = ~np.isin(classes, own)
+    assert made.threshold == threshold_at_fpr(scores[shared], FPR)
+    assert made.true_rate == true_rate(int(shared.sum()), FPR)
     assert f"one of their own for {len(own)} of the classes" in repr(made)
     few = detector(calibration()[:500])
     assert few.class_thresholds == {}
@@ -95,11 +127,15 @@ def test_flags_and_p_values_agree_and_are_of_the_class_that_the_network_predicts
         np.testing.assert_array_equal(found.flagged, found.scores > limits)
         np.testing.assert_array_equal(found.flagged, found.p_values <= FPR)
         for row in (0, 40, 111):
-            scores = made.score(calibration())
+            scores, classes = made.score(calibration()), calibration().classes[:, 0]
             if (label := found.predicted[row]) in made.class_thresholds:
-                scores = scores[calibration().classes[:, 0] == label]
+                scores = scores[classes == label]
+            else:
+                scores = scores[~np.isin(classes, list(made.class_thresholds))]
+            np.testing.assert_array_equal(made.fixed_on(label), np.sort(scores))
             assert found.p_values[row] == (1 + (scores >= found.scores[row]).sum()) / (len(scores) + 1)
-    made.class_thresholds = {}
+    made.calibrate(calibration(), fpr=FPR, by_class=False)
+    assert made.class_thresholds == {}
     plain = made.detect(new()[1])
     np.testing.assert_array_equal(plain.flagged, plain.scores > made.threshold)
     np.testing.assert_array_equal(plain.flagged, plain.p_values <= FPR)

@@ -128,14 +128,15 @@ def fit(
     save_detector(detector, output)
     shutil.rmtree(partial, ignore_errors=True)
     assert detector.calibration is not None
-    about, scored = detector.about, len(detector.calibration)
+    about, scored, shared = detector.about, len(detector.calibration), _images(detector)
+    own = {label: _images(detector, label) for label in detector.class_thresholds}
     counts = {name: len(rows) for name, rows in about["rows"].items()}
     if to.as_json:
         shown = {name: value for name, value in about.items() if name not in ("rows", "held_out")}
-        fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": true_rate(scored, fpr)._asdict()}
+        fixed = {"threshold": detector.threshold, "fpr": fpr, "true_rate": true_rate(shared, fpr)._asdict()}
         by_class = {
             str(label): {"threshold": limit, "images": size, "true_rate": true_rate(size, fpr)._asdict()}
-            for label, (limit, size) in _of_classes(detector).items()
+            for (label, limit), size in zip(detector.class_thresholds.items(), own.values(), strict=True)
         }
         found = {"output": str(output), "kind": kind, **fixed, "class_thresholds": by_class, **shown}
         print_json({**found, "images": counts, "fingerprint": detector.graph.fingerprint})
@@ -146,19 +147,20 @@ def fit(
     )
     for name, made in about["attacks"].items():
         print(f"{name}: {made['succeeded']} of {made['tried']} images fool the network{_chosen(made)}")
+    whose = " of the classes without one of their own" if own else ""
     print(
-        f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}, fixed on "
-        f"{scored} others, so that on average at most {percent(fpr)} of new ones lie above it"
+        f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}{whose}, fixed "
+        f"on {shared} others, so that on average at most {percent(fpr)} of new ones lie above it"
     )
     wrong = about["calibrated_mistakes"]
     said = f"drawn for that: {counts['calibrate']} images, of which the network gets {wrong} wrong"
     if always := counts["calibrate"] - scored:
         said += f" and puts {always} in classes without a class path, which are flagged without a score"
     print(said)
-    print(_promise(scored, fpr))
-    if own := _of_classes(detector):
-        limits, sizes = zip(*own.values(), strict=True)
-        few, most, rate = min(sizes), max(sizes), true_rate(min(sizes), fpr)
+    print(_promise(shared, fpr))
+    if own:
+        limits, few, most = detector.class_thresholds.values(), min(own.values()), max(own.values())
+        rate = true_rate(few, fpr)
         print(
             f"classes with a threshold of their own: {len(own)} of {paths['classes']}, {min(limits):.4g} to "
             f"{max(limits):.4g}, fixed on {few} to {most} of these images; each keeps the rate on average, and "
@@ -178,10 +180,10 @@ def _chosen(made: dict[str, Any]) -> str:
     return found
 
 
-def _of_classes(detector: Detector) -> dict[int, tuple[float, int]]:
-    """Return the thresholds of the classes that have their own, and of how many images each is."""
-    classes = [] if detector.calibration_classes is None else detector.calibration_classes.tolist()
-    return {label: (limit, classes.count(label)) for label, limit in detector.class_thresholds.items()}
+def _images(detector: Detector, label: int | None = None) -> int:
+    """Return how many images fixed the threshold of a class; without one, that which classes share."""
+    scores = detector.fixed_on(label)
+    return 0 if scores is None else len(scores)
 
 
 def _promise(count: int, fpr: float) -> str:

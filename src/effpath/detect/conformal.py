@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaincinv
 
-from effpath.detect.metrics import Interval, allowed_above, check_enough, conformal_p_values, threshold_at_fpr
+from effpath.detect.metrics import (
+    Interval,
+    allowed_above,
+    check_enough,
+    conformal_p_values,
+    sharing,
+    threshold_at_fpr,
+)
 from effpath.detect.scoring import FloatArray
 from effpath.errors import InputError, OptionError
 
@@ -89,19 +96,25 @@ def class_thresholds(scores: FloatArray, classes: npt.NDArray[np.int64], fpr: fl
     """Return the threshold of each class that has enough calibration images: `LEAST`, and as the rate needs.
 
     Each class then keeps the rate by itself, on average; with fewer images one calibration would promise too
-    little. Which class an image is in is what the network predicts, which is known of a new image too.
+    little. Which class an image is in is what the network predicts, which is known of a new image too. The other
+    classes are to share a threshold of their images (`sharing`), so that all together keep the rate as well; where
+    these are too few for the rate, the class with the fewest of those that have enough joins them.
 
     Args:
         scores: [n], of clean images held out from everything else.
         classes: [n], that the network predicts for them.
         fpr: in (0, 1), see `threshold_at_fpr`.
     """
-    found = {}
-    for label in np.unique(classes).tolist():
-        own = scores[classes == label]
-        if len(own) >= LEAST and allowed_above(len(own), fpr):
-            found[int(label)] = threshold_at_fpr(own, fpr)
-    return found
+    labels, sizes = np.unique(classes, return_counts=True)
+    own = {
+        int(label): int(size)
+        for label, size in zip(labels, sizes, strict=True)
+        if size >= LEAST and allowed_above(int(size), fpr)
+    }
+    left = len(classes) - sum(own.values())
+    if own and left and not allowed_above(left, fpr):
+        del own[min(own, key=lambda label: own[label])]
+    return {label: threshold_at_fpr(scores[classes == label], fpr) for label in own}
 
 
 def class_p_values(
@@ -114,8 +127,8 @@ def class_p_values(
 ) -> FloatArray:
     """Return conformal p-values [N] within the class that the network predicts, so that each class keeps the rate.
 
-    Classes with fewer than ``least`` calibration images are compared with all of them, as without classes: a
-    threshold of their own would promise too little. Flag what is at most the rate that is asked for.
+    Classes with fewer than ``least`` calibration images share these, as one class would, so that they keep the
+    rate together; where there are none, they are compared with all. Flag what is at most the rate you ask for.
 
     Args:
         scores: [N], grow with suspicion.
@@ -134,12 +147,12 @@ def class_p_values(
             f"expected a class for each score, and calibration scores, got {scores.shape} with {classes.shape} "
             f"and {calibration.shape} with {known.shape}"
         )
-    found = conformal_p_values(scores, np.sort(calibration))
-    for label in np.unique(classes):
-        own = calibration[known == label]
-        if len(own) >= least:
-            rows = classes == label
-            found[rows] = conformal_p_values(scores[rows], np.sort(own))
+    labels, sizes = np.unique(known, return_counts=True)
+    own = labels[sizes >= least].tolist()
+    found = conformal_p_values(scores, np.sort(calibration[sharing(known, own)]))
+    for label in own:
+        rows = classes == label
+        found[rows] = conformal_p_values(scores[rows], np.sort(calibration[known == label]))
     return found
 
 

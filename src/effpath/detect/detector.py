@@ -28,7 +28,7 @@ from effpath.detect.classifiers import (
 )
 from effpath.detect.conformal import class_thresholds
 from effpath.detect.features import Features, Reading, check_network
-from effpath.detect.metrics import check_enough, threshold_at_fpr
+from effpath.detect.metrics import check_enough, sharing, threshold_at_fpr
 from effpath.detect.saved import DetectorMixin
 from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
 from effpath.detect.signs.collect import collect
@@ -55,7 +55,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         classifier: the scikit-learn pipeline that `fit` trains, made from ``kind``.
         threshold: scores above it are flagged, in classes without one of their own; None until `calibrate`.
         class_thresholds: by predicted class, of those with enough calibration images for one of their own; they
-            count in place of ``threshold``, in flags and p-values. Set it to {} for one threshold for all.
+            count in place of ``threshold``, in flags and p-values.
         fpr: the false positive rate that the threshold was fixed for; None until `calibrate`.
         calibration: float64 [n], ascending, the scores that it was fixed on; None until `calibrate`.
         calibration_classes: int64 [n], the class that the network predicts for each of them; likewise.
@@ -243,7 +243,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             self.classifier[-1].reweigh(self.classifier[:-1].transform(np.concatenate(read)), labels)
         return self
 
-    def calibrate(self, clean: Images | Features, *, fpr: float = 0.05) -> Detector:
+    def calibrate(self, clean: Images | Features, *, fpr: float = 0.05, by_class: bool = True) -> Detector:
         """Fix the threshold at a false positive rate in (0, 1), on clean images held out from everything else.
 
         New clean images are flagged no more often than that on average, see `threshold_at_fpr`; `true_rate` says
@@ -253,7 +253,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
 
         A class that the network predicts for a hundred of the images, or as many more as the rate needs, gets a
         threshold of its own, in ``class_thresholds``: it keeps the rate by itself. The others share ``threshold``,
-        which is fixed on all images and promises nothing of one class.
+        which is fixed on their images and promises nothing of one class. So all together keep the rate. Without
+        ``by_class`` every class shares it.
 
         What explanations lay an image beside comes from these images too; give features with ``paths=True``.
 
@@ -269,9 +270,9 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         check_enough(len(known), fpr)
         order = known[np.argsort(scores[known], kind="stable")]
         scores, classes = scores[order], features.classes[order, 0]
-        self.threshold, self.fpr = threshold_at_fpr(scores, fpr), float(fpr)
-        self.calibration, self.calibration_classes = scores, classes
-        self.class_thresholds = class_thresholds(scores, classes, fpr)
+        self.class_thresholds = class_thresholds(scores, classes, fpr) if by_class else {}
+        self.threshold = threshold_at_fpr(scores[sharing(classes, self.class_thresholds)], fpr)
+        self.fpr, self.calibration, self.calibration_classes = float(fpr), scores, classes
         rows = CleanRows.of(features[known])
         self.clean_rows = None if np.isnan(rows.values).all() else rows
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from numbers import Real
 from typing import NamedTuple
@@ -74,11 +74,22 @@ def check_enough(count: int, fpr: float) -> None:
 def thresholds_of(
     classes: npt.NDArray[np.int64], threshold: float, class_thresholds: Mapping[int, float]
 ) -> FloatArray:
-    """Return the threshold for each of the predicted classes [N], float64 [N]: its own, or else that of all."""
+    """Return the threshold for each of the predicted classes [N], float64 [N]: its own, or else the shared one."""
     found = np.full(len(classes), threshold)
     for label, own in class_thresholds.items():
         found[classes == label] = own
     return found
+
+
+def sharing(classes: npt.NDArray[np.int64], own: Collection[int]) -> npt.NDArray[np.bool_]:
+    """Return which calibration images fix what other classes than some share: those of the others, or else all.
+
+    Args:
+        classes: [n], that the network predicts for these images.
+        own: classes with enough images for a threshold of their own.
+    """
+    others = ~np.isin(classes, list(own))
+    return others if others.any() else ~others
 
 
 def conformal_p_values(scores: FloatArray, calibration: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
 from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
-from effpath.detect.metrics import Interval, conformal_p_values, thresholds_of
+from effpath.detect.metrics import Interval, conformal_p_values, sharing, thresholds_of
 from effpath.detect.scoring import (
     CleanScore,
     CombinedScore,
@@ -83,13 +83,26 @@ class DetectorMixin:
     def true_rate(self) -> Interval | None:
         """How often new clean images lie above ``threshold``: on average, in nine calibrations of ten.
 
-        None if not known. A threshold of a class is fixed on fewer images, and spreads more.
+        Those of classes that share it; None if not known. Of a class it is as of so many images as `fixed_on` has.
         """
         from effpath.detect.conformal import true_rate  # needs SciPy, which scoring does not
 
-        if self.calibration is None or self.fpr is None:
+        shared = self.fixed_on()
+        if shared is None or self.fpr is None:
             return None
-        return true_rate(len(self.calibration), self.fpr)
+        return true_rate(len(shared), self.fpr)
+
+    def fixed_on(self, label: int | None = None) -> FloatArray | None:
+        """Return the scores [n], ascending, that fixed the threshold of a predicted class; None if not known.
+
+        Args:
+            label: the class; those without a threshold of their own, and None, give what fixed ``threshold``.
+        """
+        if self.calibration is None or self.calibration_classes is None or not self.class_thresholds:
+            return self.calibration
+        own, classes = label in self.class_thresholds, self.calibration_classes
+        found: FloatArray = self.calibration[classes == label if own else sharing(classes, self.class_thresholds)]
+        return found
 
     def read(self, features: Features) -> FloatArray:
         """Return what it reads of features, float64 [N, columns]."""
@@ -162,7 +175,7 @@ class DetectorMixin:
         return Verdicts(*said, limits, scoring, self.reading)
 
     def thresholds_of(self, classes: NDArray[np.int64]) -> FloatArray:
-        """Return the threshold for each predicted class [N], float64 [N]: its own, or else that of all.
+        """Return the threshold for each predicted class [N], float64 [N]: its own, or else the shared one.
 
         Raises:
             OptionError: the threshold was not fixed yet.
@@ -175,16 +188,16 @@ class DetectorMixin:
         return thresholds_of(classes, self.threshold, self.class_thresholds)
 
     def _p_values(self, scores: FloatArray, classes: NDArray[np.int64]) -> FloatArray | None:
-        """Return conformal p-values [N], within the predicted class where it has a threshold of its own."""
-        if self.calibration is None:
+        """Return conformal p-values [N] among the images that fixed the threshold of the predicted class."""
+        shared = self.fixed_on()
+        if shared is None:
             return None
-        if not self.class_thresholds or self.calibration_classes is None:
-            return conformal_p_values(scores, self.calibration)
-        from effpath.detect.conformal import class_p_values  # needs SciPy, which scoring does not
-
-        own = np.isin(self.calibration_classes, list(self.class_thresholds))
-        known = np.where(own, self.calibration_classes, -1)
-        return class_p_values(scores, classes, self.calibration, known, least=1)
+        found = conformal_p_values(scores, shared)
+        for label in self.class_thresholds:
+            rows, own = classes == label, self.fixed_on(label)
+            assert own is not None
+            found[rows] = conformal_p_values(scores[rows], own)
+        return found
 
     def _as_features(self, images: Images | Features) -> Features:
         return images if isinstance(images, Features) else self.features(images)

@@ -206,7 +206,8 @@ def calibration_said(found: Calibration) -> list[str]:
     if found.class_thresholds:
         limits = span(list(found.class_thresholds.values()), lambda value: number(value, 2))
         own = count(len(found.class_thresholds))
-        flags += f"; in {own} of the classes above a limit of their own, {limits}, with the same promise for each"
+        flags += f"; in {own} of the classes above a limit of their own, {limits}, with the same promise for each "
+        flags += "and for the others together"
     said.append(f"{flags}.")
     if found.quantiles and found.scores is not None:
         images = count(len(found.scores))
