@@ -162,7 +162,7 @@ def attacked_on(
     }  # fmt: skip
     runs, spent = [], 0.0
     for fpr in FPRS[:1] if bounded else FPRS:
-        detector.calibrate(held_out, fpr=fpr)
+        detector.calibrate(held_out, fpr=fpr, by_class=False)  # success is counted at one threshold
 
         def run() -> list[AdaptiveResult]:
             with track(f"{name} on {kind}") as progress:
@@ -272,7 +272,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
             print(kind, name, seconds, "s", *reached, flush=True)
         rows["all"] = {"curve": curve_of(best_of(complete), clean_scores)}
         if blind:
-            detector.calibrate(held_out, fpr=FPRS[0])
+            detector.calibrate(held_out, fpr=FPRS[0], by_class=False)
             rows["unaware"] = {"curve": curve_of(unaware(detector, part, blind), clean_scores)}
         table[kind] = rows
     return {

@@ -44,7 +44,7 @@ def measure(ground: Ground, learned: Part, detectors: Sequence[str], targets: in
     starts = {target: train_patch(model, learned.images, target, settings=known, seed=seed) for target in aims}
     table: Row = {}
     for kind in detectors:
-        detector = ground.fit(kind).calibrate(held_out, fpr=FPRS[0])
+        detector = ground.fit(kind).calibrate(held_out, fpr=FPRS[0], by_class=False)
         scores, victim = detector.score(held_out), Victim(detector, model)
         limits = [math.inf, *(threshold_at_fpr(scores, fpr) for fpr in FPRS)]
         found: dict[str, list[list[float]]] = {"unaware": [], "aware": []}

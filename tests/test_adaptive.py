@@ -26,6 +26,7 @@ from effpath.adaptive import (
     within,
 )
 from effpath.adaptive.methods import without
+from effpath.adaptive.search import Search
 from effpath.adaptive.slopes import Slopes, Suspicion, combined
 from effpath.adaptive.soft import SoftFeatures, find_near
 from effpath.adaptive.soft_signs import SOFT, SignLook, SoftSigns
@@ -193,6 +194,34 @@ def test_success_grows_with_the_bound_and_no_score_rises(name: str, kind: str) -
 def test_without_a_bound_nothing_is_stopped() -> None:
     found = run("mimic", 1.0)
     assert found.succeeded().all()
+
+
+def test_where_classes_have_thresholds_of_their_own_what_is_furthest_below_its_own_is_kept(monkeypatch) -> None:
+    attacked = copy.copy(detector())
+    classes = np.arange(10)
+    limits = np.random.default_rng(0).permutation(np.quantile(attacked.calibration, np.linspace(0.3, 1, 10)))
+    attacked.class_thresholds = dict(zip(classes.tolist(), limits.tolist(), strict=True))
+    seen: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
+    look = Search.look
+
+    def noted(search: Search, candidates: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fooled, scores, predicted = look(search, candidates, labels)
+        seen.append((fooled, scores.numpy(), predicted.numpy()))
+        return fooled, scores, predicted
+
+    monkeypatch.setattr(Search, "look", noted)
+    curve = [run("mimic", 0.3, detector=attacked)]
+    curve.append(run("mimic", 0.4, detector=attacked, start=curve[0]))
+    fooled, scores, predicted = (np.stack(each) for each in zip(*seen, strict=True))
+    excess = np.where(fooled, scores - limits[predicted], np.inf)
+    half = len(seen) // 2
+    for found, until in zip(curve, (half, None), strict=True):
+        reached = excess[:until].min(0)
+        np.testing.assert_array_equal(found.misclassified.numpy(), np.isfinite(reached))
+        np.testing.assert_allclose(found.excess[np.isfinite(reached)], reached[np.isfinite(reached)])
+        assert np.array_equal(found.succeeded(), reached <= 0)
+    least = np.where(fooled, scores, np.inf).argmin(0)  # of all, which would be flagged where another passes
+    assert (excess[least, np.arange(len(least))] > excess.min(0)).any()
 
 
 def test_success_rates_by_hand() -> None:

@@ -32,7 +32,8 @@ class AdaptiveResult:
         source: int64 [N], rows among the images given.
         labels, predicted: int64 [N].
         misclassified: bool [N].
-        scores: float64 [N], the suspicion that the detector itself gives, the least that was found.
+        scores: float64 [N], the suspicion that the detector itself gives: of what was found the least, or, where
+            classes have thresholds of their own, that furthest below the threshold of its class.
         threshold: of the detector; scores above it are flagged.
         queries: how often the detector judged an image of this attack, all rows together.
         class_thresholds: of the detector: those of classes that have one of their own.
@@ -60,6 +61,13 @@ class AdaptiveResult:
         """How far each image is from its clean one, float32 [N], in the norm of the settings."""
         change = (self.images - self.clean).flatten(1)
         return change.abs().amax(1) if self.settings["norm"] == "Linf" else change.norm(dim=1)
+
+    @property
+    def excess(self) -> npt.NDArray[np.float64]:
+        """The suspicion less the threshold of the class that each image ends in, [N]; above 0 it is flagged."""
+        limits = thresholds_of(self.predicted.numpy(), self.threshold, self.class_thresholds)
+        found: npt.NDArray[np.float64] = self.scores - limits
+        return found
 
     def succeeded(self, threshold: float | None = None) -> npt.NDArray[np.bool_]:
         """Return which rows are misclassified and not flagged at a threshold, [N]; None for the detector's."""

@@ -38,7 +38,8 @@ def adaptive_attack(
     """Attack every correctly classified image so that it is misclassified and the detector lets it pass.
 
     Every candidate on the way is judged by ``detector.score``; of those within the bound that are misclassified
-    the least suspicious one is kept, whatever the threshold.
+    the least suspicious one is kept, whatever the threshold. Where classes have thresholds of their own, the one
+    furthest below the threshold of the class that it ends in is kept.
 
     Args:
         victim: detector, model, and what some attacks need.
@@ -124,7 +125,8 @@ def adaptive_curve(
 ) -> list[AdaptiveResult]:
     """Return `adaptive_attack` at each of the bounds, ascending; a smaller one's result is a candidate.
 
-    So no score rises with ε, and no success is lost. An attack that knows no bound runs once.
+    So no score rises with ε (where classes have thresholds of their own: less the threshold), and no success is
+    lost. An attack that knows no bound runs once.
     """
     spec, ascending = _spec(name), sorted(epsilons)
     if not ascending:
@@ -172,12 +174,12 @@ def _gathered(found: Sequence[Search], what: str) -> Tensor:
 
 
 def _best(start: AdaptiveResult, result: AdaptiveResult) -> AdaptiveResult:
-    """Take a row of the start where it is misclassified, and the result is not or is more suspicious."""
+    """Take a row of the start where it is misclassified, and the result is not or is less below its threshold."""
     if not torch.equal(start.clean, result.clean) or start.epsilon > result.epsilon:
         raise InputError("start must be a result for the same images, model and norm, within a bound no greater")
     if start.settings["norm"] != result.settings["norm"]:
         raise InputError(f"start is bounded in {start.settings['norm']}, expected {result.settings['norm']}")
-    better = start.misclassified.numpy() & (~result.misclassified.numpy() | (start.scores < result.scores))
+    better = start.misclassified.numpy() & (~result.misclassified.numpy() | (start.excess < result.excess))
     rows = torch.from_numpy(better)
     return replace(
         result,

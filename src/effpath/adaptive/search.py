@@ -85,7 +85,9 @@ class Guides:
 
 
 class Search:
-    """The least suspicious misclassified image within the bound, of each image of a batch.
+    """The misclassified image within the bound that is furthest below its threshold, of each image of a batch.
+
+    The threshold is that of the class in which an image ends: one that is more suspicious may pass more easily.
 
     Attributes:
         detector: the one to be fooled, which judges every candidate.
@@ -96,6 +98,7 @@ class Search:
         guides: clean images of the network's classes; may be empty.
         best: the images found, the clean ones where there is none.
         scores: float64 [N], their suspicion; infinity where there is none.
+        excess: float64 [N], their suspicion less the threshold of their class; likewise.
         predicted: int64 [N]; the label where there is none.
         queries: how often the detector judged an image.
     """
@@ -108,7 +111,7 @@ class Search:
         self.surrogate = victim.surrogate or victim.detector
         self.images, self.labels, self.guides = images, labels, guides
         self.norm, self.epsilon, self.best = norm, epsilon, images.clone()
-        self.scores = torch.full((len(images),), torch.inf, dtype=torch.float64)
+        self.scores = self.excess = torch.full((len(images),), torch.inf, dtype=torch.float64)
         self.predicted, self.queries = labels.clone(), 0
 
     def project(self, candidates: Tensor) -> Tensor:
@@ -149,11 +152,13 @@ class Search:
         return judged(self.detector, self.model, candidates, labels)
 
     def judge(self, candidates: Tensor) -> None:
-        """Keep a candidate [N, C, H, W] where it is misclassified and the least suspicious so far."""
+        """Keep a candidate [N, C, H, W] where it is misclassified and the furthest below its threshold so far."""
         candidates = self.project(candidates.detach())
         fooled, scores, predicted = self.look(candidates, self.labels)
-        better = fooled.cpu() & (scores < self.scores)
+        excess = scores - torch.from_numpy(self.detector.thresholds_of(predicted.cpu().numpy()))
+        better = fooled.cpu() & (excess < self.excess)
         self.scores = torch.where(better, scores, self.scores)
+        self.excess = torch.where(better, excess, self.excess)
         better = better.to(candidates.device)
         self.best = torch.where(better[:, None, None, None], candidates, self.best)
         self.predicted = torch.where(better, predicted, self.predicted)
