@@ -2,9 +2,9 @@
 
 A profile's detector is the kind of its name, its weights as `effpath fit` makes them: from FGSM and PGD of the
 training part. *All seen attacks* are those whose weights come from every attack that rivals learn from, *clean
-alone* those that no attack weighs. Of each profile the same is judged without what looks at paths or at forward
-sets, so that the difference, paired over the same resamples, is what these add at the cost of the rest. *One
-attack* tells what is lost where the weights are learned from one seen attack alone, as a mean over these.
+alone* those to which every attack is unseen. Of each profile the same is judged without what looks at paths or at
+forward sets, so that the difference, paired over the same resamples, is what these add at the cost of the rest.
+*One attack* tells what is lost where the weights are learned from one seen attack alone, as a mean over these.
 """
 
 from __future__ import annotations
@@ -74,13 +74,14 @@ def measure(seen: Seen) -> Row:
     product |= {
         f"{name} without paths": entrant(name, says_of(profile, paths=False)) for name, profile in PROFILES.items()
     }
-    more = {f"{name}, all seen attacks": product[name] for name in PROFILES}
-    more |= {
-        f"{name}, clean alone": entrant(name, profile.says, heard=False) for name, profile in PROFILES.items()
-    }
-    ours = {**product, **more}
+    all_seen, alone = (
+        {f"{name}, {how}": product[name] for name in PROFILES} for how in ("all seen attacks", "clean alone")
+    )
+    ours = {**product, **all_seen, **alone}
     made = taught(seen, product, weighed(seen))
-    judged = together(judge(seen, Protocol(("surprise",), {**rivals, **more}, unseen=seen.unseen)), made)
+    judged = judge(seen, Protocol(("surprise",), {**rivals, **all_seen}, unseen=seen.unseen))
+    for more in (made, taught(seen, alone, ())):
+        judged = together(judged, more)
     names = [group.name for group in seen.attacks]
     aucs = judged.aucs()
     cells = {
@@ -152,7 +153,7 @@ def _least(judged: Resampled, names: Sequence[str]) -> Row:
 
 def _weights(judged: Resampled, name: str) -> dict[str, float]:
     """Return what each sign counts, mean over the splits; the largest of each split is 1."""
-    weights = [split.classifiers[name].weights_ for split in judged.evaluations]
+    weights = [split.classifiers[name][-1].weights_ for split in judged.evaluations]
     return dict(zip(PROFILES[name].says, np.mean(weights, 0).round(3).tolist(), strict=True))
 
 

@@ -19,7 +19,7 @@ from detection.product import shipped
 from detection.seen import MISTAKES, Seen, some_of
 from drawing import Panel, Series
 from effpath.detect import make_classifier, suspicion
-from effpath.detect.classifiers import is_clean_only, reading_of
+from effpath.detect.classifiers import learn, reading_of, takes_attacks
 from effpath.detect.evaluate import BASELINES, Group
 from effpath.detect.metrics import allowed_above, threshold_at_fpr
 from effpath.detect.splits import split_sources
@@ -64,13 +64,12 @@ def scorer(kind: str, fitted: Group, seen: Seen) -> Callable[[Group], np.ndarray
         return reading_of(kind).columns(group.features) if entrant is None else entrant.read(group)
 
     used = [fitted]
-    if entrant is not None or not is_clean_only(kind):
+    if takes_attacks(kind):
         known = [group for group in seen.attacks if group.name not in seen.unseen]
         used += [some_of(group, np.flatnonzero(np.isin(group.source, fitted.source))) for group in known]
     rows = [read(group) for group in used]
     labels = np.repeat([0, *[1] * (len(rows) - 1)], [len(row) for row in rows])
-    made = make_classifier(kind, seed=0) if entrant is None else entrant.make(0)
-    classifier = made.fit(np.concatenate(rows), labels)
+    classifier = learn(make_classifier(kind, seed=0), np.concatenate(rows), labels)
     return lambda group: suspicion(classifier, read(group))
 
 

@@ -7,10 +7,12 @@ from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from effpath.detect.classifiers import suspicion
+from effpath.detect import CombinedSurprise
+from effpath.detect.classifiers import make_classifier, suspicion
 from effpath.detect.evaluate import BASELINES, Entrant, Group, evaluate
 from effpath.detect.features import Features
 from effpath.detect.metrics import threshold_at_fpr
+from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.splits import split_sources
 from effpath.errors import InputError, OptionError
 
@@ -152,6 +154,60 @@ def test_too_few_clean_images_for_the_rate_flag_nothing_and_a_false_rate_is_refu
     assert enough.threshold["linear"] == enough.calibration["linear"].max()
     with pytest.raises(OptionError, match=r"expected fpr, .* in \(0, 1\)"):
         evaluate(clean, attacks, kinds=("linear",), fpr=1)
+
+
+STANDARD = PROFILES["standard"].says
+
+
+def with_signs(group, shift, seed):
+    """The group with signs of the default kind, a few of them raised by ``shift``."""
+    found = np.random.default_rng(seed).normal(size=(len(group.source), len(STANDARD)))
+    found[:, :3] += shift
+    return replace(group, features=replace(group.features, signs=found, sign_names=STANDARD))
+
+
+def signed():
+    clean, attacks = groups()
+    return with_signs(clean, 0, 10), [
+        with_signs(each, 1 + place, 11 + place) for place, each in enumerate(attacks)
+    ]
+
+
+def test_a_profile_of_signs_is_fitted_on_clean_rows_and_weighed_by_the_seen_attacks_alone():
+    clean, attacks = signed()
+    judged = evaluate(clean, attacks, kinds=("standard", "linear"), unseen=("R",), seed=2, resamples=0)
+    sources = np.concatenate([each.source for each in (clean, *attacks)])
+    train = split_sources(sources, fractions=(0.1, 0.2, 0.7), seed=2)["train"]
+    rows = np.concatenate([each.features.signs for each in (clean, *attacks)])
+    group_of = np.repeat(np.arange(4), [len(each.source) for each in (clean, *attacks)])
+    own, seen = train[group_of[train] == 0], train[group_of[train] < 3]
+    alone = CombinedSurprise("standard").fit(rows[own])
+    before = alone.weights_
+    weighed = alone.reweigh(rows[seen], group_of[seen] > 0)
+    assert not np.array_equal(before, weighed.weights_)
+    for each in attacks:
+        tested = each.features.signs[judged.test[each.name]]
+        np.testing.assert_array_equal(judged.suspicion["standard"][each.name], -weighed.score_samples(tested))
+    assert judged.threshold["standard"] == threshold_at_fpr(judged.calibration["standard"], 0.05)
+    none = evaluate(clean, attacks, kinds=("standard",), unseen=("A", "B", "R"), seed=2, resamples=0)
+    np.testing.assert_array_equal(none.classifiers["standard"][-1].weights_, before)
+
+
+def test_an_entrant_that_reweighs_is_treated_the_same_with_and_without_a_pipeline_around_it():
+    clean, attacks = signed()
+    entrants = {
+        "bare": Entrant(lambda g: g.features.signs, lambda seed: CombinedSurprise()),
+        "piped": Entrant(lambda g: g.features.signs, lambda seed: make_classifier(CombinedSurprise())),
+    }
+    judged = evaluate(clean, attacks, kinds=("standard",), others=entrants, unseen=("R",), seed=2, resamples=0)
+    for name in entrants:
+        np.testing.assert_array_equal(judged.suspicion[name]["A"], judged.suspicion["standard"]["A"])
+
+
+def test_features_without_the_signs_that_a_kind_reads_are_an_error():
+    clean, attacks = groups()
+    with pytest.raises(OptionError, match="expected features with the signs 'unsure', 'too sure'"):
+        evaluate(clean, attacks, kinds=("standard",))
 
 
 def test_a_name_that_is_taken_or_an_array_of_another_length_is_an_error():

@@ -96,6 +96,29 @@ def takes_attacks(kind: str | Any) -> bool:
     return not is_clean_only(kind) or reweighs(kind)
 
 
+def learn(estimator: Any, X: FloatArray, y: npt.NDArray[np.int_]) -> Any:
+    """Fit an estimator on clean and attacked rows as it asks for, and return it.
+
+    A classifier is fitted on all rows, an outlier detector on the clean ones alone. Where it `reweighs`, attacked
+    rows, if there are any, weigh what it sees.
+
+    Args:
+        estimator: unfitted.
+        X: [n, columns], what it reads.
+        y: [n], 1 for attacked rows, 0 for clean ones.
+    """
+    if not is_clean_only(estimator):
+        return estimator.fit(X, y)
+    clean = y == 0
+    estimator.fit(X[clean], y[clean])
+    if reweighs(estimator) and not clean.all():
+        if isinstance(estimator, Pipeline):
+            estimator[-1].reweigh(estimator[:-1].transform(X), y)
+        else:
+            estimator.reweigh(X, y)
+    return estimator
+
+
 def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 

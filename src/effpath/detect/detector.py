@@ -20,6 +20,7 @@ from effpath.detect.classifiers import (
     DEFAULT_KIND,
     check_fitted,
     is_clean_only,
+    learn,
     make_classifier,
     reading_of,
     reweighs,
@@ -234,13 +235,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
             parts.append(self._as_features(cast("Images | Features", adversarial)))
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._forget_calibration()
-        read = [self.read(part) for part in parts]
-        if not self.clean_only:
-            self.classifier.fit(np.concatenate(read), labels)
-            return self
-        self.classifier.fit(read[0], labels[labels == 0])
-        if adversarial is not None:
-            self.classifier[-1].reweigh(self.classifier[:-1].transform(np.concatenate(read)), labels)
+        learn(self.classifier, np.concatenate([self.read(part) for part in parts]), labels)
         return self
 
     def calibrate(self, clean: Images | Features, *, fpr: float = 0.05, by_class: bool = True) -> Detector:

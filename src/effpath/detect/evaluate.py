@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from effpath.detect.classifiers import PATH_CLASSIFIERS, is_clean_only, make_classifier, reading_of, suspicion
+from effpath.detect.classifiers import (
+    PATH_CLASSIFIERS,
+    learn,
+    make_classifier,
+    reading_of,
+    suspicion,
+    takes_attacks,
+)
 from effpath.detect.features import Features
 from effpath.detect.metrics import Interval, allowed_above, auc_interval, threshold_at_fpr, tpr_interval
 from effpath.detect.scoring import FloatArray
@@ -61,7 +68,8 @@ class Entrant:
     Attributes:
         read: gives what the detector reads of a group, [N, …]; where nothing learns, the suspicion itself, [N].
         make: from a seed, a fresh scikit-learn classifier, fitted on the training part's rows, those of the
-            seen attacks too, or outlier detector, fitted on its clean rows alone. `suspicion` is taken.
+            seen attacks too, or outlier detector, fitted on its clean rows alone; those of the seen attacks weigh
+            what it sees, where it can `reweigh`. `suspicion` is taken.
 
     Example::
 
@@ -124,9 +132,10 @@ def evaluate(
     Args:
         clean: correctly classified clean images; the negatives.
         attacks: successful adversarial images, each with its source among the clean ones.
-        kinds: detectors of `make_classifier`; the baselines are always added.
+        kinds: detectors of `make_classifier`; the baselines are always added. Those of a profile of signs read
+            these from the features, are fitted on clean rows alone, and weigh them by the seen attacks.
         others: further detectors by name, judged on the same rows.
-        unseen: attacks that the detectors are not trained on.
+        unseen: attacks that the detectors are not trained on, nor weighed by.
         fractions: shares of the sources for training, calibration and test, or by the names of these parts.
         fpr: false positive rate in (0, 1) at which the threshold is fixed, see `threshold_at_fpr`.
         seed: of the split, the classifiers and the bootstrap.
@@ -136,7 +145,8 @@ def evaluate(
 
     Raises:
         InputError: too few images for a part.
-        OptionError: an unknown kind; a name in ``others`` that is taken; an fpr outside (0, 1).
+        OptionError: an unknown kind; features without what a kind reads; a name in ``others`` that is taken; an
+            fpr outside (0, 1).
     """
     groups = [clean, *attacks]
     entrants = _entrants(kinds, others or {})
@@ -168,10 +178,10 @@ def evaluate(
         score: Callable[[NDArray[Any]], FloatArray] = np.asarray
         if entrant.make is not None:
             made = entrant.make(seed)
-            used = [clean] if is_clean_only(made) else [clean, *seen]
+            used = [clean, *seen] if takes_attacks(made) else [clean]
             values = np.concatenate([looks[group.name][train[group.name]] for group in used])
             labels = np.concatenate([np.full(len(train[g.name]), int(g is not clean)) for g in used])
-            classifiers[name] = made.fit(values, labels)
+            classifiers[name] = learn(made, values, labels)
             score = partial(suspicion, classifiers[name])
         held_out[name] = score(looks["clean"][calibrate["clean"]])
         if mistakes is not None and len(wrong["calibrate"]):
