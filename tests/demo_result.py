@@ -12,9 +12,11 @@ from effpath.detect.metrics import Interval
 from overviews import make_overview
 
 ATTACKS = ("FGSM", "CWL2", "Random")
-AUCS = {"linear": 0.95, "forest": 0.94, "max softmax": 0.90, "energy": 0.85, "surprise": 0.97}
+AUCS = {"linear": 0.95, "forest": 0.94, "max softmax": 0.90, "energy": 0.85, "surprise": 0.97, "standard": 0.98}
 DETECTORS = ("linear", "forest", "max softmax", "energy")
-ALL = (*DETECTORS, "surprise")
+PATHS = (*DETECTORS, "surprise")
+ALL = (*PATHS, "standard")
+SIGNS = (("unsure", 0.004), ("changes its mind after JPEG", 0.02), ("too sure", 0.9))
 
 
 def score(auc: float) -> Score:
@@ -48,6 +50,7 @@ def make_result(
         0.2,
         rng.uniform(0.5, 1, width),
         rng.uniform(0, 0.5, width),
+        SIGNS if "standard" in detectors else (),
     )
     aucs = {name: AUCS[name] for name in detectors}
     return DemoResult(

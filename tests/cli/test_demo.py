@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from cli_run import run
 from digits_net import data, model
+from effpath.detect.signs.profiles import PROFILES
 
 pytest.importorskip("foolbox")
 
@@ -23,24 +24,35 @@ def small(monkeypatch, tmp_path):
 
 
 def test_the_demo_prints_a_table_and_writes_report_and_numbers(small, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "demo", "--output", small, *SMALL)
+    enough = ["--images", "110"]  # for a threshold, so that images are flagged
+    code, out, err = run(monkeypatch, capsys, "demo", "--output", small, *SMALL, *enough)
     assert code == 0
-    for step in ("training LeNet-5 on 400 images", "FGSM on 60 images", "detectors trained and tested"):
+    for step in (
+        "training LeNet-5 on 400 images",
+        "FGSM on 110 images",
+        "400 images, to compare others with",
+        "signs of clean and adversarial images",
+        "detectors trained and tested",
+    ):
         assert re.search(rf"^{step}: \d+/\d+ in [\d.]+ s$", err, re.MULTILINE)
     results = json.loads((small / "results.json").read_text(), parse_constant=pytest.fail)
     assert [attack["name"] for attack in results["attacks"]] == ["FGSM", "DeepFool", "Random"]
     for attack in results["attacks"]:
-        for detector in ("linear", "surprise"):
+        for detector in ("linear", "surprise", "standard"):
             value = attack["scores"][detector]["auc"][0]
             assert 0.5 < value <= 1
             assert f"{value:.4f}" in out
         assert attack["succeeded"] <= attack["tried"]
     assert "overall synapse density" in out
-    assert "What joint surprise finds" in out
-    assert results["headline"] == "surprise"
+    assert "What the standard detector finds" in out
+    assert results["headline"] == "standard"
+    told = re.findall(r"^(?:FGSM|DeepFool|Random), \w+ taken for \w+: ([^;\n]+)", out, re.MULTILINE)
+    assert told
+    assert set(told) <= set(PROFILES["standard"].says)
     assert re.fullmatch(r"[0-9a-f]{16,}", results["provenance"]["fingerprint"])
     report = (small / "report.html").read_text()
     assert "DeepFool" in report
+    assert "of clean images show this at least as strongly" in report
     assert not re.search(r"(?:src|href)=[\"']https?:", report)
 
 

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from balance import parsed
-from demo_result import ALL, ATTACKS, DETECTORS, make_result, score
+from demo_result import ALL, ATTACKS, DETECTORS, PATHS, make_result, score
 from effpath.demo import report
 from effpath.demo.report import figures, write_report
 from effpath.demo.report.drawing import difference
-from effpath.demo.report.words import against_baselines, number, percent, summary
+from effpath.demo.report.words import against_baselines, number, percent, summary, why
 from effpath.demo.result import DemoResult
+from effpath.detect.conformal import true_rate
 from effpath.errors import InputError, StoreError
+
+EXAMPLE = make_result().examples[0]
 
 
 def with_aucs(result: DemoResult, detector: str, values: dict[str, float]) -> DemoResult:
@@ -89,22 +92,57 @@ def test_every_head_of_a_table_has_a_scope(page: str) -> None:
 
 
 @pytest.mark.usefixtures("_undrawn")
-def test_headline_and_curves_are_of_joint_surprise_with_the_papers_detector_beside_it(tmp_path: Path) -> None:
+def test_headline_and_curves_are_of_the_default_with_the_papers_detector_beside_it(tmp_path: Path) -> None:
     page = written(make_result(detectors=ALL), tmp_path)
     text = " ".join(parsed(page).text)
-    assert "The joint surprise of paths tells" in text
-    assert "0.970" in text
+    assert "The standard detector tells adversarial test images from clean ones with an AUC of 0.980" in text
+    assert "It reads no path similarity; joint surprise, which does, has an AUC of 0.970" in text
     assert "The paper's detector, joint similarity, has an AUC of 0.950" in text
     tiles = [html.unescape(tile) for tile in re.findall("<dt>(.*?)</dt>", page)]
-    assert {"AUC of joint surprise", "AUC of joint similarity, the paper's"} <= set(tiles)
+    assert {"AUC of the standard detector", "AUC of joint similarity, the paper's"} <= set(tiles)
     titles = re.findall(r"<strong>([^<]*(?:ROC|close-up|Suspicion)[^<]*)</strong>", page)
     assert [html.unescape(title) for title in titles] == [
-        "ROC of joint surprise",
-        "Joint surprise, close-up: at most 20\u202f% false positives",
+        "ROC of the standard detector",
+        "The standard detector, close-up: at most 20\u202f% false positives",
         "ROC of joint similarity, the paper's detector",
         "Joint similarity, close-up: at most 20\u202f% false positives",
-        "Suspicion by joint surprise",
+        "Suspicion by the standard detector",
     ]
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_a_flagged_image_has_the_strongest_of_its_unusual_signs_in_words(tmp_path: Path) -> None:
+    page = html.unescape(written(make_result(detectors=ALL), tmp_path))
+    told = re.findall(r"<li>(.*?)</li>", page)
+    assert told == [
+        f"{sign}: {share}\u202f% of clean images show this at least as strongly"
+        for sign, share in (("unsure", "0.4"), ("changes its mind after JPEG", "2"))
+    ]
+    many = dataclasses.replace(
+        make_result(), examples=(dataclasses.replace(EXAMPLE, signs=tuple((f"sign {n}", 0.01) for n in range(9))),)
+    )
+    page = written(many, tmp_path)
+    assert "sign 2: " in page
+    assert "sign 3: " not in page
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_a_detector_without_signs_tells_none_and_one_that_reads_paths_is_not_said_to_read_none(
+    tmp_path: Path,
+) -> None:
+    for detectors in (DETECTORS, PATHS):
+        page = written(make_result(detectors=detectors), tmp_path)
+        assert "<li>" not in page
+        assert "what makes them suspicious" not in page
+        assert "reads no path" not in page
+        assert "reads none of these" not in page
+
+
+def test_where_no_layer_stands_out_a_sum_over_layers_is_told_of_detectors_that_sum_alone() -> None:
+    same = dataclasses.replace(EXAMPLE, similarity=EXAMPLE.clean_similarity)
+    assert why(same, ("a", "b", "c")) == ["No single layer stands out; the sum over all layers does."]
+    signed = dataclasses.replace(same, signs=(("unsure", 0.01),))
+    assert why(signed, ("a", "b", "c")) == ["No single layer stands out."]
 
 
 @pytest.mark.usefixtures("_undrawn")
@@ -112,6 +150,20 @@ def test_it_says_that_intervals_leave_out_retraining_and_which_network_it_is(tmp
     text = " ".join(parsed(written(make_result(), tmp_path)).text)
     assert "for this one network (its fingerprint begins abc123)" in text
     assert "they leave out that a network trained again" in text
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_it_says_how_far_a_threshold_of_so_few_images_may_be_from_its_rate(tmp_path: Path) -> None:
+    result = make_result()
+    assert result.true_rate == true_rate(
+        20, 0.05
+    )  # images that fix the threshold, and the rate that was asked for
+    low, high = (percent(end) for end in result.true_rate[1:])
+    text = " ".join(parsed(written(result, tmp_path)).text)
+    assert f"flag {low.removesuffix(chr(0x202F) + '%')}–{high} of other clean images" in text
+    unknown = dataclasses.replace(result, provenance={**result.provenance, "sources": {"calibrate": 18}})
+    assert unknown.true_rate is None
+    assert "serves all attacks." in " ".join(parsed(written(unknown, tmp_path)).text)
 
 
 @pytest.mark.usefixtures("_undrawn")
@@ -232,19 +284,19 @@ def test_the_summary_says_that_the_detector_wins_only_where_it_does() -> None:
         against_baselines(result)
     )
     beaten = " ".join(against_baselines(with_aucs(result, "max softmax", {"CWL2": 0.99, "FGSM": 0.951})))
-    assert "Max softmax, which needs no paths, has the higher AUC on FGSM and CWL2" in beaten
+    assert "Max softmax, which looks at the logits alone, has the higher AUC on FGSM and CWL2" in beaten
     assert "do not overlap on CWL2" in beaten
     assert "than every baseline (max softmax and energy) on Random" in beaten
     close = " ".join(against_baselines(with_aucs(result, "energy", {"FGSM": 0.951})))
     assert "the 95\u202f% intervals overlap" in close
     lost = with_aucs(result, "energy", dict.fromkeys(ATTACKS, 0.999))
-    assert "On no attack does the joint similarity" in " ".join(against_baselines(lost))
+    assert "On no attack does joint similarity" in " ".join(against_baselines(lost))
 
 
 def test_the_summary_gives_the_range_over_attacks() -> None:
     text = " ".join(summary(with_aucs(make_result(), "linear", {"FGSM": 0.91, "Random": 0.99})))
     assert "0.910 (FGSM) to 0.990 (Random)" in text
-    assert "not trained on Random" in text
+    assert "No detector was trained on Random" in text
 
 
 @pytest.mark.usefixtures("_undrawn")

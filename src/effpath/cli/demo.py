@@ -118,18 +118,27 @@ def show(result: DemoResult, width: int | None) -> str:
     shown = [
         filled(f"{result.title}: accuracy {percent(result.accuracy)} on {result.test_images} test images", width),
         "",
-        f"What {result.headline_name} finds ({main}):",
+        f"What {result.headline_name} finds" + (":" if main in result.headline_name else f" ({main}):"),
         table(["attack", "success", "L2", "tested", "AUC (95 %)", "flagged (95 %)"], found, width=width),
         "",
-        filled("AUC of every detector; max softmax and energy need no paths:", width),
+        filled("AUC of every detector; max softmax and energy look at the logits alone:", width),
         table(["detector", *named], aucs, width=width),
         "",
     ]
+    told = [
+        f"{one.attack}, {one.label} taken for {one.predicted}: {'; '.join(sign for sign, _ in one.strongest)}"
+        for one in result.examples
+        if one.strongest
+    ]
+    if told:
+        shown += ["Flagged, for example, and by which signs:", *(filled(line, width, "  ") for line in told), ""]
     unseen = [attack.name for attack in result.attacks if not attack.seen]
     sentences = [f"* no detector was trained on {', '.join(unseen)}"] * bool(unseen)
+    rate = result.true_rate
+    usual = "" if rate is None else f"; nine thresholds in ten flag {percent(rate.low)} to {percent(rate.high)}"
     sentences += [
         f"clean images: {sources['train']} train, {sources['calibrate']} fix the threshold, {sources['test']} "
-        f"test; {result.headline_name} flags {percent(result.fpr[main])} of the test images",
+        f"test; {result.headline_name} flags {percent(result.fpr[main])} of the test images{usual}",
     ]
     if math.isinf(result.threshold[main]):
         sentences += ["too few clean images to fix a threshold, so that nothing is flagged: give more --images"]

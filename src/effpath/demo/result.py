@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effpath.detect.conformal import true_rate
 from effpath.detect.evaluate import Score
+from effpath.detect.explain import USUAL
+from effpath.detect.metrics import Interval, allowed_above
 from effpath.views.page.words import SENTENCE_NAMES, detector_name
 from effpath.views.report.overview import Overview
 
+TOLD = 3
+"""How many signs of an example are told."""
+
 
 def headline_of(detectors: Iterable[str]) -> str:
-    """Return the detector that the demo presents first: joint surprise, else joint similarity, else the first."""
+    """Return the detector that is presented first: of `SENTENCE_NAMES` the first that is there, else the first."""
     names = list(detectors)
     return next((name for name in SENTENCE_NAMES if name in names), names[0])
 
@@ -57,6 +63,8 @@ class Example:
         label, predicted: names of the true class and of the class it was taken for.
         clean_score, score: suspicion of both; ``threshold`` is the detector's.
         clean_similarity, similarity: [rank 1 … rank 2 …] of both.
+        signs: of the adversarial image, strongest first: what each says, and the share of clean images that show
+            it as strongly; none where the detector has no signs.
     """
 
     attack: str
@@ -69,6 +77,12 @@ class Example:
     threshold: float
     clean_similarity: NDArray[np.float64]
     similarity: NDArray[np.float64]
+    signs: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def strongest(self) -> tuple[tuple[str, float], ...]:
+        """The strongest of its signs that are unusual, at most `TOLD`."""
+        return tuple(sign for sign in self.signs if sign[1] < USUAL)[:TOLD]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +123,17 @@ class DemoResult:
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that its class paths cover, in forward order."""
         return tuple(layer.name for layer in self.overview.layers)
+
+    @property
+    def true_rate(self) -> Interval | None:
+        """How often clean images exceed thresholds that are fixed like these: on average, in nine of ten.
+
+        None if it is not known, or where nothing is flagged.
+        """
+        held, fpr = self.provenance.get("sources", {}).get("calibrate"), self.provenance.get("fpr")
+        if held is None or fpr is None or not allowed_above(held, fpr):
+            return None
+        return true_rate(held, fpr)
 
     @property
     def headline(self) -> str:

@@ -18,14 +18,14 @@ from effpath.attacks.spec import Settings
 from effpath.class_paths.build import Description
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.folder.options import StoreOptions
-from effpath.class_paths.likelihood import PathLikelihood
 from effpath.data import Dataset, Part
+from effpath.demo.features import path_step, sign_step
 from effpath.demo.network import network_and_data
 from effpath.demo.options import DemoOptions
 from effpath.demo.result import AttackResult, DemoResult, Example, headline_of
-from effpath.detect.classifiers import OURS
+from effpath.detect.classifiers import DEFAULT_KIND, PATH_CLASSIFIERS, reading_of, scoring_of
 from effpath.detect.evaluate import BASELINES, Evaluation, Group, evaluate
-from effpath.detect.features import path_features
+from effpath.detect.explain import signs_of_images
 from effpath.detect.fitting.steps import attack_steps, class_paths_step
 from effpath.errors import InputError
 from effpath.files.cache import default_cache_dir, fingerprint
@@ -34,6 +34,8 @@ from effpath.graph import Graph, capture
 from effpath.models.predict import predict
 from effpath.views.report.overview import Overview, overview_of
 
+KINDS = (DEFAULT_KIND, "surprise", *PATH_CLASSIFIERS)
+"""The detectors that are judged: the default, ours that reads paths, and those of similarities."""
 _PAPER = {  # of LeNet-5 on MNIST
     "density": 0.138, "class similarity": 0.5, "most special": "1", "AUC": (0.92, 0.95), "random detected": 0.9385,
 }  # fmt: skip
@@ -66,13 +68,20 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     settings: dict[str, Settings] = {name: {} for name in options.attacks}
     for made in attack_steps(model, clean, settings, track, **how):
         attacked[made.name], ended[made.name] = made, time.perf_counter()
-    groups = _features(graph, class_paths, clean, attacked, options, track)
+        if not made.successes:
+            raise InputError(f"no {made.name} attack succeeded on {made.tried} images; attack more images")
+    pixels = {"clean": clean.images, **{name: made.fooling for name, made in attacked.items()}}
+    features = path_step(graph, class_paths, pixels, options.batch_size, track)
     ended["path similarity"] = time.perf_counter()
+    features = sign_step(graph, class_paths, train, pixels, features, options.batch_size, track)
+    ended["signs"] = time.perf_counter()
+    sources = {"clean": torch.arange(len(clean)), **{name: made.fooling_rows for name, made in attacked.items()}}
+    groups = {name: Group(name, features[name], rows.numpy()) for name, rows in sources.items()}
     with track("detectors trained and tested") as progress:
         judged = evaluate(
             groups["clean"],
             [groups[name] for name in attacked],
-            kinds=OURS,
+            kinds=KINDS,
             unseen=options.unseen,
             fractions=options.fractions,
             fpr=options.fpr,
@@ -105,39 +114,6 @@ def _class_paths(
         description=Description(data.classes, described),
         store=folder / f"class_paths-{key}",
     )
-
-
-def _features(
-    graph: Graph,
-    class_paths: ClassPaths,
-    clean: Part,
-    attacked: dict[str, AdversarialSet],
-    options: DemoOptions,
-    track: Track,
-) -> dict[str, Group]:
-    """Return what detectors look at: of the clean images first, then of what each attack made of them."""
-    for name, made in attacked.items():
-        if not made.successes:
-            raise InputError(f"no {name} attack succeeded on {made.tried} images; attack more images")
-    pixels = {"clean": clean.images, **{name: made.fooling for name, made in attacked.items()}}
-    sources = {"clean": torch.arange(len(clean))}
-    sources |= {name: made.fooling_rows for name, made in attacked.items()}
-    total, done = sum(map(len, pixels.values())), 0
-    likelihood = PathLikelihood(class_paths)
-    groups = {}
-    with track("paths of clean and adversarial images") as progress:
-        for name, images in pixels.items():
-            features = path_features(
-                graph,
-                class_paths,
-                images,
-                likelihood=likelihood,
-                batch_size=options.batch_size,
-                progress=lambda count, _, done=done: progress(done + count, total),  # type: ignore[misc]
-            )
-            done += len(images)
-            groups[name] = Group(name, features, sources[name].numpy())
-    return groups
 
 
 def result_of(
@@ -220,6 +196,7 @@ def examples_of(
 ) -> tuple[Example, ...]:
     """Return at most three flagged images, of different attacks and classes, whose originals are not flagged."""
     detector, labels = headline_of(judged.classifiers), clean.labels.tolist()
+    scoring, reading = scoring_of(judged.classifiers[detector]), reading_of(detector)
     scores, threshold = judged.suspicion[detector], judged.threshold[detector]
     tested = groups["clean"].source[judged.test["clean"]].tolist()
     clean_score = dict(zip(tested, scores["clean"].tolist(), strict=True))
@@ -232,6 +209,7 @@ def examples_of(
             if source < 0 or labels[source] in used or score <= threshold or clean_score[source] > threshold:
                 continue
             used.add(labels[source])
+            signs = signs_of_images(scoring, reading, groups[name].features[row : row + 1])
             picked.append(
                 Example(
                     attack=name,
@@ -244,6 +222,7 @@ def examples_of(
                     threshold=threshold,
                     clean_similarity=groups["clean"].features.values[source],
                     similarity=groups[name].features.values[row],
+                    signs=() if signs is None else tuple(signs[0]),
                 )
             )
             break

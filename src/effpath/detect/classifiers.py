@@ -21,7 +21,7 @@ from effpath.detect.clean import CleanSimilarity
 from effpath.detect.combined import CombinedSurprise
 from effpath.detect.features import READINGS, Reading
 from effpath.detect.joint import JointSimilarity
-from effpath.detect.scoring import FloatArray
+from effpath.detect.scoring import FloatArray, Scoring
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.surprise import JointSurprise
 from effpath.errors import InputError, OptionError
@@ -174,6 +174,19 @@ def check_fitted(estimator: Any) -> None:
         check_is_fitted(estimator)
     except NotFittedError as error:
         raise OptionError("expected a fitted detector, got one that is not fitted: call fit first") from error
+
+
+def scoring_of(estimator: Pipeline) -> Scoring | None:
+    """Return what a fitted pipeline computes, where it is one of ours behind an imputer; None for any other.
+
+    Raises:
+        OptionError: not fitted.
+    """
+    check_fitted(estimator)
+    steps = [step for _, step in estimator.steps]
+    if len(steps) != 2 or not isinstance(steps[0], SimpleImputer) or not hasattr(steps[1], "as_score"):
+        return None
+    return Scoring(steps[0].statistics_, steps[1].as_score())
 
 
 def suspicion(estimator: Any, X: npt.ArrayLike) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any, cast
 
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
 from effpath.class_paths.class_paths import ClassPaths
@@ -24,6 +24,7 @@ from effpath.detect.classifiers import (
     make_classifier,
     reading_of,
     reweighs,
+    scoring_of,
     suspicion,
     takes_attacks,
 )
@@ -169,14 +170,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def scoring(self) -> Scoring | None:  # type: ignore[override]
         """What the fitted classifier computes, where it is one of ours behind an imputer; None for any other."""
-        check_fitted(self.classifier)
-        steps = [step for _, step in self.classifier.steps]
-        if len(steps) != 2 or not isinstance(steps[0], SimpleImputer) or not hasattr(steps[1], "as_score"):
-            return None
-        usual, score = steps[0].statistics_, steps[1].as_score()
-        if not isinstance(score, CombinedScore) or self.clean_rows is None:
-            return Scoring(usual, score)
-        return Scoring(usual, score, self.clean_rows.medians())
+        found = scoring_of(self.classifier)
+        if found is None or not isinstance(found.score, CombinedScore) or self.clean_rows is None:
+            return found
+        return replace(found, layers=self.clean_rows.medians())
 
     def collect(
         self,

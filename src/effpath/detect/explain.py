@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,9 @@ from effpath.files.plain import percent
 
 if TYPE_CHECKING:
     from effpath.detect.saved import DetectorMixin
+
+USUAL = 0.5
+"""The share of clean images from which on a sign is not worth telling."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,8 @@ def strongest_layers(detector: DetectorMixin, features: Features, *, count: int 
 
 def strongest_signs(detector: DetectorMixin, features: Features) -> list[str] | None:
     """Return for each image which sign adds most to its score; None for kinds without them."""
-    scoring = detector.scoring
-    if scoring is None or not isinstance(scoring.score, SurpriseScore | CombinedScore):
-        return None
-    columns = scoring.filled(detector.read(features))
-    return [
-        signs[0][0] for signs in signs_of_images(scoring.score, columns, sign_names(scoring, detector.reading))
-    ]
+    found = signs_of_images(detector.scoring, detector.reading, features)
+    return None if found is None else [signs[0][0] for signs in found]
 
 
 def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) -> FloatArray:
@@ -135,15 +132,27 @@ def sign_of_layers(scoring: Scoring) -> str:
 
 
 def signs_of_images(
-    score: SurpriseScore | CombinedScore, columns: FloatArray, names: Sequence[str]
-) -> list[list[tuple[str, float]]]:
-    """Return the signs of each image, strongest first: name, share of clean images that show it as strongly."""
+    scoring: Scoring | None, reading: Reading, features: Features
+) -> list[list[tuple[str, float]]] | None:
+    """Return the signs of each image, strongest first: name, share of clean images that show it as strongly.
+
+    None for kinds without signs.
+    """
+    if scoring is None or not isinstance(scoring.score, SurpriseScore | CombinedScore):
+        return None
+    score, names = scoring.score, sign_names(scoring, reading)
+    columns = scoring.filled(reading.columns(features))
     surprises = score.surprises(columns)  # [N, signs], in nats
     order = np.lexsort((-surprises, -score.parts(columns)), axis=1)
     return [
         [(names[place], float(np.exp(-row[place]))) for place in places]
         for places, row in zip(order, surprises, strict=True)
     ]
+
+
+def sign_said(sign: str, share: float) -> str:
+    """Say how many clean images show a sign as strongly as an image."""
+    return f"{sign}: {percent(share)} of clean images show this at least as strongly"
 
 
 def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:

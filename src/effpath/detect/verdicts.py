@@ -10,12 +10,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.explain import layers_of, sign_names, sign_of_layers, signs_of_images
+from effpath.detect.explain import USUAL, layers_of, sign_of_layers, sign_said, signs_of_images
 from effpath.detect.features import Features, Reading
 from effpath.detect.metrics import Interval, auc_interval, tpr_interval
-from effpath.detect.scoring import CombinedScore, Scoring, SurpriseScore
+from effpath.detect.scoring import Scoring
 from effpath.errors import InputError
-from effpath.files.plain import percent
 
 Labels = NDArray[np.int64]
 
@@ -116,17 +115,17 @@ class Verdicts(Sequence[Verdict]):
         """
         found: list[list[str]] = [[] for _ in self.scores]
         if self.scoring is not None:
-            read, score = self.reading.columns(self.features), self.scoring.score
+            read = self.reading.columns(self.features)
             layers = [list(map(str, reasons)) for reasons in layers_of(self.scoring, read, self.features)]
-            if not isinstance(score, SurpriseScore | CombinedScore):
+            signs_found = signs_of_images(self.scoring, self.reading, self.features)
+            if signs_found is None:
                 found = layers
             else:
-                names, behind = sign_names(self.scoring, self.reading), sign_of_layers(self.scoring)
-                signs_found = signs_of_images(score, self.scoring.filled(read), names)
+                behind = sign_of_layers(self.scoring)
                 for told, below, signs in zip(found, layers, signs_found, strict=True):
                     for sign, share in signs:
-                        if share < 0.5:
-                            told.append(f"{sign}: {percent(share)} of clean images show this at least as strongly")
+                        if share < USUAL:
+                            told.append(sign_said(sign, share))
                             told += below if sign == behind else []
         for verdict, told in zip(self, found, strict=True):
             if np.isposinf(verdict.score):

@@ -10,17 +10,27 @@ import numpy as np
 
 from effpath.demo.result import AttackResult, DemoResult, Example
 from effpath.detect.evaluate import BASELINES
+from effpath.detect.explain import sign_said
 from effpath.detect.metrics import Interval
-from effpath.views.page.words import count, detector_name, listing, number, percent, span
+from effpath.detect.signs.profiles import PROFILES
+from effpath.views.page.words import count, detector_name, listing, number, percent, span, unbroken
 
 PAPERS = "linear"
 """The detector of the paper."""
+PATHS = "surprise"
+"""Our detector of path similarities, whose AUC is told beside that of a headline that reads none."""
 
 
 def shown_detectors(result: DemoResult) -> list[str]:
     """Return the detectors that are shown at length: the headline's and the paper's."""
     papers = PAPERS in result.detectors and result.headline != PAPERS
     return [result.headline, *([PAPERS] if papers else [])]
+
+
+def reads_similarities(detector: str) -> bool:
+    """Tell whether a detector looks at path similarities."""
+    profile = PROFILES.get(detector)
+    return detector not in BASELINES and (profile is None or profile.walks > 0)
 
 
 def ends(interval: Interval, write: Any = number) -> str:
@@ -67,9 +77,12 @@ def summary(result: DemoResult) -> list[str]:
         f"together use {percent(result.overview.density['synapses'])} of its synapses.",
         f"We attacked {count(max(attack.tried for attack in attacks))} test images in {ways}: "
         f"{listing([attack.name for attack in attacks])}.",
-        f"The {detector_name(main)} of paths tells adversarial test images from clean ones with an AUC of "
+        f"{detector_name(main).capitalize()} tells adversarial test images from clean ones with an AUC of "
         f"{_range(result, main)}; 1 is perfect, 0.5 is chance.",
     ]
+    if PATHS in result.detectors and not reads_similarities(main):
+        named = detector_name(PATHS)
+        sentences += [f"It reads no path similarity; {named}, which does, has an AUC of {_range(result, PATHS)}."]
     if PAPERS in result.detectors and main != PAPERS:
         sentences += [f"The paper's detector, {detector_name(PAPERS)}, has an AUC of {_range(result, PAPERS)}."]
     sentences += [
@@ -78,7 +91,7 @@ def summary(result: DemoResult) -> list[str]:
     ]
     if math.isinf(result.threshold[main]):
         sentences += ["There were too few clean images to fix a threshold, so that nothing is flagged."]
-    return sentences + [f"It was not trained on {listing(unseen)}."] * bool(unseen)
+    return sentences + [f"No detector was trained on {listing(unseen)}."] * bool(unseen)
 
 
 def tiles(result: DemoResult) -> dict[str, str]:
@@ -107,6 +120,16 @@ def source_images(result: DemoResult) -> str:
     return f"Source images: {divided}; an image and everything made of it are always in the same part."
 
 
+def threshold_said(result: DemoResult) -> str:
+    """Return how thresholds were fixed, and how far from the expected rate that leaves them."""
+    said = "Each threshold was fixed on clean images alone and serves all attacks"
+    found = result.true_rate
+    if found is None:
+        return f"{said}."
+    flag = f"flag {ends(found, percent)}\u202f% of other clean images"
+    return f"{said}; of thresholds that are fixed on as many, nine in ten {flag}."
+
+
 def flagged_clean(result: DemoResult, detectors: Sequence[str]) -> str:
     """Return what share of the clean test images each detector flags."""
     return listing([f"{detector_name(name)} flags {percent(result.fpr[name])}" for name in detectors])
@@ -121,7 +144,7 @@ def _range(result: DemoResult, detector: str) -> str:
 
 
 def against_baselines(result: DemoResult) -> list[str]:
-    """Return who wins where: the detector of the headline, or a baseline that needs no paths."""
+    """Return who wins where: the detector of the headline, or a baseline that looks at the logits alone."""
     main = result.headline
     ours = aucs(result, main)
     baselines = [name for name in result.detectors if name in BASELINES and name != main]
@@ -139,14 +162,16 @@ def against_baselines(result: DemoResult) -> list[str]:
             sure = f"; the 95\u202f% intervals do not overlap {_of(apart, higher)}"
         else:
             sure = "; the 95\u202f% intervals overlap, so this may be chance"
-        sentences.append(f"{name.capitalize()}, which needs no paths, has the higher AUC {where}{sure}.")
+        sentences.append(
+            f"{name.capitalize()}, which looks at the logits alone, has the higher AUC {where}{sure}."
+        )
     won = [attack for attack in ours if all(other[attack].value < ours[attack].value for other in others)]
     rivals = "the baseline" if len(baselines) == 1 else f"every baseline ({listing(baselines)})"
     if won:
         where = "every attack" if len(won) == len(ours) else listing(won)
-        sentences.append(f"The {detector_name(main)} has a higher AUC than {rivals} on {where}.")
+        sentences.append(f"{detector_name(main).capitalize()} has a higher AUC than {rivals} on {where}.")
     else:
-        sentences.append(f"On no attack does the {detector_name(main)} have a higher AUC than {rivals}.")
+        sentences.append(f"On no attack does {detector_name(main)} have a higher AUC than {rivals}.")
     return sentences
 
 
@@ -175,4 +200,9 @@ def why(example: Example, layers: Sequence[str]) -> list[str]:
             f"{percent(example.similarity[column])} of its synapses are in its class path, against "
             f"{percent(example.clean_similarity[column])} in the clean image."
         )
-    return sentences or ["No single layer stands out; the sum over all layers does."]
+    return sentences or [f"No single layer stands out{'' if example.signs else '; the sum over all layers does'}."]
+
+
+def signs_told(example: Example) -> list[str]:
+    """Return what the strongest signs of an example say, and how rare that is."""
+    return [unbroken(sign_said(*sign)) for sign in example.strongest]

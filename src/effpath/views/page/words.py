@@ -9,9 +9,13 @@ from typing import Any
 from effpath.files.plain import percent as plain_percent
 
 DASH = "–"
-SENTENCE_NAMES = {"surprise": "joint surprise", "linear": "joint similarity"}
-"""Detectors with another name in sentences; the best of this package first, then the paper's."""
+SENTENCE_NAMES = {"standard": "the standard detector", "surprise": "joint surprise", "linear": "joint similarity"}
+"""Detectors with another name in sentences: the default, the best that reads paths, and the paper's."""
 DETECTORS = {
+    "fast": "the signs of one forward pass and the last third of a walk",
+    "standard": "the signs of three forward passes: how sure the network is, whether JPEG or another size changes "
+    "its mind, whether activity and pixels are like those of clean images; reads no path similarity",
+    "thorough": "the signs of many forward passes and a walk",
     "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
     "forest": "random forest on the path similarities",
     "adaboost": "AdaBoost on the path similarities",
