@@ -51,12 +51,6 @@ def ordered_detectors(result: DemoResult) -> list[str]:
     return [result.headline, *trained, *(name for name in BASELINES if name in result.detectors)]
 
 
-def expected_fpr(result: DemoResult) -> str:
-    """Return the rate that thresholds were fixed for, in brackets."""
-    expected = result.provenance.get("fpr")
-    return f" (expected {percent(float(expected))})" if isinstance(expected, (int, float)) else ""
-
-
 def paper_rows(result: DemoResult, section: str) -> list[tuple[str, str, str]]:
     """Return what is compared with the paper in one section, what it is here, and what it is there."""
     return [

@@ -87,7 +87,8 @@ def summary(result: DemoResult) -> list[str]:
         sentences += [f"The paper's detector, {detector_name(PAPERS)}, has an AUC of {_range(result, PAPERS)}."]
     sentences += [
         f"At one threshold for all attacks {'it' if main == PAPERS else detector_name(main)} flags "
-        f"{span(flagged, percent)} of the adversarial images and {percent(result.fpr[main])} of the clean ones.",
+        f"{span(flagged, percent)} of the adversarial images and {percent(result.fpr[main])} of the clean ones"
+        f"{expected_fpr(result)}.",
     ]
     if math.isinf(result.threshold[main]):
         sentences += ["There were too few clean images to fix a threshold, so that nothing is flagged."]
@@ -128,6 +129,12 @@ def threshold_said(result: DemoResult) -> str:
         return f"{said}."
     flag = f"flag {ends(found, percent)}\u202f% of other clean images"
     return f"{said}; of thresholds that are fixed on as many, nine in ten {flag}."
+
+
+def expected_fpr(result: DemoResult) -> str:
+    """Return the rate that thresholds were fixed for, in brackets."""
+    expected = result.provenance.get("fpr")
+    return f" (expected {percent(float(expected))})" if isinstance(expected, (int, float)) else ""
 
 
 def flagged_clean(result: DemoResult, detectors: Sequence[str]) -> str:
