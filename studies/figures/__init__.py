@@ -38,6 +38,7 @@ from figures import (
     promise,
     recovery,
     roc,
+    shipped,
     slicing,
     theta,
     training_process,
@@ -149,6 +150,9 @@ FIGURES: dict[str, Figure] = {
         options=("images", "gated", "gathered", "timed"),
     ),
     "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
+    "shipped": Figure(
+        "the default detector on photographs", shipped, intervals, 1, None, options=("images", "gathered")
+    ),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
     "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS,)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
