@@ -14,9 +14,9 @@ import effpath.detect.signs.passes as passes_module
 from digits_net import class_paths, graph
 from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.detect.signs.jpeg import jpeg
-from effpath.detect.signs.passes import Passes, passes_of, passes_with
+from effpath.detect.signs.passes import Passes, images_at_a_time, passes_of, passes_with
 from effpath.detect.signs.sample import Sample
-from effpath.errors import NumericalError
+from effpath.errors import NumericalError, OptionError
 from effpath.walk.recording import record
 from sign_contract import images
 
@@ -113,3 +113,14 @@ def test_a_network_that_overflows_is_told() -> None:
     pixels = torch.stack([torch.zeros(1, 2, 2), torch.full((1, 2, 2), 3e38)])
     with pytest.raises(NumericalError, match=r"finite logits, got NaN or infinity for images \[1\]"):
         passes_of(captured, Sample({}), captured.check_images(pixels), ())
+
+
+def test_progress_is_told_every_few_parts_and_a_batch_size_is_kept(monkeypatch) -> None:
+    monkeypatch.setattr(passes_module, "CACHED", 6 * graph().largest_bytes)
+    assert images_at_a_time(graph(), 2) == 4 * 2
+    assert images_at_a_time(graph(), 11) == 4
+    assert images_at_a_time(graph(), 2, 100) == 100
+    monkeypatch.undo()
+    assert images_at_a_time(graph(), 2) == 256
+    with pytest.raises(OptionError, match="batch_size of at least 1"):
+        images_at_a_time(graph(), 2, 0)

@@ -13,12 +13,13 @@ from torch import Tensor
 from effpath.detect.signs.sample import Sample
 from effpath.errors import NumericalError
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import images_within_bytes
+from effpath.graph.inputs import TOGETHER, images_together, images_within_bytes
 from effpath.walk.recording import Recorded, ranked_classes
 
 Change = Callable[[Tensor], Tensor]
 """From images [B, C, H, W] in [0, 1] to such images, each image for itself."""
 CACHED = 20 << 20  # bytes of the largest tensor of a pass on a CPU: larger ones are slower for each image
+PARTS = 4  # that are run between two reports of progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +120,27 @@ def _runs(graph: Graph, images: Tensor, layers: Iterable[str] = ()) -> Iterator[
         yield at, {name: value.reshape(size, *graph.shape(name)[1:]) for name, value in found.items()}
 
 
+def images_at_a_time(graph: Graph, changes: int, batch_size: int | None = None) -> int:
+    """Return ``batch_size``, or how many images with so many changes each make a few parts that run together.
+
+    Raises:
+        OptionError: a batch size below 1.
+    """
+    if batch_size is None:
+        return min(TOGETHER, PARTS * _together(graph, 1 + changes))
+    return images_together(1, batch_size)
+
+
 def _parts(graph: Graph, pixels: Tensor, ways: int) -> Iterator[Tensor]:
     """Cut images into parts that run together with so many versions of each."""
-    if pixels.device.type == "cpu":
-        together = CACHED // (ways * graph.largest_bytes)
-    else:
-        together = images_within_bytes(ways * graph.activation_bytes)
-    yield from torch.chunk(pixels, -(-len(pixels) // max(1, together)))
+    yield from torch.chunk(pixels, -(-len(pixels) // _together(graph, ways)))
+
+
+def _together(graph: Graph, ways: int) -> int:
+    """Return how many images run together, in so many versions each; one at least."""
+    if graph.device.type == "cpu":
+        return max(1, CACHED // (ways * graph.largest_bytes))
+    return images_within_bytes(ways * graph.activation_bytes)
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -13,14 +13,13 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.features import Features, check_network, similarities_of
 from effpath.detect.signs.evidence import Evidence, late_part
-from effpath.detect.signs.passes import Passes, passes_of, passes_with
+from effpath.detect.signs.passes import Passes, images_at_a_time, passes_of, passes_with
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
 from effpath.detect.signs.sample import Sample
 from effpath.detect.signs.sign import FloatArray
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
-from effpath.graph.inputs import images_together
 from effpath.images import Images
 from effpath.paths.batch import Paths
 from effpath.walk.recording import checked_batches, recordings
@@ -75,7 +74,7 @@ class SignReader:
         """
         changes = self.profile.changes if changed else ()
         if not (self.profile.walks or paths):
-            size = images_together(graph.dtype.itemsize * graph.size(graph.input) * (1 + len(changes)), batch_size)
+            size = images_at_a_time(graph, len(changes), batch_size)
             for rows, pixels in checked_batches(graph, images, size, progress):
                 yield rows, pixels, passes_of(graph, self.sample, pixels, changes)
             return
