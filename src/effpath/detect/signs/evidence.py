@@ -37,6 +37,7 @@ class Evidence:
         path_likelihood: of the layers that the walk covers; None where no sign asks for it.
         reference: what was collected from clean images; None where nothing was.
         left_out: whether the images are those of the reference, so that each is to be left out of it.
+        whole: the rank-1 paths over all layers of the class paths, where they were walked already.
     """
 
     pixels: Tensor
@@ -47,6 +48,7 @@ class Evidence:
     path_likelihood: PathLikelihood | None = None
     reference: Reference | None = None
     left_out: bool = False
+    whole: Paths | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -74,6 +76,8 @@ class Evidence:
     def paths(self) -> Paths:
         """The rank-1 paths, over the layers that the walk covers: the one walk."""
         header = self.walked.header
+        if self.whole is not None:
+            return self.whole.only(header)
         if self.walked is self.class_paths:
             return paths_of(self.recorded)
         visited = frozenset(self.recorded.plan.leading_to(header.layers))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -99,27 +98,11 @@ class SignReader:
         Rank-1 ``paths`` of all layers, where there are some, are not walked again.
         """
         known = self.sample, self.class_paths, self.walked, self.path_likelihood, reference, left_out
-        return Evidence(pixels, passes, *known) if paths is None else _Walked(pixels, passes, *known, whole=paths)
+        return Evidence(pixels, passes, *known, paths)
 
     def suspicions(self, seen: Evidence) -> FloatArray:
         """Return what all signs of the profile show, float64 [B, len(profile.says)]."""
         return np.concatenate([sign.suspicions(seen) for sign in self.profile.signs], axis=1)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Walked(Evidence):
-    """What signs look at where the walk was made already.
-
-    Attributes:
-        whole: the rank-1 paths, over all layers of the class paths.
-    """
-
-    whole: Paths
-
-    @cached_property
-    def paths(self) -> Paths:
-        """The rank-1 paths, over the layers that the signs' own walk would cover."""
-        return self.whole.only(self.walked.header)
 
 
 def sign_features(
