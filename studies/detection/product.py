@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from detection.cases import Case
 from detection.signs import SAYS, SIGNS
 from effpath.detect import make_classifier
 from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.fitting import ATTACKED_WITH
 from effpath.detect.signs.profiles import PROFILES
 
 
@@ -24,6 +26,12 @@ def shipped(arrays: Mapping[str, np.ndarray]) -> dict[str, Entrant]:
 def entrant(kind: str, says: Sequence[str]) -> Entrant:
     """Return a kind that reads some signs, all of its own or fewer."""
     return Entrant(reader(says), partial(_made, kind))
+
+
+def weighed(case: Case, names: Iterable[str]) -> list[str]:
+    """Return those of some groups that weigh the signs by default: seen attacks that `effpath fit` makes too."""
+    planned = {name: case.attacks[name] for name in names if name in case.attacks}
+    return [name for name, each in planned.items() if not each.unseen and each.attack in ATTACKED_WITH]
 
 
 def reader(says: Sequence[str]) -> Callable[[Group], np.ndarray]:

@@ -16,12 +16,11 @@ import numpy as np
 
 from detection.contest import contest, counted
 from detection.judge import Protocol, Resampled, interval, intervals, judge, settings
-from detection.product import entrant, shipped
+from detection.product import entrant, shipped, weighed
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant
-from effpath.detect.fitting import ATTACKED_WITH
 from effpath.detect.signs.profiles import PROFILES, Profile
 from rivals import entrants
 from sources import Row
@@ -45,13 +44,6 @@ KINDS: dict[str, Callable[[str], bool]] = {  # of attacks, by the name of the ro
 def says_of(profile: Profile, *, paths: bool = True) -> list[str]:
     """Return what the signs of a profile say, with those that look at paths or without them."""
     return [said for sign in profile.signs if paths or sign.name not in PATHS for said in sign.says]
-
-
-def weighed(seen: Seen) -> list[str]:
-    """Return the attacks that weigh the signs by default: of the seen ones, those that `effpath fit` makes."""
-    planned = seen.case.attacks
-    names = [group.name for group in seen.attacks if group.name not in seen.unseen]
-    return [name for name in names if planned[name].attack in ATTACKED_WITH]
 
 
 def taught(seen: Seen, others: Mapping[str, Entrant], attacks: Collection[str]) -> Resampled:
@@ -78,7 +70,8 @@ def measure(seen: Seen) -> Row:
         {f"{name}, {how}": product[name] for name in PROFILES} for how in ("all seen attacks", "clean alone")
     )
     ours = {**product, **all_seen, **alone}
-    made = taught(seen, product, weighed(seen))
+    weighing = weighed(seen.case, [group.name for group in seen.attacks])
+    made = taught(seen, product, weighing)
     judged = judge(seen, Protocol(("surprise",), {**rivals, **all_seen}, unseen=seen.unseen))
     for more in (made, taught(seen, alone, ())):
         judged = together(judged, more)
@@ -91,7 +84,7 @@ def measure(seen: Seen) -> Row:
     by_rival = {name: round(float(judged.mean[name][0]), 4) for name in judged.auc if name not in ours}
     best = max(by_rival, key=lambda name: by_rival[name])
     return {
-        "settings": {**settings(seen), "weighed": weighed(seen), "compared": BEST},
+        "settings": {**settings(seen), "weighed": weighing, "compared": BEST},
         "signs": {name: [sign.name for sign in profile.signs] for name, profile in PROFILES.items()},
         "costs": {name: {"passes": each.passes, "walks": each.walks} for name, each in PROFILES.items()},
         "tested": {name: len(judged.evaluations[0].test[name]) for name in names},

@@ -15,12 +15,12 @@ from dataclasses import replace
 from detection.cases import Case
 from detection.gather import MISTAKES, Making, savable, thinned
 from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
+from detection.product import weighed
 from detection.seen import Pixels
 from drawing import Panel, Series
 from effpath.detect import make_classifier
 from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant, Group
-from effpath.detect.fitting import ATTACKED_WITH
 from effpath.detect.scoring import FloatArray
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.log_odds import log_odds
@@ -55,8 +55,7 @@ def measure(
     making = Making(replace(case, attacks=chosen), seed)
     made, controls, about = making.made
     shown = thinned(savable(made, making.case), images)
-    weighed = [name for name in shown if name in chosen and chosen[name].attack in ATTACKED_WITH]
-    weighed = [name for name in weighed if not chosen[name].unseen]
+    weighing = weighed(making.case, shown)
     reader = SignReader.of(PROFILES[DEFAULT_KIND], making.class_paths())
     with track(f"{len(making.train)} images, to compare others with") as progress:
         known = collect(
@@ -74,7 +73,7 @@ def measure(
     mistakes = look(MISTAKES, controls[MISTAKES]) if MISTAKES in controls else None
     seconds = time.process_time() - clock
     looked = [clean, *attacks, *([] if mistakes is None else [mistakes])]
-    unseen = [group.name for group in attacks if group.name not in weighed]
+    unseen = [group.name for group in attacks if group.name not in weighing]
     others = {
         LOG_ODDS: Entrant(lambda group: log_odds(group.features.logits)[:, None], lambda _: BothSides()),
         PATHLESS: Entrant(_without_paths, lambda seed: make_classifier(DEFAULT_KIND, seed=seed)),
@@ -85,7 +84,7 @@ def measure(
         "data": making.data.name, "seed": seed, "accuracy": about["accuracy"],
         "clean_images": len(clean.source), "training_images": len(making.train),
         "settings": {
-            "kind": DEFAULT_KIND, "fractions": list(FRACTIONS), "seeds": list(seeds), "weighed": weighed,
+            "kind": DEFAULT_KIND, "fractions": list(FRACTIONS), "seeds": list(seeds), "weighed": weighing,
             "unseen": unseen,
         },
         "attacks": {
