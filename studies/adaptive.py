@@ -52,7 +52,7 @@ from page_parts import markdown, part
 from sources import Row, read_result, run_study
 
 FPRS = (0.05, 0.5)
-STYLES = {"all": {"color": "black"}, "unaware": {"color": "black", "linestyle": ":"}}
+UNAWARE = {"linestyle": ":"}  # the line of who knows only the network
 GRADIENT = ("linear", "clean", "surprise", "fast", "standard", "softmax")  # detectors whose suspicion has one
 SOFTMAX = Profile("softmax", (LogOdds(),))
 READINGS[SOFTMAX.name] = Reading(partial(Features.suspicions, says=SOFTMAX.says), (1,), False, SOFTMAX)
@@ -289,40 +289,52 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
     }  # fmt: skip
 
 
+def bounds_shown(table: Row) -> tuple[str, dict[int, str]]:
+    """Return what the axis of ε is called, and its values by their places in a curve.
+
+    An ε below a step of 8 bits is left out: no image that can be saved is that near.
+    """
+    unit, name = (255, "ε · 255") if table["norm"] == "Linf" else (1, "ε")
+    bounds = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
+    shown = {at: f"{unit * each:.3g}" for at, each in enumerate(bounds) if unit == 1 or each >= STEP * (1 - 1e-3)}
+    return name, shown
+
+
 def draw(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw SR@5 and SR@50 over ε, a line for each network and detector, and print the rates of each network."""
+    """Draw SR@5 and SR@50 over ε, a row for each network, a line for each detector, and print the rates."""
+    kinds = dict.fromkeys(kind for table in tables.values() for kind in table["detectors"])
+    colours = {kind: f"C{place}" for place, kind in enumerate(kinds)}
     found = []
     for network, table in tables.items():
-        unit, label = (255, "ε · 255, L∞") if table["norm"] == "Linf" else (1, "ε, L2")
-        for kind, rows in table["detectors"].items():
-            for key in ("sr5", "sr50"):
-                drawn = [
-                    Series(name, [point[key] for point in row["curve"]], style=STYLES.get(name, MARKED))
-                    for name, row in rows.items()
-                ]
-                names = [f"{unit * point['epsilon']:.3g}" for point in rows["all"]["curve"]]
-                title, axes = f"{network}, {kind}, SR@{key[2:]}", {"xlabel": label, "ylabel": "success rate"}
-                found.append(Panel(title, drawn, names, f"{network} {kind}", (-0.03, 1.03), axes=axes))
+        name, shown = bounds_shown(table)
+        axes = {"xlabel": f"{name}, {table['norm'].replace('inf', '∞')}", "ylabel": "success rate"}
+        for key in ("sr5", "sr50"):
+            drawn = [
+                Series(
+                    kind + said,
+                    [rows[row]["curve"][at][key] for at in shown],
+                    style={**style, "color": colours[kind]},
+                )
+                for row, said, style in (("all", "", MARKED), ("unaware", ", unaware", UNAWARE))
+                for kind, rows in table["detectors"].items()
+                if row in rows
+            ]
+            title = f"{network}, SR@{key[2:]}"
+            found.append(Panel(title, drawn, list(shown.values()), network, (-0.03, 1.03), axes=axes))
         print(f"{network}\n\n{tabulate(table)}\n")
     curves(found, file, 2)
 
 
 def tabulate(table: Row) -> str:
-    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table.
-
-    An ε below a step of 8 bits is left out: no image that can be saved is that near.
-    """
-    unit = 255 if table["norm"] == "Linf" else 1
-    whole = next(iter(table["detectors"].values()))["all"]["curve"]
-    shown = [at for at, point in enumerate(whole) if unit == 1 or point["epsilon"] >= STEP * (1 - 1e-3)]
+    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
+    bound, shown = bounds_shown(table)
     lines = []
     for kind, rows in table["detectors"].items():
         for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
             if name in rows:
                 rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
                 lines.append([kind, rate, *(f"{rows[name]['curve'][at][key]:.0%}" for at in shown)])
-    head = [f"ε{' · 255' if unit == 255 else ''}", "rate", *(f"{unit * whole[at]['epsilon']:.3g}" for at in shown)]
-    return markdown(head, lines)
+    return markdown([bound, "rate", *shown.values()], lines)
 
 
 @part
