@@ -51,12 +51,14 @@ class Inconsistency:
     auxiliary: nn.Module
 
     @classmethod
-    def fit(cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0) -> Inconsistency:
+    def fit(
+        cls, graph: Graph, images: Tensor, labels: Tensor, *, seed: int = 0, steps: int = 300
+    ) -> Inconsistency:
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
         held_out, learned = order[: max(2, len(images) // 10)], order[max(2, len(images) // 10) :]
         own = logits(graph, images[held_out])
         found = []
-        for network in candidates(graph, Part(images[learned], labels[learned]), seed):
+        for network in candidates(graph, Part(images[learned], labels[learned]), seed, steps):
             auxiliary = network.to(graph.device).eval()
             said = answers(auxiliary, images[held_out], graph)
             found.append(float((said.argmax(1) == labels[held_out]).double().mean()))
@@ -72,20 +74,20 @@ class Inconsistency:
         return as_array(doubt(answers(self.auxiliary, images, self.graph).double(), predicted))
 
 
-def candidates(graph: Graph, part: Part, seed: int) -> Iterator[nn.Module]:
+def candidates(graph: Graph, part: Part, seed: int, steps: int) -> Iterator[nn.Module]:
     """Yield networks for the images of this one: those of `AUXILIARIES`, then one trained on these images."""
     for spec in AUXILIARIES.get((graph.input_shape, graph.classes), ()):
         if "$" not in os.path.expandvars(spec):
             yield load_model(os.path.expandvars(spec))
     if max(graph.input_shape[1:]) <= LARGEST:
-        yield trained(part, graph, seed)
+        yield trained(part, graph, seed, steps)
 
 
-def trained(part: Part, graph: Graph, seed: int) -> nn.Module:
-    """Train a residual network of eight layers, for 300 steps or 15 epochs, whichever is more."""
+def trained(part: Part, graph: Graph, seed: int, steps: int) -> nn.Module:
+    """Train a residual network of eight layers, for so many steps or 15 epochs, whichever is more."""
     network = seeded(lambda: SmallResNet(graph.classes, graph.input_shape[0], blocks=1), seed).to(graph.device)
     recipe = Recipe(seed=seed, vary=False)
-    epochs = max(recipe.epochs, -(-300 // max(1, len(part) // recipe.batch_size)))
+    epochs = max(recipe.epochs, -(-steps // max(1, len(part) // recipe.batch_size)))
     with torch.enable_grad():
         train_network(network, part, Recipe(epochs=epochs, seed=seed, vary=False))
     return network

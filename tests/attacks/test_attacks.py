@@ -602,7 +602,7 @@ def test_on_mnist_every_attack_keeps_its_own_norm_small() -> None:
     model = LeNet5()
     train_classifier(model, data.train_images, data.train_labels, epochs=1, seed=0)
     made = {
-        name: attack(model, data.test_images[:100], data.test_labels[:100], name, settings=settings)
+        name: attack(model, data.test_images[:40], data.test_labels[:40], name, settings=settings)
         for name, settings in {"FGSM": {}, "BIM": {}, "DeepFool": {}, "JSMA": {"weighted": True}}.items()
     }
     assert all(one.successes >= 0.95 * one.tried for one in made.values())

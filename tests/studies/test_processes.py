@@ -25,7 +25,10 @@ def pids(folder: Path) -> list[int]:
 def test_no_process_of_a_study_outlives_it(how, tmp_path) -> None:
     arguments = [sys.executable, endless.__file__, str(tmp_path), str(how)]
     paths = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE) as study:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a run in the background ignores
+    with subprocess.Popen(
+        arguments, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, preexec_fn=heard
+    ) as study:
         try:
             assert waited(lambda: len(pids(tmp_path)) >= 2)
             if how != "fails":

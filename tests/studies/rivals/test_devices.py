@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +10,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 import digits_net
-from rivals import RIVALS
-from rivals.magnet import MagNet
+from quick_rivals import QUICK
 
 ELSEWHERE = torch.device("cuda", 0)
-QUICK = {**RIVALS, "MagNet": replace(RIVALS["MagNet"], fit=partial(MagNet.fit, steps=20))}
 
 
 class Away(Tensor):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -30,6 +29,7 @@ from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.resize_and_pad import resize_and_pad
 from effpath.errors import InputError, MissingExtraError
 from figures import FIGURES, detectors, heading
+from quick_rivals import QUICK as QUICK_RIVALS
 from rivals import RIVALS, Rival, pid, transformations
 from rivals.activations import (
     SPREAD,
@@ -56,8 +56,7 @@ from rivals.transformations import Disagreement
 from rivals.vim import VirtualLogit
 from sources import read_result, write_result
 
-QUICK = {**RIVALS, "MagNet": replace(RIVALS["MagNet"], fit=partial(MagNet.fit, steps=20))}
-del QUICK["total variation"]
+QUICK = {name: rival for name, rival in QUICK_RIVALS.items() if name != "total variation"}
 
 
 def train(count: int = 300):
