@@ -66,7 +66,7 @@ def test_jsma_in_a_batch_is_what_a_plain_loop_finds_image_by_image(settings: dic
     reached = attack(model, images, labels, "FGSM")
     assert reached.successes == reached.tried  # so that no guide is random
     all_settings = {"theta": 0.1, "changes": 7, "iterations": 2000, "weighted": False, **settings}
-    for row in range(0, made.tried, 2):  # the loop takes a second an image
+    for row in range(0, made.tried, 2):  # of each second image: the loop is slow
         expected = _one_by_one(
             model, images[made.source[row]], int(made.labels[row]), int(reached.predicted[row]), **all_settings
         )

@@ -14,7 +14,7 @@ from effpath.models import load_model
 from peak_memory import PRINT_PEAK
 
 SIDE = 256
-FEW, PICTURES = 50, 500
+FEW, PICTURES = 100, 1000
 HELD = 3 * SIDE * SIDE * 4  # bytes of one picture in memory
 NET = f"""
 from torch import nn
@@ -72,4 +72,4 @@ def peak(folder, *sources):
 
 def test_ten_times_as_many_pictures_take_no_more_memory(guarded):
     few, many = peak(guarded, "few"), peak(guarded, "few", "more")
-    assert many - few < 40 * HELD  # for 450 more pictures: what the allocator keeps varies by so much
+    assert many - few < 40 * HELD  # for 900 more pictures: what the allocator keeps varies by so much
