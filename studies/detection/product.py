@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from detection.cases import Case
 from detection.signs import SAYS, SIGNS
-from effpath.detect import make_classifier
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.fitting import ATTACKED_WITH
 from effpath.detect.signs.profiles import PROFILES
@@ -25,7 +22,7 @@ def shipped(arrays: Mapping[str, np.ndarray]) -> dict[str, Entrant]:
 
 def entrant(kind: str, says: Sequence[str]) -> Entrant:
     """Return a kind that reads some signs, all of its own or fewer."""
-    return Entrant(reader(says), partial(_made, kind))
+    return Entrant.of_kind(kind, reader(says))
 
 
 def weighed(case: Case, names: Iterable[str]) -> list[str]:
@@ -38,7 +35,3 @@ def reader(says: Sequence[str]) -> Callable[[Group], np.ndarray]:
     """Return what reads the columns of some signs."""
     columns = [SAYS.index(title) for title in says]
     return lambda group: group.arrays[SIGNS][:, columns]
-
-
-def _made(kind: str, seed: int) -> Pipeline:
-    return make_classifier(kind, seed=seed)

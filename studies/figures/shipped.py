@@ -18,7 +18,6 @@ from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
 from detection.product import weighed
 from detection.seen import Pixels
 from drawing import Panel, Series
-from effpath.detect import make_classifier
 from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.scoring import FloatArray
@@ -76,7 +75,7 @@ def measure(
     unseen = [group.name for group in attacks if group.name not in weighing]
     others = {
         LOG_ODDS: Entrant(lambda group: log_odds(group.features.logits)[:, None], lambda _: BothSides()),
-        PATHLESS: Entrant(_without_paths, lambda seed: make_classifier(DEFAULT_KIND, seed=seed)),
+        PATHLESS: Entrant.of_kind(DEFAULT_KIND, _without_paths),
     }
     judged = judge_groups(clean, attacks, Protocol((DEFAULT_KIND,), others, unseen, seeds=seeds), mistakes)
     auc = judged.auc

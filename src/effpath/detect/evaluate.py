@@ -79,6 +79,11 @@ class Entrant:
     read: Callable[[Group], NDArray[Any]]
     make: Callable[[int], Any] | None = None
 
+    @classmethod
+    def of_kind(cls, kind: str, look: Callable[[Group], NDArray[Any]]) -> Entrant:
+        """Return a kind of `effpath.detect.make_classifier` that reads what is looked at."""
+        return cls(look, lambda seed: make_classifier(kind, seed=seed))
+
 
 @dataclass(frozen=True)
 class Score:
@@ -216,7 +221,7 @@ def evaluate(
 def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, Entrant]:
     """Return baselines, detectors on paths and the others, by name."""
     ours = {name: Entrant(_of_features(score)) for name, score in BASELINES.items()}
-    ours |= {kind: Entrant(_of_features(reading_of(kind).columns), _maker(kind)) for kind in kinds}
+    ours |= {kind: Entrant.of_kind(kind, _of_features(reading_of(kind).columns)) for kind in kinds}
     taken = [name for name in others if name in ours]
     if taken:
         raise OptionError(f"a detector is called {', '.join(taken)} already; give the other one another name")
@@ -225,7 +230,3 @@ def _entrants(kinds: Sequence[str], others: Mapping[str, Entrant]) -> dict[str, 
 
 def _of_features(look: Callable[[Features], FloatArray]) -> Callable[[Group], FloatArray]:
     return lambda group: look(group.features)
-
-
-def _maker(kind: str) -> Callable[[int], Any]:
-    return lambda seed: make_classifier(kind, seed=seed)
