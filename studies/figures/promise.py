@@ -130,6 +130,6 @@ def panels(network: str, table: Row) -> list[Panel]:
             Series("predicted", [[row["expected"], *row["predicted"]] for row in rows.values()]),
         ]
         count = table["settings"]["calibrated_on"]
-        title = f"{network}, {float(rate):.0%} of n = {count}"
+        title = f"{network}\n{float(rate):.0%} of n = {count}"
         found.append(Panel(title, drawn, list(rows), network, SPAN, float(rate), {"xlabel": "share above"}))
     return found
