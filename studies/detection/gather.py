@@ -34,6 +34,7 @@ from detection.seen import (
     pixels_piece,
 )
 from detection.signs import SIGNS, Signs, columns_of, measured
+from detection.surroundings import SURROUNDINGS, Surroundings
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
@@ -280,12 +281,13 @@ class Making:
         return partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
 
     def rival(self, name: str, shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
-        """What a rival measures of every image, by group as these are shown, fitted on training images."""
+        """What a rival, or a sign that is tried, measures of each image, by group, fitted on training images."""
         clock = time.process_time()
         arrays, skipped = {}, {}
         with track(name) as progress:
             try:
-                rival = RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
+                fit = Surroundings.fit if name == SURROUNDINGS else RIVALS[name].fit
+                rival = fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
             except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
                 skipped = {"skipped": str(error)}
             for group, show in shown.items() if not skipped else ():

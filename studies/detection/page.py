@@ -257,6 +257,18 @@ def standard(table: Row) -> Lines:
         ]  # fmt: skip
 
 
+@by_line(
+    "pixels",
+    "attack | squares | surroundings | standard | with surroundings for squares | with surroundings and squares",
+)
+def pixels(table: Row) -> Lines:
+    """Another sign of the pixels, tried: alone and in the default, attack by attack."""
+    for attack in [*table["tested"], "mean"]:
+        yield [titled(attack, table), *(f"{row[attack][0]:.3f}" for row in table["auc"].values())]
+    gains = (with_interval(gain, "+.3f") for gain in table["beyond"].values())
+    yield ["beyond standard", "", "", "", *gains]
+
+
 @by_line("transfer", "attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest")
 def transfer(table: Row) -> Lines:
     """The loss of training on one attack only."""

@@ -12,10 +12,11 @@ from detection.judge import SEEDS
 from detection.product import reader, shipped
 from detection.seen import Seen, pixels_of, pixels_piece
 from detection.signs import SIGNS
+from detection.surroundings import SURROUNDINGS
 from effpath import Detector
 from effpath.detect import CombinedSurprise, split_sources
 from effpath.detect.signs.profiles import PROFILES
-from figures import FIGURES, profiles
+from figures import FIGURES, pixels, profiles
 
 CASE = Case(
     "digits", None,
@@ -36,7 +37,7 @@ def gathering(cache) -> gather.Gathering:
 
 @pytest.fixture(scope="module")
 def seen(gathering) -> Seen:
-    return gathering.seen((SIGNS, "log odds"))
+    return gathering.seen((SIGNS, "log odds", SURROUNDINGS))
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,17 @@ def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(
     assert table["rivals"][table["best_rival"]] == max(table["rivals"].values())
     assert table["least_beyond_log_odds"]["attack"] in table["cells"]
     assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())
+
+
+def test_another_sign_of_the_pixels_is_judged_as_the_default_is(seen, table) -> None:
+    tried = FIGURES["pixels"].study.measure(seen)
+    assert tried["auc"]["standard"] == table["detectors"]["standard"]["auc"]
+    for name in (pixels.IN_PLACE, pixels.BESIDE):
+        ours, its = (tried["auc"][each]["mean"][0] for each in ("standard", name))
+        assert tried["beyond"][name][0] == pytest.approx(its - ours, abs=2e-4)
+    clean, attacked = (seen.groups[name].arrays[SURROUNDINGS] for name in ("clean", "Random"))
+    assert tried["auc"][SURROUNDINGS]["Random"][0] > 0.99
+    assert attacked.min() > np.median(clean)
 
 
 def test_images_are_kept_bit_for_bit(gathering) -> None:
