@@ -134,7 +134,7 @@ def test_what_was_gathered_without_signs_is_judged_without_profiles(seen) -> Non
 def test_rates_are_panels_that_name_the_number_of_images(table) -> None:
     panels = promise.panels("tiny", table)
     count = table["settings"]["calibrated_on"]
-    assert [panel.title for panel in panels] == [f"tiny, 5% of n = {count}", f"tiny, 10% of n = {count}"]
+    assert [panel.title for panel in panels] == [f"tiny\n5% of n = {count}", f"tiny\n10% of n = {count}"]
     assert [panel.line for panel in panels] == [0.05, 0.1]
     for panel in panels:
         for mean, low, high in panel.series[0].values:
