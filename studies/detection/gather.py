@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -280,13 +281,12 @@ class Making:
         likelihood = PathLikelihood(class_paths)
         return partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
 
-    def rival(self, name: str, shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
-        """What a rival, or a sign that is tried, measures of each image, by group, fitted on training images."""
+    def rival(self, name: str, fit: Callable[..., Any], shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
+        """What a rival, or a sign that is fitted as one, measures of every image shown, by group."""
         clock = time.process_time()
         arrays, skipped = {}, {}
         with track(name) as progress:
             try:
-                fit = Surroundings.fit if name == SURROUNDINGS else RIVALS[name].fit
                 rival = fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
             except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
                 skipped = {"skipped": str(error)}
@@ -349,7 +349,8 @@ class Gathering:
         if name == "CDRP" and not self.case.gates:
             return Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
         shown = {group: partial(self.pixels, group) for group in self.groups}
-        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name, shown))
+        fit = Surroundings.fit if name == SURROUNDINGS else RIVALS[name].fit
+        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name, fit, shown))
 
     @property
     def groups(self) -> list[str]:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from effpath.attacks.saving import STEPS
 from effpath.graph import Graph
 
 SURROUNDINGS = "surroundings"  # the name of what is measured, beside those of rivals
 SIDE = 5  # of the squares whose middle is predicted
-ROUNDING = (1 / 255) ** 2 / 12  # the variance of what is lost where a value is rounded to 8 bits
+ROUNDING = (1 / STEPS) ** 2 / 12  # the variance of what is lost where a value is rounded to 8 bits
 RIDGE = 1e-6  # beside the mean square of what is predicted from
 
 

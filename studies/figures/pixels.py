@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detection.judge import Protocol, interval, intervals, judge, settings
-from detection.product import reader, weighed
+from detection.judge import interval, intervals, settings
+from detection.product import entrant, reader, weighed
 from detection.seen import Seen
 from detection.surroundings import SURROUNDINGS
 from drawing import Panel, Series
@@ -21,6 +21,7 @@ from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.unusual_pixels import UnusualPixels
+from figures.profiles import taught
 from sources import Row
 
 IN_PLACE, BESIDE = "surroundings in its place", "surroundings beside it"
@@ -35,17 +36,20 @@ def measure(seen: Seen) -> Row:
     entrants = {
         SQUARES: Entrant(lambda group: reader([SQUARES])(group)[:, 0]),
         SURROUNDINGS: Entrant(lambda group: group.arrays[SURROUNDINGS]),
-        DEFAULT_KIND: Entrant.of_kind(DEFAULT_KIND, reader(says)),
+        DEFAULT_KIND: entrant(DEFAULT_KIND, says),
         IN_PLACE: Entrant.of_kind(DEFAULT_KIND, _with_surroundings(reader(others))),
         BESIDE: Entrant.of_kind(DEFAULT_KIND, _with_surroundings(reader(says))),
     }
     names = [group.name for group in (*seen.attacks, *seen.floats)]
-    unseen = [name for name in names if name not in weighing]
-    judged = judge(seen, Protocol((), entrants, unseen=unseen, baselines=False))
+    judged = taught(seen, entrants, weighing)
     aucs = judged.aucs()
     own = judged.mean[DEFAULT_KIND]
     return {
-        "settings": {**settings(seen), "unseen": unseen, "weighed": weighing},
+        "settings": {
+            **settings(seen),
+            "unseen": [name for name in names if name not in weighing],
+            "weighed": weighing,
+        },
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
         "auc": {name: aucs[name] for name in entrants},
         "beyond": intervals({name: judged.mean[name] - own for name in (IN_PLACE, BESIDE)}),

@@ -44,9 +44,8 @@ def test_it_is_least_squares_over_the_pixels_around(shape, side) -> None:
 
 def test_what_is_predicted_exactly_is_as_near_as_rounding_allows_and_noise_is_not() -> None:
     steps = torch.linspace(0, 1, 16)
-    planes = torch.stack([(a * steps[:, None] + b * steps[None]) / 2 for a in (0, 0.5, 1) for b in (0, 0.5, 1)])[
-        :, None
-    ]
+    slopes = [(down, right) for down in (0, 0.5, 1) for right in (0, 0.5, 1)]
+    planes = torch.stack([(down * steps[:, None] + right * steps)[None] / 2 for down, right in slopes])
     found = Surroundings.fit(None, planes, torch.zeros(9))
     inside = found.measure(planes)
     assert (inside < np.log(ROUNDING) + 1).all()
