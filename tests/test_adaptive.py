@@ -29,7 +29,8 @@ from effpath.adaptive.methods import without
 from effpath.adaptive.search import Search
 from effpath.adaptive.slopes import Slopes, Suspicion, combined
 from effpath.adaptive.soft import SoftFeatures, find_near
-from effpath.adaptive.soft_signs import SOFT, SignLook, SoftSigns
+from effpath.adaptive.soft_counterparts import SOFT
+from effpath.adaptive.soft_signs import SignLook, SoftSigns
 from effpath.attacks import attack, train_patch
 from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import CombinedSurprise, Detector, Features, JointSurprise, threshold_at_fpr

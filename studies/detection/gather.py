@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -35,7 +34,6 @@ from detection.seen import (
     pixels_piece,
 )
 from detection.signs import SIGNS, Signs, columns_of, measured
-from detection.surroundings import SURROUNDINGS, Surroundings
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
@@ -281,13 +279,13 @@ class Making:
         likelihood = PathLikelihood(class_paths)
         return partial(path_features, self.graph, class_paths, likelihood=likelihood, batch_size=self.case.batch)
 
-    def rival(self, name: str, fit: Callable[..., Any], shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
-        """What a rival, or a sign that is fitted as one, measures of every image shown, by group."""
+    def rival(self, name: str, shown: Mapping[str, Callable[[], Pixels]]) -> Piece:
+        """What a rival measures of every image, by group as these are shown, fitted on training images."""
         clock = time.process_time()
         arrays, skipped = {}, {}
         with track(name) as progress:
             try:
-                rival = fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
+                rival = RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed)
             except (InputError, MissingExtraError) as error:  # not for this network, or a library is missing
                 skipped = {"skipped": str(error)}
             for group, show in shown.items() if not skipped else ():
@@ -349,8 +347,7 @@ class Gathering:
         if name == "CDRP" and not self.case.gates:
             return Piece({}, {"seconds": 0.0, "skipped": "left to `--study cdrp`, on fewer images"})
         shown = {group: partial(self.pixels, group) for group in self.groups}
-        fit = Surroundings.fit if name == SURROUNDINGS else RIVALS[name].fit
-        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name, fit, shown))
+        return kept(self.folder / f"{name}.npz", partial(self.making.rival, name, shown))
 
     @property
     def groups(self) -> list[str]:

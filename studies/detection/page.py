@@ -10,6 +10,7 @@ import numpy as np
 from detection.cases import CASES
 from detection.conditions import KINDS as CORRUPTIONS
 from detection.contest import FEW, KINDS
+from effpath.detect.signs.profiles import PROFILES
 from figures import FIGURES
 from figures.cdrp import KINDS as CLASSIFIERS
 from figures.further_signs import PATHLESS, WEIGHED
@@ -201,12 +202,16 @@ def weights(table: Row) -> Mapping[str, str]:
     "patches | paths add | paths add, patches | learned from one attack",
 )
 def profiles(table: Row) -> Lines:
-    """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known."""
+    """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known.
+
+    A dagger marks a profile that was measured with other signs than it has now.
+    """
     best, kinds, added = table["best_rival"], table["by_kind"], table["added_by_paths"]
     for name, cost in table["costs"].items():
         patches = "patches" in kinds[name]
+        now = [sign.name for sign in PROFILES[name].signs]
         yield [
-            name, f"{cost['passes']}, {cost['walks']}",
+            name + ("" if table["signs"][name] == now else " †"), f"{cost['passes']}, {cost['walks']}",
             with_interval(kinds[f"{name}, clean alone"]["all"]), with_interval(kinds[name]["all"]),
             with_interval(kinds[f"{name}, all seen attacks"]["all"]),
             f"{best} {kinds[best]['all'][0]:.3f}", with_interval(kinds[name]["patches"]) if patches else "–",
@@ -259,14 +264,14 @@ def standard(table: Row) -> Lines:
 
 @by_line(
     "pixels",
-    "attack | squares | surroundings | standard | with surroundings for squares | with surroundings and squares",
+    "attack | squares | 24 around | 8 around | standard | without squares | without surroundings",
 )
 def pixels(table: Row) -> Lines:
-    """Another sign of the pixels, tried: alone and in the default, attack by attack."""
+    """What the signs of the pixels add: alone, and the default with them and without, attack by attack."""
     for attack in [*table["tested"], "mean"]:
         yield [titled(attack, table), *(f"{row[attack][0]:.3f}" for row in table["auc"].values())]
-    gains = (with_interval(gain, "+.3f") for gain in table["beyond"].values())
-    yield ["beyond standard", "", "", "", *gains]
+    added = (with_interval(gain, "+.3f") for gain in table["added"].values())
+    yield ["they add", "", "", "", "", *added]
 
 
 @by_line("transfer", "attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest")

@@ -18,7 +18,6 @@ from detection.cases import Case
 from detection.gather import OTHERS, gather
 from detection.seen import Seen
 from detection.signs import SIGNS
-from detection.surroundings import SURROUNDINGS
 from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
 from effpath import PRESETS
 from effpath.errors import OptionError
@@ -152,7 +151,7 @@ FIGURES: dict[str, Figure] = {
         options=("images", "gated", "gathered", "timed"),
     ),
     "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
-    "pixels": Figure("another sign of the pixels, tried", pixels, intervals, 2, (SIGNS, SURROUNDINGS)),
+    "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,)),
     "shipped": Figure(
         "the default detector on photographs", shipped, intervals, 1, None, options=("images", "gathered")
     ),

@@ -1,49 +1,40 @@
-"""Another sign of the pixels, tried: does the default find more by values predicted from their surroundings?
+"""What the signs of the pixels add to the default: squares beside their space, and pixels beside those around.
 
-The default's sign of *unusual pixels* looks at squares beside their principal space; `detection.surroundings`
-predicts every value from those around it. Each alone, and the default as it is, with the other sign in the
-place of its own, and with both. Its weights are those of `figures.profiles`, and differences are paired over the
-same resamples.
+Each alone, the default, and the default without either. Its weights are those of `figures.profiles`, and
+differences are paired over the same resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
 from detection.judge import interval, intervals, settings
 from detection.product import entrant, reader, weighed
 from detection.seen import Seen
-from detection.surroundings import SURROUNDINGS
 from drawing import Panel, Series
 from effpath.detect.classifiers import DEFAULT_KIND
-from effpath.detect.evaluate import Entrant, Group
+from effpath.detect.evaluate import Entrant
 from effpath.detect.signs.profiles import PROFILES
-from effpath.detect.signs.unusual_pixels import UnusualPixels
+from effpath.detect.signs.unusual_pixels import Surroundings, UnusualPixels
 from figures.profiles import taught
 from sources import Row
 
-IN_PLACE, BESIDE = "surroundings in its place", "surroundings beside it"
-SQUARES = UnusualPixels.says[0]
+SHORT = ("squares", "24 around", "8 around")  # of what the signs say, in pictures
+PARTS = {"squares": UnusualPixels.says, "surroundings": Surroundings.says}
 
 
 def measure(seen: Seen) -> Row:
-    """Judge both signs alone, and the default with either and with both."""
+    """Judge the signs alone, and the default with and without them."""
     says = PROFILES[DEFAULT_KIND].says
-    others = [title for title in says if title != SQUARES]
     weighing = weighed(seen.case, [group.name for group in seen.attacks])
-    entrants = {
-        SQUARES: Entrant(lambda group: reader([SQUARES])(group)[:, 0]),
-        SURROUNDINGS: Entrant(lambda group: group.arrays[SURROUNDINGS]),
-        DEFAULT_KIND: entrant(DEFAULT_KIND, says),
-        IN_PLACE: Entrant.of_kind(DEFAULT_KIND, _with_surroundings(reader(others))),
-        BESIDE: Entrant.of_kind(DEFAULT_KIND, _with_surroundings(reader(says))),
+    without = {
+        part: (f"{DEFAULT_KIND} without {part}", [title for title in says if title not in own])
+        for part, own in PARTS.items()
     }
+    entrants = {title: _alone(title) for own in PARTS.values() for title in own}
+    entrants[DEFAULT_KIND] = entrant(DEFAULT_KIND, says)
+    entrants |= {name: entrant(DEFAULT_KIND, others) for name, others in without.values()}
     names = [group.name for group in (*seen.attacks, *seen.floats)]
     judged = taught(seen, entrants, weighing)
     aucs = judged.aucs()
-    own = judged.mean[DEFAULT_KIND]
     return {
         "settings": {
             **settings(seen),
@@ -52,28 +43,31 @@ def measure(seen: Seen) -> Row:
         },
         "tested": {group.name: len(judged.evaluations[0].test[group.name]) for group in seen.attacks},
         "auc": {name: aucs[name] for name in entrants},
-        "beyond": intervals({name: judged.mean[name] - own for name in (IN_PLACE, BESIDE)}),
-        "beyond_by_attack": {
-            name: {
-                attack: interval(judged.auc[name][attack] - judged.auc[DEFAULT_KIND][attack]) for attack in names
+        "added": intervals(
+            {part: judged.mean[DEFAULT_KIND] - judged.mean[name] for part, (name, _) in without.items()}
+        ),
+        "added_by_attack": {
+            part: {
+                attack: interval(judged.auc[DEFAULT_KIND][attack] - judged.auc[name][attack]) for attack in names
             }
-            for name in (IN_PLACE, BESIDE)
+            for part, (name, _) in without.items()
         },
     }
 
 
-def _with_surroundings(look: Callable[[Group], np.ndarray]) -> Callable[[Group], np.ndarray]:
-    return lambda group: np.column_stack([look(group), group.arrays[SURROUNDINGS]])
+def _alone(title: str) -> Entrant:
+    return Entrant(lambda group: reader([title])(group)[:, 0])
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the AUC by attack, of the signs alone and of the default with them."""
+    """Draw the AUC by attack, of the signs alone and of the default with them and without."""
     attacks = [*table["tested"], "mean"]
+    titles = [title for own in PARTS.values() for title in own]
+    whole = {name: name.removeprefix(f"{DEFAULT_KIND} ") for name in table["auc"] if name not in titles}
     found = []
-    for title, names in (
-        ("alone", (SQUARES, SURROUNDINGS)),
-        ("with the default's other signs", (DEFAULT_KIND, IN_PLACE, BESIDE)),
-    ):
-        drawn = [Series(name, [table["auc"][name][attack] for attack in attacks]) for name in names]
+    for title, labels in (("alone", dict(zip(titles, SHORT, strict=True))), ("in the default", whole)):
+        drawn = [
+            Series(label, [table["auc"][name][attack] for attack in attacks]) for name, label in labels.items()
+        ]
         found.append(Panel(title, drawn, attacks, network, axes={"xlabel": "AUC"}))
     return found

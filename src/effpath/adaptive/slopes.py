@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from effpath.adaptive.soft import SoftFeatures
-from effpath.adaptive.soft_signs import SoftSigns, check_soft
+from effpath.adaptive.soft_counterparts import check_soft
+from effpath.adaptive.soft_signs import SoftSigns
 from effpath.detect import CleanSimilarity, CombinedSurprise, Detector, JointSurprise
 from effpath.detect.classifiers import check_fitted
 from effpath.detect.scoring import CleanScore, CombinedScore, SurpriseScore

@@ -32,7 +32,7 @@ from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
-from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
+from effpath.detect.signs.unusual_pixels import SecondOpinion, Surroundings, UnusualPixels
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 from effpath.walk.forward import forward_sets
@@ -247,6 +247,15 @@ class TestUnusualPixels(SignContract):
         assert found[contract.NOISY].min() > np.median(found[contract.CLEAN])
 
 
+class TestSurroundings(SignContract):
+    def made(self) -> Sign:
+        return Surroundings()
+
+    def test_noise_is_not_as_the_pixels_around_it_predict(self) -> None:
+        found = Surroundings().columns(look(Surroundings()))
+        assert (found[contract.NOISY].min(0) > np.median(found[contract.CLEAN], axis=0)).all()
+
+
 class TestSecondOpinion(SignContract):
     def made(self) -> Sign:
         return SecondOpinion()
@@ -335,7 +344,7 @@ def test_a_change_that_changes_nothing_is_agreed_upon() -> None:
 
 
 def test_signs_that_compare_say_what_is_missing() -> None:
-    for sign in (ForwardSets(), ForwardMargin(), Neighbours(), UnusualPixels(), SecondOpinion()):
+    for sign in (ForwardSets(), ForwardMargin(), Neighbours(), UnusualPixels(), Surroundings(), SecondOpinion()):
         with pytest.raises(OptionError, match="call its collect"):
             sign.columns(replace(look(sign), reference=None))
 

@@ -12,7 +12,6 @@ from detection.judge import SEEDS
 from detection.product import reader, shipped
 from detection.seen import Seen, pixels_of, pixels_piece
 from detection.signs import SIGNS
-from detection.surroundings import SURROUNDINGS
 from effpath import Detector
 from effpath.detect import CombinedSurprise, split_sources
 from effpath.detect.signs.profiles import PROFILES
@@ -37,7 +36,7 @@ def gathering(cache) -> gather.Gathering:
 
 @pytest.fixture(scope="module")
 def seen(gathering) -> Seen:
-    return gathering.seen((SIGNS, "log odds", SURROUNDINGS))
+    return gathering.seen((SIGNS, "log odds"))
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +99,16 @@ def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(
     assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())
 
 
-def test_another_sign_of_the_pixels_is_judged_as_the_default_is(seen, table) -> None:
-    tried = FIGURES["pixels"].study.measure(seen)
-    assert tried["auc"]["standard"] == table["detectors"]["standard"]["auc"]
-    for name in (pixels.IN_PLACE, pixels.BESIDE):
-        ours, its = (tried["auc"][each]["mean"][0] for each in ("standard", name))
-        assert tried["beyond"][name][0] == pytest.approx(its - ours, abs=2e-4)
-    clean, attacked = (seen.groups[name].arrays[SURROUNDINGS] for name in ("clean", "Random"))
-    assert tried["auc"][SURROUNDINGS]["Random"][0] > 0.99
-    assert attacked.min() > np.median(clean)
+def test_what_signs_of_the_pixels_add_is_the_difference_from_the_default_without_them(seen, table) -> None:
+    found = FIGURES["pixels"].study.measure(seen)
+    assert found["auc"]["standard"] == table["detectors"]["standard"]["auc"]
+    for part, titles in pixels.PARTS.items():
+        ours, its = (found["auc"][each]["mean"][0] for each in ("standard", f"standard without {part}"))
+        assert found["added"][part][0] == pytest.approx(ours - its, abs=2e-4)
+        for title in titles:
+            clean, noise = (reader([title])(seen.groups[name]) for name in ("clean", "Random"))
+            assert found["auc"][title]["Random"][0] > 0.99
+            assert noise.min() > np.median(clean)
 
 
 def test_images_are_kept_bit_for_bit(gathering) -> None:

@@ -12,22 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effpath.detect.signs.basis import Basis, FloatArray, Rows, blocks, small
+from effpath.detect.signs.predicted import Predicting, Prediction
 
 KEPT, KEPT_OF_CLASS = 0.98, 0.9  # shares of the variance that the spaces hold
 LEAST = 1e-9  # of a distance
+PREDICTED_FROM = ((5, 0), (3, 256))  # sides of squares around a pixel, and the units of the prediction
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The spaces of clean images' pixels.
+    """The spaces of clean images' pixels, and what these are predicted from.
 
     Attributes:
         blocks: of their squares of 8 pixels.
         classes: of the images, made small, by class, in the order of `Reference.classes`.
+        predictions: of a pixel from those around it, as `PREDICTED_FROM`.
     """
 
     blocks: Basis
     classes: tuple[Basis, ...]
+    predictions: tuple[Prediction, ...]
 
     def outside(self, pixels: Tensor) -> FloatArray:
         """Return the log of the mean squared distance of an image's squares from their space, float64 [B]."""
@@ -50,10 +54,21 @@ class Pixels:
         logs: FloatArray = np.log(found + LEAST)
         return logs
 
+    @torch.no_grad()
+    def mispredicted(self, pixels: Tensor) -> FloatArray:
+        """Return `Prediction.logs` of every prediction, float64 [B, predictions]."""
+        logs = torch.stack([each.logs(pixels) for each in self.predictions], 1)
+        found: FloatArray = logs.double().cpu().numpy()
+        return found
+
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a file holds of it, by name."""
-        found: dict[str, NDArray[Any]] = {}
+        found: dict[str, NDArray[Any]] = {
+            f"predicted/{number}/{name}": array
+            for number, each in enumerate(self.predictions)
+            for name, array in each.arrays.items()
+        }
         for number, basis in enumerate((self.blocks, *self.classes)):
             found |= {f"{number}/{name}": getattr(basis, name) for name in ("mean", "directions", "variances")}
             found[f"{number}/rows"] = np.array([basis.rows], np.int64)
@@ -74,11 +89,16 @@ class Pixels:
             if mean.ndim != 1 or directions.shape != (len(variances), len(mean)) or rows.shape != (1,):
                 raise ValueError(f"{list(directions.shape)} directions of {list(mean.shape)} pixels")
             spaces.append(Basis(mean, directions, variances, int(rows[0])))
-        return cls(spaces[0], tuple(spaces[1:]))
+        predictions = []
+        for number in range(len(PREDICTED_FROM)):
+            at = f"predicted/{number}/"
+            own = {name.removeprefix(at): array for name, array in arrays.items() if name.startswith(at)}
+            predictions.append(Prediction.read(own))
+        return cls(spaces[0], tuple(spaces[1:]), tuple(predictions))
 
 
 class Collected:
-    """Pixels of clean images, from which the spaces are found; images may come in any batches."""
+    """Pixels of clean images, from which spaces and predictions are found; images may come in any batches."""
 
     def __init__(self, most: int) -> None:
         """Take so many images of each class, the first ones."""
@@ -87,6 +107,7 @@ class Collected:
         self.total: FloatArray | None = None
         self.products: FloatArray | None = None
         self.squares = 0
+        self.predicting = [Predicting(*each) for each in PREDICTED_FROM]
 
     def add(self, pixels: Tensor, labels: NDArray[np.int64]) -> None:
         """Add images [B, C, H, W] of these classes [B]."""
@@ -97,6 +118,8 @@ class Collected:
             if len(own) == self.most:
                 continue
             own.append(row)
+            for predicting in self.predicting:
+                predicting.add(image, label)
             cut = blocks(image).double().cpu().numpy()
             if self.total is None or self.products is None:
                 self.total, self.products = np.zeros(cut.shape[1]), np.zeros((cut.shape[1],) * 2)
@@ -110,4 +133,5 @@ class Collected:
             return None
         by_class = [np.stack(self.rows[label]).astype(np.float64) for label in sorted(self.rows)]
         whole = Basis.of_moments(self.total, self.products, self.squares, KEPT)
-        return Pixels(whole, tuple(Basis.of(rows, KEPT_OF_CLASS) for rows in by_class))
+        predictions = tuple(predicting.prediction() for predicting in self.predicting)
+        return Pixels(whole, tuple(Basis.of(rows, KEPT_OF_CLASS) for rows in by_class), predictions)

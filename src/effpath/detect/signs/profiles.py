@@ -16,7 +16,7 @@ from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.typicality import Typicality
-from effpath.detect.signs.unusual_pixels import SecondOpinion, UnusualPixels
+from effpath.detect.signs.unusual_pixels import SecondOpinion, Surroundings, UnusualPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Profile:
 LATE = 1 / 3
 """The share of the layers that the walk of ``fast`` covers."""
 _FORWARD = (ForwardSets(), ForwardTypicality(), ForwardMargin())
-_PIXELS = (UnusualPixels(), SecondOpinion())
+_PIXELS = (UnusualPixels(), Surroundings(), SecondOpinion())
 PROFILES = {
     profile.name: profile
     for profile in (

@@ -1,4 +1,4 @@
-"""Unusual pixels: is the image outside of the space in which clean images, or those of its class, vary?"""
+"""Unusual pixels: are they outside of the space in which clean images vary, or unlike those around them?"""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ class UnusualPixels(Sign):
     def columns(self, seen: Evidence) -> FloatArray:
         """Measure the log distance, [B, 1]."""
         return seen.known_pixels().outside(seen.pixels)[:, None]
+
+
+class Surroundings(Sign):
+    """How badly an image's values are predicted from the pixels around them: the mean log squared error.
+
+    The first prediction is linear in the 24 around a pixel; the second knows the 8 that touch it, and is not
+    linear. Both are fitted to clean images; no network is looked at. Small changes all over an image, which look
+    like noise, are not predicted; nor is harmless noise.
+    """
+
+    name = "surroundings"
+    says = ("pixels unlike those around them", "pixels unlike those that touch them")
+    needs = frozenset({"pixels"})
+
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure both, [B, 2]."""
+        return seen.known_pixels().mispredicted(seen.pixels)
 
 
 class SecondOpinion(Sign):
