@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH ?= effpath-bench
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# one more than there are processors: slow tests wait for processes and files now and then
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: demo test test-slow check bench clean
 
@@ -19,7 +21,7 @@ test: $(VENV)/.installed
 	$(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/.installed
-	$(PYTEST) -m slow
+	$(PYTEST) -n $(WORKERS) -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -272,6 +272,10 @@ def pixels(table: Row) -> Lines:
         yield [titled(attack, table), *(f"{row[attack][0]:.3f}" for row in table["auc"].values())]
     added = (with_interval(gain, "+.3f") for gain in table["added"].values())
     yield ["they add", "", "", "", "", *added]
+    for control in table["flagged"]["standard"]:
+        if control.startswith(("clean", "noise as large as PGD", "another source")):
+            shares = (with_interval(flagged[control], ".0%") for flagged in table["flagged"].values())
+            yield [f"flagged at 5 %: {control}", "", "", "", *shares]
 
 
 @by_line("transfer", "attacks | linear | surprise | all further signs, weighed | CDRP, linear | CDRP, forest")

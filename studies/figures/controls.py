@@ -9,7 +9,7 @@ other data sets, are as they come: the share that the network gets right is told
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,25 +35,10 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
     judged = judge(seen, Protocol(KINDS, others, unseen=seen.unseen, rate=rate))
     found: Row = {}
     for detector in (*KINDS, *BASELINES, *others):
-        flagged: dict[str, list[np.ndarray]] = {"clean": [], **{name: [] for name in seen.controls}}
-        auc = []
-        for evaluation in judged.evaluations:
-            tested = clean.source[evaluation.test["clean"]]
-            tested_scores = evaluation.suspicion[detector]["clean"]
-            drawn = row_draws(tested, sources)
-            flagged["clean"].append(share(tested_scores > evaluation.threshold[detector], drawn))
-            for name, control in seen.controls.items():
-                rows = np.flatnonzero((control.source < 0) | np.isin(control.source, tested))
-                if name in evaluation.test:  # mistakes, some of which have fixed the threshold
-                    rows = np.concatenate([evaluation.test[name], rows[len(seen.mistakes.source) :]])
-                scores = score(evaluation, detector, some_of(control, rows), others)
-                draws = row_draws(control.source[rows], sources)
-                flagged[name].append(share(scores > evaluation.threshold[detector], draws))
-                if name == MISTAKES:
-                    auc.append(resampled_auc(ranked(tested_scores, drawn), scores, draws))
+        flagged, auc = flags(seen, judged.evaluations, detector, others)
         found[detector] = {
-            "flagged": {name: interval(np.mean(values, axis=0)) for name, values in flagged.items()},
-            **({"mistakes_auc": interval(np.mean(auc, axis=0))} if auc else {}),
+            "flagged": {name: interval(values) for name, values in flagged.items()},
+            **({} if auc is None else {"mistakes_auc": interval(auc)}),
         }
     return {
         "settings": {"rate": rate, **settings(seen)},
@@ -62,6 +47,31 @@ def measure(seen: Seen, rate: float = RATE) -> Row:
         "product": list(product),
         "detectors": found,
     }
+
+
+def flags(
+    seen: Seen, evaluations: Sequence[Evaluation], detector: str, others: Mapping[str, Entrant]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Return the share flagged of clean images and of each control, [1 + resamples], and the AUC of mistakes."""
+    clean, sources = seen.groups["clean"], len(seen.groups["clean"].source)
+    flagged: dict[str, list[np.ndarray]] = {"clean": [], **{name: [] for name in seen.controls}}
+    auc = []
+    for evaluation in evaluations:
+        tested = clean.source[evaluation.test["clean"]]
+        tested_scores = evaluation.suspicion[detector]["clean"]
+        drawn = row_draws(tested, sources)
+        flagged["clean"].append(share(tested_scores > evaluation.threshold[detector], drawn))
+        for name, control in seen.controls.items():
+            rows = np.flatnonzero((control.source < 0) | np.isin(control.source, tested))
+            if name in evaluation.test:  # mistakes, some of which have fixed the threshold
+                rows = np.concatenate([evaluation.test[name], rows[len(seen.mistakes.source) :]])
+            scores = score(evaluation, detector, some_of(control, rows), others)
+            draws = row_draws(control.source[rows], sources)
+            flagged[name].append(share(scores > evaluation.threshold[detector], draws))
+            if name == MISTAKES:
+                auc.append(resampled_auc(ranked(tested_scores, drawn), scores, draws))
+    shares = {name: np.mean(values, axis=0) for name, values in flagged.items()}
+    return shares, np.mean(auc, axis=0) if auc else None
 
 
 def correct(seen: Seen, name: str) -> float | None:

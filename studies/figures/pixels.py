@@ -1,7 +1,7 @@
 """What the signs of the pixels add to the default: squares beside their space, and pixels beside those around.
 
-Each alone, the default, and the default without either. Its weights are those of `figures.profiles`, and
-differences are paired over the same resamples.
+Each alone, the default, and the default without either, on attacks and on the images of `figures.controls`. Its
+weights are those of `figures.profiles`, and differences are paired over the same resamples.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.unusual_pixels import Surroundings, UnusualPixels
+from figures.controls import flags
 from figures.profiles import taught
 from sources import Row
 
@@ -51,6 +52,10 @@ def measure(seen: Seen) -> Row:
                 attack: interval(judged.auc[DEFAULT_KIND][attack] - judged.auc[name][attack]) for attack in names
             }
             for part, (name, _) in without.items()
+        },
+        "flagged": {
+            name: intervals(flags(seen, judged.evaluations, name, entrants)[0])
+            for name in (DEFAULT_KIND, *(name for name, _ in without.values()))
         },
     }
 

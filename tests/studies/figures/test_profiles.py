@@ -109,6 +109,9 @@ def test_what_signs_of_the_pixels_add_is_the_difference_from_the_default_without
             clean, noise = (reader([title])(seen.groups[name]) for name in ("clean", "Random"))
             assert found["auc"][title]["Random"][0] > 0.99
             assert noise.min() > np.median(clean)
+    assert set(found["flagged"]) == {"standard", "standard without squares", "standard without surroundings"}
+    for flagged in found["flagged"].values():
+        assert set(flagged) == {"clean", *seen.controls}
 
 
 def test_images_are_kept_bit_for_bit(gathering) -> None:
