@@ -21,6 +21,7 @@ from effpath.detect.signs.jpeg import JPEG
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.pixels import LEAST, Pixels
+from effpath.detect.signs.predicted import ROUNDING
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
 from effpath.detect.signs.sign import Sign
@@ -30,6 +31,10 @@ from effpath.detect.signs.typicality import Typicality
 from effpath.detect.signs.unusual_pixels import SecondOpinion, Surroundings, UnusualPixels
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
+
+GENTLE = (
+    0.3  # the error of a pixel, for each unit of temperature, below which its slope is gentler than that of a log
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,7 @@ class Glance:
         pixels: [N, C, H, W].
         logits: [N, classes].
         first: the class that counts as predicted, int64 [N].
-        leak: what keeps a slope where the softmax has none; 0 for exact values.
+        leak: the temperature, which keeps a slope where the softmax has none; 0 for exact values.
         paths: columns of the walk by group of `SoftFeatures`, [N, layers of the walk] each.
         neurons: log number of its neurons, [N, layers of the walk].
         early: which of these layers are early.
@@ -131,9 +136,10 @@ def _unusual_pixels(sign: Sign, at: Glance) -> Tensor:
 
 
 def _surroundings(sign: Sign, at: Glance) -> Tensor:
-    """Measure both columns, [N, 2]."""
+    """Measure both columns, [N, 2]; a log is so steep near 0 that a descent along it leads nowhere."""
     assert at.known is not None
-    return torch.stack([each.logs(at.pixels) for each in at.known.predictions], 1)
+    floor = ROUNDING + (GENTLE * at.leak) ** 2
+    return torch.stack([each.logs(at.pixels, floor) for each in at.known.predictions], 1)
 
 
 def _second_opinion(sign: Sign, at: Glance) -> Tensor:

@@ -44,10 +44,11 @@ class Prediction:
     offsets: Tensor
     mixing: Tensor
 
-    def logs(self, pixels: Tensor) -> Tensor:
+    def logs(self, pixels: Tensor, floor: float = ROUNDING) -> Tensor:
         """Return the mean log squared error of an image's values, [B], of pixels [B, C, H, W].
 
-        Errors are not told apart below what rounding to 8 bits leaves. It is differentiable.
+        Errors are not told apart below the root of the floor: by default, what rounding to 8 bits leaves. It is
+        differentiable; the slopes of small errors are gentler with a higher floor.
         """
         linear, bias, kernels, offsets, mixing = (each.to(pixels.device) for each in self._parts)
         step, found = step_of(pixels), []
@@ -58,7 +59,7 @@ class Prediction:
             if len(offsets):
                 units = functional.conv2d(wide, kernels, offsets, stride=step).relu_()
                 errors = errors - functional.conv2d(units, mixing[:, :, None, None])
-            found.append((errors.square() + ROUNDING).log().mean((1, 2, 3)))
+            found.append((errors.square() + floor).log().mean((1, 2, 3)))
         return torch.cat(found)
 
     @property
