@@ -50,16 +50,19 @@ class Prediction:
         Errors are not told apart below the root of the floor: by default, what rounding to 8 bits leaves. It is
         differentiable; the slopes of small errors are gentler with a higher floor.
         """
-        linear, bias, kernels, offsets, mixing = (each.to(pixels.device) for each in self._parts)
+        side = self.linear.shape[2]
+        outer = middleless(side)
+        linear, kernels = (each.flatten(2)[:, :, outer].flatten(1) for each in (self.linear, self.kernels))
+        parts = (linear, self.bias[:, None], kernels, self.offsets[:, None], self.mixing)
+        linear, bias, kernels, offsets, mixing = (each.to(pixels.device) for each in parts)
         step, found = step_of(pixels), []
         each = -(-pixels.shape[2] // step) * -(-pixels.shape[3] // step)
         for some in torch.split(pixels.float(), max(1, AT_ONCE // each)):
-            wide = widened(some, linear.shape[2])
-            errors = some[:, :, ::step, ::step] - functional.conv2d(wide, linear, bias, stride=step)
+            around, values = cut(some, side)
+            told = linear @ around + bias
             if len(offsets):
-                units = functional.conv2d(wide, kernels, offsets, stride=step).relu_()
-                errors = errors - functional.conv2d(units, mixing[:, :, None, None])
-            found.append((errors.square() + floor).log().mean((1, 2, 3)))
+                told = told + mixing @ (kernels @ around + offsets).relu_()
+            found.append(((values - told).square() + floor).log().mean((1, 2)))
         return torch.cat(found)
 
     @property
@@ -105,9 +108,7 @@ class Predicting:
         """Add one image [1, C, H, W] of this class, if the class has not enough."""
         if self.places[label] >= PLACES:
             return
-        pixels, step = image.detach().cpu().float(), step_of(image)
-        squares = functional.unfold(widened(pixels, self.side), self.side, stride=step)[0]
-        around = squares[self._around(image.shape[1])]
+        around, values = (each[0] for each in cut(image.detach().cpu().float(), self.side))
         if self.kernels is None:
             draw, inputs = np.random.default_rng(SEED), len(around)
             kernels = draw.standard_normal((self.units, inputs)) / np.sqrt(inputs)
@@ -115,9 +116,8 @@ class Predicting:
             self.offsets = torch.from_numpy(draw.uniform(-0.25, 0.25, self.units).astype(np.float32))
         units = (self.kernels @ around + self.offsets[:, None]).relu_()
         known = torch.cat([around, torch.ones_like(around[:1]), units]).double()
-        values = pixels[0, :, ::step, ::step].flatten(1).double()
         self.products = self.products + known @ known.T
-        self.values = self.values + known @ values.T
+        self.values = self.values + known @ values.double().T
         self.places[label] += values.shape[1]
 
     def prediction(self) -> Prediction:
@@ -132,17 +132,12 @@ class Predicting:
         drawn = self._spread(self.kernels[:units]), self.offsets[:units]
         return Prediction(self._spread(linear), bias[:, 0].clone(), *drawn, mixing.contiguous())
 
-    def _around(self, channels: int) -> Tensor:
-        """Tell which values of a square are around its middle, bool [C · side²]."""
-        around = torch.ones(channels, self.side**2, dtype=torch.bool)
-        around[:, self.side**2 // 2] = False
-        return around.flatten()
-
     def _spread(self, rows: Tensor) -> Tensor:
         """Return rows [n, C · (side² − 1)] as kernels [n, C, side, side] with 0 in the middle."""
-        channels = rows.shape[1] // (self.side**2 - 1)
-        found = torch.zeros(len(rows), channels * self.side**2)
-        found[:, self._around(channels)] = rows
+        outer = middleless(self.side)
+        channels = rows.shape[1] // len(outer)
+        found = torch.zeros(len(rows), channels, self.side**2)
+        found[:, :, outer] = rows.view(len(rows), channels, len(outer))
         return found.view(len(rows), channels, self.side, self.side)
 
 
@@ -151,11 +146,23 @@ def step_of(pixels: Tensor) -> int:
     return -(-min(pixels.shape[2:]) // ACROSS)
 
 
-def widened(pixels: Tensor, side: int) -> Tensor:
-    """Return images with a square of this side around every pixel, of their mirror images.
+def middleless(side: int) -> Tensor:
+    """Return where the pixels of a square lie that are around its middle, int64 [side² − 1]."""
+    places = torch.arange(side**2)
+    return places[places != side**2 // 2]
 
-    An image that is no wider than what is added has zeros around it.
+
+def cut(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return what is around the pixels that are predicted, [B, C · (side² − 1), places], and these themselves.
+
+    These are [B, C, places]. Beyond its border is an image's mirror image, or 0 where the reach is wider.
     """
-    reach = side // 2
+    reach, step = side // 2, step_of(pixels)
     mirrors = min(pixels.shape[2:]) > reach
-    return functional.pad(pixels, [reach] * 4, mode="reflect" if mirrors else "constant")
+    wide = functional.pad(pixels, [reach] * 4, mode="reflect" if mirrors else "constant")
+    height, width = pixels.shape[2:]
+    shifted = [
+        wide[:, :, at // side : at // side + height : step, at % side : at % side + width : step]
+        for at in middleless(side).tolist()
+    ]
+    return torch.stack(shifted, 2).flatten(1, 2).flatten(2), pixels[:, :, ::step, ::step].flatten(2)
