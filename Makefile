@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH ?= effpath-bench
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-# one more than there are processors: slow tests wait for processes and files now and then
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+WORKERS := auto
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-slow check bench clean
 
@@ -20,8 +19,10 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(PYTEST) -m 'not slow'
 
+# one more than there are processors: slow tests wait for processes and files now and then
+test-slow: WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test-slow: $(VENV)/.installed
-	$(PYTEST) -n $(WORKERS) -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -32,9 +32,8 @@ from effpath.detect.signs.unusual_pixels import SecondOpinion, Surroundings, Unu
 from effpath.errors import OptionError
 from effpath.graph.graph import Graph
 
-GENTLE = (
-    0.3  # the error of a pixel, for each unit of temperature, below which its slope is gentler than that of a log
-)
+GENTLE = 0.3
+"""The error of a pixel, for each unit of temperature, below which a slope is gentler than that of a log."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,7 +172,7 @@ class Evidence:
         return self.reference
 
     def known_pixels(self) -> Pixels:
-        """Return the spaces of the reference's pixels; OptionError where none were collected."""
+        """Return what is known of the reference's pixels; OptionError where none were collected."""
         found = self.known().pixels
         if found is None:
             raise OptionError("expected what was collected with the pixels of clean images, got none of these")

@@ -89,12 +89,9 @@ class Pixels:
             if mean.ndim != 1 or directions.shape != (len(variances), len(mean)) or rows.shape != (1,):
                 raise ValueError(f"{list(directions.shape)} directions of {list(mean.shape)} pixels")
             spaces.append(Basis(mean, directions, variances, int(rows[0])))
-        predictions = []
-        for number in range(len(PREDICTED_FROM)):
-            at = f"predicted/{number}/"
-            own = {name.removeprefix(at): array for name, array in arrays.items() if name.startswith(at)}
-            predictions.append(Prediction.read(own))
-        return cls(spaces[0], tuple(spaces[1:]), tuple(predictions))
+        numbers = range(len(PREDICTED_FROM))
+        predictions = tuple(Prediction.read(arrays, f"predicted/{number}/") for number in numbers)
+        return cls(spaces[0], tuple(spaces[1:]), predictions)
 
 
 class Collected:

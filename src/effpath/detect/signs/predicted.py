@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-STEPS = 255  # of a value of 8 bits
-ROUNDING = (1 / STEPS) ** 2 / 12  # the variance of what is lost where a value is rounded to 8 bits
+ROUNDING = (1 / 255) ** 2 / 12  # the variance of what is lost where a value is rounded to 8 bits
 ACROSS = 32  # pixels of a side that are predicted, about, evenly spaced; smaller images have fewer
 PLACES = 2**14  # pixels of a class's images that the prediction is fitted to: of the first ones, one at least
 PER_UNIT = 16  # of these pixels for every unit at least
@@ -50,47 +49,38 @@ class Prediction:
         Errors are not told apart below the root of the floor: by default, what rounding to 8 bits leaves. It is
         differentiable; the slopes of small errors are gentler with a higher floor.
         """
-        side = self.linear.shape[2]
-        outer = middleless(side)
-        linear, kernels = (each.flatten(2)[:, :, outer].flatten(1) for each in (self.linear, self.kernels))
-        parts = (linear, self.bias[:, None], kernels, self.offsets[:, None], self.mixing)
-        linear, bias, kernels, offsets, mixing = (each.to(pixels.device) for each in parts)
+        linear, kernels = (each.flatten(1).to(pixels.device) for each in (self.linear, self.kernels))
+        bias, offsets = (each[:, None].to(pixels.device) for each in (self.bias, self.offsets))
+        mixing = self.mixing.to(pixels.device)
         step, found = step_of(pixels), []
         each = -(-pixels.shape[2] // step) * -(-pixels.shape[3] // step)
         for some in torch.split(pixels.float(), max(1, AT_ONCE // each)):
-            around, values = cut(some, side)
-            told = linear @ around + bias
+            squares, values = cut(some, self.linear.shape[2])
+            told = linear @ squares + bias
             if len(offsets):
-                told = told + mixing @ (kernels @ around + offsets).relu_()
+                told = told + mixing @ (kernels @ squares + offsets).relu_()
             found.append(((values - told).square() + floor).log().mean((1, 2)))
         return torch.cat(found)
 
     @property
-    def _parts(self) -> tuple[Tensor, ...]:
-        return self.linear, self.bias, self.kernels, self.offsets, self.mixing
-
-    @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a file holds of it, by name."""
-        return {name: part.numpy() for name, part in zip(NAMES, self._parts, strict=True)}
+        return {field.name: getattr(self, field.name).numpy() for field in fields(self)}
 
     @classmethod
-    def read(cls, arrays: Mapping[str, NDArray[Any]]) -> Prediction:
-        """Return what `arrays` gave.
+    def read(cls, arrays: Mapping[str, NDArray[Any]], at: str = "") -> Prediction:
+        """Return what `arrays` gave, each name with ``at`` before it.
 
         Raises:
             KeyError, ValueError: an array is missing or does not fit the others.
         """
-        parts = [arrays[name] for name in NAMES]
+        parts = [arrays[at + field.name] for field in fields(cls)]
         kernel, units = parts[0].shape, len(parts[3])
         channels = kernel[0]
         wanted = [kernel, (channels,), (units, *kernel[1:]), (units,), (channels, units)]
         if [each.shape for each in parts] != wanted or kernel[1] != channels:
             raise ValueError(f"expected a prediction's {wanted}, got {[each.shape for each in parts]}")
         return cls(*(torch.from_numpy(each.astype(np.float32)) for each in parts))
-
-
-NAMES = ("linear", "bias", "kernels", "offsets", "mixing")
 
 
 class Predicting:
@@ -108,7 +98,8 @@ class Predicting:
         """Add one image [1, C, H, W] of this class, if the class has not enough."""
         if self.places[label] >= PLACES:
             return
-        around, values = (each[0] for each in cut(image.detach().cpu().float(), self.side))
+        squares, values = (each[0] for each in cut(image.detach().cpu().float(), self.side))
+        around = squares[outer(image.shape[1], self.side)]
         if self.kernels is None:
             draw, inputs = np.random.default_rng(SEED), len(around)
             kernels = draw.standard_normal((self.units, inputs)) / np.sqrt(inputs)
@@ -134,10 +125,9 @@ class Predicting:
 
     def _spread(self, rows: Tensor) -> Tensor:
         """Return rows [n, C · (side² − 1)] as kernels [n, C, side, side] with 0 in the middle."""
-        outer = middleless(self.side)
-        channels = rows.shape[1] // len(outer)
-        found = torch.zeros(len(rows), channels, self.side**2)
-        found[:, :, outer] = rows.view(len(rows), channels, len(outer))
+        channels = rows.shape[1] // (self.side**2 - 1)
+        found = torch.zeros(len(rows), channels * self.side**2)
+        found[:, outer(channels, self.side)] = rows
         return found.view(len(rows), channels, self.side, self.side)
 
 
@@ -146,16 +136,17 @@ def step_of(pixels: Tensor) -> int:
     return -(-min(pixels.shape[2:]) // ACROSS)
 
 
-def middleless(side: int) -> Tensor:
-    """Return where the pixels of a square lie that are around its middle, int64 [side² − 1]."""
-    places = torch.arange(side**2)
-    return places[places != side**2 // 2]
+def outer(channels: int, side: int) -> Tensor:
+    """Tell which values of a square are around its middle, bool [C · side²]."""
+    around = torch.ones(channels, side**2, dtype=torch.bool)
+    around[:, side**2 // 2] = False
+    return around.flatten()
 
 
 def cut(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return what is around the pixels that are predicted, [B, C · (side² − 1), places], and these themselves.
+    """Return the squares around the pixels that are predicted, [B, C · side², places], and these, [B, C, places].
 
-    These are [B, C, places]. Beyond its border is an image's mirror image, or 0 where the reach is wider.
+    Beyond its border is an image's mirror image, or 0 where the reach is wider.
     """
     reach, step = side // 2, step_of(pixels)
     mirrors = min(pixels.shape[2:]) > reach
@@ -163,6 +154,6 @@ def cut(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
     height, width = pixels.shape[2:]
     shifted = [
         wide[:, :, at // side : at // side + height : step, at % side : at % side + width : step]
-        for at in middleless(side).tolist()
+        for at in range(side**2)
     ]
     return torch.stack(shifted, 2).flatten(1, 2).flatten(2), pixels[:, :, ::step, ::step].flatten(2)

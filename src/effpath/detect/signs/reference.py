@@ -26,7 +26,7 @@ class Reference:
             each of its neurons is; no layer where no sign asks for them.
         shares: float32 [n, channels], `neighbours.channel_shares` of some of the images; [0, 0] where none asks.
         labels: int64 [n], their classes.
-        pixels: the spaces of the pixels of some of the images; None where no sign asks for them.
+        pixels: what is known of the pixels of some of the images; None where no sign asks for them.
         own: whether they are the images that the detector was fitted on.
     """
 
