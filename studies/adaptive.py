@@ -379,6 +379,7 @@ def trial_of(
         "surrogate": {**slopes, **({"tradeoffs": (0.3, 1.0)} if photographs else {})},
         "orthogonal_pgd": once,
         "selective_pgd": once,
+        "guided_pgd": {**slopes, **({"starts": 2} if photographs else {})},
         "black_box": {"steps": queries},
     }
     bounds_of = [value / 255 if norm == "Linf" else value for value in epsilons or bounds[norm == "L2"]]

@@ -49,6 +49,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "surrogate": {"steps": 4, "tradeoffs": (0.3, 1.0)},
     "orthogonal_pgd": {"steps": 5, "restarts": 2},
     "selective_pgd": {"steps": 5, "restarts": 2},
+    "guided_pgd": {"steps": 5, "starts": 2},
     "black_box": {"steps": 2, "gradient_steps": 10},
 }
 COUNT = 12
@@ -119,6 +120,12 @@ def test_who_knows_the_detector_is_flagged_less_often_than_who_does_not(name: st
     limit = threshold_at_fpr(detector().score(digits(200, 300)[0]), 0.5)
     passed = (blind.succeeded.numpy() & (detector().score(blind.images) <= limit)).mean()
     assert run(name, 0.3, settings={"steps": 10}).succeeded(limit).mean() > passed
+
+
+def test_descents_from_clean_images_pass_a_look_at_the_pixels_where_signs_of_gradients_do_not() -> None:
+    known, steps = detector("standard"), {"steps": 10}
+    signs, guided = (run(name, 0.3, settings=steps, detector=known) for name in ("selective_pgd", "guided_pgd"))
+    assert guided.succeeded().sum() >= signs.succeeded().sum() + COUNT // 3
 
 
 @pytest.mark.parametrize("name", ["surrogate", "black_box"])

@@ -51,7 +51,7 @@ def mimic(search: Search, settings: Settings) -> None:
                     loss = distance(activations(graph, pixels, kept), aim).sum()
                 return search.steepest(-torch.autograd.grad(loss, pixels)[0])
 
-            _descend(search, settings, downhill, at_random=False)
+            _descend(search, settings, downhill, search.images)
 
 
 def surrogate(search: Search, settings: Settings) -> None:
@@ -65,6 +65,25 @@ def surrogate(search: Search, settings: Settings) -> None:
         return search.steepest(search.stride(found.margin) - search.stride(found.suspicion, tradeoff))
 
     _follow(search, settings, [partial(together, tradeoff) for tradeoff in settings["tradeoffs"]])
+
+
+def guided_pgd(search: Search, settings: Settings) -> None:
+    """Descend as `surrogate` does, from clean images of another class, brought within the bound.
+
+    The descents start at each of the ``starts`` guides whose pixels are nearest: what lies between two clean
+    images is nearly as smooth as they are, and often misclassified already. The steps go along the gradient
+    itself in L∞ too: to a detector that looks at pixels, signs are noise.
+    """
+    guides, tradeoff = search.guides, settings["tradeoff"]
+    nearest, _ = guides.nearest(guides.apart(search.images), search.labels, settings["starts"])
+
+    def together(found: Gradients) -> Tensor:
+        return search.stride(search.stride(found.margin) - search.stride(found.suspicion, tradeoff))
+
+    starts = [search.project(guides.images[chosen]) for chosen in nearest.T]
+    for start in starts:
+        search.judge(start)
+    _follow(search, settings, [together] * len(starts), starts)
 
 
 def orthogonal_pgd(search: Search, settings: Settings) -> None:
@@ -100,8 +119,8 @@ def black_box(search: Search, settings: Settings) -> None:
     """
     library = require("foolbox", "black_box")
     guides = search.guides
-    apart = torch.cdist(search.images.flatten(1), guides.images.flatten(1))
-    nearest, is_guide = guides.nearest(apart.masked_fill(~guides.passed, torch.inf), search.labels, 1)
+    apart = guides.apart(search.images).masked_fill(~guides.passed, torch.inf)
+    nearest, is_guide = guides.nearest(apart, search.labels, 1)
     rows = is_guide[:, 0].nonzero()[:, 0]
     if not len(rows):
         return
@@ -142,10 +161,15 @@ def without(direction: Tensor, other: Tensor) -> Tensor:
     return (d - along * o).reshape(direction.shape)
 
 
-def _follow(search: Search, settings: Settings, directions: Sequence[Callable[[Gradients], Tensor]]) -> None:
+def _follow(
+    search: Search,
+    settings: Settings,
+    directions: Sequence[Callable[[Gradients], Tensor]],
+    starts: Sequence[Tensor] | None = None,
+) -> None:
     """Descend along directions made of the gradients of misclassification and of the surrogate's suspicion.
 
-    The first descent starts at the images, the others at random points.
+    Each descent begins at its start [N, C, H, W]; without, the first at the images, the others at random points.
     """
     others = {name: settings[name] for name in ("temperature", "confidence", "refresh")}
     slopes = Slopes(search.surrogate, layers=settings["layers"] or None, **others)
@@ -153,18 +177,19 @@ def _follow(search: Search, settings: Settings, directions: Sequence[Callable[[G
     def along(direction: Callable[[Gradients], Tensor], pixels: Tensor, step: int) -> Tensor:
         return direction(slopes.at(pixels, search.labels, step))
 
-    for number, direction in enumerate(directions):
-        _descend(search, settings, partial(along, direction), at_random=number > 0)
+    starts = starts or [search.images, *(search.at_random() for _ in directions[1:])]
+    for direction, start in zip(directions, starts, strict=True):
+        _descend(search, settings, partial(along, direction), start)
 
 
 def _descend(
-    search: Search, settings: Settings, direction: Callable[[Tensor, int], Tensor], *, at_random: bool
+    search: Search, settings: Settings, direction: Callable[[Tensor, int], Tensor], start: Tensor
 ) -> None:
     """Take ``steps`` steps along a direction of unit length, and let every ``judge_every``-th image be judged.
 
     A step is ``rel_stepsize`` · ε long at first, and shorter in proportion to what is left.
     """
-    pixels, steps = search.start(at_random=at_random), settings["steps"]
+    pixels, steps = start, settings["steps"]
     for step in range(steps):
         length = settings["rel_stepsize"] * search.epsilon * (1 - step / steps)
         pixels = search.project(pixels + length * direction(pixels, step))
@@ -193,6 +218,7 @@ class AdaptiveSpec(NamedTuple):
 _DESCENT = {"norm": "Linf", "steps": 40, "rel_stepsize": 0.3, "judge_every": 1}
 _MIMIC = {**_DESCENT, "layers": (1, 2, 3), "mimics": 5, "distance": "L2"}
 _SLOPES = {**_DESCENT, "layers": 0, "temperature": 0.1, "confidence": 0.5, "refresh": 1}
+_GUIDED = {**_SLOPES, "rel_stepsize": 0.2, "temperature": 0.03, "starts": 5, "tradeoff": 1.0}
 _BLACK_BOX = {"norm": "Linf", "steps": 20, "gradient_steps": 50}
 
 ADAPTIVE = {
@@ -200,6 +226,7 @@ ADAPTIVE = {
     "surrogate": AdaptiveSpec({**_SLOPES, "tradeoffs": (0.1, 0.3, 1.0)}, surrogate),
     "orthogonal_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, orthogonal_pgd),
     "selective_pgd": AdaptiveSpec({**_SLOPES, "restarts": 2}, selective_pgd),
+    "guided_pgd": AdaptiveSpec(_GUIDED, guided_pgd, guided=True),
     "black_box": AdaptiveSpec(_BLACK_BOX, black_box, gradients=False, guided=True, bounded=False),
 }
 """Name → attack."""

@@ -68,6 +68,10 @@ class Guides:
             self._activations = names, [torch.cat(values) for values in zip(*found, strict=True)]
         return self._activations[1]
 
+    def apart(self, images: Tensor) -> Tensor:
+        """Return how far the pixels of images [N, C, H, W] are from those of each guide, [N, G]."""
+        return torch.cdist(images.flatten(1), self.images.flatten(1))
+
     def nearest(self, apart: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the guides that are nearest, those of an image's class after all others.
 
@@ -124,10 +128,8 @@ class Search:
         found: Tensor = self.images + change * (self.epsilon / length).clamp(max=1)[:, None, None, None]
         return found
 
-    def start(self, *, at_random: bool) -> Tensor:
-        """Return the clean images, or points within the bound drawn by torch's generator."""
-        if not at_random:
-            return self.images.clone()
+    def at_random(self) -> Tensor:
+        """Return points within the bound, drawn by torch's generator."""
         noise = torch.rand(self.images.shape) * 2 - 1 if self.norm == "Linf" else torch.randn(self.images.shape)
         return self.project(self.images + self.stride(noise.to(self.images.device), self.epsilon))
 
