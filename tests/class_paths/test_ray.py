@@ -33,6 +33,7 @@ ray = pytest.importorskip("ray")
 def cluster() -> Iterator[str]:
     """The cluster of all tests here, named as a user names one."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - else its workers wait for the tests beside these
     settings = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 << 20}
     context = ray.init(address="local", **settings, log_to_driver=False, logging_level="error")
     yield context.address_info["gcs_address"]

@@ -54,7 +54,7 @@ MOVES = {
     "replication": lambda x: F.pad(x, (2, 1, 3, 0), mode="replicate"),
     "circular padding": lambda x: F.pad(x, (2, 1, 3, 0), mode="circular"),
     "cast": lambda x: x.to(torch.float64).float(),
-    "with constants": lambda x: torch.cat([torch.full((1, 1, 4, 6), -5.0).expand(len(x), -1, -1, -1), x], 1),
+    "with constants": lambda x: torch.cat([torch.full((1, 1, 4, 6), -5.0).expand(x.shape[0], -1, -1, -1), x], 1),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,10 +33,10 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch")},))
-            return program.run_decompositions(_spelled_out()), True
+            return program.run_decompositions({**_spelled_out()}), True
         except Exception:
             try:
-                return torch.export.export(model, (pair[:1],)).run_decompositions(_spelled_out()), False
+                return torch.export.export(model, (pair[:1],)).run_decompositions({**_spelled_out()}), False
             except Exception as error:
                 raise CaptureError(
                     f"torch.export cannot capture {type(model).__name__}: {error}\n"
@@ -44,6 +45,7 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
                 ) from error
 
 
+@cache
 def _spelled_out() -> dict[Any, Any]:
     """Return the operators that torch.export is to write out in plainer ones, and how."""
     aten = torch.ops.aten
