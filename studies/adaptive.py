@@ -13,7 +13,8 @@ The black box, which sees nothing but decisions, is run once for each threshold,
 Detectors without gradient are attacked by way of the linear one. ``softmax`` reads the log odds alone: it rejects
 what the network is unusually unsure or unusually sure of. A detector whose suspicion is the least there is for
 many clean images flags fewer than it may: ``false_positives`` has the shares. Attacks on the training images and
-each finished attack on a detector are cached, so that a killed run goes on; a result that is there is kept.
+each finished attack on a detector are cached, so that a killed run goes on, until the source of the attacks
+changes; a result that is there is kept.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Trial:
     seed: int = 0
 
 
+SOURCE = [file.read_text() for file in sorted(Path(effpath.adaptive.__file__).parent.glob("*.py"))]  # of attacks
 STEP = 1 / 255  # the least L∞ between two images that can be saved
 # What the command line takes where nothing is given: of small images, of photographs. L∞ in 1/255.
 USUAL: dict[str, tuple[Any, Any]] = {
@@ -170,7 +172,7 @@ def attacked_on(
 
         followed = None if victim.surrogate is None else victim.surrogate.score(held_out)
         known = detector.graph.fingerprint, detector.calibration, followed, some.images[:], some.labels
-        key = fingerprint(effpath.__version__, kind, name, fpr, how, known, victim.guides)
+        key = fingerprint(SOURCE, kind, name, fpr, how, known, victim.guides)
         curve, seconds = kept(None if cache is None else cache / "adaptive" / f"{key[:32]}.pt", run)
         runs.append(curve)
         spent += seconds

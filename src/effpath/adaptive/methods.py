@@ -70,20 +70,23 @@ def surrogate(search: Search, settings: Settings) -> None:
 def guided_pgd(search: Search, settings: Settings) -> None:
     """Descend as `surrogate` does, from clean images of another class, brought within the bound.
 
-    The descents start at each of the ``starts`` guides whose pixels are nearest: what lies between two clean
-    images is nearly as smooth as they are, and often misclassified already. The steps go along the gradient
-    itself in L∞ too: to a detector that looks at pixels, signs are noise.
+    Two descents start at each of the ``starts`` guides whose pixels are nearest: what lies between two clean
+    images is nearly as smooth as they are, and often misclassified already. The first goes along the gradient
+    itself, in L∞ too: to a detector that looks at pixels, signs are noise. The second goes along that of how much
+    of the start is blended into each pixel, so that what both have in common, such as a black background, remains.
     """
     guides, tradeoff = search.guides, settings["tradeoff"]
     nearest, _ = guides.nearest(guides.apart(search.images), search.labels, settings["starts"])
-
-    def together(found: Gradients) -> Tensor:
-        return search.stride(search.stride(found.margin) - search.stride(found.suspicion, tradeoff))
-
     starts = [search.project(guides.images[chosen]) for chosen in nearest.T]
+
+    def along(way: Tensor, found: Gradients) -> Tensor:
+        towards = search.stride(way * found.margin) - search.stride(way * found.suspicion, tradeoff)
+        return search.stride(way * towards)
+
     for start in starts:
         search.judge(start)
-    _follow(search, settings, [together] * len(starts), starts)
+        ways = torch.ones_like(start), (start - search.images).abs()
+        _follow(search, settings, [partial(along, way) for way in ways], [start] * len(ways))
 
 
 def orthogonal_pgd(search: Search, settings: Settings) -> None:
