@@ -28,8 +28,8 @@ class Victim:
         model: the network that the detector's graph was captured from, in eval mode.
         surrogate: a detector whose suspicion has a gradient, which is followed instead of the detector's. Forests,
             boosting and ``thorough`` need it: they have none, and are attacked by transfer.
-        guides: clean images of the network's classes and their labels, for ``mimic`` and ``black_box``, such as
-            training images.
+        guides: clean images of the network's classes and their labels, such as training images, for ``mimic``,
+            ``guided_pgd`` and ``black_box``.
     """
 
     detector: Detector
