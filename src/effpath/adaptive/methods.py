@@ -83,10 +83,10 @@ def guided_pgd(search: Search, settings: Settings) -> None:
         towards = search.stride(way * found.margin) - search.stride(way * found.suspicion, tradeoff)
         return search.stride(way * towards)
 
+    ways = [way for start in starts for way in (torch.ones_like(start), (start - search.images).abs())]
     for start in starts:
         search.judge(start)
-        ways = torch.ones_like(start), (start - search.images).abs()
-        _follow(search, settings, [partial(along, way) for way in ways], [start] * len(ways))
+    _follow(search, settings, [partial(along, way) for way in ways], [start for start in starts for _ in range(2)])
 
 
 def orthogonal_pgd(search: Search, settings: Settings) -> None:
@@ -180,7 +180,8 @@ def _follow(
     def along(direction: Callable[[Gradients], Tensor], pixels: Tensor, step: int) -> Tensor:
         return direction(slopes.at(pixels, search.labels, step))
 
-    starts = starts or [search.images, *(search.at_random() for _ in directions[1:])]
+    if starts is None:
+        starts = [search.images, *(search.at_random() for _ in directions[1:])]
     for direction, start in zip(directions, starts, strict=True):
         _descend(search, settings, partial(along, direction), start)
 
