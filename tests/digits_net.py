@@ -8,6 +8,7 @@ import effpath
 from effpath.data import load_data
 from effpath.demo.lenet import LeNet5
 from effpath.demo.train import train_classifier
+from effpath.detect.classifiers import reading_of
 
 
 @cache
@@ -16,12 +17,12 @@ def data():
 
 
 @cache
-def model():
+def model(seed=0):
     digits = data()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = LeNet5(image_size=8)
     train_classifier(
-        net, digits.train_images, digits.train_labels, epochs=20, seed=0, batch_size=64, learning_rate=1e-2
+        net, digits.train_images, digits.train_labels, epochs=20, seed=seed, batch_size=64, learning_rate=1e-2
     )
     return net
 
@@ -29,6 +30,17 @@ def model():
 @cache
 def graph():
     return effpath.capture(model(), data().train_images[:1])
+
+
+@cache
+def auxiliary():
+    """Another network for the same digits."""
+    return effpath.capture(model(1), data().train_images[:1])
+
+
+def auxiliary_of(kind):
+    """The other network that a kind, or an estimator, asks; None where it asks none."""
+    return auxiliary() if reading_of(kind).asks else None
 
 
 @cache

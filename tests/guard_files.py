@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 import effpath
-from digits_net import class_paths, data, graph, model, noisy
+from digits_net import auxiliary_of, class_paths, data, graph, model, noisy
 from effpath.detect.splits import digest_of
 
 NETWORK = ["net.py:make", "--weights", "w.safetensors"]
@@ -24,7 +24,7 @@ def write_network(folder: Path) -> None:
 def write_guard(folder: Path, kind: str = "linear") -> effpath.Detector:
     """Write a detector of the network, fitted on noise, and return it."""
     images = data().test_images
-    detector = effpath.Detector(graph(), class_paths(), kind=kind)
+    detector = effpath.Detector(graph(), class_paths(), kind=kind, auxiliary=auxiliary_of(kind))
     detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120]))
     detector.calibrate(images[120:200], fpr=0.1)
     rows = {"fit": list(range(120)), "calibrate": list(range(120, 200))}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import effpath.detect.signs.evidence as evidence_module
-from digits_net import class_paths, data, graph, noisy
+from digits_net import auxiliary, class_paths, data, graph, noisy
 from effpath import Graph
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.evidence import Evidence
@@ -39,7 +39,8 @@ def reference() -> Reference:
 
 
 def reader_of(sign: Sign, late: float = 1.0) -> SignReader:
-    return SignReader.of(Profile(sign.name, (sign,), late), class_paths())
+    profile = Profile(sign.name, (sign,), late)
+    return SignReader.of(profile, class_paths(), auxiliary() if profile.asks else None)
 
 
 def look(sign: Sign, rows: slice = slice(None)) -> Evidence:

@@ -72,7 +72,9 @@ def adversarial() -> Tensor:
 def detector(kind: str = "linear") -> Detector:
     data = digits_net.data()
     known = CombinedSurprise("most") if kind == "most" else kind
-    found = Detector(digits_net.graph(), digits_net.class_paths(), kind=known)
+    found = Detector(
+        digits_net.graph(), digits_net.class_paths(), kind=known, auxiliary=digits_net.auxiliary_of(known)
+    )
     found.collect(data.train_images, data.train_labels)
     found.fit(digits(100, 200)[0], None if found.clean_only else adversarial())
     return found.calibrate(digits(200, 300)[0])
@@ -467,7 +469,7 @@ MOST = Profile(  # every sign that has a soft counterpart
 READINGS["most"] = Reading(partial(Features.suspicions, says=MOST.says), (1,), True, MOST)
 
 
-@pytest.mark.parametrize("kind", ["fast", "standard", "most"])
+@pytest.mark.parametrize("kind", ["fast", "standard", "paired", "most"])
 def test_every_sign_has_a_soft_counterpart_that_becomes_exact_as_the_temperature_goes_to_zero(kind: str) -> None:
     images = digits(300, 320)[0]
     images, own = torch.cat([images, digits_net.noisy(images)]), detector(kind)
@@ -486,7 +488,7 @@ def test_every_sign_has_a_soft_counterpart_that_becomes_exact_as_the_temperature
     assert (gaps[2] < np.maximum(near, 1e-5)).all()
 
 
-@pytest.mark.parametrize("kind", ["fast", "standard", "most"])
+@pytest.mark.parametrize("kind", ["fast", "standard", "paired", "most"])
 def test_the_gradient_of_every_soft_sign_agrees_with_finite_differences(kind: str) -> None:
     images = digits_net.noisy(digits(300, 312)[0])
     soft, pixels, values, look = seen_softly(kind, images)

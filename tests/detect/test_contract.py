@@ -24,11 +24,12 @@ from sklearn.svm import OneClassSVM
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import effpath
-from digits_net import class_paths, data, graph, noisy
+from digits_net import auxiliary_of, class_paths, data, graph, noisy
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import CleanSimilarity, CombinedSurprise, Detector, Features, JointSimilarity, JointSurprise
 from effpath.detect.classifiers import CLASSIFIERS, DEFAULT_KIND, suspicion
-from effpath.detect.saved import SAVED
+from effpath.detect.learned import SAVED
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import FingerprintError, InputError, OptionError
 from own_kinds import Distance, LowestMargin
@@ -86,6 +87,7 @@ def rows(count, shift, seed):
     said = tuple(dict.fromkeys(title for profile in PROFILES.values() for title in profile.says))
     signs = rng.normal(size=(count, len(said))) + 5 * shift
     signs[rng.random(count) < 0.2, 1] = np.nan
+    signs[:, said.index(AuxiliaryNetwork.says[0])] -= 3  # it believes most answers
     return Features(values, names, classes, logits, fit, (0, 1, 2), signs, said)
 
 
@@ -93,7 +95,8 @@ CLEAN, ATTACKED = rows(120, 0, 0), rows(120, 0.2, 1)
 
 
 def detector(kind, **options) -> Detector:
-    return Detector(graph(), class_paths(), kind=kind, **options)
+    asked = auxiliary_of(kind) if isinstance(kind, str) and kind in CLASSIFIERS else None
+    return Detector(graph(), class_paths(), kind=kind, **{"auxiliary": asked, **options})
 
 
 def fitted(kind, **options) -> Detector:
@@ -149,7 +152,7 @@ class TestEveryKind:
 
     def test_its_parameters_make_it_again(self, kind):
         own = detector(kind, seed=1)
-        assert set(own.get_params(deep=False)) == {"graph", "class_paths", "kind", "seed"}
+        assert set(own.get_params(deep=False)) == {"graph", "class_paths", "kind", "auxiliary", "seed"}
         again = Detector(**own.get_params(deep=False))
         assert repr(again) == repr(own)
         assert again.set_params(**own.get_params(deep=False)).kind == own.kind
@@ -259,9 +262,9 @@ def test_a_kind_that_can_be_saved_comes_back_with_its_parameters_and_scores(name
         "surprise": JointSurprise(tail=0.2),
         **{name: CombinedSurprise(name, rule="fisher", floor=0.5) for name in PROFILES},
     }
-    own = fitted(objects[name] if as_object else name).calibrate(CLEAN)
+    own = fitted(objects[name] if as_object else name, auxiliary=auxiliary_of(name)).calibrate(CLEAN)
     effpath.save_detector(own, tmp_path / "guard.safetensors")
-    loaded = effpath.load_detector(tmp_path / "guard.safetensors", graph())
+    loaded = effpath.load_detector(tmp_path / "guard.safetensors", graph(), auxiliary=auxiliary_of(name))
     np.testing.assert_array_equal(loaded.score(ATTACKED), own.score(ATTACKED))
     assert repr(loaded.kind) == repr(own.kind)
     assert repr(loaded) == repr(own)

@@ -12,12 +12,12 @@ from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 
 import effpath
-from digits_net import class_paths, data, graph, noisy
+from digits_net import auxiliary, auxiliary_of, class_paths, data, graph, model, noisy
 from effpath.detect import CombinedSurprise, Detector
 from effpath.detect.explain import sign_names, strongest_layers, strongest_signs
 from effpath.detect.saved import WHAT, open_detector
 from effpath.detect.signs.profiles import PROFILES
-from effpath.errors import OptionError, StoreError
+from effpath.errors import FingerprintError, InputError, NumericalError, OptionError, StoreError
 from effpath.files.plain import percent
 from effpath.files.sealed import SealedFile
 
@@ -26,7 +26,7 @@ EARLY = ["conv1", "conv2", "fc1"]
 
 def fitted(kind: str | CombinedSurprise = "standard", *, collected: bool = True) -> Detector:
     images = data().test_images
-    detector = Detector(graph(), class_paths(), kind=kind)
+    detector = Detector(graph(), class_paths(), kind=kind, auxiliary=auxiliary_of(kind))
     if collected:
         detector.collect(data().train_images[:300], data().train_labels[:300])
     return detector.fit(images[:100]).calibrate(images[100:200], fpr=0.1)
@@ -131,9 +131,10 @@ def test_a_file_gives_back_scores_from_images_and_reasons(kind, tmp_path) -> Non
     detector, file = fitted(kind), tmp_path / "guard.safetensors"
     images = torch.cat([data().test_images[200:220], noisy(data().test_images[220:240])])
     effpath.save_detector(detector, file)
-    loaded = effpath.load_detector(file, graph())
+    other = auxiliary_of(kind)
+    loaded = effpath.load_detector(file, graph(), auxiliary=other)
     with SealedFile(file, WHAT) as opened:
-        saved = open_detector(opened, graph())
+        saved = open_detector(opened, graph(), other)
     before = detector.detect(images)
     for other in (loaded, saved):
         after = other.detect(images)
@@ -196,3 +197,81 @@ def test_an_explanation_shows_layers_without_what_they_add() -> None:
     assert len(found.layers) == 5
     assert all(layer.added is None for layer in found.layers)
     assert any("not a sum over layers" in note for note in found.notes)
+
+
+class TestPaired:
+    """A detector that asks another network."""
+
+    def test_it_flags_what_the_other_network_does_not_believe(self) -> None:
+        detector, images = fitted("paired"), data().test_images[200:300]
+        said = auxiliary()(images).argmax(1) == graph()(images).argmax(1)
+        assert 0 < (~said).sum() < 20
+        scores = detector.score(images)
+        assert scores[~said.numpy()].mean() > 1.5 * scores[said.numpy()].mean()
+        added = detector.scoring.score.parts(detector.read(detector.features(images)))
+        place = PROFILES["paired"].says.index("another network does not believe it")
+        assert added[~said.numpy(), place].min() > np.median(added[said.numpy(), place])
+
+    def test_a_copy_asks_the_same_network(self) -> None:
+        detector = Detector(graph(), class_paths(), kind="paired", auxiliary=auxiliary())
+        assert clone(detector).auxiliary is auxiliary()
+        assert detector.get_params(deep=False)["auxiliary"] is auxiliary()
+        with pytest.raises(OptionError, match="'fast' asks no other network"):
+            detector.set_params(kind="fast")
+
+    def test_without_the_other_network_or_with_one_that_nothing_asks_it_says_so(self, tmp_path) -> None:
+        with pytest.raises(OptionError, match="kind 'paired' asks another network for the same classes, got none"):
+            Detector(graph(), class_paths(), kind="paired")
+        with pytest.raises(OptionError, match=r"kind 'standard' asks no other network: .* kind 'paired'"):
+            Detector(graph(), class_paths(), auxiliary=auxiliary())
+        effpath.save_detector(fitted("paired"), tmp_path / "paired.safetensors")
+        effpath.save_detector(fitted("fast"), tmp_path / "fast.safetensors")
+        with pytest.raises(OptionError, match="asks another network"):
+            effpath.load_detector(tmp_path / "paired.safetensors", graph())
+        with pytest.raises(OptionError, match="asks no other network"):
+            effpath.load_detector(tmp_path / "fast.safetensors", graph(), auxiliary=auxiliary())
+
+    def test_a_file_opens_with_the_network_that_it_was_fitted_with_alone(self, tmp_path) -> None:
+        effpath.save_detector(fitted("paired"), tmp_path / "guard.safetensors")
+        third = effpath.capture(model(2), data().test_images[:1])
+        with pytest.raises(
+            FingerprintError, match=rf"{auxiliary().fingerprint}, this one has {third.fingerprint}"
+        ):
+            effpath.load_detector(tmp_path / "guard.safetensors", graph(), auxiliary=third)
+
+    @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 9, 9)])
+    def test_a_network_for_other_images_or_classes_is_refused(self, shape) -> None:
+        layers = torch.nn.Flatten(), torch.nn.Linear(shape[1] * shape[2], 10 if shape[1] > 8 else 7)
+        other = effpath.capture(torch.nn.Sequential(*layers).eval(), torch.zeros(1, *shape))
+        with pytest.raises(
+            InputError, match=rf"\[1, 8, 8\] of 10 classes, .* got one for \[{shape[0]}, {shape[1]}"
+        ):
+            Detector(graph(), class_paths(), kind="paired", auxiliary=other)
+
+    def test_the_network_itself_is_no_other(self) -> None:
+        with pytest.raises(OptionError, match="got the network itself"):
+            Detector(graph(), class_paths(), kind="paired", auxiliary=graph())
+
+    def test_a_network_with_its_classes_in_another_order_is_refused_when_it_is_fitted(self) -> None:
+        class Turned(torch.nn.Module):
+            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+                return model(1)(pixels).roll(1, 1)
+
+        turned = effpath.capture(Turned().eval(), data().test_images[:1])
+        detector = Detector(graph(), class_paths(), kind="paired", auxiliary=turned)
+        with pytest.raises(InputError, match=r"agrees .* at least 50% of clean images, got 0% of 100: check"):
+            detector.fit(data().test_images[:100])
+
+    def test_logits_of_the_other_network_that_are_not_finite_are_told(self) -> None:
+        class Broken(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = torch.nn.Linear(64, 10)
+
+            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+                return self.layer(pixels.flatten(1)) / pixels.flatten(1)[:, :1].clamp(0, 0)
+
+        broken = effpath.capture(Broken().eval(), data().test_images[:1])
+        detector = Detector(graph(), class_paths(), kind="paired", auxiliary=broken)
+        with pytest.raises(NumericalError, match="finite logits of the auxiliary network"):
+            detector.collect(data().train_images[:60]).features(data().test_images[:5])

@@ -8,20 +8,21 @@ import pytest
 import torch
 
 import effpath
-from digits_net import class_paths, data, graph, noisy
+from digits_net import auxiliary_of, class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.classifiers import reading_of
 from effpath.detect.explain import strongest_layers, strongest_signs
 from effpath.detect.features import READINGS
-from effpath.detect.saved import SAVED, WHAT, SavedDetector, open_detector
+from effpath.detect.learned import SAVED
+from effpath.detect.saved import WHAT, SavedDetector, open_detector
 from effpath.errors import OptionError, StoreError
 from effpath.files.sealed import SealedFile
 from guard_files import NETWORK, write_guard, write_network
 
 
-def opened(file) -> SavedDetector:
+def opened(file, kind="linear") -> SavedDetector:
     with SealedFile(file, WHAT) as found:
-        return open_detector(found, graph())
+        return open_detector(found, graph(), auxiliary_of(kind))
 
 
 def test_every_kind_that_can_be_saved_is_read_to_score_what_its_estimator_reads():
@@ -31,8 +32,8 @@ def test_every_kind_that_can_be_saved_is_read_to_score_what_its_estimator_reads(
 @pytest.mark.parametrize("kind", SAVED)
 def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(kind, tmp_path):
     write_guard(tmp_path, kind)
-    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    saved = opened(tmp_path / "guard.safetensors")
+    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph(), auxiliary=auxiliary_of(kind))
+    saved = opened(tmp_path / "guard.safetensors", kind)
     features = saved.features(torch.cat([data().test_images[200:230], torch.rand(10, 1, 8, 8)]))
     assert (saved.name, saved.threshold, saved.fpr, saved.about) == (
         detector.name, detector.threshold, detector.fpr, detector.about,
@@ -47,8 +48,8 @@ def test_scores_verdicts_and_reasons_are_those_of_the_detector_to_the_last_bit(k
 @pytest.mark.parametrize("kind", SAVED)
 def test_a_missing_similarity_takes_its_usual_value_in_both(kind, tmp_path):
     write_guard(tmp_path, kind)
-    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph())
-    saved = opened(tmp_path / "guard.safetensors")
+    detector = effpath.load_detector(tmp_path / "guard.safetensors", graph(), auxiliary=auxiliary_of(kind))
+    saved = opened(tmp_path / "guard.safetensors", kind)
     columns = saved.read(saved.features(data().test_images[200:220]))
     columns[::2, 0] = np.nan
     assert np.array_equal(saved.scoring(columns), detector.scoring(columns))
@@ -63,12 +64,12 @@ def test_an_image_of_a_class_without_a_path_is_flagged_by_both(kind, tmp_path):
         whole.header, whole.levels, {c: whole[c] for c in whole if c != 3},
         {c: counts for c, counts in whole.counts.items() if c != 3},
     )  # fmt: skip
-    detector = effpath.Detector(graph(), known, kind=kind)
+    detector = effpath.Detector(graph(), known, kind=kind, auxiliary=auxiliary_of(kind))
     detector.fit(images[:60], None if kind == "clean" else noisy(images[60:120])).calibrate(
         images[120:200], fpr=0.3
     )
     effpath.save_detector(detector, tmp_path / "guard.safetensors")
-    saved = opened(tmp_path / "guard.safetensors")
+    saved = opened(tmp_path / "guard.safetensors", kind)
     features = saved.features(images[200:260])
     alone, full = saved.detect(features), detector.detect(images[200:260])
     unknown = features.classes[:, 0] == 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import effpath
-from digits_net import class_paths, data, graph, noisy
+from digits_net import auxiliary_of, class_paths, data, graph, noisy
 from effpath import ClassPaths
 from effpath.detect.explain import feature_suspicion
 from effpath.detect.signs.profiles import PROFILES
@@ -26,7 +26,7 @@ LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
 
 def detector(kind: object = "linear", paths: ClassPaths | None = None) -> effpath.Detector:
     images = data().test_images
-    made = effpath.Detector(graph(), paths or class_paths(), kind=kind)
+    made = effpath.Detector(graph(), paths or class_paths(), kind=kind, auxiliary=auxiliary_of(kind))
     made.fit(images[:60], None if made.clean_only else noisy(images[60:120]))
     return made.calibrate(images[120:400], fpr=0.1)
 

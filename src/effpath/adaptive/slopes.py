@@ -101,10 +101,9 @@ class Suspicion:
         """
         *before, last = _steps(detector.classifier)
         refused = OptionError(
-            "expected a fitted detector whose suspicion has a gradient, linear, clean, surprise, fast or "
-            "standard, got "
-            f"one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, kind='linear').fit(…), "
-            "fitted on the same features"
+            "expected a fitted detector whose suspicion has a gradient, linear, clean, surprise, fast, standard "
+            f"or paired, got one of kind {detector.name!r}; give surrogate=Detector(graph, class_paths, "
+            "kind='linear').fit(…), fitted on the same features"
         )
         is_known = all(isinstance(step, (SimpleImputer, StandardScaler)) for step in before)
         if not is_known or getattr(last, "further", False):

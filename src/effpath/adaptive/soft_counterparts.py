@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from effpath.adaptive.soft import log_odds
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.basis import Basis, blocks, small
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.disagreement import ChangedImage
@@ -55,6 +56,7 @@ class Glance:
             sample, classes]; None where no sign asks.
         places: where `first` stands among these classes, int64 [N]; −1 where it was not met.
         known: the spaces of the pixels of clean images; None where no sign asks.
+        auxiliary: the other network; None where no sign asks one.
     """
 
     graph: Graph
@@ -69,6 +71,7 @@ class Glance:
     frequencies: Tensor | None
     places: Tensor
     known: Pixels | None
+    auxiliary: Graph | None = None
 
     def own(self, by_class: Tensor) -> Tensor:
         """Return what is of the first class, [N, …], of [N, …, classes]; NaN where it was not met."""
@@ -111,6 +114,12 @@ def _changed(sign: ChangedImage, at: Glance, *, straight: bool) -> Tensor:
 
 def _log_odds(sign: Sign, at: Glance) -> Tensor:
     return log_odds(at.logits, at.first)
+
+
+def _auxiliary(sign: Sign, at: Glance) -> Tensor:
+    assert at.auxiliary is not None
+    found = at.auxiliary.run(at.pixels.to(at.auxiliary.device), change=lambda _, value: value)
+    return log_odds(found[at.auxiliary.logits].to(at.logits), at.first)
 
 
 def _forward_sets(sign: Sign, at: Glance) -> Tensor:
@@ -181,6 +190,7 @@ def _effort(sign: Sign, at: Glance) -> Tensor:
 
 SOFT: dict[type[Sign], Callable[[Any, Glance], Tensor]] = {
     LogOdds: _log_odds,
+    AuxiliaryNetwork: _auxiliary,
     JPEG: partial(_changed, straight=True),
     BitDepth: partial(_changed, straight=True),
     ResizeAndPad: partial(_changed, straight=False),

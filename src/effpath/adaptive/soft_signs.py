@@ -140,7 +140,8 @@ class SoftSigns:
         if outside is not None:
             outside = torch.where(places[:, None] >= 0, outside, torch.nan)
         walked = paths, neurons, self.early
-        at = Glance(self.graph, pixels, logits, first, leak, *walked, outside, frequencies, places, known)
+        others = places, known, self.reader.auxiliary
+        at = Glance(self.graph, pixels, logits, first, leak, *walked, outside, frequencies, *others)
         found: list[Tensor] = []
         for sign in self.profile.signs:
             columns = SOFT[type(sign)](sign, at)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.options import ImageSources, Output, Source, Without, argument
+from effpath.cli.options import Auxiliary, ImageSources, Output, Source, Without, argument
 
 if TYPE_CHECKING:
     from effpath.detect.saved import SavedDetector
@@ -19,6 +19,7 @@ def detect(
     source: Annotated[Source, Without("seed")],
     detector: Annotated[Path, argument(help="From `effpath fit`.")],
     images: ImageSources,
+    auxiliary: Auxiliary,
     to: Output,
     clean: Annotated[
         str | None, typer.Option(help="Clean images to compare with: an array, a folder or a data set.")
@@ -90,7 +91,7 @@ def detect(
                 found = found.take(unseen(about, found.data.name, found.part, found.images.images))
             opened.append(found)
         graph = network.capture(opened[0].images.images, provenance_of(file).get("structure"))
-        saved = open_detector(file, graph)
+        saved = open_detector(file, graph, auxiliary.capture(network, opened[0].images.images))
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)

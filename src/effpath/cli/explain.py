@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effpath.cli.options import ImageSources, Output, Source, Without, argument
+from effpath.cli.options import Auxiliary, ImageSources, Output, Source, Without, argument
 
 if TYPE_CHECKING:
     from effpath.views.explanation import Explanation
@@ -20,6 +20,7 @@ def explain(
     source: Annotated[Source, Without("seed", "class_map")],
     detector: Annotated[Path, argument(help="From `effpath fit`.")],
     images: ImageSources,
+    auxiliary: Auxiliary,
     to: Output,
     output: Annotated[
         list[Path] | None,
@@ -66,7 +67,7 @@ def explain(
         network = replace(source, seed=seed).open()
         pixels, names = network.images(images, first)
         graph = network.capture(pixels, provenance_of(opened).get("structure"))
-        saved = open_detector(opened, graph)
+        saved = open_detector(opened, graph, auxiliary.capture(network, pixels))
     part = None
     if clean is not None and is_data(clean):
         part = network.dataset(clean).part("train", "all")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effpath.cli.options import AllowMissing, Data, Extraction, Output, Source, Without, parse_attack
+from effpath.cli.options import AllowMissing, Auxiliary, Data, Extraction, Output, Source, Without, parse_attack
 
 if TYPE_CHECKING:
     from effpath.detect import Detector
@@ -20,19 +20,20 @@ def fit(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="guard.safetensors.")],
     extraction: Extraction,
+    auxiliary: Auxiliary,
     to: Output,
     kind: Annotated[
         str | None,
         typer.Option(
-            help="standard (if not given), fast or thorough, whose signs attacks weigh; surprise or linear, "
-            "fitted on attacks too; clean, fitted on clean images alone."
+            help="standard (if not given), fast or thorough, or paired (if --auxiliary is given), whose signs "
+            "attacks weigh; surprise or linear, fitted on attacks too; clean, fitted on clean images alone."
         ),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
             help="Attack to learn from: NAME or NAME:setting=value,…; may be repeated. FGSM and PGD if not given, "
-            "as strong as the network needs; none for standard, fast or thorough from clean images alone."
+            "as strong as the network needs; none for standard, fast, thorough or paired from clean images alone."
         ),
     ] = None,
     per_class: Annotated[
@@ -69,6 +70,10 @@ def fit(
       effpath fit torchvision:resnet18 imagefolder:DIR --weights tuned.pth \
         --classes 7 --held-out-share 0.2 -o guard.safetensors
 
+      effpath fit net.py:make imagefolder:DIR \
+        --weights net.safetensors --auxiliary older.py:make \
+        --auxiliary-weights older.safetensors -o guard.safetensors
+
       effpath fit effpath.demo.lenet:LeNet5 mnist:DIR \
         --weights lenet.safetensors --kind linear --fpr 0.01 --batch-size 256 \
         --attack FGSM --attack PGD:epsilon=0.2,steps=40 -o guard.safetensors
@@ -77,7 +82,7 @@ def fit(
 
     from effpath.cli.output import print_json, say
     from effpath.data.labels import by_outputs
-    from effpath.detect.classifiers import DEFAULT_KIND
+    from effpath.detect.classifiers import DEFAULT_KIND, PAIRED_KIND
     from effpath.detect.conformal import true_rate
     from effpath.detect.fitting import FitOptions, fit_detector
     from effpath.detect.store import save_detector
@@ -85,7 +90,7 @@ def fit(
     from effpath.files.cache import check_output, default_cache_dir
     from effpath.files.plain import percent
 
-    kind = kind or DEFAULT_KIND
+    kind = kind or (DEFAULT_KIND if auxiliary.auxiliary is None else PAIRED_KIND)
     named = [parse_attack(text) for text in attack or []]
     if len(dict(named)) < len(named):
         raise OptionError(f"expected each attack once, got {', '.join(name for name, _ in named)}")
@@ -113,13 +118,15 @@ def fit(
     check_output(output)
     network = source.open()
     dataset = network.dataset(data)
-    graph = network.capture(next(iter(dataset.parts.values())).images)
+    example = next(iter(dataset.parts.values())).images
+    graph = network.capture(example)
     partial = output.with_name(f"{output.name}.partial")
     detector = fit_detector(
         graph,
         network.model,
         by_outputs(dataset, network.model, graph.classes, source.class_map),
         options,
+        auxiliary=auxiliary.capture(network, example),
         store=partial,
         cache=default_cache_dir(),
         track=to.track,

@@ -11,7 +11,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
@@ -20,6 +20,8 @@ import typer
 if TYPE_CHECKING:
     from effpath.cli.network import Network
     from effpath.files.progress import Progress
+    from effpath.graph import Graph
+    from effpath.images import Images
 
 
 class Without:
@@ -135,6 +137,30 @@ class Source:
         from effpath.cli.network import open_network
 
         return open_network(self)
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """The other network that a detector of kind ``paired`` asks."""
+
+    auxiliary: Annotated[
+        str | None,
+        of_network(help="Another network for the same classes, for a detector of kind paired; named as MODEL is."),
+    ] = None
+    auxiliary_weights: Annotated[Path | None, of_network(help="Its weights, as --weights.")] = None
+
+    def capture(self, network: Network, images: Images | None = None) -> Graph | None:
+        """Return its graph, None where none is named; images as of `Network.capture`."""
+        from effpath.errors import OptionError
+
+        if self.auxiliary is None:
+            if self.auxiliary_weights is not None:
+                raise OptionError(
+                    "expected --auxiliary with --auxiliary-weights: they are the weights of that network"
+                )
+            return None
+        source = replace(network.source, model=self.auxiliary, weights=self.auxiliary_weights)
+        return replace(source.open(), picture_format=network.picture_format).capture(images)
 
 
 NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "batch_size")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from effpath.cli.options import Output, Source, Without, argument
+from effpath.cli.options import Auxiliary, Output, Source, Without, argument
 
 if TYPE_CHECKING:
     from effpath.class_paths import ClassPaths
@@ -30,6 +30,7 @@ def report(
         ),
     ],
     to: Output,
+    auxiliary: Auxiliary,
     images: Annotated[
         list[str] | None,
         argument(
@@ -71,7 +72,7 @@ def report(
     from effpath.views.report.report import report as reported
 
     check_files([output])
-    network, graph, paths, part = _opened(source, file, images, seed)
+    network, graph, paths, part = _opened(source, auxiliary, file, images, seed)
     known = paths.names if isinstance(paths, ClassPaths) else paths.class_paths.names
     found = reported(
         graph,
@@ -91,7 +92,7 @@ def report(
 
 
 def _opened(
-    source: Source, file: Path, images: list[str] | None, seed: int | None
+    source: Source, auxiliary: Auxiliary, file: Path, images: list[str] | None, seed: int | None
 ) -> tuple[Network, Graph, ClassPaths | SavedDetector, Part | None]:
     """Return the network, its graph, what the file or the folder of a store has of it, and the images to judge."""
     from dataclasses import replace
@@ -121,10 +122,11 @@ def _opened(
             seed = int(detector_about(opened)["about"].get("seed", 0)) if judges else 0
         network = replace(source, seed=seed).open()
         named = network.opened(images) if images else None
-        graph = network.capture(None if named is None else named.images.images, structure)
+        shown = None if named is None else named.images.images
+        graph = network.capture(shown, structure)
         if not judges:
             return network, graph, class_paths_in(opened, graph), None
-        detector = open_detector(opened, graph)
+        detector = open_detector(opened, graph, auxiliary.capture(network, shown))
     if named is None:
         return network, graph, detector, None
     labels = torch.from_numpy(network.labels(named, graph.classes))

@@ -33,7 +33,9 @@ def _combined(profile: str, seed: int) -> CombinedSurprise:
 
 
 DEFAULT_KIND = "standard"
-"""The kind where none is given: the best available, see docs/detection.md."""
+"""The kind where none is given: the best that needs no other network, see docs/detection.md."""
+PAIRED_KIND = "paired"
+"""The kind where another network is given."""
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     # the paper's four (Sec. 4.2)
     "linear": lambda seed: JointSimilarity(),
@@ -123,9 +125,9 @@ def make_classifier(kind: str | Any, *, seed: int = 0) -> Pipeline:
     """Return an unfitted pipeline for a kind, or for a copy of a scikit-learn classifier or outlier detector.
 
     Kinds are "linear", "forest", "adaboost", "boosting", "surprise", "clean" (fit it on clean rows alone), "fast",
-    "standard" and "thorough" (likewise, see `effpath.detect.combined`) and "gates": what "linear" is, for features
-    that are no similarities, a logistic regression under an elastic net
-    (l1 ratio 0.5) whose weights may be positive or negative. The seed is for kinds.
+    "standard", "paired" and "thorough" (likewise, see `effpath.detect.combined`) and "gates": what "linear" is,
+    for features that are no similarities, a logistic regression under an elastic net (l1 ratio 0.5) whose weights
+    may be positive or negative. The seed is for kinds.
 
     X [n, columns] is what `reading_of` the estimator gives of features, for most the similarities [n, 2L]; labels
     1 = adversarial. A NaN similarity (the path has nothing of that layer) is replaced by the median of the

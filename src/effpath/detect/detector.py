@@ -33,6 +33,7 @@ from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, sharing, threshold_at_fpr
 from effpath.detect.saved import DetectorMixin
 from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork, check_agreement, check_auxiliary
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.errors import OptionError
@@ -53,7 +54,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         detector.detect(images).flagged
 
     Attributes:
-        graph, class_paths, kind, seed: as given.
+        graph, class_paths, kind, auxiliary, seed: as given.
         classifier: the scikit-learn pipeline that `fit` trains, made from ``kind``.
         threshold: scores above it are flagged, in classes without one of their own; None until `calibrate`.
         class_thresholds: by predicted class, of those with enough calibration images for one of their own; they
@@ -71,25 +72,35 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, graph: Graph, class_paths: ClassPaths, *, kind: str | Any = DEFAULT_KIND, seed: int = 0
+        self,
+        graph: Graph,
+        class_paths: ClassPaths,
+        *,
+        kind: str | Any = DEFAULT_KIND,
+        auxiliary: Graph | None = None,
+        seed: int = 0,
     ) -> None:
         """Choose the classifier.
 
         ``standard`` combines the signs of three forward passes and needs clean images alone to be fitted, as do
-        ``fast`` (one pass) and ``thorough``, see `effpath.detect.signs.profiles`; adversarial images may weigh
-        the signs. ``surprise`` (joint surprise) reads path similarities, how likely paths are under other
-        classes, and how confident the network is. ``linear`` (joint similarity, the paper's), ``forest``,
-        ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and is fitted on clean
-        images alone. ``fast`` and ``surprise`` need class paths with counts. Or any scikit-learn classifier or
-        outlier detector, which is copied: it reads similarities, or what `JointSurprise` reads where it has an
-        attribute ``reads = "margins"``; outlier detectors are fitted on clean images alone. ``seed`` is that of
-        kinds given by name.
+        ``fast`` (one pass) and ``thorough``, see `effpath.detect.signs.profiles`; adversarial images may weigh the
+        signs. ``paired`` asks another network too, ``auxiliary``, for the same images and the same classes in the
+        same order: it finds most where there is one. ``surprise`` (joint surprise) reads path similarities, how
+        likely paths are under other classes, and how confident the network is. ``linear`` (joint similarity, the
+        paper's), ``forest``, ``adaboost`` and ``boosting`` read similarities alone; ``clean`` reads them too, and
+        is fitted on clean images alone. ``fast`` and ``surprise`` need class paths with counts. Or any
+        scikit-learn classifier or outlier detector, which is copied: it reads similarities, or what
+        `JointSurprise` reads where it has an attribute ``reads = "margins"``; outlier detectors are fitted on
+        clean images alone. ``seed`` is that of kinds given by name.
 
         Raises:
-            OptionError: an unknown kind, no classifier, or class paths without what the kind reads.
+            OptionError: an unknown kind, no classifier, or class paths without what the kind reads; an auxiliary
+                network that the kind does not ask, or none where it asks one.
             FingerprintError: class paths of another network.
+            InputError: an auxiliary network for other images, or another number of classes.
         """
         self.graph, self.class_paths, self.kind, self.seed = graph, class_paths, kind, seed
+        self.auxiliary = auxiliary
         self._prepare()
         self.about: dict[str, Any] = {}
 
@@ -100,9 +111,10 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.reader = self.reference = None
         self.path_likelihood = None
         reading = self.reading
+        check_auxiliary(self.name, reading.asks, self.graph, self.auxiliary)
         try:
             if reading.profile is not None:
-                self.reader = SignReader.of(reading.profile, self.class_paths)
+                self.reader = SignReader.of(reading.profile, self.class_paths, self.auxiliary)
                 self.path_likelihood = self.reader.path_likelihood
             elif reading.wants_likelihood:
                 self.path_likelihood = PathLikelihood(self.class_paths)
@@ -148,7 +160,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __sklearn_clone__(self) -> Detector:
-        return Detector(self.graph, self.class_paths, kind=clone(self.kind, safe=False), seed=self.seed)
+        kind = clone(self.kind, safe=False)
+        return Detector(self.graph, self.class_paths, kind=kind, auxiliary=self.auxiliary, seed=self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:
         return bool(self.classifier.__sklearn_is_fitted__())
@@ -216,6 +229,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             OptionError: adversarial images missing, or given to a detector that learns from clean ones alone.
+            InputError: an auxiliary network that disagrees about most clean images.
         """
         if getattr(adversarial, "ndim", 0) == 1:
             attacked = np.asarray(adversarial) != 0
@@ -230,6 +244,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         parts = [self._features_to_fit(clean)]
         if adversarial is not None:
             parts.append(self._as_features(cast("Images | Features", adversarial)))
+        if self.reading.asks:
+            check_agreement(parts[0].suspicions(AuxiliaryNetwork.says)[:, 0])
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._forget_calibration()
         learn(self.classifier, np.concatenate([self.read(part) for part in parts]), labels)

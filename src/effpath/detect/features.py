@@ -138,6 +138,11 @@ class Reading:
     wants_likelihood: bool = False
     profile: Profile | None = None
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks another network."""
+        return self.profile is not None and self.profile.asks
+
 
 def _with_margins(features: Features) -> NDArray[np.float64]:
     margins = features.margins()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +17,10 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
 from effpath.detect.band import CleanRows
 from effpath.detect.features import READINGS, Features, Reading, path_features
+from effpath.detect.learned import SAVED, learned_in
 from effpath.detect.metrics import Interval, conformal_p_values, sharing, thresholds_of
-from effpath.detect.scoring import (
-    CleanScore,
-    CombinedScore,
-    FloatArray,
-    JointScore,
-    Score,
-    Scoring,
-    SurpriseScore,
-)
-from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
+from effpath.detect.signs.auxiliary import check_auxiliary
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
 from effpath.detect.stored import (
@@ -39,7 +31,7 @@ from effpath.detect.stored import (
     stored_reference,
 )
 from effpath.detect.verdicts import Verdicts
-from effpath.errors import OptionError, StoreError
+from effpath.errors import FingerprintError, OptionError, StoreError
 from effpath.files.progress import Progress
 from effpath.files.sealed import UNREADABLE, SealedFile
 from effpath.graph.graph import Graph
@@ -54,7 +46,8 @@ class DetectorMixin:
     """A detector that knows what it reads and how suspicious that is.
 
     Attributes:
-        graph, class_paths, path_likelihood, reader, reference, threshold, class_thresholds, fpr: as of `Detector`.
+        graph, class_paths, auxiliary, path_likelihood, reader, reference, threshold, class_thresholds, fpr: as of
+            `Detector`.
         calibration, calibration_classes, clean_rows: likewise; None too where a file of an earlier version does
             not hold them.
         about: JSON values by name, of what it was made from.
@@ -65,6 +58,7 @@ class DetectorMixin:
 
     graph: Graph
     class_paths: ClassPaths
+    auxiliary: Graph | None
     path_likelihood: PathLikelihood | None
     reader: SignReader | None
     reference: Reference | None
@@ -208,40 +202,6 @@ class DetectorMixin:
         return self.scoring(columns)
 
 
-class Learned(NamedTuple):
-    """What an estimator learned, by attribute, and what follows from that.
-
-    Attributes:
-        score: gives the formula, from an object with these attributes and the estimator's parameters.
-        reads: what the formula is of: a name of `READINGS`.
-        arrays: with their number of dimensions.
-        numbers: plain ones.
-        parts: estimators inside it, with their kind.
-    """
-
-    score: Callable[[Any], Score]
-    reads: str
-    arrays: Mapping[str, int]
-    numbers: tuple[str, ...]
-    parts: Mapping[str, str]
-
-
-_JOINT = {"classes_": 1, "coef_": 1, "omega_": 1, "omega_rank2_": 1}
-_SURPRISE = {"classes_": 1, "clean_": 2, "edge_": 1, "excess_": 1, "weights_": 1}
-_COMBINED = {"clean_": 2, "excess_": 1, "weights_": 1}
-_SUMS = {"similarity_": "linear", "margin_": "linear"}
-SAVED = {
-    "linear": Learned(JointScore.of, "similarities", _JOINT, ("intercept_", "n_features_in_"), {}),
-    "clean": Learned(CleanScore.of, "similarities", {"reference_": 2}, ("offset_", "n_features_in_"), {}),
-    "surprise": Learned(SurpriseScore.of, "margins", _SURPRISE, ("usual_", "n_features_in_"), _SUMS),
-    **{
-        name: Learned(CombinedScore.of, name, _COMBINED, ("scale_", "offset_", "n_features_in_"), {})
-        for name in PROFILES
-    },
-}
-"""The kinds that can be saved; one more is a line here."""
-
-
 @dataclass(frozen=True, eq=False)
 class SavedDetector(DetectorMixin):
     """A saved detector that scores as `Detector` does, to the last bit, without importing scikit-learn.
@@ -265,6 +225,7 @@ class SavedDetector(DetectorMixin):
     learned: SimpleNamespace
     scoring: Scoring
     reference: Reference | None = None
+    auxiliary: Graph | None = None
 
     @property
     def reading(self) -> Reading:  # type: ignore[override]
@@ -275,7 +236,7 @@ class SavedDetector(DetectorMixin):
     def reader(self) -> SignReader | None:  # type: ignore[override]
         """What reads its signs, if it reads a profile of them."""
         profile = self.reading.profile
-        return None if profile is None else SignReader.of(profile, self.class_paths)
+        return None if profile is None else SignReader.of(profile, self.class_paths, self.auxiliary)
 
     @cached_property
     def path_likelihood(self) -> PathLikelihood | None:  # type: ignore[override]
@@ -304,11 +265,17 @@ def detector_about(opened: SealedFile) -> dict[str, Any]:
     return about
 
 
-def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
+def open_detector(opened: SealedFile, graph: Graph, auxiliary: Graph | None = None) -> SavedDetector:
     """Return the detector of an open file, to score with alone; `load_detector` gives one that can be fitted on.
 
+    Args:
+        opened: the file.
+        graph: of the network that it was fitted to.
+        auxiliary: of the other network that it asks, if it asks one.
+
     Raises:
-        FingerprintError: it was fitted to another network; names both fingerprints.
+        FingerprintError: it was fitted to another network, or with another auxiliary one; names both fingerprints.
+        OptionError: an auxiliary network that it does not ask, or none where it asks one.
         StoreError: damaged, no detector, or of a kind that this version does not know.
     """
     about = detector_about(opened)
@@ -318,10 +285,17 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
             f"expected a detector of a kind of {', '.join(SAVED)}, got {kind!r} in {opened.file}, written by "
             f"another version ({about.get('versions')}): use that one, or fit the detector again"
         )
-    check_signs(kind, READINGS[SAVED[kind].reads].profile, about, opened)
+    reading = READINGS[SAVED[kind].reads]
+    check_signs(kind, reading.profile, about, opened)
+    check_auxiliary(kind, reading.asks, graph, auxiliary)
+    if auxiliary is not None and auxiliary.fingerprint != about.get("auxiliary"):
+        raise FingerprintError(
+            f"{opened.file} asks another auxiliary network than this: it was fitted with fingerprint "
+            f"{about.get('auxiliary')}, this one has {auxiliary.fingerprint}"
+        )
     class_paths = class_paths_in(opened, graph)
     try:
-        usual, learned = stored_array(opened, "detector/usual", 1), _learned(kind, about, opened, "detector")
+        usual, learned = stored_array(opened, "detector/usual", 1), learned_in(kind, about, opened, "detector")
         if not learned.n_features_in_ == len(usual) > 0:
             raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
         score = SAVED[kind].score(learned)
@@ -338,23 +312,9 @@ def open_detector(opened: SealedFile, graph: Graph) -> SavedDetector:
     except (*UNREADABLE, OptionError, IndexError) as error:
         raise broken(opened.file, error) from error
     fixed = threshold, limits, fpr, calibration, classes, clean_rows
-    return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference)
+    return SavedDetector(graph, class_paths, kind, *fixed, said, learned, scoring, reference, auxiliary)
 
 
 def broken(file: str | FilePath, error: Exception) -> StoreError:
     """Return the error for a detector's file whose parts do not fit together."""
     return StoreError(f"cannot read {file}: {error}; it is damaged: fit the detector again")
-
-
-def _learned(kind: str, about: Mapping[str, Any], opened: SealedFile, at: str) -> SimpleNamespace:
-    """Return what an estimator learned, and its parameters; its arrays lie below ``at``."""
-    learned = SAVED[kind]
-    return SimpleNamespace(
-        **about["parameters"],
-        **{name: stored_array(opened, f"{at}/{name}", dimensions) for name, dimensions in learned.arrays.items()},
-        **{name: about["numbers"][name] for name in learned.numbers},
-        **{
-            name: _learned(inner, about["parts"][name], opened, f"{at}/{name}")
-            for name, inner in learned.parts.items()
-        },
-    )

@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 from effpath.class_paths.store import write_class_paths
 from effpath.detect.classifiers import CLASSIFIERS, check_fitted, make_classifier, reading_of
 from effpath.detect.detector import Detector
-from effpath.detect.saved import FORMAT, SAVED, WHAT, broken, open_detector
+from effpath.detect.learned import SAVED
+from effpath.detect.saved import FORMAT, WHAT, broken, open_detector
 from effpath.errors import OptionError
 from effpath.files.sealed import SealedFile
 from effpath.graph.graph import Graph
@@ -56,6 +57,7 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         "format": FORMAT,
         "kind": kind,
         **({} if profile is None else {"signs": list(profile.says)}),
+        **({} if detector.auxiliary is None else {"auxiliary": detector.auxiliary.fingerprint}),
         **_describe(detector.classifier[-1], kind, "detector", arrays),
         "threshold": detector.threshold,
         "class_thresholds": detector.class_thresholds,
@@ -73,16 +75,22 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
     write_class_paths(detector.class_paths, file, arrays, {"detector": about})
 
 
-def load_detector(file: str | FilePath, graph: Graph) -> Detector:
+def load_detector(file: str | FilePath, graph: Graph, *, auxiliary: Graph | None = None) -> Detector:
     """Open a detector that was fitted to this network; its scores equal those of the detector that was saved.
 
+    Args:
+        file: of `save_detector` or ``effpath fit``.
+        graph: of the network.
+        auxiliary: of the other network that it asks, where it is of kind ``paired``.
+
     Raises:
-        FingerprintError: it was fitted to another network; names both fingerprints.
+        FingerprintError: it was fitted to another network, or with another auxiliary one; names both fingerprints.
+        OptionError: an auxiliary network that it does not ask, or none where it asks one.
         StoreError: missing, truncated, damaged, no detector, or of a kind that this version does not know.
     """
     with SealedFile(file, WHAT) as opened:
-        saved = open_detector(opened, graph)
-    detector = Detector(graph, saved.class_paths, kind=saved.name)
+        saved = open_detector(opened, graph, auxiliary)
+    detector = Detector(graph, saved.class_paths, kind=saved.name, auxiliary=auxiliary)
     imputer, estimator = detector.classifier[0], detector.classifier[-1]
     try:
         _restore(estimator, saved.name, saved.learned)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import effpath
-from digits_net import class_paths, data, graph
+from digits_net import auxiliary, class_paths, data, graph
 from effpath import Graph
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import path_features
@@ -25,7 +25,8 @@ WHOLE = Profile("whole", (*PROFILES["thorough"].signs, Margin(), Typicality())) 
 
 
 def features(profile: str | Profile, pixels: torch.Tensor | None = None, **how: object):
-    reader = SignReader.of(PROFILES[profile] if isinstance(profile, str) else profile, class_paths())
+    made = PROFILES[profile] if isinstance(profile, str) else profile
+    reader = SignReader.of(made, class_paths(), auxiliary() if made.asks else None)
     return sign_features(
         graph(), reader, images() if pixels is None else pixels, **{"reference": reference(), **how}
     )
@@ -68,18 +69,18 @@ def test_the_similarities_of_every_layer_change_nothing_else(profile: str) -> No
     wanted = path_features(graph(), class_paths(), images(), ranks=(1,))
     np.testing.assert_array_equal(whole.values, wanted.values)
     walked = ~np.isnan(alone.values)
-    assert walked.mean() == {"fast": 2 / 5, "standard": 0, "thorough": 1}[profile]
+    assert walked.mean() == {"fast": 2 / 5, "standard": 0, "paired": 0, "thorough": 1}[profile]
     np.testing.assert_array_equal(alone.values[walked], whole.values[walked])
 
 
 @pytest.mark.parametrize("paths", [False, True])
-@pytest.mark.parametrize(("profile", "runs"), [("fast", 1), ("standard", 3), ("thorough", 13)])
+@pytest.mark.parametrize(("profile", "runs"), [("fast", 1), ("standard", 3), ("paired", 2), ("thorough", 13)])
 def test_the_cost_is_what_the_profile_says(profile: str, runs: int, paths: bool, monkeypatch) -> None:
-    passes, walks, visited = [], [], []
+    passes, asked, walks, visited = [], [], [], []
     run, compiled = Graph.run, visiting.CompiledWalk
 
     def counted(self, pixels, *others, **more):
-        passes.append(len(pixels))
+        (passes if self is graph() else asked).append(len(pixels))
         return run(self, pixels, *others, **more)
 
     def walked(plan, options, values, active, nodes, **threads):
@@ -92,6 +93,7 @@ def test_the_cost_is_what_the_profile_says(profile: str, runs: int, paths: bool,
     monkeypatch.setattr(visiting, "CompiledWalk", walked)
     features(profile, reference=known, paths=paths)
     assert sum(passes) == 24 * runs
+    assert sum(asked) == 24 * PROFILES[profile].asks
     assert sum(walks) == 24 * max(paths, PROFILES[profile].walks)
     assert PROFILES[profile].passes == runs
     assert (max(visited, default=1000) < len(plan_for(graph()).kinds)) is (profile == "fast" and not paths)

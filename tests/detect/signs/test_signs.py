@@ -12,8 +12,9 @@ from torch import nn
 
 import effpath
 import sign_contract as contract
-from digits_net import class_paths, data, graph, model, noisy
+from digits_net import auxiliary, class_paths, data, graph, model, noisy
 from effpath.class_paths.likelihood import PathLikelihood
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.basis import blocks, small
 from effpath.detect.signs.bit_depth import BitDepth, reduce_bits
 from effpath.detect.signs.cancellation import Cancellation, received_by
@@ -60,6 +61,21 @@ class TestLogOdds(SignContract):
         top = logits.amax(1)
         rest = logits.masked_fill(logits == top[:, None], -torch.inf).logsumexp(1)
         np.testing.assert_allclose(measured(LogOdds()), (top - rest).numpy(), rtol=1e-5)
+
+
+class TestAuxiliaryNetwork(SignContract):
+    def made(self) -> Sign:
+        return AuxiliaryNetwork()
+
+    def runs(self) -> int:
+        return 1  # of the other network
+
+    def test_it_is_how_far_the_other_network_puts_the_class_ahead_of_all_others_together(self) -> None:
+        logits, own = auxiliary()(images()).double(), graph()(images()).argmax(1)
+        rest = logits.scatter(1, own[:, None], -torch.inf).logsumexp(1)
+        wanted = logits.gather(1, own[:, None])[:, 0] - rest
+        np.testing.assert_allclose(measured(AuxiliaryNetwork()), wanted.numpy(), rtol=1e-4, atol=1e-4)
+        assert (measured(AuxiliaryNetwork()) < 0).any()
 
 
 class TestJPEG(SignContract):
@@ -423,7 +439,9 @@ def look_with(profile: str, *more: Sign):
     return looked(reader, images())
 
 
-@pytest.mark.parametrize(("name", "passes", "walks"), [("fast", 1, 1), ("standard", 3, 0), ("thorough", 13, 1)])
+@pytest.mark.parametrize(
+    ("name", "passes", "walks"), [("fast", 1, 1), ("standard", 3, 0), ("paired", 2, 0), ("thorough", 13, 1)]
+)
 def test_a_profile_costs_what_its_signs_say(name: str, passes: int, walks: int) -> None:
     profile = PROFILES[name]
     assert (profile.passes, profile.walks) == (passes, walks)

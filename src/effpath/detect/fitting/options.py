@@ -11,8 +11,8 @@ import torch
 from effpath.attacks import ATTACKS
 from effpath.attacks.spec import installed, require
 from effpath.detect.classifiers import DEFAULT_KIND, reweighs, takes_attacks
+from effpath.detect.learned import SAVED
 from effpath.detect.metrics import allowed_above, check_enough
-from effpath.detect.saved import SAVED
 from effpath.detect.splits import hold_out
 from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options

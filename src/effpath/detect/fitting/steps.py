@@ -21,6 +21,7 @@ from effpath.detect.classifiers import reading_of, reweighs
 from effpath.detect.detector import Detector
 from effpath.detect.fitting.options import ENOUGH, FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
+from effpath.detect.signs.auxiliary import check_auxiliary
 from effpath.detect.splits import digest_of, drawn_rows
 from effpath.errors import InputError
 from effpath.files.progress import Track
@@ -35,6 +36,7 @@ def fit_detector(
     data: Dataset,
     options: FitOptions,
     *,
+    auxiliary: Graph | None = None,
     store: Path | None = None,
     cache: Path | None = None,
     track: Track,
@@ -52,17 +54,21 @@ def fit_detector(
         model: in eval mode, from pixels in [0, 1] to logits.
         data: labelled by the outputs of the network, with images of every output unless outputs may be missing.
         options: see there.
+        auxiliary: of another network, for the kind that asks one.
         store: a folder that keeps the class paths so far.
         cache: a folder that keeps finished attacks.
         track: gives a progress callback for a named step.
         note: takes what a person should know: images and classes that are left out.
 
     Raises:
-        OptionError: an option outside its range, or layers that the network does not have.
-        InputError: too few images, or attacks none of which succeeds.
+        OptionError: an option outside its range, layers that the network does not have, an auxiliary network that
+            nothing asks, or none where one is asked.
+        InputError: too few images, attacks none of which succeeds, or an auxiliary network for other images or
+            classes, or that disagrees about most clean images.
         ClassPathError: no training image of a class is predicted correctly.
     """
     options.check()
+    check_auxiliary(options.kind, reading_of(options.kind).asks, graph, auxiliary)
     plan_for(graph, gates=False).choose_layers(options.layers)
     source = sources_of(data, options, note)
     train = source.train
@@ -85,7 +91,7 @@ def fit_detector(
         description=Description(data.classes, described),
         store=store,
     )
-    detector = Detector(graph, class_paths, kind=options.kind, seed=options.seed)
+    detector = Detector(graph, class_paths, kind=options.kind, auxiliary=auxiliary, seed=options.seed)
     if detector.reader is not None and detector.reader.profile.compares:
         with track(f"{len(train)} images, to compare others with") as progress:
             detector.collect(train.images, train.labels, batch_size=options.batch_size, progress=progress)

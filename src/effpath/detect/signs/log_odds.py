@@ -23,8 +23,19 @@ class LogOdds(Sign):
         return log_odds(seen.logits)[:, None]
 
 
-def log_odds(logits: NDArray[np.floating[Any]]) -> FloatArray:
-    """Return the log odds of the predicted class, float64 [N], of logits [N, classes]; they do not saturate."""
-    ranked = np.sort(logits.astype(np.float64), axis=1)
-    odds: FloatArray = ranked[:, -1] - np.logaddexp.reduce(ranked[:, :-1], axis=1)
+def log_odds(logits: NDArray[np.floating[Any]], classes: NDArray[np.int64] | None = None) -> FloatArray:
+    """Return the log odds of classes [N], of the predicted ones if not given, float64 [N]; they do not saturate.
+
+    Args:
+        logits: [N, classes].
+        classes: int64 [N].
+    """
+    if classes is None:
+        ranked = np.sort(logits.astype(np.float64), axis=1)
+        own, others = ranked[:, -1], ranked[:, :-1]
+    else:
+        own = np.take_along_axis(logits.astype(np.float64), classes[:, None], axis=1)[:, 0]
+        others = logits.astype(np.float64)
+        np.put_along_axis(others, classes[:, None], -np.inf, axis=1)
+    odds: FloatArray = own - np.logaddexp.reduce(others, axis=1)
     return odds

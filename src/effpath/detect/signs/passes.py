@@ -32,6 +32,7 @@ class Passes:
         outputs: of the neurons of a sample, by layer, [B, neurons], on the CPU.
         answers: the softmax of the changed images, by change, float64 [B, classes].
         recorded: what walks need; None where none are made.
+        auxiliary: logits of another network, [B, classes]; None where none is asked.
     """
 
     graph: Graph
@@ -39,6 +40,7 @@ class Passes:
     outputs: Mapping[str, Tensor]
     answers: Mapping[Change, NDArray[np.float64]]
     recorded: Recorded | None = None
+    auxiliary: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -53,6 +55,7 @@ class Passes:
             outputs={name: values[rows] for name, values in self.outputs.items()},
             answers={change: found[index] for change, found in self.answers.items()},
             recorded=None if self.recorded is None else self.recorded.select(rows),
+            auxiliary=None if self.auxiliary is None else self.auxiliary[rows],
         )
 
     def ranked(self, rank: int) -> Tensor:
@@ -104,6 +107,11 @@ def passes_with(
     )
 
 
+def asked(auxiliary: Graph, pixels: Tensor) -> Tensor:
+    """Return the logits of another network, [B, classes]; NumericalError where some are not finite."""
+    return _finite(_answer(auxiliary, pixels, lambda part: part), " of the auxiliary network")
+
+
 def _answer(graph: Graph, pixels: Tensor, change: Change) -> Tensor:
     """Return the logits of changed images, [B, classes]."""
     changed = (change(part).to(graph.device) for part in _parts(graph, pixels, 1))
@@ -143,13 +151,13 @@ def _together(graph: Graph, ways: int) -> int:
     return images_within_bytes(ways * graph.activation_bytes)
 
 
-def _finite(logits: Tensor) -> Tensor:
+def _finite(logits: Tensor, whose: str = "") -> Tensor:
     """Return logits; NumericalError where some are not finite."""
     bad = ~logits.isfinite().all(1)
     if bool(bad.any()):
         raise NumericalError(
-            f"expected finite logits, got NaN or infinity for images {bad.nonzero()[:8, 0].tolist()} of a batch; "
-            "look for a layer that overflows"
+            f"expected finite logits{whose}, got NaN or infinity for images {bad.nonzero()[:8, 0].tolist()} of a "
+            "batch; look for a layer that overflows"
         )
     return logits
 

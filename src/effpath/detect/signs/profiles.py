@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
@@ -45,7 +46,7 @@ class Profile:
 
     @property
     def passes(self) -> int:
-        """Forward passes per image."""
+        """Forward passes of the network per image; an auxiliary network makes one more."""
         return 1 + sum(sign.passes for sign in self.signs)
 
     @property
@@ -56,6 +57,11 @@ class Profile:
     def wants(self, *needs: str) -> bool:
         """Tell whether a sign has one of the needs."""
         return any(need in sign.needs for sign in self.signs for need in needs)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a sign asks another network."""
+        return self.wants("auxiliary network")
 
     @property
     def compares(self) -> bool:
@@ -72,6 +78,7 @@ PROFILES = {
     for profile in (
         Profile("fast", (LogOdds(), *_FORWARD, *_PIXELS, Margin("late"), Typicality("late")), LATE),
         Profile("standard", (LogOdds(), JPEG(), ResizeAndPad(), *_FORWARD, *_PIXELS)),
+        Profile("paired", (LogOdds(), AuxiliaryNetwork(), JPEG(), *_FORWARD, *_PIXELS)),
         Profile(
             "thorough",
             (
@@ -81,4 +88,4 @@ PROFILES = {
         ),
     )
 }  # fmt: skip
-"""By name: one pass and a part of a walk; three passes and no walk; many passes and a walk."""
+"""By name: one pass and a part of a walk; three passes; two and one of another network; many and a walk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +12,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.features import Features, check_network, similarities_of
 from effpath.detect.signs.evidence import Evidence, late_part
-from effpath.detect.signs.passes import Passes, images_at_a_time, passes_of, passes_with
+from effpath.detect.signs.passes import Passes, asked, images_at_a_time, passes_of, passes_with
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
 from effpath.detect.signs.sample import Sample
@@ -35,6 +35,7 @@ class SignReader:
         walked: of the layers that the walk covers.
         path_likelihood: of these, where a sign asks for it.
         sample: the neurons whose outputs signs look at; none where no sign asks for forward sets.
+        auxiliary: another network for the same images and classes; None where no sign asks it.
     """
 
     profile: Profile
@@ -42,14 +43,15 @@ class SignReader:
     walked: ClassPaths
     path_likelihood: PathLikelihood | None
     sample: Sample
+    auxiliary: Graph | None = None
 
     @classmethod
-    def of(cls, profile: Profile, class_paths: ClassPaths) -> SignReader:
+    def of(cls, profile: Profile, class_paths: ClassPaths, auxiliary: Graph | None = None) -> SignReader:
         """Return what reads a profile; OptionError where class paths lack the use counts that a sign asks for."""
         walked = late_part(class_paths, profile.late)
         likelihood = PathLikelihood(walked) if profile.wants("likelihood") else None
         sample = Sample.of(class_paths.header) if profile.wants("forward sets") else Sample({})
-        return cls(profile, class_paths, walked, likelihood, sample)
+        return cls(profile, class_paths, walked, likelihood, sample, auxiliary)
 
     def batches(
         self,
@@ -66,11 +68,29 @@ class SignReader:
         Args:
             graph: of the network.
             images: [N, C, H, W], which may be read when indexed.
-            changed: whether the changed images of the signs are run too.
+            changed: whether the changed images of the signs, and another network that one asks, are run too.
             paths: record what walks need, whatever the signs need.
             batch_size: images together, see `recordings`.
             progress: called with images done and in total.
         """
+        for rows, pixels, passes in self._own(
+            graph, images, changed=changed, paths=paths, batch_size=batch_size, progress=progress
+        ):
+            if changed and self.auxiliary is not None:
+                passes = replace(passes, auxiliary=asked(self.auxiliary, pixels))
+            yield rows, pixels, passes
+
+    def _own(
+        self,
+        graph: Graph,
+        images: Images,
+        *,
+        changed: bool,
+        paths: bool,
+        batch_size: int | None,
+        progress: Progress | None,
+    ) -> Iterator[tuple[slice, Tensor, Passes]]:
+        """Run images through the network itself, as `batches`."""
         changes = self.profile.changes if changed else ()
         if not (self.profile.walks or paths):
             size = images_at_a_time(graph, len(changes), batch_size)

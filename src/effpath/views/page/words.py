@@ -15,6 +15,9 @@ DETECTORS = {
     "fast": "the signs of one forward pass and the last third of a walk",
     "standard": "the signs of three forward passes: how sure the network is, whether JPEG or another size changes "
     "its mind, whether activity and pixels are like those of clean images; reads no path similarity",
+    "paired": "what another network for the same classes says, and the signs of two forward passes: how sure the "
+    "network is, whether JPEG changes its mind, whether activity and pixels are like those of clean images; reads "
+    "no path similarity",
     "thorough": "the signs of many forward passes and a walk",
     "linear": "joint similarity: a weighted sum of the path similarities, as in the paper",
     "forest": "random forest on the path similarities",

@@ -1,0 +1,70 @@
+"""A detector that asks another network, by commands: fitted, and used with the same network alone."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+import effpath
+from cli_run import run
+from digits_net import auxiliary, data, graph, model, noisy
+from guard_files import NETWORK, write_guard, write_network
+
+OTHER = ["--auxiliary", "net.py:make", "--auxiliary-weights", "other.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with the network, the weights of another, and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EFFPATH_CACHE", str(tmp_path / "cache"))
+    write_network(tmp_path)
+    save_file({name: value.contiguous() for name, value in model(1).state_dict().items()}, "other.safetensors")
+    np.save("images.npy", noisy(data().test_images[200:206]).numpy())
+    return tmp_path
+
+
+def test_where_another_network_is_named_the_detector_is_fitted_with_it(monkeypatch, capsys):
+    words = ["fit", NETWORK[0], "digits", *NETWORK[1:], "--per-class", 10, "--images", 120, "--batch-size", 64]
+    code, out, err = run(monkeypatch, capsys, *words, "--attack", "none", *OTHER, "-o", "g.safetensors", "--quiet")
+    assert (code, err) == (0, "")
+    assert "kind paired, fitted on" in out
+    loaded = effpath.load_detector("g.safetensors", graph(), auxiliary=auxiliary())
+    assert loaded.kind == "paired"
+    code, _, err = run(monkeypatch, capsys, *words, *OTHER, "--kind", "fast", "-o", "h.safetensors")
+    assert code == 1
+    assert "'fast' asks no other network: leave out auxiliary, or choose kind 'paired'" in err
+    code, _, err = run(monkeypatch, capsys, *words, "--kind", "paired", "-o", "h.safetensors")
+    assert code == 1
+    assert "'paired' asks another network for the same classes, got none" in err
+
+
+def test_commands_that_use_it_say_what_the_api_says_and_need_the_same_network(folder, monkeypatch, capsys):
+    detector = write_guard(folder, "paired")
+    wanted = detector.score(noisy(data().test_images[200:206]))
+    words = [NETWORK[0], "guard.safetensors", "images.npy", *NETWORK[1:], "--json", "--quiet"]
+    found = {}
+    for command, more in (("detect", []), ("explain", []), ("report", ["-o", "report.html"])):
+        code, out, err = run(monkeypatch, capsys, command, *words, *more, *OTHER)
+        assert (code, err) == (0, "")
+        found[command] = json.loads(out)
+        code, _, err = run(monkeypatch, capsys, command, *words, *more)
+        assert code == 1
+        assert "or --auxiliary" in err
+        code, _, err = run(
+            monkeypatch, capsys, command, *words, *more, *OTHER[:2], "--auxiliary-weights", "w.safetensors"
+        )
+        assert code == 1
+        assert "got the network itself" in err
+    assert [row["score"] for row in found["detect"]["rows"]] == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert [one["score"] for one in found["explain"]["images"]] == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert found["report"]["findings"]["flagged"] == found["detect"]["flagged"]
+
+
+def test_weights_of_a_network_that_is_not_named_are_refused(folder, monkeypatch, capsys):
+    write_guard(folder)
+    words = ["detect", NETWORK[0], "guard.safetensors", "images.npy", *NETWORK[1:], *OTHER[2:]]
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 1
+    assert "expected --auxiliary with --auxiliary-weights" in err
