@@ -199,7 +199,7 @@ def weights(table: Row) -> Mapping[str, str]:
 @by_line(
     "profiles",
     "profile | passes, walks | clean alone | weighed by FGSM, PGD | by all seen attacks | the best rival | "
-    "patches | paths add | paths add, patches | learned from one attack",
+    "weighed, beyond it | patches | paths add | paths add, patches | learned from one attack",
 )
 def profiles(table: Row) -> Lines:
     """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known.
@@ -207,14 +207,18 @@ def profiles(table: Row) -> Lines:
     A dagger marks a profile that was measured with other signs than it has now.
     """
     best, kinds, added = table["best_rival"], table["by_kind"], table["added_by_paths"]
+    beyond = table["beyond_best_rival"]
     for name, cost in table["costs"].items():
         patches = "patches" in kinds[name]
         now = [sign.name for sign in PROFILES[name].signs]
         yield [
-            name + ("" if table["signs"][name] == now else " †"), f"{cost['passes']}, {cost['walks']}",
+            name + ("" if table["signs"][name] == now else " †"),
+            f"{cost['passes']}, {cost['walks']}" + ", 1 of another" * cost.get("asks", False),
             with_interval(kinds[f"{name}, clean alone"]["all"]), with_interval(kinds[name]["all"]),
             with_interval(kinds[f"{name}, all seen attacks"]["all"]),
-            f"{best} {kinds[best]['all'][0]:.3f}", with_interval(kinds[name]["patches"]) if patches else "–",
+            f"{best} {kinds[best]['all'][0]:.3f}",
+            with_interval(beyond[name], "+.3f") if name in beyond else "–",
+            with_interval(kinds[name]["patches"]) if patches else "–",
             with_interval(added[name]["all"], "+.3f"),
             with_interval(added[name]["patches"], "+.3f") if patches else "–",
             with_interval(table["one_attack"]["loss"][name], "+.3f"),

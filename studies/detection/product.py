@@ -1,4 +1,8 @@
-"""The kinds that combine the signs of a profile of cost, as detectors to be judged: what users get."""
+"""The kinds that combine the signs of a profile of cost, as detectors to be judged: what users get.
+
+The auxiliary network of the kind ``paired`` is the one that PID asks, so that it is judged where PID is, and what
+PID measures is its sign.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,18 @@ from detection.cases import Case
 from detection.signs import SAYS, SIGNS
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.fitting import ATTACKED_WITH
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.profiles import PROFILES
+
+PID = "PID"  # the rival
 
 
 def shipped(arrays: Mapping[str, np.ndarray]) -> dict[str, Entrant]:
     """Return these kinds by name, where the signs were measured; the attacks that are seen weigh their signs."""
     if SIGNS not in arrays:
         return {}
-    return {name: entrant(name, profile.says) for name, profile in PROFILES.items()}
+    known = {name: profile for name, profile in PROFILES.items() if PID in arrays or not profile.asks}
+    return {name: entrant(name, profile.says) for name, profile in known.items()}
 
 
 def entrant(kind: str, says: Sequence[str]) -> Entrant:
@@ -33,5 +41,12 @@ def weighed(case: Case, names: Iterable[str]) -> list[str]:
 
 def reader(says: Sequence[str]) -> Callable[[Group], np.ndarray]:
     """Return what reads the columns of some signs."""
-    columns = [SAYS.index(title) for title in says]
-    return lambda group: group.arrays[SIGNS][:, columns]
+
+    def read(group: Group) -> np.ndarray:
+        found = [
+            group.arrays[PID] if title in AuxiliaryNetwork.says else group.arrays[SIGNS][:, SAYS.index(title)]
+            for title in says
+        ]
+        return np.stack(found, axis=1)
+
+    return read

@@ -12,6 +12,7 @@ from torch import Tensor
 from detection.seen import Piece, kept
 from effpath import ClassPaths, Graph
 from effpath.data import Part
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.likelihood import Margin
@@ -32,9 +33,11 @@ TRIED = (
 
 
 def _profiles() -> tuple[Profile, Profile]:
-    """Return the profiles of all signs that look at the whole walk, or at none, and of those of a walk's end."""
+    """Return the profiles of all signs of the network itself: over a whole walk or none, and over its end."""
     fast = PROFILES["fast"]
-    signs = {sign.says: sign for name, profile in PROFILES.items() if name != "fast" for sign in profile.signs}
+    others = [profile for name, profile in PROFILES.items() if name != "fast"]
+    asking = AuxiliaryNetwork.says  # what PID measures, on another network
+    signs = {sign.says: sign for profile in others for sign in profile.signs if sign.says != asking}
     signs |= {sign.says: sign for sign in TRIED}
     late = (sign for sign in fast.signs if sign.says not in signs)
     return Profile("whole", tuple(signs.values())), Profile("late", tuple(late), fast.late)

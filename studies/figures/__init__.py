@@ -16,6 +16,7 @@ from typing import Any
 
 from detection.cases import Case
 from detection.gather import OTHERS, gather
+from detection.product import PID
 from detection.seen import Seen
 from detection.signs import SIGNS
 from drawing import Draw, Panel, clouds, curves, in_words, intervals, matrices
@@ -156,7 +157,7 @@ FIGURES: dict[str, Figure] = {
         "the default detector on photographs", shipped, intervals, 1, None, options=("images", "gathered")
     ),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
-    "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS,)),
+    "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS, PID)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
     "class_similarity": _inside(
         "2, 13: similarity of classes", class_similarity, matrices, 1, ("per_class", "presets")

@@ -63,11 +63,12 @@ def measure(seen: Seen) -> Row:
     """Judge every profile, weighed and clean alone, with paths and without, beside every rival."""
     rivals = entrants(seen.groups["clean"].arrays)
     product = shipped(seen.groups["clean"].arrays)
+    kinds = {name: PROFILES[name] for name in product}
     product |= {
-        f"{name} without paths": entrant(name, says_of(profile, paths=False)) for name, profile in PROFILES.items()
+        f"{name} without paths": entrant(name, says_of(profile, paths=False)) for name, profile in kinds.items()
     }
     all_seen, alone = (
-        {f"{name}, {how}": product[name] for name in PROFILES} for how in ("all seen attacks", "clean alone")
+        {f"{name}, {how}": product[name] for name in kinds} for how in ("all seen attacks", "clean alone")
     )
     ours = {**product, **all_seen, **alone}
     weighing = weighed(seen.case, [group.name for group in seen.attacks])
@@ -85,13 +86,15 @@ def measure(seen: Seen) -> Row:
     best = max(by_rival, key=lambda name: by_rival[name])
     return {
         "settings": {**settings(seen), "weighed": weighing, "compared": BEST},
-        "signs": {name: [sign.name for sign in profile.signs] for name, profile in PROFILES.items()},
-        "costs": {name: {"passes": each.passes, "walks": each.walks} for name, each in PROFILES.items()},
+        "signs": {name: [sign.name for sign in profile.signs] for name, profile in kinds.items()},
+        "costs": {
+            name: {"passes": each.passes, "walks": each.walks, "asks": each.asks} for name, each in kinds.items()
+        },
         "tested": {name: len(judged.evaluations[0].test[name]) for name in names},
         "detectors": {name: {"fpr": _alarms(judged, name), "auc": aucs[name]} for name in ours},
         "rivals": by_rival,
         "best_rival": best,
-        "beyond_best_rival": interval(judged.mean[BEST] - judged.mean[best]),
+        "beyond_best_rival": {name: interval(judged.mean[name] - judged.mean[best]) for name in kinds},
         "kinds": counted(cells),
         "cells": cells,
         "by_kind": {
@@ -103,11 +106,11 @@ def measure(seen: Seen) -> Row:
                 kind: interval(values - _by_kind(judged, f"{name} without paths", names)[kind])
                 for kind, values in _by_kind(judged, name, names).items()
             }
-            for name in PROFILES
+            for name in kinds
         },
         "least_beyond_log_odds": _least(judged, names),
         "one_attack": one_attack(seen, judged),
-        "weights": {name: _weights(made, name) for name in PROFILES},
+        "weights": {name: _weights(made, name) for name in kinds},
     }  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def one_attack(seen: Seen, judged: Resampled) -> Row:
     trained = [group.name for group in seen.attacks if group.name not in seen.unseen]
     product = shipped(seen.groups["clean"].arrays)
     alone = [taught(seen, product, [one]).mean for one in trained]
-    loss = {name: judged.mean[name] - np.mean([mean[name] for mean in alone], axis=0) for name in PROFILES}
+    loss = {name: judged.mean[name] - np.mean([mean[name] for mean in alone], axis=0) for name in product}
     return {"attacks": trained, "loss": intervals(loss)}
 
 

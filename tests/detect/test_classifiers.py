@@ -99,8 +99,8 @@ def test_other_outlier_detectors_grow_with_suspicion_too(model):
 def test_an_unknown_kind_is_answered_with_the_known_ones():
     with pytest.raises(
         OptionError,
-        match=r"a kind of linear, forest, adaboost, boosting, clean, surprise, gates, fast, standard, paired, thorough, "
-        r"or .* got 'tree'",
+        match=r"a kind of linear, forest, adaboost, boosting, clean, surprise, gates, fast, standard, paired, "
+        r"thorough, or .* got 'tree'",
     ):
         make_classifier("tree")
 
