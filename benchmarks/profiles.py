@@ -5,7 +5,7 @@
 One thread, batches of 8 images that the detector has not seen. Before anything is timed all is run once. In each
 round the network is run, without gradients, and then each detector scores the same batch, so that what else the
 machine does falls on all; a time is the median of the rounds, a ratio the median of the rounds' ratios. What the
-output has of some networks and the same kinds is kept.
+output has of some networks and the same kinds is kept. The kind ``paired`` asks `AUXILIARY`, whose pass counts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from effpath.files.cache import atomic_write
 from effpath.files.progress import track
 
 NETWORKS = ("alexnet_imagenette", "googlenet_imagenette", "resnet50_imagenette")
+AUXILIARY = "resnet18_imagenette"  # the network that PID asks on photographs
 FOR_PATHS, FOR_FIT, BATCH = 24, 16, 8  # images
 ROUNDS = 7
 Row = dict[str, Any]
@@ -37,16 +38,18 @@ Row = dict[str, Any]
 
 def measure(name: str, kinds: Sequence[str], rounds: int) -> Row:
     """Return the milliseconds of a batch, of the forward pass and of each profile, and the profiles' ratios."""
-    model = research_loader().load_model(name)
+    model, other = (research_loader().load_model(each) for each in (name, AUXILIARY))
     pixels = imagenette(FOR_PATHS + FOR_FIT + BATCH, model.input_size[-1])
     known, taught, batch = pixels.split([FOR_PATHS, FOR_FIT, BATCH])
     graph = effpath.capture(model, pixels[:1])
     options = effpath.BuildOptions(batch_size=BATCH)
     class_paths = effpath.build_class_paths(graph, known, graph.predict(known), options=options)
+    auxiliary = effpath.capture(other, pixels[:1])
     calls: dict[str, Callable[[], object]] = {"forward": lambda: model(batch)}
     for kind in kinds:
-        detector = effpath.Detector(graph, class_paths, kind=kind).collect(known, batch_size=BATCH)
-        detector.fit(detector.features(taught, batch_size=BATCH))
+        asked = auxiliary if PROFILES[kind].asks else None
+        detector = effpath.Detector(graph, class_paths, kind=kind, auxiliary=asked)
+        detector.collect(known, batch_size=BATCH).fit(detector.features(taught, batch_size=BATCH))
         calls[kind] = lambda detector=detector: detector.score(batch)  # type: ignore[misc]
     seconds: dict[str, list[float]] = {each: [] for each in calls}
     with torch.inference_mode(), track(f"{name}: rounds") as progress:
