@@ -10,7 +10,8 @@ attacks were chosen, are not attacked. SR@5 and SR@50 are the shares of the atta
 and not flagged, with the threshold at 5 % and 50 % false positives. Every attack of `effpath.adaptive` is measured
 at every ε, *all* takes the best of them image by image, and *unaware* is PGD by one who knows only the network.
 The black box, which sees nothing but decisions, is run once for each threshold, and the better of both is taken.
-Detectors without gradient are attacked by way of the linear one. ``softmax`` reads the log odds alone: it rejects
+Detectors without gradient are attacked by way of the linear one. ``paired`` asks the network that PID asks, which
+the attacker knows too. ``softmax`` reads the log odds alone: it rejects
 what the network is unusually unsure or unusually sure of. A detector whose suspicion is the least there is for
 many clean images flags fewer than it may: ``false_positives`` has the shares. Attacks on the training images and
 each finished attack on a detector are cached, so that a killed run goes on, until the source of the attacks
@@ -22,7 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ import torch
 from torch import Tensor, nn
 
 import effpath
+from adaptive_page import STEP, draw
 from detection.cases import Case, named
-from detection.gather import open_case
-from drawing import MARKED, Panel, Series, curves
+from detection.gather import RIVAL_IMAGES, open_case
 from effpath import ClassPaths, Detector, Features, Graph
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, success_rates
 from effpath.attacks import AdversarialSet, attack
@@ -46,15 +47,14 @@ from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.profiles import Profile
 from effpath.errors import OptionError
 from effpath.files.cache import atomic_write, default_cache_dir, fingerprint, note_step
-from effpath.files.plain import percent
 from effpath.files.progress import track
 from effpath.models.predict import correct_rows
-from page_parts import markdown, part
-from sources import Row, read_result, run_study
+from rivals.pid import Inconsistency
+from sources import Row, run_study
 
 FPRS = (0.05, 0.5)
-UNAWARE = {"linestyle": ":"}  # the line of who knows only the network
 GRADIENT = ("linear", "clean", "surprise", "fast", "standard", "softmax")  # detectors whose suspicion has one
+PAIRED = "paired"  # has one too; it asks the network that PID asks, where there is one
 SOFTMAX = Profile("softmax", (LogOdds(),))
 READINGS[SOFTMAX.name] = Reading(partial(Features.suspicions, says=SOFTMAX.says), (1,), False, SOFTMAX)
 
@@ -89,7 +89,6 @@ class Trial:
 
 
 SOURCE = [file.read_text() for file in sorted(Path(effpath.adaptive.__file__).parent.glob("*.py"))]  # of attacks
-STEP = 1 / 255  # the least L∞ between two images that can be saved
 # What the command line takes where nothing is given: of small images, of photographs. L∞ in 1/255.
 USUAL: dict[str, tuple[Any, Any]] = {
     "Linf": ((13, 26, 39, 51, 77, 255), (2, 4, 8, 16)), "L2": ((0.5, 1, 1.5, 2, 3, 8), (1, 2, 4, 8)),
@@ -205,9 +204,17 @@ class Ground:
     seed: int
     batch: int
 
+    @cached_property
+    def auxiliary(self) -> Graph:
+        """The network that PID asks; InputError where there is none."""
+        known = self.known.take(torch.arange(min(len(self.known), RIVAL_IMAGES)))
+        asked = Inconsistency.fit(self.graph, known.images[:], known.labels, seed=self.seed).auxiliary
+        return effpath.capture(asked, known.images[:1])
+
     def fit(self, kind: str) -> Detector:
         """Return a detector that is fitted, without a threshold."""
-        found = Detector(self.graph, self.class_paths, kind=kind_of(kind), seed=self.seed)
+        asked = self.auxiliary if kind == PAIRED else None
+        found = Detector(self.graph, self.class_paths, kind=kind_of(kind), auxiliary=asked, seed=self.seed)
         with track(f"what {kind} compares with") as progress:
             found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
         heard = kind != SOFTMAX.name and takes_attacks(found.classifier)
@@ -257,7 +264,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
         clean_scores = detector.score(held_out)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         flagged[kind] = {key: float(np.mean(clean_scores > limit)) for key, limit in thresholds[kind].items()}
-        surrogate = None if kind in GRADIENT else linear
+        surrogate = None if kind in (*GRADIENT, PAIRED) else linear
         victim = Victim(detector, model, surrogate, (ground.mimicked.images, ground.mimicked.labels))
         complete: list[list[AdaptiveResult]] = []
         rows: Row = {}
@@ -289,74 +296,6 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
         },
         "thresholds": thresholds, "false_positives": flagged, "detectors": table,
     }  # fmt: skip
-
-
-def bounds_shown(table: Row) -> tuple[str, dict[int, str]]:
-    """Return what the axis of ε is called, and its values by their places in a curve.
-
-    An ε below a step of 8 bits is left out: no image that can be saved is that near.
-    """
-    unit, name = (255, "ε · 255") if table["norm"] == "Linf" else (1, "ε")
-    bounds = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
-    shown = {at: f"{unit * each:.3g}" for at, each in enumerate(bounds) if unit == 1 or each >= STEP * (1 - 1e-3)}
-    return name, shown
-
-
-def draw(tables: Mapping[str, Row], file: Path) -> None:
-    """Draw SR@5 and SR@50 over ε, a row for each network, a line for each detector, and print the rates."""
-    kinds = dict.fromkeys(kind for table in tables.values() for kind in table["detectors"])
-    colours = {kind: f"C{place}" for place, kind in enumerate(kinds)}
-    found = []
-    for network, table in tables.items():
-        name, shown = bounds_shown(table)
-        axes = {"xlabel": f"{name}, {table['norm'].replace('inf', '∞')}", "ylabel": "success rate"}
-        for key in ("sr5", "sr50"):
-            drawn = [
-                Series(
-                    kind + said,
-                    [rows[row]["curve"][at][key] for at in shown],
-                    style={**style, "color": colours[kind]},
-                )
-                for row, said, style in (("all", "", MARKED), ("unaware", ", unaware", UNAWARE))
-                for kind, rows in table["detectors"].items()
-                if row in rows
-            ]
-            title = f"{network}, SR@{key[2:]}"
-            found.append(Panel(title, drawn, list(shown.values()), network, (-0.03, 1.03), axes=axes))
-        print(f"{network}\n\n{tabulate(table)}\n")
-    curves(found, file, 2)
-
-
-def tabulate(table: Row) -> str:
-    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
-    bound, shown = bounds_shown(table)
-    lines = []
-    for kind, rows in table["detectors"].items():
-        for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
-            if name in rows:
-                rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
-                lines.append([kind, rate, *(f"{rows[name]['curve'][at][key]:.0%}" for at in shown)])
-    return markdown([bound, "rate", *shown.values()], lines)
-
-
-@part
-def attacked(results: Path, network: str) -> str:
-    """The rates of a network, as a table of docs/adaptive.md."""
-    return tabulate(read_result(results / "adaptive" / f"{network}.json"))
-
-
-@part
-def robust_networks(results: Path) -> str:
-    """The networks that were trained against PGD, a line for each."""
-    head = ["network", "training images", "epochs", "ε", "accuracy", "under PGD", "attacked images", "trained on"]
-    lines = []
-    for file in sorted((results / "robust").glob("*.json")):
-        row = read_result(file)
-        lines.append([
-            row["network"], str(row["training_images"]), str(row["recipe"]["epochs"]), f"{row['epsilon']:.3g}",
-            percent(row["accuracy"]), percent(row["robust_accuracy"]), str(row["attacked_images"]), row["device"],
-        ])  # fmt: skip
-    return markdown(head, lines)
 
 
 def trial_of(
@@ -410,7 +349,7 @@ OPTIONS: dict[str, Row] = {
     "data": {"help": "other data than the case's"},
     "model": {"help": "another model than the case's"},
     "attacks": {"nargs": "+", "help": "all without"},
-    "detectors": {"nargs": "+", "help": " ".join(GRADIENT)},
+    "detectors": {"nargs": "+", "help": f"{' '.join(GRADIENT)}; {PAIRED} too"},
     "training": {"nargs": "+", "help": "rows of the case; FGSM BIM DeepFool"},
     "norm": {"choices": ("Linf", "L2"), "help": "Linf"},
     "epsilons": {"type": float, "nargs": "+", "help": "L∞ in 1/255; without, those of the study"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import adaptive  # noqa: F401  each of these gives parts
+import adaptive_page  # noqa: F401  each of these gives parts
 import adaptive_patch  # noqa: F401
 import attribution.views  # noqa: F401
 import conformance  # noqa: F401

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import adaptive
+import adaptive_page
 import adaptive_patch
 import digits_net
 from effpath.adaptive import PatchSettings
@@ -56,20 +57,35 @@ def test_all_is_at_least_as_good_as_each_attack_on_the_same_images(table) -> Non
                 assert best["sr50"] >= own["sr50"]
 
 
+def test_a_paired_detector_is_attacked_through_both_networks() -> None:
+    found = adaptive.measure(
+        digits_net.model(),
+        digits_net.data(),
+        adaptive.Trial(
+            training={"FGSM": ("FGSM", {})}, attacks={"surrogate": {"steps": 5}}, epsilons=(0.3,),
+            detectors=("paired",), sources=10, fitted=40, held_out=40, spared=500, per_class=60, guides=2,
+        ),
+    )  # fmt: skip
+    (row,) = found["detectors"]["paired"]["surrogate"]["curve"]
+    assert row["misclassified"] >= row["sr5"] >= row["sr50"] >= 0
+    assert row["misclassified"] > 0.5
+    assert found["false_positives"]["paired"]["sr5"] <= 0.05
+
+
 def test_the_parts_of_the_images_are_disjoint_and_as_large_as_asked_for(table) -> None:
     assert (table["attacked"], table["fitted"], table["held_out"], table["guides"]) == (6, 30, 40, 20)
     assert table["training"]["FGSM"]["tried"] == 30
 
 
 def test_the_figure_shows_both_rates(table, tmp_path: Path) -> None:
-    adaptive.draw({"digits": table}, tmp_path / "curve.svg")
+    adaptive_page.draw({"digits": table}, tmp_path / "curve.svg")
     drawn = (tmp_path / "curve.svg").read_text()
     assert drawn.startswith("<?xml")
     assert drawn.count("clip-path") > 10
 
 
 def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(table) -> None:
-    lines = adaptive.tabulate(table).splitlines()
+    lines = adaptive_page.tabulate(table).splitlines()
     assert lines[0] == "| ε · 255 | rate | 25.5 | 76.5 |"
     assert len(lines) == 2 + 3 * len(table["detectors"])
     best = table["detectors"]["linear"]["all"]["curve"]

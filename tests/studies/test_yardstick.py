@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import adaptive
+import adaptive_page
 import digits_net
 from detection import gather
 from detection import judge as judge_module
@@ -240,7 +241,7 @@ def test_an_adaptive_epsilon_below_a_step_is_refused_and_not_shown() -> None:
     assert adaptive.trial_of(case, photographs=False, epsilons=(0.5,), norm="L2").epsilons == [0.5]
     curve = [{"epsilon": round(each / 255, 6), "sr5": 0.1, "sr50": 0.2} for each in (0.5, 1, 2)]
     table = {"norm": "Linf", "detectors": {"linear": {"all": {"curve": curve}}}}
-    assert adaptive.tabulate(table).splitlines()[0] == "| ε · 255 | rate | 1 | 2 |"
+    assert adaptive_page.tabulate(table).splitlines()[0] == "| ε · 255 | rate | 1 | 2 |"
 
 
 # ---------------------------------------------------------------- converged attacks

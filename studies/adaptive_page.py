@@ -1,0 +1,82 @@
+"""The picture and the tables of adaptive attacks, and the table of the networks that were trained against PGD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from drawing import MARKED, Panel, Series, curves
+from effpath.files.plain import percent
+from page_parts import markdown, part
+from sources import Row, read_result
+
+UNAWARE = {"linestyle": ":"}  # the line of who knows only the network
+STEP = 1 / 255  # the least L∞ between two images that can be saved
+
+
+def bounds_shown(table: Row) -> tuple[str, dict[int, str]]:
+    """Return what the axis of ε is called, and its values by their places in a curve.
+
+    An ε below a step of 8 bits is left out: no image that can be saved is that near.
+    """
+    unit, name = (255, "ε · 255") if table["norm"] == "Linf" else (1, "ε")
+    bounds = [point["epsilon"] for point in next(iter(table["detectors"].values()))["all"]["curve"]]
+    shown = {at: f"{unit * each:.3g}" for at, each in enumerate(bounds) if unit == 1 or each >= STEP * (1 - 1e-3)}
+    return name, shown
+
+
+def draw(tables: Mapping[str, Row], file: Path) -> None:
+    """Draw SR@5 and SR@50 over ε, a row for each network, a line for each detector, and print the rates."""
+    kinds = dict.fromkeys(kind for table in tables.values() for kind in table["detectors"])
+    colours = {kind: f"C{place}" for place, kind in enumerate(kinds)}
+    found = []
+    for network, table in tables.items():
+        name, shown = bounds_shown(table)
+        axes = {"xlabel": f"{name}, {table['norm'].replace('inf', '∞')}", "ylabel": "success rate"}
+        for key in ("sr5", "sr50"):
+            drawn = [
+                Series(
+                    kind + said,
+                    [rows[row]["curve"][at][key] for at in shown],
+                    style={**style, "color": colours[kind]},
+                )
+                for row, said, style in (("all", "", MARKED), ("unaware", ", unaware", UNAWARE))
+                for kind, rows in table["detectors"].items()
+                if row in rows
+            ]
+            title = f"{network}, SR@{key[2:]}"
+            found.append(Panel(title, drawn, list(shown.values()), network, (-0.03, 1.03), axes=axes))
+        print(f"{network}\n\n{tabulate(table)}\n")
+    curves(found, file, 2)
+
+
+def tabulate(table: Row) -> str:
+    """Return the rates of the best attack on each detector, and of who does not know it, as a Markdown table."""
+    bound, shown = bounds_shown(table)
+    lines = []
+    for kind, rows in table["detectors"].items():
+        for name, key in (("all", "sr5"), ("all", "sr50"), ("unaware", "sr5")):
+            if name in rows:
+                rate = f"SR@{key[2:]}" + (", unaware" if name == "unaware" else "")
+                lines.append([kind, rate, *(f"{rows[name]['curve'][at][key]:.0%}" for at in shown)])
+    return markdown([bound, "rate", *shown.values()], lines)
+
+
+@part
+def attacked(results: Path, network: str) -> str:
+    """The rates of a network, as a table of docs/adaptive.md."""
+    return tabulate(read_result(results / "adaptive" / f"{network}.json"))
+
+
+@part
+def robust_networks(results: Path) -> str:
+    """The networks that were trained against PGD, a line for each."""
+    head = ["network", "training images", "epochs", "ε", "accuracy", "under PGD", "attacked images", "trained on"]
+    lines = []
+    for file in sorted((results / "robust").glob("*.json")):
+        row = read_result(file)
+        lines.append([
+            row["network"], str(row["training_images"]), str(row["recipe"]["epochs"]), f"{row['epsilon']:.3g}",
+            percent(row["accuracy"]), percent(row["robust_accuracy"]), str(row["attacked_images"]), row["device"],
+        ])  # fmt: skip
+    return markdown(head, lines)
