@@ -34,7 +34,7 @@ from torch import Tensor, nn
 import effpath
 from adaptive_page import STEP, draw
 from detection.cases import Case, named
-from detection.gather import RIVAL_IMAGES, open_case
+from detection.making import RIVAL_IMAGES, open_case
 from effpath import ClassPaths, Detector, Features, Graph
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, success_rates
 from effpath.attacks import AdversarialSet, attack

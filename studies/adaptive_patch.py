@@ -22,7 +22,7 @@ import torch
 
 from adaptive import FPRS, Ground, prepared, trial_of
 from detection.cases import named
-from detection.gather import open_case
+from detection.making import open_case
 from effpath.adaptive import PatchSettings, Victim, passing, train_aware_patch
 from effpath.attacks import ATTACKS, train_patch
 from effpath.data import Part

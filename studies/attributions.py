@@ -39,8 +39,8 @@ from attribution.faithful import (
 from attribution.methods import EPSILON, GAMMA, METHODS, STEPS, TOGETHER, Method, Subject
 from attribution.views import as_text, draw
 from detection.cases import CASES, Case
-from detection.gather import open_case
 from detection.judge import interval, row_draws, share
+from detection.making import open_case
 from effpath.errors import OptionError
 from effpath.files.progress import track
 from effpath.models.predict import output_names

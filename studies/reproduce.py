@@ -8,10 +8,11 @@
 
 Without ``--study`` attacks and class paths are made side by side in processes, then every detector looks, then
 every study is measured and written to OUTPUT/STUDY/CASE.json, with the time that each step took in
-OUTPUT/reproduce/CASE.json. ``--gather`` ends before the studies. ``--device cuda`` makes attacks and forward
-passes on a GPU; what fools the network on the CPU too counts. With ``--study`` only these studies are measured,
-and what they found is said. Attacks and what detectors saw are cached: a killed run goes on, and its processes
-end with it. A result that is there is kept. ``--plot`` draws every result, into OUTPUT/STUDY/CASE.png (or .svg).
+OUTPUT/reproduce/CASE.json. ``--gather`` ends before the studies; with ``--judged`` it sees no more than the tables
+of attacks need. ``--device cuda`` makes attacks and forward passes on a GPU; what fools the network on the CPU too
+counts. With ``--study`` only these studies are measured, and what they found is said. Attacks and what detectors
+saw are cached: a killed run goes on, and its processes end with it. A result that is there is kept. ``--plot``
+draws every result, into OUTPUT/STUDY/CASE.png (or .svg).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from pathlib import Path
 import torch
 
 from detection.cases import CASES, Case, named
-from detection.gather import OTHERS, Gathering, Making, open_case
+from detection.gather import OTHERS, Gathering
+from detection.making import Making, open_case
 from detection.signs import SIGNS
 from effpath.errors import EffpathError, OptionError
 from figures import FIGURES, OPTIONS
@@ -52,9 +54,9 @@ _GATHERINGS: dict[str, Gathering] = {}  # of this process
 
 
 def make_piece(
-    name: str, case: Case, seed: int, device: str, what: str, group: str = "", threads: int = 1
+    name: str, case: Case, seed: int, device: str, what: str, groups: Sequence[str] = (), threads: int = 1
 ) -> None:
-    """Make a piece of what is seen of a case, into the cache: of one group, or, of rivals, of all."""
+    """Make pieces of what is seen of a case, into the cache: of some groups."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False
     if name not in _GATHERINGS:
@@ -63,11 +65,10 @@ def make_piece(
     if what == CLASS_PATHS:
         _ = gathering.class_paths, gathering.signs
     elif what == PATHS:
-        gathering.paths(group)
-    elif what == SIGNS:
-        gathering.signs_of(group)
+        for group in groups:
+            gathering.paths(group)
     else:
-        gathering.other(what)
+        gathering.other(what, groups)
 
 
 def make_study(
@@ -80,8 +81,14 @@ def make_study(
         write_result(FIGURES[study].result(name, case, seed, output, given or {}), file)
 
 
-def gathered(name: str, case: Case, *, processes: int, seed: int, device: str = "cpu") -> Row:
-    """Make what detectors see of one case; return the seconds that it took. Passes are made on the device."""
+def gathered(
+    name: str, case: Case, *, processes: int, seed: int, device: str = "cpu", judged: bool = False
+) -> Row:
+    """Make what detectors see of one case; return the seconds that it took.
+
+    Passes are made on the device. With ``judged`` images that were not attacked are left out, but for clean ones
+    and natural mistakes.
+    """
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
     open_case(case, seed)  # trained once, not by every process
@@ -90,9 +97,10 @@ def gathered(name: str, case: Case, *, processes: int, seed: int, device: str = 
     seconds: Row = {"attacks": side_by_side({**first, **made}, processes, "attacks and class paths")}
     torch.set_num_threads(processes)
     gathering = Gathering(name, case, seed, device)
-    pieces = [(other, "") for other in OTHERS if other != SIGNS]
-    pieces += [(what, group) for group in gathering.groups for what in (PATHS, SIGNS)]
-    seen = {" ".join(piece): partial(make_piece, name, case, seed, device, *piece) for piece in pieces}
+    groups = gathering.judged if judged else gathering.groups
+    pieces = {other: (other, groups) for other in OTHERS if other != SIGNS}
+    pieces |= {f"{what} {group}": (what, [group]) for group in groups for what in (PATHS, SIGNS)}
+    seen = {piece: partial(make_piece, name, case, seed, device, *how) for piece, how in pieces.items()}
     seconds["what is seen"] = side_by_side(seen, processes, "what is seen")
     return {**seconds, "gathered": round(time.perf_counter() - start, 1)}
 
@@ -128,6 +136,9 @@ def options_of(words: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--study", nargs="+", choices=FIGURES, help="only these; without, all of a case")
     made.add_argument("--output", type=Path, required=True, help="folder of the results")
     made.add_argument("--gather", action="store_true", help="end when everything is seen, before the studies")
+    made.add_argument(
+        "--judged", action="store_true", help="with --gather, only clean images, attacks and natural mistakes"
+    )
     made.add_argument("--plot", action="store_true", help="draw what was measured instead of measuring")
     made.add_argument("--data", help="instead of the case's: digits, imagefolder:DIR …")
     made.add_argument("--model", help="instead of the case's: FILE.py:factory or a library's model")
@@ -158,7 +169,11 @@ def run(options: argparse.Namespace) -> None:
         raise OptionError(f"expected --study where {', '.join(given)} are given")
     if not options.study:
         how = {"processes": options.processes, "seed": options.seed}
-        seconds = gathered(name, case, **how, device=device)
+        if options.judged and not options.gather:
+            raise OptionError(
+                "expected --gather with --judged: the studies of a whole case look at other images too"
+            )
+        seconds = gathered(name, case, **how, device=device, judged=options.judged)
         if not options.gather:
             seconds |= studied(name, case, **how, output=output)
         about = {

@@ -167,5 +167,7 @@ def assembled(case: Case, heading: Piece, paths: Mapping[str, Piece], others: Ma
     walked = round(sum(piece.about["seconds"] for piece in paths.values()), 1)
     about["seconds"] = {"effective paths": walked, **seconds}
     about["skipped"] = {name: piece.about["skipped"] for name, piece in others.items() if "skipped" in piece.about}
-    groups, controls = ({name: made[name] for name in heading.about[part]} for part in ("groups", "controls"))
+    groups, controls = (
+        {name: made[name] for name in heading.about[part] if name in made} for part in ("groups", "controls")
+    )
     return Seen(groups, controls, labels, case, about)

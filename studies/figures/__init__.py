@@ -76,6 +76,7 @@ class Figure:
         draw: one of the four drawings.
         columns: panels side by side.
         others: what the study looks at beside paths; None where it gathers its images itself.
+        controls: whether it looks at images that were not attacked, beside clean ones and natural mistakes.
         reads: the study whose results it reads instead of images.
         options: of `OPTIONS`, those that ``measure`` takes.
         form: of the picture in a folder of results.
@@ -87,6 +88,7 @@ class Figure:
     draw: Draw
     columns: int = 1
     others: Sequence[str] | None = ()
+    controls: bool = False
     reads: str = ""
     options: Sequence[str] = ()
     form: str = ".png"
@@ -100,7 +102,7 @@ class Figure:
             return {"network": name, **self.study.measure(read_result(output / self.reads / f"{name}.json"))}
         if self.others is None:
             return {"network": name, **self.study.measure(case, seed=seed, **given)}
-        seen = gather(name, case, seed=seed, others=self.others)
+        seen = gather(name, case, seed=seed, others=self.others, controls=self.controls)
         return {**heading(seen), **self.study.measure(seen, **given)}
 
     def panels(self, tables: Mapping[str, Row]) -> list[Panel]:
@@ -152,11 +154,11 @@ FIGURES: dict[str, Figure] = {
         options=("images", "gated", "gathered", "timed"),
     ),
     "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
-    "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,)),
+    "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=True),
     "shipped": Figure(
         "the default detector on photographs", shipped, intervals, 1, None, options=("images", "gathered")
     ),
-    "controls": Figure("images without an attack", controls, intervals, others=OTHERS),
+    "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=True),
     "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS, PID)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
     "class_similarity": _inside(

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from detection.cases import Case
-from detection.gather import Making, thinned
 from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
+from detection.making import Making, thinned
 from drawing import Panel, Series
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group

@@ -20,7 +20,7 @@ import torch
 import effpath
 from cifar100 import SUPERCLASS_OF
 from detection.cases import Case
-from detection.gather import Making
+from detection.making import Making
 from drawing import Panel, Series
 from effpath.data import Part
 from effpath.detect.fitting import class_paths_step

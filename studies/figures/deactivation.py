@@ -17,8 +17,8 @@ import torch
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making, spread
 from detection.judge import interval, row_draws, share
+from detection.making import Making, spread
 from drawing import MARKED, Panel, Series
 from effpath import ClassPaths, Graph, IdSet
 from effpath.class_paths.tally import Tally

@@ -16,7 +16,7 @@ import numpy as np
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making
+from detection.making import Making
 from drawing import LOG_DENSITY, Panel, Series
 from effpath.class_paths.tally import Tally
 from effpath.detect.fitting import class_paths_step

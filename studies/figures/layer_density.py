@@ -14,7 +14,7 @@ import numpy as np
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making
+from detection.making import Making
 from drawing import LOG_DENSITY, Panel, Series
 from effpath.detect.fitting import class_paths_step
 from effpath.files.plain import percent

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from detection.cases import Case
-from detection.gather import MISTAKES, Making, savable, thinned
 from detection.judge import FRACTIONS, SEEDS, Protocol, interval, judge_groups
+from detection.making import Making, savable, thinned
 from detection.product import weighed
-from detection.seen import Pixels
+from detection.seen import MISTAKES, Pixels
 from drawing import Panel, Series
 from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.evaluate import Entrant, Group

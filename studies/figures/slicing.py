@@ -20,8 +20,8 @@ from torch import Tensor
 
 import effpath
 from detection.cases import Case
-from detection.gather import Making, spread
 from detection.judge import interval, row_draws, share
+from detection.making import Making, spread
 from drawing import MARKED, Panel, Series
 from effpath import ClassPaths, IdSet
 from effpath.detect.fitting import class_paths_step

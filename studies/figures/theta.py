@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from detection.gather import Making, savable, thinned
 from detection.judge import Protocol, judge_groups, settings
+from detection.making import Making, savable, thinned
 from detection.seen import Seen
 from drawing import MARKED, Panel, Series
 from effpath.detect.evaluate import Group

@@ -28,7 +28,7 @@ from torch import nn
 
 import effpath
 from detection.cases import Case
-from detection.gather import spread
+from detection.making import spread
 from drawing import LOG_DENSITY, MARKED, TICKS, Panel, Series
 from effpath.data import Dataset, Part, load_data
 from effpath.demo.lenet import LeNet5

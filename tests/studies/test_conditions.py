@@ -17,6 +17,7 @@ from torch import nn
 import digits_net
 from detection import conditions as module
 from detection import gather, page
+from detection import making as making_module
 from detection.cases import CASES, PATCHES, RETRAINED, Case, Planned
 from detection.conditions import (
     KINDS,
@@ -84,11 +85,11 @@ def another() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def making(case, tmp_path_factory) -> Iterator[gather.Making]:
+def making(case, tmp_path_factory) -> Iterator[making_module.Making]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(gather, "train_lenet", lambda data, seed: another() if seed else digits_net.model())
-        yield gather.Making(case, 0)
+        yield making_module.Making(case, 0)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,7 @@ def test_a_perturbation_is_the_same_for_the_same_seed_and_trained_once(making, c
     assert all(parameter.requires_grad for parameter in digits_net.model().parameters())
     found = making.attack(case.attacks["Universal"])[0]
     monkeypatch.setattr("detection.perturbations.trained", lambda *a: pytest.fail("trained again"))
-    assert torch.equal(gather.Making(case, 0).attack(case.attacks["Universal"])[0].images, found.images)
+    assert torch.equal(making_module.Making(case, 0).attack(case.attacks["Universal"])[0].images, found.images)
 
 
 def test_an_attack_from_another_network_counts_where_it_fools_both(making) -> None:
@@ -333,7 +334,7 @@ def test_conditions_are_controls_with_their_sources_and_true_classes(making, see
 
 
 def test_conditions_are_part_of_what_a_case_is_kept_by(seen, case, monkeypatch) -> None:
-    monkeypatch.setattr(gather.Making, "made", property(lambda making: pytest.fail("gathered again")))
+    monkeypatch.setattr(making_module.Making, "made", property(lambda making: pytest.fail("gathered again")))
     assert gather.gather("met", case, others=("log odds", SIGNS)).controls.keys() == seen.controls.keys()
     for changed in ({"corrupted": 4}, {"elsewhere": {}}, {"prepared_anew": 0}):
         with pytest.raises(pytest.fail.Exception, match="again"):

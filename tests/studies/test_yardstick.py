@@ -20,6 +20,7 @@ import adaptive_page
 import digits_net
 from detection import gather
 from detection import judge as judge_module
+from detection import making as making_module
 from detection.cases import CASES, FLOAT, Case, Planned, named, planned, published
 from detection.contest import LEVEL, contest, counted, holm, kind_of, p_value
 from detection.judge import Protocol, Resampled, draws_of, judge, patch_draws
@@ -50,11 +51,11 @@ CASE = Case(
 
 
 @pytest.fixture(scope="module")
-def making(tmp_path_factory) -> Iterator[gather.Making]:
+def making(tmp_path_factory) -> Iterator[making_module.Making]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
-        yield gather.Making(CASE, 0)
+        yield making_module.Making(CASE, 0)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_the_target_class_is_not_attacked_and_the_others_are_dealt_out(making) -
 def test_patches_are_trained_once(making, monkeypatch) -> None:
     made = making.made[0]["Patch sharp"].images
     monkeypatch.setattr("detection.patches.train_patch", lambda *a, **k: pytest.fail("trained again"))
-    again = gather.Making(CASE, 0)
+    again = making_module.Making(CASE, 0)
     found, _, _ = again.attack(CASE.attacks["Patch sharp"])
     assert torch.equal(found.fooling, made)
 
@@ -203,7 +204,7 @@ def test_what_fools_a_network_elsewhere_counts_only_where_it_fools_it_here(makin
     labels = torch.from_numpy(clean.labels)[rows]
     for name in ("FGSM", "Random"):
         made = attack(elsewhere, clean.images[rows], labels, name)
-        found = gather.confirmed(digits_net.model(), made, 32)
+        found = making_module.confirmed(digits_net.model(), made, 32)
         with torch.no_grad():
             predicted = digits_net.model()(made.images).argmax(1)
         wanted = made.succeeded & (predicted != made.labels)
@@ -223,7 +224,7 @@ def test_floats_are_shown_and_count_in_no_mean_and_no_cell(seen, judged) -> None
     assert list(table["floats"]) == [name]
     assert name not in table["cells"]
     assert name in table["detectors"]["surprise"]["auc"]
-    assert gather.savable(dict.fromkeys(seen.groups), CASE).keys() == seen.groups.keys() - {name}
+    assert making_module.savable(dict.fromkeys(seen.groups), CASE).keys() == seen.groups.keys() - {name}
 
 
 def test_a_command_line_can_ask_for_floats() -> None:

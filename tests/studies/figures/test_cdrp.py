@@ -10,7 +10,7 @@ import pytest
 import digits_net
 import effpath
 from detection.cases import Case, Planned
-from detection.gather import Making, thinned
+from detection.making import Making, thinned
 from effpath.detect import path_features
 from effpath.detect.evaluate import Group, evaluate
 from figures import FIGURES, cdrp

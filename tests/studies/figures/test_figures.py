@@ -19,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import figures as table_module
 import reproduce
 from detection import cases, gather
+from detection import making as making_module
 from detection.cases import CASES, Case, Planned, named, planned
 from detection.gather import OTHERS
 from detection.judge import SEEDS, Protocol, Resampled, judge, judge_groups, ranked, resampled_auc, row_draws
@@ -180,7 +181,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(gather.RIVALS, "squeezing", Rival(killed, {}))
+        patch.setitem(making_module.RIVALS, "squeezing", Rival(killed, {}))
         with pytest.raises(KeyboardInterrupt):
             gather.gather("killed", case, others=("squeezing",))
     monkeypatch.setattr(gather, "path_features", lambda *a, **k: pytest.fail("paths again"))
@@ -190,7 +191,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
 
 
 def test_a_case_is_gathered_once_and_others_apart(seen, cache, monkeypatch) -> None:
-    monkeypatch.setattr(gather.Making, "made", property(lambda making: pytest.fail("gathered again")))
+    monkeypatch.setattr(making_module.Making, "made", property(lambda making: pytest.fail("gathered again")))
     again = gather.gather("tiny", replace(CASE, thetas=(), paper={}), others=("CDRP",))  # no part in what is seen
     same_group(again.groups["FGSM"], seen.groups["FGSM"])
     assert len(list((cache / "seen").glob("tiny-*"))) == 1
@@ -440,13 +441,13 @@ def test_thinned_images_keep_their_sources() -> None:
         return Pixels(torch.arange(len(source)), source, source * 10)
 
     every = {"clean": pixels(range(12)), "A": pixels([0, 3, 4, 8]), "B": pixels([3]), "R": pixels([-1] * 5)}
-    found = gather.thinned(every, 3)  # of 0, 3, 4, 8, which were attacked
+    found = making_module.thinned(every, 3)  # of 0, 3, 4, 8, which were attacked
     assert list(found) == ["clean", "A", "R"]  # of B's sources none is kept
     np.testing.assert_array_equal(found["clean"].images, [0, 4, 8])
     np.testing.assert_array_equal(found["A"].source, [0, 1, 2])
     np.testing.assert_array_equal(found["A"].labels, [0, 40, 80])
     np.testing.assert_array_equal(found["R"].source, [-1, -1, -1])
-    assert gather.thinned(every, 9) == every == gather.thinned(every, None)
+    assert making_module.thinned(every, 9) == every == making_module.thinned(every, None)
 
 
 def test_all_layers_together_are_the_whole_and_the_last_one_alone_is_the_last(tables, judged, seen) -> None:

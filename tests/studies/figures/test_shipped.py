@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 import digits_net
 import effpath
 from detection.cases import Case, Planned
-from detection.gather import Making, thinned
+from detection.making import Making, thinned
 from effpath.detect.classifiers import DEFAULT_KIND
 from effpath.detect.splits import split_sources
 from figures import FIGURES, shipped
