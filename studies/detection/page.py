@@ -23,6 +23,7 @@ CONTROLLED = (
     "clean",
     "fast",
     "standard",
+    "paired",
     "thorough",
     "max softmax",
 )  # of what was not attacked
@@ -255,14 +256,16 @@ def shipped(table: Row) -> Lines:
     yield ["mean", "", with_interval(detector["mean"]), f"{alarms(detector):.1%} of clean images", "", ""]
 
 
-@by_line("profiles", "attack | standard | TPR at 5 % | best rival |  | max softmax")
+@by_line("profiles", "attack | standard | TPR at 5 % | best rival |  | max softmax | paired")
 def standard(table: Row) -> Lines:
-    """The default, attack by attack, beside the best rival."""
+    """The default, attack by attack, beside the best rival; and with another network, where there is one."""
+    paired = table["detectors"].get("paired")
     for name, cell in table["cells"].items():
         yield [
             titled(name, table), with_interval(cell["auc"]), f"{cell['tpr'][0]:.0%}",
             f"{cell['best']} {cell['its_auc']:.3f}", verdict(cell),
             "**above**" if cell["below_softmax"] else "",
+            "–" if paired is None else with_interval(paired["auc"][name]),
         ]  # fmt: skip
 
 

@@ -18,14 +18,15 @@ from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.profiles import PROFILES
 
 PID = "PID"  # the rival
+ALONE = [name for name, profile in PROFILES.items() if not profile.asks]  # kinds that ask no other network
 
 
 def shipped(arrays: Mapping[str, np.ndarray]) -> dict[str, Entrant]:
     """Return these kinds by name, where the signs were measured; the attacks that are seen weigh their signs."""
     if SIGNS not in arrays:
         return {}
-    known = {name: profile for name, profile in PROFILES.items() if PID in arrays or not profile.asks}
-    return {name: entrant(name, profile.says) for name, profile in known.items()}
+    known = PROFILES if PID in arrays else ALONE
+    return {name: entrant(name, PROFILES[name].says) for name in known}
 
 
 def entrant(kind: str, says: Sequence[str]) -> Entrant:

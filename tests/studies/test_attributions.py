@@ -19,7 +19,7 @@ from attribution import faithful, views
 from attribution.faithful import BESIDE, KINDS, PATH, RANDOM, area, changed, judged, removal_order
 from attribution.methods import METHODS, Subject, relevance
 from attributions import NETWORKS, Network, measure, opened, shown_rows
-from detection import gather
+from detection import making as making_module
 from effpath.errors import OptionError
 from sources import write_result
 
@@ -239,7 +239,7 @@ def test_the_examples_run() -> None:
 @pytest.fixture(scope="module")
 def trained() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
+        patch.setattr(making_module, "train_lenet", lambda data, seed: digits_net.model())
         yield
 
 

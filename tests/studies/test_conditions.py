@@ -32,6 +32,7 @@ from detection.conditions import (
 )
 from detection.elsewhere import CIFAR10, CIFAR100, DIGITS, IMAGENETTE, Elsewhere, fitted, read
 from detection.perturbations import trained
+from detection.product import ALONE
 from detection.seen import MISTAKES, Seen
 from detection.signs import SAYS, SIGNS
 from effpath.attacks.saving import rounded
@@ -88,7 +89,7 @@ def another() -> nn.Module:
 def making(case, tmp_path_factory) -> Iterator[making_module.Making]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(gather, "train_lenet", lambda data, seed: another() if seed else digits_net.model())
+        patch.setattr(making_module, "train_lenet", lambda data, seed: another() if seed else digits_net.model())
         yield making_module.Making(case, 0)
 
 
@@ -353,8 +354,8 @@ def flagged(seen) -> dict:
 
 
 def test_conditions_are_flagged_beside_the_controls_by_what_users_get_too(flagged, seen) -> None:
-    assert flagged["product"] == list(PROFILES)
-    for detector in ("surprise", *PROFILES, "max softmax", "log odds, both sides"):
+    assert flagged["product"] == ALONE
+    for detector in ("surprise", *ALONE, "max softmax", "log odds, both sides"):
         found = flagged["detectors"][detector]["flagged"]
         assert {*seen.controls, "clean"} == set(found)
         assert all(0 <= value <= 1 for value, _, _ in found.values())

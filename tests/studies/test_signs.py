@@ -34,6 +34,8 @@ def test_the_signs_of_every_profile_are_measured_from_one_recording_and_one_walk
     assert sum(walks) == 24
     assert found.shape == (24, len(SAYS))
     for name, profile in PROFILES.items():
+        if profile.asks:
+            continue  # PID measures what another network says
         reader = SignReader.of(profile, class_paths())
         wanted = sign_features(graph(), reader, images(), reference=reference(), batch_size=8).signs
         np.testing.assert_array_equal(found[:, [SAYS.index(title) for title in profile.says]], wanted, name)

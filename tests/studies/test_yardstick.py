@@ -54,7 +54,7 @@ CASE = Case(
 def making(tmp_path_factory) -> Iterator[making_module.Making]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
+        patch.setattr(making_module, "train_lenet", lambda data, seed: digits_net.model())
         yield making_module.Making(CASE, 0)
 
 

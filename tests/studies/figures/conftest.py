@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import digits_net
-from detection import gather
+from detection import making as making_module
 from effpath.detect.classifiers import CLASSIFIERS
 
 
@@ -23,7 +23,7 @@ def cache(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("EFFPATH_CACHE", str(folder))
-        patch.setattr(gather, "train_lenet", lambda data, seed: digits_net.model())
+        patch.setattr(making_module, "train_lenet", lambda data, seed: digits_net.model())
         for kind in ("forest", "boosting"):  # no test depends on the number of their trees
             patch.setitem(CLASSIFIERS, kind, partial(fewer_trees, CLASSIFIERS[kind]))
         yield folder

@@ -184,7 +184,7 @@ def test_work_that_was_killed_goes_on_with_the_next_piece(cache, monkeypatch) ->
         patch.setitem(making_module.RIVALS, "squeezing", Rival(killed, {}))
         with pytest.raises(KeyboardInterrupt):
             gather.gather("killed", case, others=("squeezing",))
-    monkeypatch.setattr(gather, "path_features", lambda *a, **k: pytest.fail("paths again"))
+    monkeypatch.setattr(making_module, "path_features", lambda *a, **k: pytest.fail("paths again"))
     found = gather.gather("killed", case, others=("squeezing",))
     for group in found.groups.values():
         assert group.arrays["squeezing"].shape == group.source.shape

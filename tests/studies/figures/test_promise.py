@@ -9,6 +9,7 @@ import pytest
 
 from detection import gather
 from detection.cases import Case, Planned
+from detection.product import ALONE
 from detection.seen import MISTAKES, Seen
 from detection.signs import SAYS, SIGNS
 from effpath.detect import make_classifier, suspicion
@@ -99,14 +100,14 @@ def test_every_kind_is_fitted_on_images_that_calibrate_nothing(table, seen) -> N
         "calibrations": 40, "fitted_on": 26, "calibrated_on": (104 + mistakes) // 2,
         "tested": (104 + mistakes + 1) // 2, MISTAKES: mistakes,
     }  # fmt: skip
-    assert set(table["kinds"]) == {"linear", "clean", "surprise", *PROFILES, "max softmax", "energy"}
+    assert set(table["kinds"]) == {"linear", "clean", "surprise", *ALONE, "max softmax", "energy"}
     for rates in table["kinds"].values():
         assert rates["0.01"] == {"above": 0}
         assert 0 <= rates["0.1"]["mean"][0] <= 0.2
         assert rates["0.1"]["kept"]
 
 
-@pytest.mark.parametrize("kind", PROFILES)
+@pytest.mark.parametrize("kind", ALONE)
 def test_a_profile_scores_by_its_own_signs(kind, seen) -> None:
     clean = seen.groups["clean"]
     columns = [SAYS.index(title) for title in PROFILES[kind].says]
