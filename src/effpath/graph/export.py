@@ -32,17 +32,22 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch")},))
-            return program.run_decompositions({**_spelled_out()}), True
+            return _program(model, pair, dynamic_shapes=({0: Dim("batch")},)), True
         except Exception:
             try:
-                return torch.export.export(model, (pair[:1],)).run_decompositions({**_spelled_out()}), False
+                return _program(model, pair[:1]), False
             except Exception as error:
                 raise CaptureError(
                     f"torch.export cannot capture {type(model).__name__}: {error}\n"
                     "Control flow that depends on values is the usual cause; wrap the part that classifies "
                     "one image batch in a module of its own."
                 ) from error
+
+
+def _program(model: nn.Module, images: Tensor, **shapes: Any) -> ExportedProgram:
+    """Return what torch.export makes of a model for images like these, functional and `_spelled_out`."""
+    program = torch.export.export(model, (images,), **shapes)
+    return program.run_decompositions({**_spelled_out()})  # a copy: it takes operators out
 
 
 @cache
