@@ -55,10 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Export known networks once, with their structures where all processes of this run find them."""
+    """Export known networks once, with their structures where all processes of this run find them.
+
+    Where the variable names a folder, as `.ci/run` does, several runs share it.
+    """
     own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
-    folder.mkdir(exist_ok=True)
+    beside = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
+    folder = Path(os.environ.get(known_graphs.FOLDER, beside))
+    folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(known_graphs.FOLDER, str(folder))
         patch.setattr(export, "exported", partial(known_graphs.exported_once, exported))

@@ -1,4 +1,4 @@
-"""Graphs that several tests capture are exported once per test run, by whichever process comes to them first.
+"""Graphs that several tests capture are exported once, by whichever process of a test run comes to them first.
 
 torch.export takes half a second for the smallest network. The structure that it gave is kept in a folder that all
 processes of a run know by the environment variable ``EFFPATH_TEST_GRAPHS``; later captures start from it.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import effpath
+import known_graphs
 import plain_walk as pw
 from cases import quantised
 
@@ -523,4 +524,4 @@ NETS = (
 def captured(net: Net) -> tuple[nn.Module, effpath.Graph]:
     """A network and its graph, both made once per test process; neither may be changed."""
     model = prepare(net.make(), net.seed)
-    return model, effpath.capture(model, torch.zeros(1, *net.shape))
+    return model, known_graphs.captured(f"net {net.name}", model, torch.zeros(1, *net.shape))
