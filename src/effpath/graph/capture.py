@@ -110,8 +110,9 @@ def _capture(model: nn.Module, example: Tensor, structure: str | None) -> Graph:
     expected, index = find_logits(found)
 
     def finished(draft: Graph) -> Graph:
+        buffers = {name for name, _ in model.named_buffers() if not name.endswith(("running_mean", "running_var"))}
         for name, tensor in draft.constants.items():
-            if tensor.is_floating_point() and not bool(_usable(name, tensor, model).all()):
+            if tensor.is_floating_point() and not bool(_usable(tensor, infinite=name in buffers).all()):
                 raise NumericalError(f"NaN or infinity in {name!r}; the model is not usable as it is")
         graph = _with_shapes(simplify(draft))
         graph = _start_at_logits(replace(graph, batched=draft.batched and keeps_images_apart(graph)))
@@ -146,10 +147,9 @@ def _known(
         return None
 
 
-def _usable(name: str, tensor: Tensor, model: nn.Module) -> Tensor:
+def _usable(tensor: Tensor, *, infinite: bool) -> Tensor:
     """Tell which numbers are usable; in buffers (masks, bounds), except a batch norm's, infinities are too."""
-    buffers = {key for key, _ in model.named_buffers() if not key.endswith(("running_mean", "running_var"))}
-    return ~tensor.isnan() if name in buffers else tensor.isfinite()
+    return ~tensor.isnan() if infinite else tensor.isfinite()
 
 
 def _with_shapes(graph: Graph) -> Graph:

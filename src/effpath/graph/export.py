@@ -47,7 +47,8 @@ def _export(model: nn.Module, pair: Tensor) -> tuple[ExportedProgram, bool]:
 def _program(model: nn.Module, images: Tensor, **shapes: Any) -> ExportedProgram:
     """Return what torch.export makes of a model for images like these, functional and `_spelled_out`."""
     program = torch.export.export(model, (images,), **shapes)
-    return program.run_decompositions({**_spelled_out()})  # a copy: it takes operators out
+    found: ExportedProgram = program.run_decompositions({**_spelled_out()})  # a copy: it takes operators out
+    return found
 
 
 @cache

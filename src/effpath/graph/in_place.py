@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,7 +44,7 @@ def overwrite(node: Node, name: str, lookup: Callable[[str], Any]) -> Any:
     return lookup(name).add_(lookup(other))
 
 
-def _operands(node: Node) -> list[str]:
+def _operands(node: Node) -> Sequence[str]:
     """Return what a node may write into, if nothing else reads it."""
     args: Mapping[str, Any] = node.args
     if node.function is torch.ops.aten.relu.default:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -47,10 +47,10 @@ class Node:
         """Return one argument."""
         return self.args[argument]
 
-    @property
-    def refs(self) -> list[str]:
+    @cached_property
+    def refs(self) -> tuple[str, ...]:
         """Names of everything the node reads, in order of appearance."""
-        return list(iter_refs(self.args.values()))
+        return tuple(iter_refs(self.args.values()))
 
     @property
     def place(self) -> str:

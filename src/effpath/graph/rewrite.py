@@ -61,12 +61,10 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
     def ref(name: str) -> Ref:
         return Ref(names.get(name, name))
 
-    nodes = tuple(
-        replace(
-            node,
-            name=names.get(node.name, node.name),
-            args={key: substitute(value, ref) for key, value in node.args.items()},
-        )
-        for node in graph.nodes
-    )
-    return replace(graph, nodes=nodes, logits=names.get(graph.logits, graph.logits))
+    def renamed(node: Node) -> Node:
+        if node.name not in names and not any(read in names for read in node.refs):
+            return node
+        args = {key: substitute(value, ref) for key, value in node.args.items()}
+        return replace(node, name=names.get(node.name, node.name), args=args)
+
+    return replace(graph, nodes=tuple(map(renamed, graph.nodes)), logits=names.get(graph.logits, graph.logits))
