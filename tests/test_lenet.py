@@ -139,5 +139,5 @@ def test_lenet_reaches_98_and_a_half_percent_on_mnist() -> None:
     data = load_data(f"mnist:{os.environ['EFFPATH_DATA']}/mnist")
     torch.manual_seed(0)
     net = LeNet5()
-    train_classifier(net, data.train_images, data.train_labels, epochs=3, seed=0)
+    train_classifier(net, data.train_images, data.train_labels, epochs=2, seed=0)
     assert accuracy(net, data.test_images, data.test_labels) >= 0.985
