@@ -625,9 +625,8 @@ def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_
     monkeypatch.setitem(CASES, "tiny", CASE)
     monkeypatch.setattr(reproduce, "side_by_side", beside)
     monkeypatch.setattr(reproduce, "open_case", lambda case, seed: done.append(("network", seed)))
-    monkeypatch.setattr(
-        reproduce, "Gathering", lambda *about: SimpleNamespace(groups=["clean", "FGSM"], about=about)
-    )
+    known = SimpleNamespace(groups=["clean", "FGSM", "noise"], judged=["clean", "FGSM"])
+    monkeypatch.setattr(reproduce, "Gathering", lambda *about: known)
     words = ["--case", "tiny", "--processes", "3", "--device", "cuda", "--output", str(tmp_path)]
     reproduce.main(words)
     assert [what for what, _ in done] == ["network", "attacks and class paths", "what is seen", "studies"]
@@ -636,10 +635,15 @@ def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_
     assert attacks["class paths"] == (("tiny", CASE, 0, "cuda", "class paths"), {"threads": 3})
     names = {args[1] for args, _ in attacks.values() if isinstance(args[0], Case)}
     assert names == set(CASE.attacks)
-    pieces = {args[-2:] for args, _ in seen.values()}
-    assert pieces == {(what, group) for what in ("paths", "signs") for group in ("clean", "FGSM")} | {
-        (other, "") for other in OTHERS if other != "signs"
-    }
+
+    def pieces(calls):
+        return {(what, *groups) for (*_, what, groups), _ in calls.values()}
+
+    def wanted(groups):
+        rivals = {(other, *groups) for other in OTHERS if other != "signs"}
+        return rivals | {(what, group) for what in ("paths", "signs") for group in groups}
+
+    assert pieces(seen) == wanted(known.groups)
     assert set(studies) == set(reproduce.WHOLE)
     found = read_result(tmp_path / "reproduce" / "tiny.json")
     assert (found["processes"], found["device"]) == (3, "cuda")
@@ -649,6 +653,10 @@ def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_
     reproduce.main([*words, "--gather"])
     assert [what for what, _ in done[4:]] == ["network", "attacks and class paths", "what is seen"]
     assert "studies" not in read_result(tmp_path / "gathered" / "tiny.json")["seconds"]
+    reproduce.main([*words, "--gather", "--judged"])
+    assert pieces(done[-1][1]) == wanted(known.judged)
+    with pytest.raises(SystemExit, match="expected --gather with --judged"):
+        reproduce.main([*words, "--judged"])
 
 
 def test_breadth_reads_the_results_of_the_comparison(tmp_path, capsys) -> None:
