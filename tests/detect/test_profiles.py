@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -261,6 +262,23 @@ class TestPaired:
         detector = Detector(graph(), class_paths(), kind="paired", auxiliary=turned)
         with pytest.raises(InputError, match=r"agrees .* at least 50% of clean images, got 0% of 100: check"):
             detector.fit(data().test_images[:100])
+
+    @pytest.mark.parametrize("changed", ["float64", "one image at a time"])
+    def test_the_other_network_may_have_another_precision_or_take_no_batch(self, changed: str) -> None:
+        class Alone(torch.nn.Module):
+            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+                return model(1)(pixels) + pixels.mean()  # of all images: a shift, which log odds do not see
+
+        other, example = Alone().eval(), data().test_images[:2]
+        if changed == "float64":
+            other, example = copy.deepcopy(model(1)).double(), example.double()
+        odd = effpath.capture(other, example)
+        assert odd.batched is (changed == "float64")
+        images, known = data().test_images[200:220], fitted("paired")
+        found = Detector(graph(), class_paths(), kind="paired", auxiliary=odd)
+        found.reference = known.reference
+        wanted = known.read(known.features(images))
+        np.testing.assert_allclose(found.read(found.features(images)), wanted, rtol=1e-4, atol=1e-4)
 
     def test_logits_of_the_other_network_that_are_not_finite_are_told(self) -> None:
         class Broken(torch.nn.Module):

@@ -118,7 +118,8 @@ def _log_odds(sign: Sign, at: Glance) -> Tensor:
 
 def _auxiliary(sign: Sign, at: Glance) -> Tensor:
     assert at.auxiliary is not None
-    found = at.auxiliary.run(at.pixels.to(at.auxiliary.device), change=lambda _, value: value)
+    pixels = at.pixels.to(at.auxiliary.device, at.auxiliary.dtype)
+    found = at.auxiliary.run(pixels, change=lambda _, value: value)
     return log_odds(found[at.auxiliary.logits].to(at.logits), at.first)
 
 
