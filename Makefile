@@ -1,4 +1,5 @@
-# Each target makes its own .venv and installs what it needs, with the versions of constraints.txt.
+# Each target makes its own .venv and installs what it needs, with the versions of constraints.txt. What is installed is
+# compiled when it is first imported: most of it never is.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: $(VENV)/.installed
