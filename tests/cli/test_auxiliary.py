@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 import effpath
 from cli_run import run
 from digits_net import auxiliary, data, graph, model, noisy
+from effpath.cli.network import open_network
+from effpath.cli.options import Source
 from guard_files import NETWORK, write_guard, write_network
 
 OTHER = ["--auxiliary", "net.py:make", "--auxiliary-weights", "other.safetensors"]
@@ -68,3 +70,31 @@ def test_weights_of_a_network_that_is_not_named_are_refused(folder, monkeypatch,
     code, _, err = run(monkeypatch, capsys, *words)
     assert code == 1
     assert "expected --auxiliary with --auxiliary-weights" in err
+
+
+def test_a_network_whose_outputs_or_pixels_are_others_is_refused_by_name(folder, monkeypatch, capsys):
+    write_guard(folder, "paired")
+    made = (
+        "from effpath.demo.lenet import LeNet5\ndef make(**more):\n    net = LeNet5(8)\n"
+        "    net.input_size = (1, 8, 8)\n    vars(net).update(more)\n"
+        "    net.classes = more.get('classes', 'zero one two three four five six seven eight nine'.split())\n"
+        "    return net\ndef turned():\n    return make(classes=make().classes[::-1])\n"
+        "def wide():\n    return make(pixel_range=None)\n"
+    )
+    (folder / "named.py").write_text(made)
+    words = ["detect", "named.py:make", "guard.safetensors", "images.npy", *NETWORK[1:], "--quiet"]
+    for factory, wanted in (
+        ("turned", "in the order of those of named.py:make, got 'nine' instead of 'zero' as output 0"),
+        ("wide", "to take pixels in the range of named.py:make, got another pixel_range"),
+    ):
+        code, _, err = run(monkeypatch, capsys, *words, "--auxiliary", f"named.py:{factory}", *OTHER[2:])
+        assert code == 1
+        assert wanted in " ".join(err.split())
+
+
+def test_a_network_of_a_library_gets_as_many_outputs_as_the_network_has(folder, monkeypatch, capsys):
+    pytest.importorskip("torchvision")
+    source = Source("net.py:make", seed=1)
+    found = open_network(source).beside("torchvision:resnet18", None, 10)
+    assert found.model.network.fc.out_features == 10
+    assert found.picture_format.shape == (1, 8, 8)

@@ -91,7 +91,7 @@ def detect(
                 found = found.take(unseen(about, found.data.name, found.part, found.images.images))
             opened.append(found)
         graph = network.capture(opened[0].images.images, provenance_of(file).get("structure"))
-        saved = open_detector(file, graph, auxiliary.capture(network, opened[0].images.images))
+        saved = open_detector(file, graph, auxiliary.capture(network, graph, opened[0].images.images))
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)

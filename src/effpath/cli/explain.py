@@ -67,7 +67,7 @@ def explain(
         network = replace(source, seed=seed).open()
         pixels, names = network.images(images, first)
         graph = network.capture(pixels, provenance_of(opened).get("structure"))
-        saved = open_detector(opened, graph, auxiliary.capture(network, pixels))
+        saved = open_detector(opened, graph, auxiliary.capture(network, graph, pixels))
     part = None
     if clean is not None and is_data(clean):
         part = network.dataset(clean).part("train", "all")

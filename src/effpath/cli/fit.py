@@ -126,7 +126,7 @@ def fit(
         network.model,
         by_outputs(dataset, network.model, graph.classes, source.class_map),
         options,
-        auxiliary=auxiliary.capture(network, example),
+        auxiliary=auxiliary.capture(network, graph, example),
         store=partial,
         cache=default_cache_dir(),
         track=to.track,

@@ -34,6 +34,7 @@ from effpath.images import (
     unknown_size,
 )
 from effpath.models import from_library, load_model
+from effpath.models.predict import output_names
 
 _SAVE = {
     "torchvision": "torchvision.models.get_model({name!r}, weights='DEFAULT')",
@@ -89,6 +90,28 @@ class Network:
             structure: that a file made with this network holds, so that it need not be exported again.
         """
         return capture(self.model, self._example(images), structure=structure)
+
+    def beside(self, model: str, weights: Path | None, classes: int) -> Network:
+        """Return another network, for the same images and as many classes.
+
+        Raises:
+            InputError: its outputs are in another order, or it takes pixels in another range.
+        """
+        count = classes if from_library(model) else None
+        other = open_network(replace(self.source, model=model, weights=weights, classes=count, input_size=None))
+        own, theirs = (output_names(each, classes) for each in (self.model, other.model))
+        if own != theirs and sorted(own) == sorted(theirs):
+            at = next(at for at, name in enumerate(own) if name != theirs[at])
+            raise InputError(
+                f"expected the outputs of {model} in the order of those of {self.source.model}, got "
+                f"{theirs[at]!r} instead of {own[at]!r} as output {at}: have its factory order them"
+            )
+        if pixel_range_of(self.model) != pixel_range_of(other.model):
+            raise InputError(
+                f"expected {model} to take pixels in the range of {self.source.model}, got another pixel_range: "
+                "have its factory convert them"
+            )
+        return replace(other, picture_format=self.picture_format)
 
     def class_paths(self, file: Path, images: Images | None = None) -> tuple[Graph, ClassPaths]:
         """Return the network's graph and class paths that were built with it, in a file or the folder of a store.

@@ -11,7 +11,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
@@ -149,8 +149,8 @@ class Auxiliary:
     ] = None
     auxiliary_weights: Annotated[Path | None, of_network(help="Its weights, as --weights.")] = None
 
-    def capture(self, network: Network, images: Images | None = None) -> Graph | None:
-        """Return its graph, None where none is named; images as of `Network.capture`."""
+    def capture(self, network: Network, graph: Graph, images: Images | None = None) -> Graph | None:
+        """Return its graph, None where none is named, beside the network's; images as of `Network.capture`."""
         from effpath.errors import OptionError
 
         if self.auxiliary is None:
@@ -159,8 +159,7 @@ class Auxiliary:
                     "expected --auxiliary with --auxiliary-weights: they are the weights of that network"
                 )
             return None
-        source = replace(network.source, model=self.auxiliary, weights=self.auxiliary_weights)
-        return replace(source.open(), picture_format=network.picture_format).capture(images)
+        return network.beside(self.auxiliary, self.auxiliary_weights, graph.classes).capture(images)
 
 
 NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "batch_size")]

@@ -126,7 +126,7 @@ def _opened(
         graph = network.capture(shown, structure)
         if not judges:
             return network, graph, class_paths_in(opened, graph), None
-        detector = open_detector(opened, graph, auxiliary.capture(network, shown))
+        detector = open_detector(opened, graph, auxiliary.capture(network, graph, shown))
     if named is None:
         return network, graph, detector, None
     labels = torch.from_numpy(network.labels(named, graph.classes))
