@@ -16,7 +16,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import KernelDensity
 from torch import nn
 
-import detection.gather as gather_module
+import detection.making as making_module
 import digits_net
 import effpath
 import rivals as table_module
@@ -520,7 +520,7 @@ def studied(tmp_path_factory):
     rivals["noted"] = Rival(noted.fit, {"noted": (np.asarray, lambda seed: Classifier())})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFPATH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for module in (gather_module, table_module):
+        for module in (making_module, table_module):
             patch.setattr(module, "RIVALS", rivals)
         seen = gather("tiny", CASE, others=tuple(rivals))
         again = gather("tiny", CASE, others=tuple(rivals))
