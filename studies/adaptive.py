@@ -34,13 +34,13 @@ from torch import Tensor, nn
 import effpath
 from adaptive_page import STEP, draw
 from detection.cases import Case, named
-from detection.making import RIVAL_IMAGES, open_case
+from detection.making import for_rivals, open_case
 from effpath import ClassPaths, Detector, Features, Graph
 from effpath.adaptive import ADAPTIVE, AdaptiveResult, Victim, adaptive_curve, success_rates
 from effpath.attacks import AdversarialSet, attack
 from effpath.data import Dataset, Part
 from effpath.detect import CombinedSurprise, threshold_at_fpr
-from effpath.detect.classifiers import reading_of, takes_attacks
+from effpath.detect.classifiers import PAIRED_KIND, reading_of, takes_attacks
 from effpath.detect.features import READINGS, Reading
 from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.detect.signs.log_odds import LogOdds
@@ -54,7 +54,6 @@ from sources import Row, run_study
 
 FPRS = (0.05, 0.5)
 GRADIENT = ("linear", "clean", "surprise", "fast", "standard", "softmax")  # detectors whose suspicion has one
-PAIRED = "paired"  # has one too; it asks the network that PID asks, where there is one
 SOFTMAX = Profile("softmax", (LogOdds(),))
 READINGS[SOFTMAX.name] = Reading(partial(Features.suspicions, says=SOFTMAX.says), (1,), False, SOFTMAX)
 
@@ -207,13 +206,13 @@ class Ground:
     @cached_property
     def auxiliary(self) -> Graph:
         """The network that PID asks; InputError where there is none."""
-        known = self.known.take(torch.arange(min(len(self.known), RIVAL_IMAGES)))
+        known = for_rivals(self.known)
         asked = Inconsistency.fit(self.graph, known.images[:], known.labels, seed=self.seed).auxiliary
         return effpath.capture(asked, known.images[:1])
 
     def fit(self, kind: str) -> Detector:
         """Return a detector that is fitted, without a threshold."""
-        asked = self.auxiliary if kind == PAIRED else None
+        asked = self.auxiliary if kind == PAIRED_KIND else None
         found = Detector(self.graph, self.class_paths, kind=kind_of(kind), auxiliary=asked, seed=self.seed)
         with track(f"what {kind} compares with") as progress:
             found.collect(self.known.images, self.known.labels, batch_size=self.batch, progress=progress)
@@ -264,7 +263,7 @@ def measure(model: nn.Module, data: Dataset, trial: Trial, cache: Path | None = 
         clean_scores = detector.score(held_out)
         thresholds[kind] = {f"sr{round(100 * fpr)}": threshold_at_fpr(clean_scores, fpr) for fpr in FPRS}
         flagged[kind] = {key: float(np.mean(clean_scores > limit)) for key, limit in thresholds[kind].items()}
-        surrogate = None if kind in (*GRADIENT, PAIRED) else linear
+        surrogate = None if kind in (*GRADIENT, PAIRED_KIND) else linear
         victim = Victim(detector, model, surrogate, (ground.mimicked.images, ground.mimicked.labels))
         complete: list[list[AdaptiveResult]] = []
         rows: Row = {}
@@ -349,7 +348,7 @@ OPTIONS: dict[str, Row] = {
     "data": {"help": "other data than the case's"},
     "model": {"help": "another model than the case's"},
     "attacks": {"nargs": "+", "help": "all without"},
-    "detectors": {"nargs": "+", "help": f"{' '.join(GRADIENT)}; {PAIRED} too"},
+    "detectors": {"nargs": "+", "help": f"{' '.join(GRADIENT)}; {PAIRED_KIND} too"},
     "training": {"nargs": "+", "help": "rows of the case; FGSM BIM DeepFool"},
     "norm": {"choices": ("Linf", "L2"), "help": "Linf"},
     "epsilons": {"type": float, "nargs": "+", "help": "L∞ in 1/255; without, those of the study"},

@@ -21,12 +21,7 @@ from detection.conditions import conditions
 from detection.minimal import minimal
 from detection.patches import SQUARES, train_patches, with_squares
 from detection.perturbations import train_perturbations
-from detection.seen import (
-    MISTAKES,
-    Piece,
-    Pixels,
-    Row,
-)
+from detection.seen import MISTAKES, Piece, Pixels, Row
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
@@ -100,6 +95,11 @@ def still_correct(model: nn.Module, made: Tensor, clean: Pixels, rows: np.ndarra
     return Pixels(made[correct], rows[correct], clean.labels[rows[correct]])
 
 
+def for_rivals(part: Part) -> Part:
+    """Return the training images that rivals are fitted on, of these."""
+    return part.take(torch.arange(min(len(part), RIVAL_IMAGES)))
+
+
 def spread(part: Part, count: int) -> Part:
     """Return so many images at most, evenly spread."""
     return part.take(torch.linspace(0, len(part) - 1, min(count, len(part))).round().long())
@@ -141,7 +141,7 @@ class Making:
         """The training images that rivals are fitted on."""
         count = self.case.rivals_per_class
         part = self.train if count is None else self.train.first_of_each_class(count)
-        return part.take(torch.arange(min(len(part), RIVAL_IMAGES)))
+        return for_rivals(part)
 
     @cached_property
     def chosen(self) -> tuple[Pixels, Tensor, Part, float]:
@@ -278,10 +278,8 @@ class Making:
             MissingExtraError: a library is missing.
         """
         if self._fitted is None or self._fitted[0] != name:
-            self._fitted = (
-                name,
-                RIVALS[name].fit(self.graph, self.known.images[:], self.known.labels, seed=self.seed),
-            )
+            known = self.known
+            self._fitted = name, RIVALS[name].fit(self.graph, known.images[:], known.labels, seed=self.seed)
         return self._fitted[1]
 
     def measured_by(self, name: str, show: Callable[[], Pixels]) -> Piece:

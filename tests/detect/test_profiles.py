@@ -254,9 +254,11 @@ class TestPaired:
             Detector(graph(), class_paths(), kind="paired", auxiliary=graph())
 
     def test_a_network_with_its_classes_in_another_order_is_refused_when_it_is_fitted(self) -> None:
+        other = model(1)  # trained here: a capture takes no gradients
+
         class Turned(torch.nn.Module):
             def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-                return model(1)(pixels).roll(1, 1)
+                return other(pixels).roll(1, 1)
 
         turned = effpath.capture(Turned().eval(), data().test_images[:1])
         detector = Detector(graph(), class_paths(), kind="paired", auxiliary=turned)
@@ -265,13 +267,15 @@ class TestPaired:
 
     @pytest.mark.parametrize("changed", ["float64", "one image at a time"])
     def test_the_other_network_may_have_another_precision_or_take_no_batch(self, changed: str) -> None:
+        trained = model(1)  # here: a capture takes no gradients
+
         class Alone(torch.nn.Module):
             def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-                return model(1)(pixels) + pixels.mean()  # of all images: a shift, which log odds do not see
+                return trained(pixels) + pixels.mean()  # of all images: a shift, which log odds do not see
 
         other, example = Alone().eval(), data().test_images[:2]
         if changed == "float64":
-            other, example = copy.deepcopy(model(1)).double(), example.double()
+            other, example = copy.deepcopy(trained).double(), example.double()
         odd = effpath.capture(other, example)
         assert odd.batched is (changed == "float64")
         images, known = data().test_images[200:220], fitted("paired")

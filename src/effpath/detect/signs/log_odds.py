@@ -34,8 +34,8 @@ def log_odds(logits: NDArray[np.floating[Any]], classes: NDArray[np.int64] | Non
         ranked = np.sort(logits.astype(np.float64), axis=1)
         own, others = ranked[:, -1], ranked[:, :-1]
     else:
-        own = np.take_along_axis(logits.astype(np.float64), classes[:, None], axis=1)[:, 0]
         others = logits.astype(np.float64)
+        own = np.take_along_axis(others, classes[:, None], axis=1)[:, 0]
         np.put_along_axis(others, classes[:, None], -np.inf, axis=1)
     odds: FloatArray = own - np.logaddexp.reduce(others, axis=1)
     return odds

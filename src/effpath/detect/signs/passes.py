@@ -109,8 +109,8 @@ def passes_with(
 
 def asked(auxiliary: Graph, pixels: Tensor) -> Tensor:
     """Return the logits of another network, [B, classes]; NumericalError where some are not finite."""
-    own = pixels.to(auxiliary.device, auxiliary.dtype)
-    return _finite(_answer(auxiliary, own, lambda part: part), " of the auxiliary network")
+    found = _answer(auxiliary, pixels, lambda part: part.to(auxiliary.dtype))
+    return _finite(found, " of the auxiliary network")
 
 
 def _answer(graph: Graph, pixels: Tensor, change: Change) -> Tensor:
