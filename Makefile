@@ -1,5 +1,6 @@
 # Each target makes its own .venv and installs what it needs, with the versions of constraints.txt. What is installed is
-# compiled when it is first imported: most of it never is.
+# compiled when it is first imported, and kept: most of it never is.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, by libraries as they are loaded, here and in commands
+
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -69,6 +72,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if find_spec("pandas") is None:  # which an imputer looks for in every folder, for every array
             patch.setattr("sklearn.impute._base.is_pandas_na", lambda value: False, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let no test leave more threads to the next one: on busy processors they wait for one another."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
