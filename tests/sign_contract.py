@@ -16,7 +16,7 @@ from effpath.detect.signs.evidence import Evidence
 from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.detect.signs.reader import SignReader
 from effpath.detect.signs.reference import Reference
-from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.sign import LayerSign, Sign, layer_mean
 from effpath.walk.recording import Recorded, record
 
 CLEAN, NOISY = slice(0, 12), slice(12, 24)
@@ -120,3 +120,28 @@ class SignContract:
     def runs(self) -> int:
         """Forward passes that go through the graph: all, unless the sign says otherwise."""
         return self.made().passes
+
+
+class LayerSignContract(SignContract):
+    """Tests that each sign inherits that is a mean over layers."""
+
+    def made(self) -> LayerSign:
+        raise NotImplementedError
+
+    def test_its_column_is_the_mean_of_what_it_measures_in_the_layers_that_it_names(self) -> None:
+        sign = self.made()
+        seen = look(sign)
+        header = class_paths().header
+        names = sign.layers(header, header.keys("synapses"))
+        found = sign.by_layer(seen)
+        assert found.shape == (24, len(names))
+        assert list(names) == [name for name in header.keys("synapses") if name in names]
+        np.testing.assert_array_equal(sign.columns(seen), layer_mean(found)[:, None])
+        assert sign.direction in (-1, 1)
+
+    def test_it_says_in_words_what_is_measured_and_what_is_usual(self) -> None:
+        sign = self.made()
+        said = sign.in_words(-0.1 * -sign.direction, -0.3 * -sign.direction, "seven")
+        assert "class seven" in said
+        assert said != sign.in_words(-0.2 * -sign.direction, -0.3 * -sign.direction, "seven")
+        assert said != sign.in_words(-0.1 * -sign.direction, -0.2 * -sign.direction, "seven")

@@ -11,6 +11,7 @@ from cli_run import run
 from digits_net import auxiliary, data, graph, model, noisy
 from effpath.cli.network import open_network
 from effpath.cli.options import Source
+from effpath.graph import export
 from guard_files import NETWORK, write_guard, write_network
 
 OTHER = ["--auxiliary", "net.py:make", "--auxiliary-weights", "other.safetensors"]
@@ -46,9 +47,12 @@ def test_commands_that_use_it_say_what_the_api_says_and_need_the_same_network(fo
     detector = write_guard(folder, "paired")
     wanted = detector.score(noisy(data().test_images[200:206]))
     words = [NETWORK[0], "guard.safetensors", "images.npy", *NETWORK[1:], "--json", "--quiet"]
-    found = {}
+    found, exports = {}, []
     for command, more in (("detect", []), ("explain", []), ("report", ["-o", "report.html"])):
-        code, out, err = run(monkeypatch, capsys, command, *words, *more, *OTHER)
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "exported", lambda *given, **more: exports.append(given))
+            code, out, err = run(monkeypatch, capsys, command, *words, *more, *OTHER)
+        assert exports == []  # the file holds the structure of both networks
         assert (code, err) == (0, "")
         found[command] = json.loads(out)
         code, _, err = run(monkeypatch, capsys, command, *words, *more)

@@ -15,14 +15,12 @@ from sklearn.base import clone
 import effpath
 from digits_net import auxiliary, auxiliary_of, class_paths, data, graph, model, noisy
 from effpath.detect import CombinedSurprise, Detector
-from effpath.detect.explain import sign_names, strongest_layers, strongest_signs
+from effpath.detect.explain import sign_names, strongest_signs
 from effpath.detect.saved import WHAT, open_detector
 from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import FingerprintError, InputError, NumericalError, OptionError, StoreError
 from effpath.files.plain import percent
 from effpath.files.sealed import SealedFile
-
-EARLY = ["conv1", "conv2", "fc1"]
 
 
 def fitted(kind: str | CombinedSurprise = "standard", *, collected: bool = True) -> Detector:
@@ -106,27 +104,6 @@ def test_reasons_are_the_signs_that_add_most_and_what_signs_add_sums_to_the_scor
     assert found.flagged.any()
 
 
-def test_the_layers_behind_early_similarity_are_told_after_it() -> None:
-    detector = fitted("thorough")
-    images = noisy(data().test_images[220:280])
-    found = detector.detect(images)
-    layers = strongest_layers(detector, found.features)
-    medians = detector.clean_rows.medians()
-    assert any(layers)
-    for row, reasons in enumerate(layers):
-        for reason in reasons:
-            column = EARLY.index(reason.layer)
-            assert reason.usual == medians[column]
-            assert reason.similarity == found.features.values[row, column]
-            assert reason.suspicion == pytest.approx(reason.usual - reason.similarity)
-        told = found.reasons[row]
-        said = [place for place, text in enumerate(told) if text.startswith("early layers outside its class path")]
-        for place in said:
-            assert told[place + 1 : place + 1 + len(reasons)] == tuple(map(str, reasons))
-    fast = fitted("fast")
-    assert not any(strongest_layers(fast, fast.features(images)))
-
-
 @pytest.mark.parametrize("kind", [*PROFILES, CombinedSurprise("fast", rule="harmonic")], ids=str)
 def test_a_file_gives_back_scores_from_images_and_reasons(kind, tmp_path) -> None:
     detector, file = fitted(kind), tmp_path / "guard.safetensors"
@@ -197,7 +174,7 @@ def test_an_explanation_shows_layers_without_what_they_add() -> None:
     (found,) = effpath.explain(fitted(), data().test_images[200:201])
     assert len(found.layers) == 5
     assert all(layer.added is None for layer in found.layers)
-    assert any("not a sum over layers" in note for note in found.notes)
+    assert any("is a sum over signs, not over layers" in note for note in found.notes)
 
 
 class TestPaired:

@@ -68,7 +68,8 @@ def detect(
     from effpath.models.predict import output_names
 
     with SealedFile(detector, WHAT) as file:
-        about = detector_about(file)["about"]
+        whole = detector_about(file)
+        about = whole["about"]
         made_with = int(about.get("seed", 0))
         named = [images] + ([[clean]] if clean is not None else [])
         if held_out:
@@ -91,7 +92,8 @@ def detect(
                 found = found.take(unseen(about, found.data.name, found.part, found.images.images))
             opened.append(found)
         graph = network.capture(opened[0].images.images, provenance_of(file).get("structure"))
-        saved = open_detector(file, graph, auxiliary.capture(network, graph, opened[0].images.images))
+        other = auxiliary.capture(network, graph, opened[0].images.images, whole.get("auxiliary_structure"))
+        saved = open_detector(file, graph, other)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)

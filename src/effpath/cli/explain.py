@@ -63,11 +63,13 @@ def explain(
     files = output or []
     check_files(files, (PAGE, *KINDS))
     with SealedFile(detector, WHAT) as opened:
-        seed = int(detector_about(opened)["about"].get("seed", 0))
+        about = detector_about(opened)
+        seed = int(about["about"].get("seed", 0))
         network = replace(source, seed=seed).open()
         pixels, names = network.images(images, first)
         graph = network.capture(pixels, provenance_of(opened).get("structure"))
-        saved = open_detector(opened, graph, auxiliary.capture(network, graph, pixels))
+        other = auxiliary.capture(network, graph, pixels, about.get("auxiliary_structure"))
+        saved = open_detector(opened, graph, other)
     part = None
     if clean is not None and is_data(clean):
         part = network.dataset(clean).part("train", "all")
@@ -95,7 +97,7 @@ def show(found: Sequence[Explanation]) -> None:
 
     from effpath.cli.output import plain, print_table, print_text
     from effpath.files.plain import percent
-    from effpath.views.page.sentences import pointing, summary, verdict_of
+    from effpath.views.page.sentences import pointed, pointing, summary, verdict_of
     from effpath.views.page.words import signed
 
     for one in found:
@@ -104,8 +106,10 @@ def show(found: Sequence[Explanation]) -> None:
             print_text(f"  {sentence}", "  ")
         if one.verdict.reasons:
             print_text(f"  {pointing(one)}:", "  ")
-        for reason in one.verdict.reasons:
+        for reason, layers in pointed(one):
             print_text(f"    {reason}", "    ")
+            for layer in layers:
+                print_text(f"      {layer}", "      ")
         rows, summed = [], bool(one.layers) and one.layers[0].added is not None
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"

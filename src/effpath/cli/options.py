@@ -149,8 +149,10 @@ class Auxiliary:
     ] = None
     auxiliary_weights: Annotated[Path | None, of_network(help="Its weights, as --weights.")] = None
 
-    def capture(self, network: Network, graph: Graph, images: Images | None = None) -> Graph | None:
-        """Return its graph, None where none is named, beside the network's; images as of `Network.capture`."""
+    def capture(
+        self, network: Network, graph: Graph, images: Images | None = None, structure: str | None = None
+    ) -> Graph | None:
+        """Return its graph, None where none is named, beside the network's; the rest as of `Network.capture`."""
         from effpath.errors import OptionError
 
         if self.auxiliary is None:
@@ -159,7 +161,7 @@ class Auxiliary:
                     "expected --auxiliary with --auxiliary-weights: they are the weights of that network"
                 )
             return None
-        return network.beside(self.auxiliary, self.auxiliary_weights, graph.classes).capture(images)
+        return network.beside(self.auxiliary, self.auxiliary_weights, graph.classes).capture(images, structure)
 
 
 NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "batch_size")]

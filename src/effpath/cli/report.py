@@ -118,15 +118,17 @@ def _opened(
         judges = "detector" in opened.about
         if images and not judges:
             raise alone
+        about = detector_about(opened) if judges else {"about": {}}
         if seed is None:
-            seed = int(detector_about(opened)["about"].get("seed", 0)) if judges else 0
+            seed = int(about["about"].get("seed", 0))
         network = replace(source, seed=seed).open()
         named = network.opened(images) if images else None
         shown = None if named is None else named.images.images
         graph = network.capture(shown, structure)
         if not judges:
             return network, graph, class_paths_in(opened, graph), None
-        detector = open_detector(opened, graph, auxiliary.capture(network, graph, shown))
+        other = auxiliary.capture(network, graph, shown, about.get("auxiliary_structure"))
+        detector = open_detector(opened, graph, other)
     if named is None:
         return network, graph, detector, None
     labels = torch.from_numpy(network.labels(named, graph.classes))

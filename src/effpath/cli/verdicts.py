@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.cli.output import print_text
-from effpath.detect.explain import Reason
+from effpath.detect.explain import Reason, SignReason
 from effpath.detect.saved import SavedDetector
 from effpath.detect.splits import without_mistakes
 from effpath.detect.verdicts import Summary, Verdicts
@@ -24,7 +24,7 @@ def rows_of(
     damaged: Mapping[int, str],
     verdicts: Verdicts,
     labels: NDArray[np.int64],
-    reasons: Sequence[Sequence[Reason]],
+    reasons: Sequence[Sequence[Reason | SignReason]],
     signs: Sequence[str] | None,
     classes: Sequence[str],
     known: Collection[int],
@@ -64,7 +64,7 @@ def rows_of(
             "flagged": bool(verdicts.flagged[at]),
             "note": note if unknown else None,
             "sign": signs[at] if signs and not unknown else None,
-            "reasons": [] if unknown else [asdict(reason) for reason in reasons[at]],
+            "reasons": [] if unknown else [asdict(reason) | {"said": str(reason)} for reason in reasons[at]],
         }
         absent = ("class_name", "runner_up_name", "note", "sign")  # where there is none
         rows.append({name: value for name, value in row.items() if value is not None or name not in absent})
@@ -93,7 +93,10 @@ def show(
             first, second = (_titled(row[name], row.get(f"{name}_name", "")) for name in ("class", "runner_up"))
             line = f"{mark}  {score:>8}  {p_value}{row['image']}  class {first}, then {second}"
             below = [note] if note else [f"most surprising: {sign}"] * bool(sign)
-            below += [str(Reason(**reason)) for reason in row["reasons"]]
+            reasons = row["reasons"]
+            behind = reasons[0].get("sign", sign) if reasons else sign
+            below += [f"{behind}, most in:"] * (behind != sign)
+            below += [reason["said"] for reason in reasons]
         for text in (line, *(INDENT + text for text in below)):
             print_text(text, INDENT)
     unread = len(rows) - summary.images

@@ -1,4 +1,4 @@
-"""How far the similarities of clean images spread: what those of one image are laid beside."""
+"""What clean images show, and how far it spreads: what is laid beside one image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from effpath.detect.features import Features
+    from effpath.detect.signs.sign import LayerSign
 
 ENDS = (0.05, 0.5, 0.95)
 ENOUGH = 20  # images: fewer of one class leave nothing beyond 5 %
@@ -51,11 +52,6 @@ class CleanRows:
         columns = [column for column, name in enumerate(features.names) if name.startswith("rank1:")]
         return cls(features.values[:, columns], features.classes[:, 0].copy())
 
-    def medians(self) -> NDArray[np.float64]:
-        """Return the medians over all images, float64 [sets]; NaN where no image has the set."""
-        found: NDArray[np.float64] = _quantiles(self.values, (0.5,))[0]
-        return found
-
     def band(self, label: int) -> Band:
         """Return the band of a class; that of all classes where the class has fewer than `ENOUGH` images."""
         own = self.classes == label
@@ -63,6 +59,24 @@ class CleanRows:
         rows = self.values[own] if enough else self.values
         low, median, high = _quantiles(rows, ENDS)
         return Band(low, median, high, len(rows), label if enough else None)
+
+
+@dataclass(frozen=True, eq=False)
+class UsualByLayer:
+    """What clean images usually show in each layer, of the signs that are means over layers.
+
+    Attributes:
+        places: the sign and the layer of each column.
+        medians: float64 [columns], over the images that a threshold was fixed on; NaN where none shows anything.
+    """
+
+    places: tuple[tuple[LayerSign, str], ...]
+    medians: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, places: tuple[tuple[LayerSign, str], ...], rows: NDArray[np.float64]) -> UsualByLayer:
+        """Take the medians of rows [n, columns]."""
+        return cls(places, _quantiles(rows, (0.5,))[0])
 
 
 def _quantiles(rows: NDArray[np.float64], ends: Sequence[float]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
-from effpath.detect.band import CleanRows
+from effpath.detect.band import CleanRows, UsualByLayer
 from effpath.detect.classifiers import (
     DEFAULT_KIND,
     check_fitted,
@@ -32,7 +32,7 @@ from effpath.detect.conformal import class_thresholds
 from effpath.detect.features import Features, Reading, check_network
 from effpath.detect.metrics import check_enough, sharing, threshold_at_fpr
 from effpath.detect.saved import DetectorMixin
-from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
+from effpath.detect.scoring import FloatArray, Scoring
 from effpath.detect.signs.auxiliary import AuxiliaryNetwork, check_agreement, check_auxiliary
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.reader import SignReader, sign_features
@@ -64,6 +64,8 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         calibration_classes: int64 [n], the class that the network predicts for each of them; likewise.
         clean_rows: the rank-1 similarities of the images that it was fixed on; None until `calibrate`, and after
             features that hold none.
+        usual_by_layer: what these images show in each layer, of signs that are means over layers; likewise None,
+            and for kinds without such signs.
         path_likelihood: of the class paths, for kinds that read margins, or of those that their walk covers; else
             None.
         reader: of the signs, for kinds that read a profile of signs; else None.
@@ -125,6 +127,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _forget_calibration(self) -> None:
         self.threshold = self.fpr = self.calibration = self.calibration_classes = self.clean_rows = None
+        self.usual_by_layer = None
         self.class_thresholds: dict[int, float] = {}
 
     @property
@@ -184,9 +187,7 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
     def scoring(self) -> Scoring | None:  # type: ignore[override]
         """What the fitted classifier computes, where it is one of ours behind an imputer; None for any other."""
         found = scoring_of(self.classifier)
-        if found is None or not isinstance(found.score, CombinedScore) or self.clean_rows is None:
-            return found
-        return replace(found, layers=self.clean_rows.medians())
+        return None if found is None else replace(found, by_layer=self.usual_by_layer)
 
     def collect(
         self,
@@ -283,6 +284,9 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.fpr, self.calibration, self.calibration_classes = float(fpr), scores, classes
         rows = CleanRows.of(features[known])
         self.clean_rows = None if np.isnan(rows.values).all() else rows
+        if features.signs_by_layer is not None and self.reading.profile is not None:
+            places = self.reading.profile.layer_signs(self.class_paths.header)
+            self.usual_by_layer = UsualByLayer.of(places, features.signs_by_layer[known])
         return self
 
     def _features_to_fit(self, clean: Images | Features) -> Features:

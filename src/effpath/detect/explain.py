@@ -17,7 +17,7 @@ from effpath.detect.scoring import (
     Scoring,
     SurpriseScore,
 )
-from effpath.detect.signs.similarity import EarlySimilarity
+from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import OptionError
 from effpath.files.plain import percent
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 USUAL = 0.5
 """The share of clean images from which on a sign is not worth telling."""
+BEHIND = 2
+"""Layers that are told behind each of several signs."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,12 @@ class Reason:
 
     Attributes:
         layer: its name.
-        suspicion: what all similarities of the layer add to the score, beside their usual values; above 0. Where
-            signs are combined, how far below its usual value the similarity lies.
+        suspicion: what all similarities of the layer add to the score, beside their usual values; above 0.
         rank: 1, where less of the image's path than usual lies in its class's path; 2, where more of the path
             of the runner-up than usual lies in that class's.
         level: synapses, neurons or weights.
         similarity: the share of the image's path that lies in the class path.
-        usual: its median over the images that the detector was fitted on; over those that its threshold was fixed
-            on, where signs are combined.
+        usual: its median over the images that the detector was fitted on.
         label: the class whose path it is.
     """
 
@@ -62,10 +62,41 @@ class Reason:
         )
 
 
-def strongest_layers(detector: DetectorMixin, features: Features, *, count: int = 3) -> list[list[Reason]]:
+@dataclass(frozen=True)
+class SignReason:
+    """A layer in which a sign that is a mean over layers shows more than it usually does.
+
+    Attributes:
+        layer: its name.
+        suspicion: how far what is measured lies beyond its usual value, in the units of the sign; above 0. What it
+            adds to the sign is that, divided by the number of layers.
+        sign: what the sign shows, in words.
+        value: what is measured in the layer.
+        usual: its median over the images that the threshold was fixed on.
+        label: the class that the image is taken for.
+        said: all this, in words.
+    """
+
+    layer: str
+    suspicion: float
+    sign: str
+    value: float
+    usual: float
+    label: int
+    said: str
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"{self.layer}: {self.said}"
+
+
+def strongest_layers(
+    detector: DetectorMixin, features: Features, *, count: int = 3
+) -> list[list[Reason]] | list[list[SignReason]]:
     """Return for each image the layers, at most ``count``, that speak most for an attack; the strongest first.
 
-    An image that has no such layer gets an empty list.
+    Where signs are combined: those behind the sign that adds most to the score, of the signs that are means over
+    layers. An image that has no such layer gets an empty list.
 
     Raises:
         OptionError: the classifier's score is no sum over the similarities (forests, boosting), or not fitted.
@@ -73,9 +104,16 @@ def strongest_layers(detector: DetectorMixin, features: Features, *, count: int 
     scoring = detector.scoring
     if scoring is None:
         raise OptionError(
-            "expected a detector that sums over layers (linear, clean, surprise), got one of kind "
-            f"{detector.name!r}"
+            "expected a detector that sums over layers (linear, clean, surprise) or signs "
+            f"({', '.join(PROFILES)}), got one of kind {detector.name!r}"
         )
+    if isinstance(scoring.score, CombinedScore):
+        behind = layers_behind_signs(scoring, detector.reading, features, count)
+        signs = signs_of_images(scoring, detector.reading, features) or []
+        return [
+            next((layers[sign] for sign, _ in told if sign in layers), [])
+            for layers, told in zip(behind, signs, strict=True)
+        ]
     return layers_of(scoring, detector.read(features), features, count)
 
 
@@ -89,29 +127,18 @@ def feature_suspicion(scoring: Scoring, read: FloatArray, features: Features) ->
     """Return what each similarity adds to the score, [N, features], from the columns that were read, [N, columns].
 
     Linear: ω · (J − J's median over the images fitted on), above 0 where it speaks for an attack. Clean: the log
-    odds. Surprise: as linear, to the first of its four signs, in nats of the tail. Combined signs: how far below
-    its usual value the similarity of an early layer lies, which is no part of the score.
+    odds. Surprise: as linear, to the first of its four signs, in nats of the tail.
     """
     columns, score = scoring.filled(read), scoring.score
     if isinstance(score, CleanScore):
         return score.summands(columns)
-    if isinstance(score, CombinedScore):
-        return _below_usual(scoring, features)
     beside = columns - scoring.usual
     if isinstance(score, JointScore):
         return beside * score.coef
+    assert isinstance(score, SurpriseScore)
     sets = len(score.similarity.coef)
     added = np.zeros(features.values.shape)
     added[:, :sets] = beside[:, :sets] * score.similarity.coef * (score.weights[0] / score.excess[0])
-    return added
-
-
-def _below_usual(scoring: Scoring, features: Features) -> FloatArray:
-    """Return how far similarities of early layers lie below their usual values; 0 where there is none."""
-    added = np.zeros(features.values.shape)
-    if scoring.layers is not None:
-        early = (len(scoring.layers) + 1) // 2
-        added[:, :early] = np.nan_to_num(scoring.layers[:early] - features.values[:, :early])
     return added
 
 
@@ -124,11 +151,6 @@ def sign_names(scoring: Scoring, reading: Reading) -> tuple[str, ...]:
     if isinstance(score, CombinedScore) and reading.profile is not None:
         return reading.profile.says
     return ()
-
-
-def sign_of_layers(scoring: Scoring) -> str:
-    """Return the name of the sign that the layers stand behind."""
-    return SIGNS[0] if isinstance(scoring.score, SurpriseScore) else EarlySimilarity.says[0]
 
 
 def signs_of_images(
@@ -155,10 +177,44 @@ def sign_said(sign: str, share: float) -> str:
     return f"{sign}: {percent(share)} of clean images show this at least as strongly"
 
 
+def layers_by_sign(scoring: Scoring, reading: Reading, features: Features) -> list[dict[str, list[str]]]:
+    """Return for each image, by sign, the layers behind it in words; kinds without signs have them under ""."""
+    if isinstance(scoring.score, CombinedScore):
+        behind = layers_behind_signs(scoring, reading, features, BEHIND)
+        return [{sign: list(map(str, layers)) for sign, layers in each.items()} for each in behind]
+    sign = SIGNS[0] if isinstance(scoring.score, SurpriseScore) else ""
+    found = layers_of(scoring, reading.columns(features), features)
+    return [{sign: list(map(str, layers))} for layers in found]
+
+
+def layers_behind_signs(
+    scoring: Scoring, reading: Reading, features: Features, count: int = 3
+) -> list[dict[str, list[SignReason]]]:
+    """Return for each image, by what a sign shows, the layers in which it shows most; none of a sign without any.
+
+    Only signs that are means over layers have some, and only where it is known what clean images usually show.
+    """
+    usual, values = scoring.by_layer, features.signs_by_layer
+    if usual is None or values is None or not usual.places:
+        return [{} for _ in range(len(features))]
+    turns = np.array([sign.direction for sign, _ in usual.places])
+    beyond = np.nan_to_num((values - usual.medians) * turns)  # [N, columns]
+    found = []
+    for row, label in enumerate(features.classes[:, 0].tolist()):
+        layers: dict[str, list[SignReason]] = {}
+        for place in np.argsort(-beyond[row], kind="stable").tolist():
+            (sign, layer), suspicion = usual.places[place], float(beyond[row, place])
+            if suspicion > 0 and len(layers.setdefault(sign.says[0], [])) < count:
+                value, median = float(values[row, place]), float(usual.medians[place])
+                said = sign.in_words(value, median, str(label))
+                layers[sign.says[0]].append(SignReason(layer, suspicion, sign.says[0], value, median, label, said))
+        found.append(layers)
+    return found
+
+
 def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int = 3) -> list[list[Reason]]:
     """Return for each image what `strongest_layers` does, of the columns that were read, [N, columns]."""
     added = feature_suspicion(scoring, read, features)
-    usuals = scoring.usual if scoring.layers is None else scoring.layers
     names = [name.split(":", 2) for name in features.names]
     columns: dict[str, list[int]] = {}
     for column, (_, _, layer) in enumerate(names):
@@ -176,7 +232,7 @@ def layers_of(scoring: Scoring, read: FloatArray, features: Features, count: int
             if places:
                 at = max(places, key=added[row].__getitem__)
                 rank, suspicion = int(names[at][0].removeprefix("rank")), float(sums[place])
-                similarity, usual = float(features.values[row, at]), float(usuals[at])
+                similarity, usual = float(features.values[row, at]), float(scoring.usual[at])
                 label = int(features.classes[row, rank - 1])
                 reasons.append(Reason(layer, suspicion, rank, names[at][1], similarity, usual, label))
         found.append(reasons)

@@ -41,6 +41,8 @@ class Features:
         signs: float64 [N, signs], what the signs of a profile show, each high where suspicious; None where they
             were not asked for.
         sign_names: of their columns, in words.
+        signs_by_layer: float64 [N, columns], what the signs that are means over layers are means of, see
+            `Profile.layer_signs`; None where it was not asked for.
     """
 
     values: NDArray[np.float64]
@@ -51,16 +53,18 @@ class Features:
     likelihood_classes: tuple[int, ...] = ()
     signs: NDArray[np.float64] | None = None
     sign_names: tuple[str, ...] = ()
+    signs_by_layer: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Features:
         """Return some of the rows."""
-        likelihood = None if self.likelihood is None else self.likelihood[rows]
+        likelihood, signs, by_layer = (
+            None if array is None else array[rows] for array in (self.likelihood, self.signs, self.signs_by_layer)
+        )
         plain = self.values[rows], self.names, self.classes[rows], self.logits[rows]
-        signs = None if self.signs is None else self.signs[rows]
-        return Features(*plain, likelihood, self.likelihood_classes, signs, self.sign_names)
+        return Features(*plain, likelihood, self.likelihood_classes, signs, self.sign_names, by_layer)
 
     def similarities(self) -> NDArray[np.float64]:
         """Return the similarities of ranks 1 and 2, float64 [N, 2 · sets].

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.class_paths.store import class_paths_in, provenance_of
-from effpath.detect.band import CleanRows
+from effpath.detect.band import CleanRows, UsualByLayer
 from effpath.detect.features import READINGS, Features, Reading, path_features
 from effpath.detect.learned import SAVED, learned_in
 from effpath.detect.metrics import Interval, conformal_p_values, sharing, thresholds_of
-from effpath.detect.scoring import CombinedScore, FloatArray, Scoring
+from effpath.detect.scoring import FloatArray, Scoring
 from effpath.detect.signs.auxiliary import check_auxiliary
 from effpath.detect.signs.reader import SignReader, sign_features
 from effpath.detect.signs.reference import Reference
@@ -29,6 +29,7 @@ from effpath.detect.stored import (
     stored_calibration,
     stored_clean_rows,
     stored_reference,
+    stored_usual_by_layer,
 )
 from effpath.detect.verdicts import Verdicts
 from effpath.errors import FingerprintError, OptionError, StoreError
@@ -48,8 +49,8 @@ class DetectorMixin:
     Attributes:
         graph, class_paths, auxiliary, path_likelihood, reader, reference, threshold, class_thresholds, fpr: as of
             `Detector`.
-        calibration, calibration_classes, clean_rows: likewise; None too where a file of an earlier version does
-            not hold them.
+        calibration, calibration_classes, clean_rows, usual_by_layer: likewise; None too where a file of an earlier
+            version does not hold them.
         about: JSON values by name, of what it was made from.
         name: the kind as one word.
         reading: what it reads of features.
@@ -68,6 +69,7 @@ class DetectorMixin:
     calibration: FloatArray | None
     calibration_classes: NDArray[np.int64] | None
     clean_rows: CleanRows | None
+    usual_by_layer: UsualByLayer | None
     about: dict[str, Any]
     name: str
     reading: Reading
@@ -228,6 +230,11 @@ class SavedDetector(DetectorMixin):
     auxiliary: Graph | None = None
 
     @property
+    def usual_by_layer(self) -> UsualByLayer | None:  # type: ignore[override]
+        """What clean images usually show in each layer."""
+        return self.scoring.by_layer
+
+    @property
     def reading(self) -> Reading:  # type: ignore[override]
         """What it reads of features."""
         return READINGS[SAVED[self.name].reads]
@@ -300,8 +307,7 @@ def open_detector(opened: SealedFile, graph: Graph, auxiliary: Graph | None = No
             raise ValueError(f"{learned.n_features_in_} features in one place, {len(usual)} in another")
         score = SAVED[kind].score(learned)
         clean_rows = stored_clean_rows(opened)
-        layers = None if clean_rows is None or not isinstance(score, CombinedScore) else clean_rows.medians()
-        scoring = Scoring(usual, score, layers)
+        scoring = Scoring(usual, score, stored_usual_by_layer(opened, reading.profile, class_paths))
         scoring(usual[None])  # is a ValueError where the parts do not fit together
         threshold, fpr, said = about["threshold"], about["fpr"], about["about"]
         limits = {int(label): float(limit) for label, limit in about.get("class_thresholds", {}).items()}

@@ -7,13 +7,16 @@ library of learning for it. ``of`` takes a formula from a fitted estimator, or f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.combining import RULES
 from effpath.errors import OptionError
+
+if TYPE_CHECKING:
+    from effpath.detect.band import UsualByLayer
 
 FloatArray = NDArray[np.float64]
 SIGNS = ("outside its class path", "fits another class too well", "unsure", "too sure")  # of joint surprise
@@ -210,13 +213,13 @@ class Scoring:
     Attributes:
         usual: [columns], the medians of the rows that the detector was fitted on; they take the place of NaN.
         score: of the columns.
-        layers: [sets], the medians of the rank-1 similarities of clean images, for scores that do not read them;
-            None where they are not known.
+        by_layer: what clean images usually show in each layer, of signs that are means over layers; None where it
+            is not known, and for scores of other columns.
     """
 
     usual: FloatArray
     score: Score
-    layers: FloatArray | None = None
+    by_layer: UsualByLayer | None = None
 
     def filled(self, columns: FloatArray) -> FloatArray:
         """Return columns [n, columns] without NaN."""

@@ -49,15 +49,17 @@ def save_detector(detector: Detector, file: str | FilePath) -> None:
         arrays["detector/calibration_classes"] = detector.calibration_classes
     if (rows := detector.clean_rows) is not None:
         arrays |= {"detector/clean_values": rows.values, "detector/clean_classes": rows.classes}
+    if detector.usual_by_layer is not None:
+        arrays["detector/usual_by_layer"] = detector.usual_by_layer.medians
     reference = detector.reference
     if reference is not None:
         arrays |= {f"detector/reference/{name}": array for name, array in reference.arrays.items()}
-    profile = detector.reading.profile
+    profile, other = detector.reading.profile, detector.auxiliary
     about = {
         "format": FORMAT,
         "kind": kind,
         **({} if profile is None else {"signs": list(profile.says)}),
-        **({} if detector.auxiliary is None else {"auxiliary": detector.auxiliary.fingerprint}),
+        **({} if other is None else {"auxiliary": other.fingerprint, "auxiliary_structure": other.structure}),
         **_describe(detector.classifier[-1], kind, "detector", arrays),
         "threshold": detector.threshold,
         "class_thresholds": detector.class_thresholds,
@@ -102,7 +104,7 @@ def load_detector(file: str | FilePath, graph: Graph, *, auxiliary: Graph | None
     detector.threshold, detector.fpr, detector.about = saved.threshold, saved.fpr, saved.about
     detector.class_thresholds, detector.calibration_classes = saved.class_thresholds, saved.calibration_classes
     detector.calibration, detector.clean_rows = saved.calibration, saved.clean_rows
-    detector.reference = saved.reference
+    detector.reference, detector.usual_by_layer = saved.reference, saved.usual_by_layer
     return detector
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effpath.class_paths.class_paths import ClassPaths
-from effpath.detect.band import CleanRows
+from effpath.detect.band import CleanRows, UsualByLayer
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
@@ -53,6 +53,19 @@ def stored_clean_rows(opened: SealedFile) -> CleanRows | None:
     )
     if len(found.values) != len(found.classes):
         raise ValueError(f"{len(found.values)} clean images in one place, {len(found.classes)} in another")
+    return found
+
+
+def stored_usual_by_layer(
+    opened: SealedFile, profile: Profile | None, class_paths: ClassPaths
+) -> UsualByLayer | None:
+    """Return what the calibration images show in each layer; None where the file has nothing of it."""
+    if "detector/usual_by_layer" not in opened.names:
+        return None
+    places = () if profile is None else profile.layer_signs(class_paths.header)
+    found = UsualByLayer(places, stored_array(opened, "detector/usual_by_layer", 1))
+    if len(found.medians) != len(places):
+        raise ValueError(f"expected {len(places)} usual values in layers, got {len(found.medians)}")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from effpath.detect.explain import USUAL, layers_of, sign_of_layers, sign_said, signs_of_images
+from effpath.detect.explain import USUAL, layers_by_sign, sign_said, signs_of_images
 from effpath.detect.features import Features, Reading
 from effpath.detect.metrics import Interval, auc_interval, tpr_interval
 from effpath.detect.scoring import Scoring
@@ -109,24 +109,21 @@ class Verdicts(Sequence[Verdict]):
     def reasons(self) -> list[tuple[str, ...]]:
         """What speaks for an attack, per image in sentences, strongest first; found when first asked for.
 
-        Of joint surprise and combined signs: signs that less than half of the clean images show as strongly, with
-        the layers behind one of them; of other kinds that sum over layers the layers. Any other kind tells its
-        score alone.
+        Of joint surprise and combined signs: signs that less than half of the clean images show as strongly, each
+        with the layers in which it shows, where it has any; of other kinds that sum over layers the layers. Any
+        other kind tells its score alone.
         """
         found: list[list[str]] = [[] for _ in self.scores]
         if self.scoring is not None:
-            read = self.reading.columns(self.features)
-            layers = [list(map(str, reasons)) for reasons in layers_of(self.scoring, read, self.features)]
             signs_found = signs_of_images(self.scoring, self.reading, self.features)
+            layers = layers_by_sign(self.scoring, self.reading, self.features)
             if signs_found is None:
-                found = layers
+                found = [below[""] for below in layers]
             else:
-                behind = sign_of_layers(self.scoring)
                 for told, below, signs in zip(found, layers, signs_found, strict=True):
                     for sign, share in signs:
                         if share < USUAL:
-                            told.append(sign_said(sign, share))
-                            told += below if sign == behind else []
+                            told += [sign_said(sign, share), *below.get(sign, [])]
         for verdict, told in zip(self, found, strict=True):
             if np.isposinf(verdict.score):
                 told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]

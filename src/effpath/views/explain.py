@@ -130,7 +130,8 @@ def _notes(detector: DetectorMixin, label: int, summed: bool) -> tuple[str, ...]
             "fit the detector again to have them."
         )
     if not summed:
-        found.append(f"The score of a detector of kind {detector.name} is not a sum over layers.")
+        over = "is not a sum" if detector.reading.profile is None else "is a sum over signs, not"
+        found.append(f"The score of a detector of kind {detector.name} {over} over layers.")
     return tuple(found)
 
 

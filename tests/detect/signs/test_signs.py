@@ -29,7 +29,7 @@ from effpath.detect.signs.neighbours import Neighbours, channel_shares
 from effpath.detect.signs.profiles import PROFILES, Profile
 from effpath.detect.signs.reader import SignReader
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
-from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.sign import LayerSign, Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.size import Effort, PathSize
 from effpath.detect.signs.typicality import Typicality
@@ -38,7 +38,7 @@ from effpath.errors import InputError, OptionError
 from effpath.kernels.options import make_options
 from effpath.walk.forward import forward_sets
 from effpath.walk.recording import Recorded, record
-from sign_contract import SignContract, images, look, looked, recording, reference
+from sign_contract import LayerSignContract, SignContract, images, look, looked, recording, reference
 
 EARLY = ["conv1", "conv2", "fc1"]
 
@@ -105,8 +105,8 @@ class TestBitDepth(SignContract):
         assert len(reduce_bits(torch.rand(1, 1, 50, 50), 3).unique()) == 8
 
 
-class TestEarlySimilarity(SignContract):
-    def made(self) -> Sign:
+class TestEarlySimilarity(LayerSignContract):
+    def made(self) -> LayerSign:
         return EarlySimilarity()
 
     def test_it_is_the_mean_similarity_of_the_first_half_of_the_layers(self) -> None:
@@ -114,8 +114,8 @@ class TestEarlySimilarity(SignContract):
         np.testing.assert_allclose(measured(EarlySimilarity()), wanted)
 
 
-class TestMargin(SignContract):
-    def made(self) -> Sign:
+class TestMargin(LayerSignContract):
+    def made(self) -> LayerSign:
         return Margin()
 
     def test_it_is_the_mean_lead_of_the_predicted_class(self) -> None:
@@ -127,8 +127,8 @@ class TestMargin(SignContract):
             assert found[row] == pytest.approx((likelihood[row, :, label] - others).mean())
 
 
-class TestTypicality(SignContract):
-    def made(self) -> Sign:
+class TestTypicality(LayerSignContract):
+    def made(self) -> LayerSign:
         return Typicality()
 
     def test_it_is_the_mean_log_frequency_in_the_predicted_class(self) -> None:
@@ -181,8 +181,8 @@ class TestCancellation(SignContract):
         assert (measured(Cancellation()) >= 0).all()  # Σ|c| ≥ |Σc|, but for the bias
 
 
-class TestForwardSets(SignContract):
-    def made(self) -> Sign:
+class TestForwardSets(LayerSignContract):
+    def made(self) -> LayerSign:
         return ForwardSets()
 
     def test_it_is_the_share_outside_the_union_of_the_class(self) -> None:
@@ -225,8 +225,8 @@ def log_frequencies(name: str) -> np.ndarray:
     return np.log(np.stack([(sets[own].sum(0) + 0.5) / (own.sum() + 1) for own in rows]))
 
 
-class TestForwardTypicality(SignContract):
-    def made(self) -> Sign:
+class TestForwardTypicality(LayerSignContract):
+    def made(self) -> LayerSign:
         return ForwardTypicality()
 
     def test_it_is_the_mean_log_frequency_of_the_set_in_its_class(self) -> None:
@@ -241,8 +241,8 @@ class TestForwardTypicality(SignContract):
         assert found[contract.NOISY].mean() < found[contract.CLEAN].mean()
 
 
-class TestForwardMargin(SignContract):
-    def made(self) -> Sign:
+class TestForwardMargin(LayerSignContract):
+    def made(self) -> LayerSign:
         return ForwardMargin()
 
     def test_it_is_the_lead_of_its_class_layer_by_layer(self) -> None:

@@ -14,7 +14,7 @@ from effpath.class_paths.likelihood import PathLikelihood, columns_of, margins
 from effpath.detect.signs.passes import Passes
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.reference import Bits, Reference
-from effpath.detect.signs.sample import Sample, early_layers
+from effpath.detect.signs.sample import Sample, early_layers, late_layers
 from effpath.detect.signs.sign import FloatArray
 from effpath.errors import OptionError
 from effpath.paths.batch import Paths
@@ -181,12 +181,10 @@ class Evidence:
 
 def late_part(class_paths: ClassPaths, share: float) -> ClassPaths:
     """Return the synapses of the last layers of class paths: a share of these, one at least."""
-    layers = class_paths.header.layers
-    kept = layers[-max(1, round(share * len(layers))) :]
-    if len(kept) == len(layers):
+    layers, names = class_paths.header.layers, late_layers(class_paths.header, share)
+    if len(names) == len(layers):
         return class_paths
-    header = replace(class_paths.header, layers=kept)
-    names = header.keys("synapses")
+    header = replace(class_paths.header, layers=layers[-len(names) :])
     return replace(
         class_paths,
         header=header,

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.signs.evidence import Evidence
-from effpath.detect.signs.sign import FloatArray, Sign, layer_mean
+from effpath.detect.signs.sample import sampled_layers
+from effpath.detect.signs.sign import FloatArray, LayerSign, share_in_words, times_in_words
+from effpath.paths.header import Header
+
+ACTIVE = "its most active neurons are that active"
 
 
-class ForwardTypicality(Sign):
+class _ForwardFrequency(LayerSign):
+    """A sign of how usual the forward sets of a `Sample` are."""
+
+    direction = -1
+    needs = frozenset({"forward sets"})
+
+    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
+        """Return the layers of the sample."""
+        return sampled_layers(header)
+
+
+class ForwardTypicality(_ForwardFrequency):
     """The mean log frequency of the forward set in its own class, over early layers, unweighted.
 
     Sets are of the neurons of a `Sample`. It tells more than the share outside the union where a class has many
@@ -18,31 +35,36 @@ class ForwardTypicality(Sign):
 
     name = "forward typicality"
     says = ("unusual activity for its class",)
-    direction = -1
-    needs = frozenset({"forward sets"})
 
-    def columns(self, seen: Evidence) -> FloatArray:
-        """Measure the log frequency, [B, 1]; NaN where no clean image was predicted as the class."""
-        return layer_mean(_own(seen.frequencies, seen.reference_places))[:, None]
+    def by_layer(self, seen: Evidence) -> FloatArray:
+        """Measure the log frequency, [B, layers]; NaN where no clean image was predicted as the class."""
+        return _own(seen.frequencies, seen.reference_places)
+
+    def in_words(self, value: float, usual: float, label: str) -> str:
+        """Say in how many images of its class."""
+        return share_in_words(ACTIVE, f"clean images of class {label}", value, usual)
 
 
-class ForwardMargin(Sign):
+class ForwardMargin(_ForwardFrequency):
     """The same, less that in the class which has it highest of the others, layer by layer, unweighted."""
 
     name = "forward margin"
     says = ("active as another class is",)
-    direction = -1
-    needs = frozenset({"forward sets"})
 
-    def columns(self, seen: Evidence) -> FloatArray:
-        """Measure the margin, [B, 1]; NaN where no clean image was predicted as the class, or all were."""
+    def by_layer(self, seen: Evidence) -> FloatArray:
+        """Measure the margin, [B, layers]; NaN where no clean image was predicted as the class, or all were."""
         frequencies, places = seen.frequencies, seen.reference_places
         own = _own(frequencies, places)
         others = frequencies.copy()
         known = np.flatnonzero(places >= 0)
         others[known, :, places[known]] = -np.inf
         best = others.max(2, initial=-np.inf)
-        return layer_mean(np.where(np.isfinite(best), own - best, np.nan))[:, None]
+        margin: FloatArray = np.where(np.isfinite(best), own - best, np.nan)
+        return margin
+
+    def in_words(self, value: float, usual: float, label: str) -> str:
+        """Say how much more often in another class."""
+        return times_in_words(ACTIVE, label, value, usual)
 
 
 def _own(frequencies: FloatArray, places: NDArray[np.int64]) -> FloatArray:

@@ -14,10 +14,12 @@ from effpath.detect.signs.log_odds import LogOdds
 from effpath.detect.signs.neighbours import Neighbours
 from effpath.detect.signs.passes import Change
 from effpath.detect.signs.resize_and_pad import ResizeAndPad
-from effpath.detect.signs.sign import Sign
+from effpath.detect.signs.sample import late_layers
+from effpath.detect.signs.sign import LayerSign, Sign
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.typicality import Typicality
 from effpath.detect.signs.unusual_pixels import SecondOpinion, Surroundings, UnusualPixels
+from effpath.paths.header import Header
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,12 @@ class Profile:
     def walks(self) -> int:
         """Walks per image; one that covers some of the layers counts as one."""
         return max(sign.walks for sign in self.signs)
+
+    def layer_signs(self, header: Header) -> tuple[tuple[LayerSign, str], ...]:
+        """Return the signs that are means over layers, each with each of its layers in class paths of a header."""
+        walked = late_layers(header, self.late)
+        layered = (sign for sign in self.signs if isinstance(sign, LayerSign))
+        return tuple((sign, layer) for sign in layered for layer in sign.layers(header, walked))
 
     def wants(self, *needs: str) -> bool:
         """Tell whether a sign has one of the needs."""

@@ -16,7 +16,7 @@ from effpath.detect.signs.passes import Passes, asked, images_at_a_time, passes_
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
 from effpath.detect.signs.sample import Sample
-from effpath.detect.signs.sign import FloatArray
+from effpath.detect.signs.sign import FloatArray, LayerSign
 from effpath.files.progress import Progress
 from effpath.graph.graph import Graph
 from effpath.images import Images
@@ -124,6 +124,11 @@ class SignReader:
         """Return what all signs of the profile show, float64 [B, len(profile.says)]."""
         return np.concatenate([sign.suspicions(seen) for sign in self.profile.signs], axis=1)
 
+    def by_layer(self, seen: Evidence) -> FloatArray:
+        """Return what signs are means of, by sign and layer as of `Profile.layer_signs`, float64 [B, columns]."""
+        found = [sign.by_layer(seen) for sign in self.profile.signs if isinstance(sign, LayerSign)]
+        return np.concatenate([np.zeros((len(seen), 0)), *found], axis=1)
+
 
 def sign_features(
     graph: Graph,
@@ -158,7 +163,7 @@ def sign_features(
     names = header.keys("synapses")
     at = [names.index(key) for key in reader.walked.header.keys("synapses")]
     walks, whole = bool(reader.profile.walks), len(at) == len(names)
-    values, classes, logits, likelihoods, signs = [], [], [], [], []
+    values, classes, logits, likelihoods, signs, by_layer = [], [], [], [], [], []
     for _, pixels, passes in reader.batches(graph, images, paths=paths, batch_size=batch_size, progress=progress):
         longer = None  # than the walk of the signs
         if paths and walks and not whole:
@@ -166,6 +171,7 @@ def sign_features(
             longer = paths_of(passes.recorded)
         seen = reader.look(pixels, passes, reference, left_out=left_out, paths=longer)
         signs.append(reader.suspicions(seen))
+        by_layer.append(reader.by_layer(seen))
         if longer is not None:
             values.append(reader.class_paths.similarity(longer, allow_missing=True))
         elif paths and not walks:
@@ -189,6 +195,7 @@ def sign_features(
         () if likelihood is None else tuple(likelihood.classes),
         np.concatenate(signs),
         reader.profile.says,
+        np.concatenate(by_layer),
     )
 
 

@@ -31,9 +31,7 @@ class Sample:
     @classmethod
     def of(cls, header: Header) -> Sample:
         """Choose of the first half of the layers: `LAYERS` at most, evenly spread, and `NEURONS` of each."""
-        early = early_layers(header)
-        places = np.linspace(0, len(early) - 1, min(LAYERS, len(early))).round().astype(int)
-        return cls({early[at]: drawn(header.universe("neurons", early[at]), NEURONS) for at in places})
+        return cls({name: drawn(header.universe("neurons", name), NEURONS) for name in sampled_layers(header)})
 
     def size(self, layer: str) -> int:
         """Return how many neurons of a layer are looked at."""
@@ -49,10 +47,23 @@ class Sample:
         return outputs.reshape(len(outputs), -1).index_select(1, ids)
 
 
+def sampled_layers(header: Header) -> tuple[str, ...]:
+    """Return the names of the layers that a sample is of, in forward order."""
+    early = early_layers(header)
+    places = np.linspace(0, len(early) - 1, min(LAYERS, len(early))).round().astype(int)
+    return tuple(early[at] for at in places)
+
+
 def early_layers(header: Header) -> tuple[str, ...]:
     """Return the names of the first half of the layers, rounded up."""
     names = header.keys("synapses")
     return tuple(names[: (len(names) + 1) // 2])
+
+
+def late_layers(header: Header, share: float) -> tuple[str, ...]:
+    """Return the names of the last layers: a share of all, one at least."""
+    names = header.keys("synapses")
+    return tuple(names[-max(1, round(share * len(names))) :])
 
 
 def drawn(neurons: int, most: int) -> NDArray[np.int64]:

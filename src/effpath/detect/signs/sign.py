@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.files.plain import percent
+
 if TYPE_CHECKING:
     from effpath.detect.signs.evidence import Evidence
+    from effpath.paths.header import Header
 
 FloatArray = NDArray[np.float64]
 
@@ -56,6 +60,46 @@ class Sign(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+class LayerSign(Sign):
+    """A sign that is the unweighted mean of what is measured in some layers: it can tell in which it shows.
+
+    It has one column, and its direction is known.
+    """
+
+    @abstractmethod
+    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of its layers, in forward order.
+
+        Args:
+            header: of the class paths.
+            walked: the layers that the walk covers.
+        """
+
+    @abstractmethod
+    def by_layer(self, seen: Evidence) -> FloatArray:
+        """Measure a batch in each of its layers, float64 [B, layers]; NaN where there is nothing to measure."""
+
+    @abstractmethod
+    def in_words(self, value: float, usual: float, label: str) -> str:
+        """Say what was measured in a layer, beside its usual value, of an image that is taken for a class."""
+
+    def columns(self, seen: Evidence) -> FloatArray:
+        """Measure the mean over the layers, [B, 1]; NaN where there is nothing to measure."""
+        return layer_mean(self.by_layer(seen))[:, None]
+
+
+def share_in_words(what: str, of: str, value: float, usual: float) -> str:
+    """Say of how many images something holds, from mean log frequencies: it is their geometric mean."""
+    share, usually = (percent(min(1.0, math.exp(mean))) for mean in (value, usual))
+    return f"{what} in {share} of {of}, usually {usually}"
+
+
+def times_in_words(what: str, label: str, value: float, usual: float) -> str:
+    """Say how much more often something holds in another class, from how far mean log frequencies lie apart."""
+    times, usually = (f"{math.exp(-apart):.3g} times" for apart in (value, usual))
+    return f"{what} {times} as often in another class as in class {label}, usually {usually}"
 
 
 def layer_mean(values: FloatArray) -> FloatArray:

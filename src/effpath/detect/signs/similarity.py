@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from effpath.detect.signs.evidence import Evidence
-from effpath.detect.signs.sign import FloatArray, Sign, layer_mean
+from effpath.detect.signs.sample import early_layers
+from effpath.detect.signs.sign import FloatArray, LayerSign
+from effpath.files.plain import percent
+from effpath.paths.header import Header
 
 
-class EarlySimilarity(Sign):
+class EarlySimilarity(LayerSign):
     """The mean similarity of the rank-1 path with its class path over the first half of the layers, unweighted."""
 
     name = "early similarity"
@@ -14,6 +19,17 @@ class EarlySimilarity(Sign):
     direction = -1
     walks = 1
 
-    def columns(self, seen: Evidence) -> FloatArray:
-        """Measure the similarity, [B, 1]."""
-        return layer_mean(seen.similarity[:, seen.early_columns])[:, None]
+    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
+        """Return the early layers that the walk covers."""
+        return tuple(name for name in early_layers(header) if name in walked)
+
+    def by_layer(self, seen: Evidence) -> FloatArray:
+        """Measure the similarity, [B, layers]; NaN without a class path."""
+        return seen.similarity[:, seen.early_columns]
+
+    def in_words(self, value: float, usual: float, label: str) -> str:
+        """Say how much lies inside."""
+        return (
+            f"{percent(value)} of the synapses of its path lie in the path of class {label}, "
+            f"usually {percent(usual)}"
+        )
