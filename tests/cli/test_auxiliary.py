@@ -9,8 +9,11 @@ from safetensors.torch import save_file
 import effpath
 from cli_run import run
 from digits_net import auxiliary, data, graph, model, noisy
+from effpath.cli.fit import _agreement
 from effpath.cli.network import open_network
 from effpath.cli.options import Source
+from effpath.detect.saved import WHAT, detector_about
+from effpath.files.sealed import SealedFile
 from effpath.graph import export
 from guard_files import NETWORK, write_guard, write_network
 
@@ -33,6 +36,10 @@ def test_where_another_network_is_named_the_detector_is_fitted_with_it(monkeypat
     code, out, err = run(monkeypatch, capsys, *words, "--attack", "none", *OTHER, "-o", "g.safetensors", "--quiet")
     assert (code, err) == (0, "")
     assert "kind paired, fitted on" in out
+    with SealedFile("g.safetensors", WHAT) as opened:
+        agreed, images = detector_about(opened)["about"]["auxiliary"].values()
+    assert 0.8 * images < agreed < images
+    assert f"the other network believes the answer for {agreed} of these {images} images\n" in out
     loaded = effpath.load_detector("g.safetensors", graph(), auxiliary=auxiliary())
     assert loaded.kind == "paired"
     code, _, err = run(monkeypatch, capsys, *words, *OTHER, "--kind", "fast", "-o", "h.safetensors")
@@ -41,6 +48,11 @@ def test_where_another_network_is_named_the_detector_is_fitted_with_it(monkeypat
     code, _, err = run(monkeypatch, capsys, *words, "--kind", "paired", "-o", "h.safetensors")
     assert code == 1
     assert "'paired' asks another network for the same classes, got none" in err
+
+
+def test_a_network_that_believes_few_answers_is_told_of() -> None:
+    assert _agreement(80, 100) == "the other network believes the answer for 80 of these 100 images"
+    assert _agreement(79, 100).endswith("compare with a detector of kind standard, without it")
 
 
 def test_commands_that_use_it_say_what_the_api_says_and_need_the_same_network(folder, monkeypatch, capsys):

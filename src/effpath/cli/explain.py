@@ -106,10 +106,10 @@ def show(found: Sequence[Explanation]) -> None:
             print_text(f"  {sentence}", "  ")
         if one.verdict.reasons:
             print_text(f"  {pointing(one)}:", "  ")
-        for reason, layers in pointed(one):
+        for reason, behind in pointed(one):
             print_text(f"    {reason}", "    ")
-            for layer in layers:
-                print_text(f"      {layer}", "      ")
+            for below in behind:
+                print_text(f"      {below}", "      ")
         rows, summed = [], bool(one.layers) and one.layers[0].added is not None
         for layer in one.layers:
             band = "-" if math.isnan(layer.low) else f"{percent(layer.low)} to {percent(layer.high)}"

@@ -159,6 +159,8 @@ def fit(
         f"kind {kind}, fitted on {counts['fit']} clean images; threshold {detector.threshold:.4g}{whose}, fixed "
         f"on {shared} others, so that on average at most {percent(fpr)} of new ones lie above it"
     )
+    if "auxiliary" in about:
+        print(_agreement(**about["auxiliary"]))
     wrong = about["calibrated_mistakes"]
     said = f"drawn for that: {counts['calibrate']} images, of which the network gets {wrong} wrong"
     if always := counts["calibrate"] - scored:
@@ -185,6 +187,16 @@ def _chosen(made: dict[str, Any]) -> str:
     if weaker:
         found += ", as " + ", ".join(f"{each['epsilon']:.3g} fools {each['succeeded']}" for each in weaker)
     return found
+
+
+def _agreement(agreed: int, images: int) -> str:
+    """Say of how many clean images another network believes the answer, and what follows where these are few."""
+    from effpath.detect.signs.auxiliary import WORSE
+
+    said = f"the other network believes the answer for {agreed} of these {images} images"
+    if agreed < WORSE * images:
+        said += ": too few to be sure that it helps; compare with a detector of kind standard, without it"
+    return said
 
 
 def _images(detector: Detector, label: int | None = None) -> int:

@@ -19,9 +19,10 @@ from effpath.class_paths.folder.options import StoreOptions
 from effpath.data import Dataset, Part
 from effpath.detect.classifiers import reading_of, reweighs
 from effpath.detect.detector import Detector
+from effpath.detect.features import Features
 from effpath.detect.fitting.options import ENOUGH, FitOptions
 from effpath.detect.fitting.sources import draw, sources_of
-from effpath.detect.signs.auxiliary import check_auxiliary
+from effpath.detect.signs.auxiliary import AuxiliaryNetwork, agreed_on, check_auxiliary
 from effpath.detect.splits import digest_of, drawn_rows
 from effpath.errors import InputError
 from effpath.files.progress import Track
@@ -128,11 +129,17 @@ def fit_detector(
         "calibrated_mistakes": int(mistakes.sum()),
         "digest": digest_of(source.whole.images, drawn_rows({"rows": rows})),
         "class_paths": {"images": class_paths.images, "seen": class_paths.seen, "classes": len(class_paths)},
+        **({} if auxiliary is None else {"auxiliary": _agreement(clean)}),
         "attacks": attacked,
         "seed": options.seed,
         "batch_size": options.batch_size,
     }
     return detector
+
+
+def _agreement(clean: Features) -> dict[str, int]:
+    """Return of how many clean images the other network believes the answer, and how many there are."""
+    return {"agreed": agreed_on(clean.suspicions(AuxiliaryNetwork.says)[:, 0]), "images": len(clean)}
 
 
 def _check_outputs(

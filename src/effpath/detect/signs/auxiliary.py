@@ -10,6 +10,8 @@ from effpath.graph.graph import Graph
 
 AGREED = 0.5
 """Of clean images, the share for which an auxiliary network must say what the network says."""
+WORSE = 0.8
+"""Below this share a detector that asks it may find less than one that does not."""
 
 
 class AuxiliaryNetwork(Sign):
@@ -64,9 +66,14 @@ def check_auxiliary(kind: str, asks: bool, graph: Graph, auxiliary: Graph | None
         raise OptionError("expected another network as auxiliary, got the network itself, which always agrees")
 
 
+def agreed_on(doubts: FloatArray) -> int:
+    """Return of how many images another network believes the answer, by its suspicions of them [N]."""
+    return int((doubts < 0).sum())
+
+
 def check_agreement(doubts: FloatArray) -> None:
     """Raise InputError where another network disagrees about most clean images, by its suspicions of them [N]."""
-    agreed = float((doubts < 0).mean()) if len(doubts) else 1.0
+    agreed = agreed_on(doubts) / len(doubts) if len(doubts) else 1.0
     if agreed < AGREED:
         raise InputError(
             f"expected an auxiliary network that agrees with the network on at least {AGREED:.0%} of clean "
