@@ -143,5 +143,5 @@ def panels(network: str, table: Row) -> list[Panel]:
         Series("alone", [table["alone"].get(name) for name in names], style={"color": "tab:grey"}),
         Series("with joint surprise", [result["auc"]["mean"] for result in table["with"].values()]),
     ]
-    axes = {"xlabel": "AUC, mean over attacks; the line: the four signs of joint surprise"}
+    axes = {"xlabel": "AUC, mean over attacks; the line:\nthe four signs of joint surprise"}
     return [Panel(network, drawn, names, network, line=table["without"]["mean"][0], axes=axes)]

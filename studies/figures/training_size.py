@@ -60,7 +60,7 @@ def measure(seen: Seen, shares: Sequence[float] = SHARES) -> Row:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the mean AUC over the share: of all attacks, of those of the training, of the others."""
+    """Draw the mean AUC over the share: of all attacks, of those of the training, of the others, if any."""
     shares = table["shares"]
     found = []
     for part, title in MEANS.items():
@@ -69,6 +69,8 @@ def panels(network: str, table: Row) -> list[Panel]:
             for detector in COLOURS
             if any(values := [result["auc"].get(detector, {}).get(part) for result in shares.values()])
         ]
+        if not drawn:
+            continue
         names = [f"{float(share):.0%}" for share in shares]
         axes = {"xlabel": "share of the images that detectors are trained on", "ylabel": "AUC"}
         found.append(Panel(f"{network}, {title}", drawn, names, network, axes=axes))
