@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import auxiliary_of, class_paths, data, graph, noisy
@@ -21,6 +17,8 @@ from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.typicality import Typicality
 from effpath.errors import StoreError
+from effpath.views.page.sentences import pointed
+from guard_files import rewritten
 
 EARLY = ["conv1", "conv2", "fc1"]
 
@@ -29,7 +27,8 @@ def fitted(kind: str) -> Detector:
     images = data().test_images
     detector = Detector(graph(), class_paths(), kind=kind, auxiliary=auxiliary_of(kind))
     detector.collect(data().train_images[:300], data().train_labels[:300])
-    return detector.fit(images[:100]).calibrate(images[100:200], fpr=0.1)
+    attacked = None if kind in PROFILES else noisy(images[240:300])
+    return detector.fit(images[:100], attacked).calibrate(images[100:200], fpr=0.1)
 
 
 def suspicious() -> torch.Tensor:
@@ -124,18 +123,6 @@ def test_signs_say_in_words_what_they_measure_in_a_layer() -> None:
     )
 
 
-def rewritten(file, change) -> None:
-    """Give a detector's file other arrays, without checksums, as files of an earlier format are."""
-    with safe_open(file, framework="numpy") as opened:
-        header = opened.metadata()
-    about = json.loads(header["detector"]) | {"format": "effpath-detector-2"}
-    paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
-    arrays = load_file(file)
-    del arrays["checksums"]
-    change(arrays)
-    save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})
-
-
 def test_a_file_of_an_earlier_version_tells_the_signs_without_layers(tmp_path) -> None:
     file, detector = tmp_path / "guard.safetensors", fitted("standard")
     effpath.save_detector(detector, file)
@@ -154,3 +141,16 @@ def test_usual_values_of_other_layers_are_damage(tmp_path) -> None:
     rewritten(file, lambda arrays: arrays.update({"detector/usual_by_layer": np.zeros(4)}))
     with pytest.raises(StoreError, match="expected 9 usual values in layers, got 4; it is damaged"):
         effpath.load_detector(file, graph())
+
+
+@pytest.mark.parametrize("kind", ["standard", "surprise", "linear"])
+def test_a_page_sets_the_layers_below_the_sign_that_they_stand_behind(kind: str) -> None:
+    detector = fitted(kind)
+    nested = 0
+    for one in effpath.explain(detector, suspicious()):
+        groups = pointed(one)
+        assert [text for reason, layers in groups for text in (reason, *layers)] == list(one.verdict.reasons)
+        heads = [reason.split(": ")[0] in class_paths().header.keys("synapses") for reason, _ in groups]
+        assert not any(heads) or kind == "linear"
+        nested += sum(len(layers) for _, layers in groups)
+    assert (nested > 0) == (kind != "linear")
