@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,13 +44,13 @@ def write_guard(folder: Path, kind: str = "linear") -> effpath.Detector:
     return detector
 
 
-def rewritten(file: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
-    """Change the arrays of a detector's file, and leave out its checksums, as an earlier format does."""
+def rewritten(file: Path, change: Callable[[dict[str, Any], dict[str, np.ndarray]], object]) -> None:
+    """Change header and arrays of a detector's file, and leave out its checksums, as an earlier format does."""
     with safe_open(file, framework="numpy") as opened:
         header = opened.metadata()
     about = json.loads(header["detector"]) | {"format": "effpath-detector-2"}
     paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
     arrays = of_numpy.load_file(file)
     del arrays["checksums"]
-    change(arrays)
+    change(about, arrays)
     of_numpy.save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})

@@ -1,11 +1,7 @@
 """How clean images spread: what an image's similarities are laid beside."""
 
-import json
-
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 import effpath
 from digits_net import class_paths, data, graph, noisy
@@ -13,19 +9,7 @@ from effpath.detect.band import ENOUGH, CleanRows
 from effpath.detect.saved import WHAT, open_detector
 from effpath.errors import StoreError
 from effpath.files.sealed import SealedFile
-from guard_files import write_guard
-
-
-def rewritten(file, change):
-    """Write a detector's file again as an earlier version did, unsealed, with other arrays."""
-    with safe_open(file, framework="numpy") as opened:
-        header = opened.metadata()
-    arrays = load_file(file)
-    about = json.loads(header["detector"]) | {"format": "effpath-detector-2"}
-    paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
-    del arrays["checksums"]
-    change(arrays)
-    save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})
+from guard_files import rewritten, write_guard
 
 
 def opened(file):
@@ -75,10 +59,10 @@ def test_a_file_keeps_them_to_the_last_bit(kind, tmp_path):
 def test_a_file_of_an_earlier_version_has_none_and_one_of_other_lengths_is_refused(tmp_path):
     write_guard(tmp_path)
     file = tmp_path / "guard.safetensors"
-    rewritten(file, lambda arrays: arrays.update({"detector/clean_classes": np.zeros(3, np.int64)}))
+    rewritten(file, lambda _, arrays: arrays.update({"detector/clean_classes": np.zeros(3, np.int64)}))
     with pytest.raises(StoreError, match="80 clean images in one place, 3 in another"):
         opened(file)
     write_guard(tmp_path)
-    rewritten(file, lambda arrays: [arrays.pop(f"detector/clean_{name}") for name in ("values", "classes")])
+    rewritten(file, lambda _, arrays: [arrays.pop(f"detector/clean_{name}") for name in ("values", "classes")])
     assert opened(file).clean_rows is None
     assert effpath.load_detector(file, graph()).clean_rows is None

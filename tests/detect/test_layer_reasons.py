@@ -126,7 +126,7 @@ def test_signs_say_in_words_what_they_measure_in_a_layer() -> None:
 def test_a_file_of_an_earlier_version_tells_the_signs_without_layers(tmp_path) -> None:
     file, detector = tmp_path / "guard.safetensors", fitted("standard")
     effpath.save_detector(detector, file)
-    rewritten(file, lambda arrays: arrays.pop("detector/usual_by_layer"))
+    rewritten(file, lambda _, arrays: arrays.pop("detector/usual_by_layer"))
     older = effpath.load_detector(file, graph())
     images = suspicious()
     assert older.usual_by_layer is None
@@ -138,7 +138,7 @@ def test_a_file_of_an_earlier_version_tells_the_signs_without_layers(tmp_path) -
 def test_usual_values_of_other_layers_are_damage(tmp_path) -> None:
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(fitted("standard"), file)
-    rewritten(file, lambda arrays: arrays.update({"detector/usual_by_layer": np.zeros(4)}))
+    rewritten(file, lambda _, arrays: arrays.update({"detector/usual_by_layer": np.zeros(4)}))
     with pytest.raises(StoreError, match="expected 9 usual values in layers, got 4; it is damaged"):
         effpath.load_detector(file, graph())
 

@@ -144,7 +144,7 @@ def test_a_reference_that_does_not_fit_the_network_is_refused(tmp_path) -> None:
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(fitted("fast"), file)
     counts = "detector/reference/counts/conv1"
-    rewritten(file, lambda arrays: arrays.update({counts: arrays[counts][:, 1:].copy()}))
+    rewritten(file, lambda _, arrays: arrays.update({counts: arrays[counts][:, 1:].copy()}))
     with pytest.raises(StoreError, match="it is damaged"):
         effpath.load_detector(file, graph())
 

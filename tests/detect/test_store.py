@@ -1,11 +1,9 @@
-import json
 from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
@@ -14,6 +12,7 @@ from digits_net import class_paths, data, graph, noisy
 from effpath.demo.lenet import LeNet5
 from effpath.detect.features import Features
 from effpath.errors import FingerprintError, OptionError, StoreError
+from guard_files import rewritten
 
 
 def fitted(kind, **parameters):
@@ -27,17 +26,6 @@ def fitted(kind, **parameters):
 @pytest.fixture(params=["linear", "clean", "surprise"])
 def detector(request):
     return fitted(request.param)
-
-
-def rewrite(file, change):
-    """Write a detector's file again, as an earlier version did, unsealed, with another header or other arrays."""
-    with safe_open(file, framework="numpy") as opened:
-        header = opened.metadata()
-    about, arrays = json.loads(header["detector"]) | {"format": "effpath-detector-2"}, load_file(file)
-    paths = json.loads(header["effpath"]) | {"format": "effpath-class-paths-2"}
-    del arrays["checksums"]
-    change(about, arrays)
-    save_file(arrays, file, {"effpath": json.dumps(paths), "detector": json.dumps(about)})
 
 
 def test_scores_threshold_and_verdicts_after_loading_are_equal(detector, tmp_path):
@@ -165,7 +153,7 @@ def test_files_that_are_missing_cut_or_something_else_are_refused(detector, tmp_
 def test_a_file_that_was_tampered_with_is_refused(change, message, tmp_path):
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(fitted("linear"), file)
-    rewrite(file, change)
+    rewritten(file, change)
     with pytest.raises(StoreError, match=message):
         effpath.load_detector(file, graph())
 

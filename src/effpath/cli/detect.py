@@ -59,7 +59,7 @@ def detect(
     from effpath.cli.verdicts import rows_of, show
     from effpath.data.load import is_data
     from effpath.detect.explain import strongest_layers, strongest_signs
-    from effpath.detect.saved import WHAT, detector_about, open_detector
+    from effpath.detect.saved import WHAT, detector_about
     from effpath.detect.splits import unseen
     from effpath.detect.verdicts import summarise
     from effpath.errors import InputError, OptionError
@@ -68,8 +68,7 @@ def detect(
     from effpath.models.predict import output_names
 
     with SealedFile(detector, WHAT) as file:
-        whole = detector_about(file)
-        about = whole["about"]
+        about = detector_about(file)["about"]
         made_with = int(about.get("seed", 0))
         named = [images] + ([[clean]] if clean is not None else [])
         if held_out:
@@ -92,8 +91,7 @@ def detect(
                 found = found.take(unseen(about, found.data.name, found.part, found.images.images))
             opened.append(found)
         graph = network.capture(opened[0].images.images, provenance_of(file).get("structure"))
-        other = auxiliary.capture(network, graph, opened[0].images.images, whole.get("auxiliary_structure"))
-        saved = open_detector(file, graph, other)
+        saved = auxiliary.open_detector(file, network, graph, opened[0].images.images)
     verdicts, labels, damaged = [], [], []
     for found in opened:
         readable, unreadable = tolerant(found.images.images)

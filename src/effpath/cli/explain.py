@@ -53,7 +53,7 @@ def explain(
     from effpath.class_paths.store import provenance_of
     from effpath.cli.output import PAGE, check_files, deliver
     from effpath.data.load import is_data
-    from effpath.detect.saved import WHAT, detector_about, open_detector
+    from effpath.detect.saved import WHAT, detector_about
     from effpath.files.sealed import SealedFile
     from effpath.models.predict import output_names
     from effpath.views.explain import explain as explained
@@ -63,13 +63,11 @@ def explain(
     files = output or []
     check_files(files, (PAGE, *KINDS))
     with SealedFile(detector, WHAT) as opened:
-        about = detector_about(opened)
-        seed = int(about["about"].get("seed", 0))
+        seed = int(detector_about(opened)["about"].get("seed", 0))
         network = replace(source, seed=seed).open()
         pixels, names = network.images(images, first)
         graph = network.capture(pixels, provenance_of(opened).get("structure"))
-        other = auxiliary.capture(network, graph, pixels, about.get("auxiliary_structure"))
-        saved = open_detector(opened, graph, other)
+        saved = auxiliary.open_detector(opened, network, graph, pixels)
     part = None
     if clean is not None and is_data(clean):
         part = network.dataset(clean).part("train", "all")

@@ -19,7 +19,9 @@ import typer
 
 if TYPE_CHECKING:
     from effpath.cli.network import Network
+    from effpath.detect.saved import SavedDetector
     from effpath.files.progress import Progress
+    from effpath.files.sealed import SealedFile
     from effpath.graph import Graph
     from effpath.images import Images
 
@@ -162,6 +164,15 @@ class Auxiliary:
                 )
             return None
         return network.beside(self.auxiliary, self.auxiliary_weights, graph.classes).capture(images, structure)
+
+    def open_detector(
+        self, opened: SealedFile, network: Network, graph: Graph, images: Images | None = None
+    ) -> SavedDetector:
+        """Return the detector of an open file, with this network if one is named; images as for `capture`."""
+        from effpath.detect.saved import detector_about, open_detector
+
+        structure = detector_about(opened).get("auxiliary_structure")
+        return open_detector(opened, graph, self.capture(network, graph, images, structure))
 
 
 NetworkSource = Annotated[Source, Without("part", "class_map", "skip_damaged", "batch_size")]

@@ -100,7 +100,7 @@ def _opened(
     import torch
 
     from effpath.class_paths.store import class_paths_in, provenance_of
-    from effpath.detect.saved import detector_about, open_detector
+    from effpath.detect.saved import detector_about
     from effpath.errors import OptionError
     from effpath.files.sealed import SealedFile
 
@@ -118,17 +118,15 @@ def _opened(
         judges = "detector" in opened.about
         if images and not judges:
             raise alone
-        about = detector_about(opened) if judges else {"about": {}}
         if seed is None:
-            seed = int(about["about"].get("seed", 0))
+            seed = int(detector_about(opened)["about"].get("seed", 0)) if judges else 0
         network = replace(source, seed=seed).open()
         named = network.opened(images) if images else None
         shown = None if named is None else named.images.images
         graph = network.capture(shown, structure)
         if not judges:
             return network, graph, class_paths_in(opened, graph), None
-        other = auxiliary.capture(network, graph, shown, about.get("auxiliary_structure"))
-        detector = open_detector(opened, graph, other)
+        detector = auxiliary.open_detector(opened, network, graph, shown)
     if named is None:
         return network, graph, detector, None
     labels = torch.from_numpy(network.labels(named, graph.classes))

@@ -284,9 +284,11 @@ class Detector(DetectorMixin, BaseEstimator):  # type: ignore[misc]
         self.fpr, self.calibration, self.calibration_classes = float(fpr), scores, classes
         rows = CleanRows.of(features[known])
         self.clean_rows = None if np.isnan(rows.values).all() else rows
-        if features.signs_by_layer is not None and self.reading.profile is not None:
-            places = self.reading.profile.layer_signs(self.class_paths.header)
-            self.usual_by_layer = UsualByLayer.of(places, features.signs_by_layer[known])
+        profile, by_layer = self.reading.profile, features.signs_by_layer
+        self.usual_by_layer = None
+        if profile is not None and by_layer is not None:
+            places = profile.layer_signs(self.class_paths.header)
+            self.usual_by_layer = UsualByLayer.of(places, by_layer[known])
         return self
 
     def _features_to_fit(self, clean: Images | Features) -> Features:

@@ -108,7 +108,7 @@ def strongest_layers(
             f"({', '.join(PROFILES)}), got one of kind {detector.name!r}"
         )
     if isinstance(scoring.score, CombinedScore):
-        behind = layers_behind_signs(scoring, detector.reading, features, count)
+        behind = layers_behind_signs(scoring, features, count)
         signs = signs_of_images(scoring, detector.reading, features) or []
         return [
             next((layers[sign] for sign, _ in told if sign in layers), [])
@@ -180,16 +180,14 @@ def sign_said(sign: str, share: float) -> str:
 def layers_by_sign(scoring: Scoring, reading: Reading, features: Features) -> list[dict[str, list[str]]]:
     """Return for each image, by sign, the layers behind it in words; kinds without signs have them under ""."""
     if isinstance(scoring.score, CombinedScore):
-        behind = layers_behind_signs(scoring, reading, features, BEHIND)
+        behind = layers_behind_signs(scoring, features, BEHIND)
         return [{sign: list(map(str, layers)) for sign, layers in each.items()} for each in behind]
     sign = SIGNS[0] if isinstance(scoring.score, SurpriseScore) else ""
     found = layers_of(scoring, reading.columns(features), features)
     return [{sign: list(map(str, layers))} for layers in found]
 
 
-def layers_behind_signs(
-    scoring: Scoring, reading: Reading, features: Features, count: int = 3
-) -> list[dict[str, list[SignReason]]]:
+def layers_behind_signs(scoring: Scoring, features: Features, count: int) -> list[dict[str, list[SignReason]]]:
     """Return for each image, by what a sign shows, the layers in which it shows most; none of a sign without any.
 
     Only signs that are means over layers have some, and only where it is known what clean images usually show.
@@ -204,10 +202,13 @@ def layers_behind_signs(
         layers: dict[str, list[SignReason]] = {}
         for place in np.argsort(-beyond[row], kind="stable").tolist():
             (sign, layer), suspicion = usual.places[place], float(beyond[row, place])
-            if suspicion > 0 and len(layers.setdefault(sign.says[0], [])) < count:
+            if not suspicion > 0:
+                break
+            own = layers.setdefault(sign.says[0], [])
+            if len(own) < count:
                 value, median = float(values[row, place]), float(usual.medians[place])
                 said = sign.in_words(value, median, str(label))
-                layers[sign.says[0]].append(SignReason(layer, suspicion, sign.says[0], value, median, label, said))
+                own.append(SignReason(layer, suspicion, sign.says[0], value, median, label, said))
         found.append(layers)
     return found
 

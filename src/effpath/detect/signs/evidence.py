@@ -15,7 +15,7 @@ from effpath.detect.signs.passes import Passes
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.reference import Bits, Reference
 from effpath.detect.signs.sample import Sample, early_layers, late_layers
-from effpath.detect.signs.sign import FloatArray
+from effpath.detect.signs.sign import FloatArray, LayerSign
 from effpath.errors import OptionError
 from effpath.paths.batch import Paths
 from effpath.paths.path import Path
@@ -142,6 +142,16 @@ class Evidence:
                     counted = reference.counts[name][place, ids].astype(np.float64) - 1
                     found[row, column, place] = np.log((counted + 0.5) / reference.images[place]).mean()
         return found
+
+    def by_layer(self, sign: LayerSign) -> FloatArray:
+        """Return what a sign measures in each of its layers, [B, layers]."""
+        if sign not in self._by_layer:
+            self._by_layer[sign] = sign.by_layer(self)
+        return self._by_layer[sign]
+
+    @cached_property
+    def _by_layer(self) -> dict[LayerSign, FloatArray]:
+        return {}
 
     def _means(self, name: str, table: NDArray[np.float32]) -> FloatArray:
         """Return the mean of the rows [neurons, columns] that a forward set names, [B, columns]; NaN if none."""

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from effpath.detect.signs.evidence import Evidence
-from effpath.detect.signs.sample import sampled_layers
-from effpath.detect.signs.sign import FloatArray, LayerSign, share_in_words, times_in_words
-from effpath.paths.header import Header
+from effpath.detect.signs.forward_sets import ForwardSign
+from effpath.detect.signs.sign import FloatArray, share_in_words, times_in_words
 
 ACTIVE = "its most active neurons are that active"
 
 
-class _ForwardFrequency(LayerSign):
-    """A sign of how usual the forward sets of a `Sample` are."""
-
-    direction = -1
-    needs = frozenset({"forward sets"})
-
-    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
-        """Return the layers of the sample."""
-        return sampled_layers(header)
-
-
-class ForwardTypicality(_ForwardFrequency):
+class ForwardTypicality(ForwardSign):
     """The mean log frequency of the forward set in its own class, over early layers, unweighted.
 
     Sets are of the neurons of a `Sample`. It tells more than the share outside the union where a class has many
@@ -35,6 +21,7 @@ class ForwardTypicality(_ForwardFrequency):
 
     name = "forward typicality"
     says = ("unusual activity for its class",)
+    direction = -1
 
     def by_layer(self, seen: Evidence) -> FloatArray:
         """Measure the log frequency, [B, layers]; NaN where no clean image was predicted as the class."""
@@ -45,11 +32,12 @@ class ForwardTypicality(_ForwardFrequency):
         return share_in_words(ACTIVE, f"clean images of class {label}", value, usual)
 
 
-class ForwardMargin(_ForwardFrequency):
+class ForwardMargin(ForwardSign):
     """The same, less that in the class which has it highest of the others, layer by layer, unweighted."""
 
     name = "forward margin"
     says = ("active as another class is",)
+    direction = -1
 
     def by_layer(self, seen: Evidence) -> FloatArray:
         """Measure the margin, [B, layers]; NaN where no clean image was predicted as the class, or all were."""

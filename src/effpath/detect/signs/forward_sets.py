@@ -13,7 +13,17 @@ from effpath.files.plain import percent
 from effpath.paths.header import Header
 
 
-class ForwardSets(LayerSign):
+class ForwardSign(LayerSign):
+    """A sign of the forward sets of a `Sample`, over its layers."""
+
+    needs = frozenset({"forward sets"})
+
+    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
+        """Return the layers of the sample."""
+        return sampled_layers(header)
+
+
+class ForwardSets(ForwardSign):
     """The mean over early layers of the share of the forward set that lies outside the union of its class.
 
     Sets are of the neurons of a `Sample`. The union is over those of clean images that the network predicts as the
@@ -22,11 +32,6 @@ class ForwardSets(LayerSign):
 
     name = "forward sets"
     says = ("active where its class is not",)
-    needs = frozenset({"forward sets"})
-
-    def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
-        """Return the layers of the sample."""
-        return sampled_layers(header)
 
     def by_layer(self, seen: Evidence) -> FloatArray:
         """Measure the share, [B, layers]; NaN where no clean image was predicted as the class."""

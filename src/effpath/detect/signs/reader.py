@@ -126,7 +126,7 @@ class SignReader:
 
     def by_layer(self, seen: Evidence) -> FloatArray:
         """Return what signs are means of, by sign and layer as of `Profile.layer_signs`, float64 [B, columns]."""
-        found = [sign.by_layer(seen) for sign in self.profile.signs if isinstance(sign, LayerSign)]
+        found = [seen.by_layer(sign) for sign in self.profile.signs if isinstance(sign, LayerSign)]
         return np.concatenate([np.zeros((len(seen), 0)), *found], axis=1)
 
 

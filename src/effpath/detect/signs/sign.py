@@ -87,7 +87,7 @@ class LayerSign(Sign):
 
     def columns(self, seen: Evidence) -> FloatArray:
         """Measure the mean over the layers, [B, 1]; NaN where there is nothing to measure."""
-        return layer_mean(self.by_layer(seen))[:, None]
+        return layer_mean(seen.by_layer(self))[:, None]
 
 
 def share_in_words(what: str, of: str, value: float, usual: float) -> str:
