@@ -17,7 +17,6 @@ from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.similarity import EarlySimilarity
 from effpath.detect.signs.typicality import Typicality
 from effpath.errors import StoreError
-from effpath.views.page.sentences import pointed
 from guard_files import rewritten
 
 EARLY = ["conv1", "conv2", "fc1"]
@@ -148,7 +147,7 @@ def test_a_page_sets_the_layers_below_the_sign_that_they_stand_behind(kind: str)
     detector = fitted(kind)
     nested = 0
     for one in effpath.explain(detector, suspicious()):
-        groups = pointed(one)
+        groups = one.verdict.grouped_reasons
         assert [text for reason, layers in groups for text in (reason, *layers)] == list(one.verdict.reasons)
         heads = [reason.split(": ")[0] in class_paths().header.keys("synapses") for reason, _ in groups]
         assert not any(heads) or kind == "linear"

@@ -95,7 +95,7 @@ def show(found: Sequence[Explanation]) -> None:
 
     from effpath.cli.output import plain, print_table, print_text
     from effpath.files.plain import percent
-    from effpath.views.page.sentences import pointed, pointing, summary, verdict_of
+    from effpath.views.page.sentences import pointing, summary, verdict_of
     from effpath.views.page.words import signed
 
     for one in found:
@@ -104,7 +104,7 @@ def show(found: Sequence[Explanation]) -> None:
             print_text(f"  {sentence}", "  ")
         if one.verdict.reasons:
             print_text(f"  {pointing(one)}:", "  ")
-        for reason, behind in pointed(one):
+        for reason, behind in one.verdict.grouped_reasons:
             print_text(f"    {reason}", "    ")
             for below in behind:
                 print_text(f"      {below}", "      ")

@@ -17,6 +17,8 @@ from effpath.detect.scoring import Scoring
 from effpath.errors import InputError
 
 Labels = NDArray[np.int64]
+Grouped = tuple[tuple[str, tuple[str, ...]], ...]
+"""Reasons in sentences, each with those of the layers behind it."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,17 @@ class Verdict:
     score: float
     threshold: float
     p_value: float | None
-    _explained: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
+    _explained: Callable[[], Grouped] = field(repr=False, compare=False)
+
+    @property
+    def grouped_reasons(self) -> Grouped:
+        """The reasons, each with the layers behind it: signs have some, layers of kinds without signs none."""
+        return self._explained()
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What speaks for an attack, in sentences, strongest first; at least one where the image is flagged."""
-        return self._explained()
+        return _in_a_row(self.grouped_reasons)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +109,10 @@ class Verdicts(Sequence[Verdict]):
             float(self.scores[row]),
             float(self.thresholds[row]),
             None if self.p_values is None else float(self.p_values[row]),
-            lambda: self.reasons[row],
+            lambda: self._grouped[row],
         )
 
-    @cached_property
+    @property
     def reasons(self) -> list[tuple[str, ...]]:
         """What speaks for an attack, per image in sentences, strongest first; found when first asked for.
 
@@ -113,23 +120,37 @@ class Verdicts(Sequence[Verdict]):
         with the layers in which it shows, where it has any; of other kinds that sum over layers the layers. Any
         other kind tells its score alone.
         """
-        found: list[list[str]] = [[] for _ in self.scores]
+        return [_in_a_row(grouped) for grouped in self._grouped]
+
+    @cached_property
+    def _grouped(self) -> list[Grouped]:
+        found: list[list[tuple[str, tuple[str, ...]]]] = [[] for _ in self.scores]
         if self.scoring is not None:
             signs_found = signs_of_images(self.scoring, self.reading, self.features)
             layers = layers_by_sign(self.scoring, self.reading, self.features)
             if signs_found is None:
-                found = [below[""] for below in layers]
+                found = [[(layer, ()) for layer in below[""]] for below in layers]
             else:
                 for told, below, signs in zip(found, layers, signs_found, strict=True):
-                    for sign, share in signs:
-                        if share < USUAL:
-                            told += [sign_said(sign, share), *below.get(sign, [])]
+                    told += [
+                        (sign_said(sign, share), tuple(below.get(sign, ())))
+                        for sign, share in signs
+                        if share < USUAL
+                    ]
         for verdict, told in zip(self, found, strict=True):
             if np.isposinf(verdict.score):
-                told[:] = [f"class {verdict.label} has no class path: every image predicted as it is flagged"]
+                told[:] = [
+                    (f"class {verdict.label} has no class path: every image predicted as it is flagged", ())
+                ]
             elif verdict.flagged and not told:
-                told.append(f"its score of {verdict.score:.4g} is above the threshold of {verdict.threshold:.4g}")
+                said = f"its score of {verdict.score:.4g} is above the threshold of {verdict.threshold:.4g}"
+                told.append((said, ()))
         return [tuple(told) for told in found]
+
+
+def _in_a_row(grouped: Grouped) -> tuple[str, ...]:
+    """Return reasons, the layers behind each after it."""
+    return tuple(text for reason, layers in grouped for text in (reason, *layers))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GIVEN = (
     *(words.count, words.listing, words.number, words.percent, words.plain, words.signed, words.unbroken),
     *(pictures.large, pictures.overlay, pictures.shot, pictures.two_paths),
-    *(sentences.compared, sentences.drawn, sentences.layer_alt, sentences.pointed, sentences.pointing),
+    *(sentences.compared, sentences.drawn, sentences.layer_alt, sentences.pointing),
     *(sentences.strip_start, sentences.summary, sentences.verdict_of),
     *(told.apart_rows, told.apart_said, told.attack_rows, told.calibration_facts, told.calibration_said),
     *(told.class_rows, told.classes_said, told.density_rows, told.every_class, told.facts),

@@ -64,22 +64,6 @@ def pointing(found: Explanation) -> str:
     return "What points to an attack" + ("" if found.verdict.flagged else ", too little to flag the image")
 
 
-def pointed(found: Explanation) -> list[tuple[str, list[str]]]:
-    """Return the reasons, each with the layers behind it: those that are told after a sign."""
-    names = {layer.layer for layer in found.layers}
-    grouped: list[tuple[str, list[str]]] = []
-    for reason in found.verdict.reasons:
-        if grouped and _layer_of(reason) in names and _layer_of(grouped[-1][0]) not in names:
-            grouped[-1][1].append(reason)
-        else:
-            grouped.append((reason, []))
-    return grouped
-
-
-def _layer_of(reason: str) -> str:
-    return reason.split(": ")[0]
-
-
 def near(found: Explanation) -> list[str]:
     """Say which clean image is nearest."""
     if found.neighbour is None:
