@@ -51,6 +51,7 @@ from effpath.files.progress import track
 from effpath.models.predict import correct_rows
 from rivals.pid import Inconsistency
 from sources import Row, run_study
+from training import device_name
 
 FPRS = (0.05, 0.5)
 GRADIENT = ("linear", "clean", "surprise", "fast", "standard", "softmax")  # detectors whose suspicion has one
@@ -334,13 +335,20 @@ def trial_of(
 
 
 def measure_case(
-    *, case: str = "lenet_digits", data: str | None = None, model: str | None = None, seed: int = 0, **options: Any
+    *,
+    case: str = "lenet_digits",
+    data: str | None = None,
+    model: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    **options: Any,
 ) -> Row:
+    torch.backends.cudnn.allow_tf32 = False  # which is less exact than float32
     chosen = named(case, data=data, model=model, attacks=())
     network, images = open_case(chosen, seed)
     photographs = images.part("test", "val").images[:1].shape[-1] > 64
     trial = trial_of(chosen, photographs=photographs, seed=seed, **options)
-    return measure(network, images, trial, default_cache_dir())
+    return measure(network.to(device), images, trial, default_cache_dir()) | {"device": device_name(device)}
 
 
 OPTIONS: dict[str, Row] = {
@@ -363,6 +371,7 @@ OPTIONS: dict[str, Row] = {
     "confidence": {"type": float, "help": "lead of the other class that is aimed at; 0.5"},
     "queries": {"type": int, "help": "steps of the black box; 20, or 4 for photographs"},
     "batch": {"type": int, "help": "64, or 6 photographs"},
+    "device": {"help": "such as cuda: of the network; sets of neurons are the processor's; cpu"},
     "seed": {"type": int, "help": "of the division and of the attacks; 0"},
 }
 

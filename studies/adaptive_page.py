@@ -69,6 +69,29 @@ def attacked(results: Path, network: str) -> str:
 
 
 @part
+def attacked_apart(results: Path, network: str) -> str:
+    """The rates of each attack, where every attack has a result of its own: a folder of the network.
+
+    The last rows of a detector take the strongest attack at each ε, not the best of them image by image.
+    """
+    tables = {file.stem: read_result(file) for file in sorted((results / "adaptive" / network).glob("*.json"))}
+    one = next(iter(tables.values()))
+    bound, shown = bounds_shown(one)
+    lines = []
+    for kind in one["detectors"]:
+        curves_of = {name: table["detectors"][kind][name]["curve"] for name, table in tables.items()}
+        for key in ("sr5", "sr50"):
+            rates = {name: [curve[at][key] for at in shown] for name, curve in curves_of.items()}
+            rates["the strongest"] = [max(column) for column in zip(*rates.values(), strict=True)]
+            if key == "sr5":
+                rates["unaware"] = [one["detectors"][kind]["unaware"]["curve"][at][key] for at in shown]
+            lines += [
+                [kind, f"SR@{key[2:]}", name, *(f"{rate:.0%}" for rate in row)] for name, row in rates.items()
+            ]
+    return markdown(["detector", "rate", f"attack; {bound}", *shown.values()], lines)
+
+
+@part
 def robust_networks(results: Path) -> str:
     """The networks that were trained against PGD, a line for each."""
     head = ["network", "training images", "epochs", "ε", "accuracy", "under PGD", "attacked images", "trained on"]

@@ -30,7 +30,7 @@ import torch
 
 from detection.cases import CASES, Case, named
 from detection.gather import OTHERS, Gathering
-from detection.making import Making, open_case
+from detection.making import Making
 from detection.signs import SIGNS
 from effpath.errors import EffpathError, OptionError
 from figures import FIGURES, OPTIONS
@@ -39,6 +39,7 @@ from sources import Row, parser, read_result, write_result
 
 WHOLE = [name for name, figure in FIGURES.items() if figure.others is not None and not figure.reads]
 CLASS_PATHS, PATHS = "class paths", "paths"  # what is made of a case, beside what others see
+CLEAN = "clean"  # the group of images that were not attacked
 # the slowest attacks begin first
 FIRST = ("CWL2", "Patch", "Universal", "FGSM_targeted", "JSMA", "DeepFool", "APGD", "PGD")
 
@@ -91,7 +92,7 @@ def gathered(
     """
     start = time.perf_counter()
     attacks = sorted(case.attacks, key=lambda attack: not case.attacks[attack].attack.startswith(FIRST))
-    open_case(case, seed)  # trained once, not by every process
+    _ = Making(case, seed).chosen  # trained, and what is classified correctly found once, not by every process
     first = {CLASS_PATHS: partial(make_piece, name, case, seed, device, CLASS_PATHS, threads=processes)}
     made = {attack: partial(make_attack, case, attack, seed, device) for attack in attacks}
     seconds: Row = {"attacks": side_by_side({**first, **made}, processes, "attacks and class paths")}
@@ -101,6 +102,8 @@ def gathered(
     pieces = {other: (other, groups) for other in OTHERS if other != SIGNS}
     pieces |= {f"{what} {group}": (what, [group]) for group in groups for what in (PATHS, SIGNS)}
     seen = {piece: partial(make_piece, name, case, seed, device, *how) for piece, how in pieces.items()}
+    for what in (PATHS, SIGNS):  # of the largest group by far
+        seen[f"{what} {CLEAN}"].keywords["threads"] = max(1, processes // 4)
     seconds["what is seen"] = side_by_side(seen, processes, "what is seen")
     return {**seconds, "gathered": round(time.perf_counter() - start, 1)}
 

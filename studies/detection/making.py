@@ -21,7 +21,7 @@ from detection.conditions import conditions
 from detection.minimal import minimal
 from detection.patches import SQUARES, train_patches, with_squares
 from detection.perturbations import train_perturbations
-from detection.seen import MISTAKES, Piece, Pixels, Row
+from detection.seen import MISTAKES, Piece, Pixels, Row, kept
 from effpath import ClassPaths, Features, Graph, StoreOptions
 from effpath.attacks import ATTACKS, AdversarialSet
 from effpath.attacks.adversarial_set import join
@@ -32,7 +32,7 @@ from effpath.data import Dataset, Part, load_data
 from effpath.detect import path_features
 from effpath.detect.fitting import attack_steps, class_paths_step
 from effpath.errors import InputError, MissingExtraError
-from effpath.files.cache import default_cache_dir
+from effpath.files.cache import default_cache_dir, fingerprint, state_fingerprint
 from effpath.files.progress import track
 from effpath.models import load_model
 from effpath.models.predict import correct_rows, device_of, predict
@@ -143,6 +143,16 @@ class Making:
         part = self.train if count is None else self.train.first_of_each_class(count)
         return for_rivals(part)
 
+    def correct(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the rows of images that are classified correctly, found once for all processes of a case."""
+        key = fingerprint(effpath.__version__, self.case.model, state_fingerprint(self.model), images, labels)
+
+        def found() -> Piece:
+            return Piece({"rows": correct_rows(self.model, images, labels, self.case.batch).numpy()}, {})
+
+        file = default_cache_dir() / "correct" / f"{key[:32]}.npz"
+        return torch.from_numpy(kept(file, found).arrays["rows"])
+
     @cached_property
     def chosen(self) -> tuple[Pixels, Tensor, Part, float]:
         """Correctly classified images drawn by the seed, the rows of those to be attacked, and the others.
@@ -151,7 +161,7 @@ class Making:
         """
         part, case = self.data.part("test", "val"), self.case
         images = rounded(part.images[:])
-        correct = correct_rows(self.model, images, part.labels, case.batch)
+        correct = self.correct(images, part.labels)
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(self.seed))
         drawn = correct[order[: max(case.clean, case.sources)]].sort().values
         attacked = torch.isin(drawn, correct[order[: case.sources]]).nonzero()[:, 0]

@@ -12,6 +12,7 @@ import adaptive_page
 import adaptive_patch
 import digits_net
 from effpath.adaptive import PatchSettings
+from sources import write_result
 
 DESCENT = {"steps": 2}
 ATTACKS = {
@@ -91,6 +92,21 @@ def test_the_table_gives_the_best_attack_and_who_does_not_know_the_detector(tabl
     best = table["detectors"]["linear"]["all"]["curve"]
     assert lines[2] == f"| linear | SR@5 | {best[0]['sr5']:.0%} | {best[1]['sr5']:.0%} |"
     assert lines[4].startswith("| linear | SR@5, unaware |")
+
+
+def test_attacks_with_results_of_their_own_stand_in_one_table_with_the_strongest(table, tmp_path: Path) -> None:
+    folder = tmp_path / "adaptive" / "digits"
+    for name in ("mimic", "selective_pgd"):
+        write_result(table, folder / f"{name}.json")
+    lines = adaptive_page.attacked_apart(tmp_path, "digits").splitlines()
+    rows = table["detectors"]["linear"]
+    rates = {
+        name: [point["sr5"] for point in rows[name]["curve"]] for name in ("mimic", "selective_pgd", "unaware")
+    }
+    rates["the strongest"] = [max(pair) for pair in zip(rates["mimic"], rates["selective_pgd"], strict=True)]
+    for name, row in rates.items():
+        assert f"| linear | SR@5 | {name} | {row[0]:.0%} | {row[1]:.0%} |" in lines
+    assert len(lines) == 2 + 7 * len(table["detectors"])
 
 
 def test_finished_attacks_are_kept_so_that_a_killed_run_goes_on(tmp_path: Path, monkeypatch) -> None:

@@ -624,7 +624,11 @@ def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_
 
     monkeypatch.setitem(CASES, "tiny", CASE)
     monkeypatch.setattr(reproduce, "side_by_side", beside)
-    monkeypatch.setattr(reproduce, "open_case", lambda case, seed: done.append(("network", seed)))
+
+    def making(case, seed):
+        return SimpleNamespace(chosen=done.append(("network", seed)))
+
+    monkeypatch.setattr(reproduce, "Making", making)
     known = SimpleNamespace(groups=["clean", "FGSM", "noise"], judged=["clean", "FGSM"])
     monkeypatch.setattr(reproduce, "Gathering", lambda *about: known)
     words = ["--case", "tiny", "--processes", "3", "--device", "cuda", "--output", str(tmp_path)]
@@ -644,6 +648,7 @@ def test_without_a_study_attacks_and_class_paths_then_what_is_seen_then_studies_
         return rivals | {(what, group) for what in ("paths", "signs") for group in groups}
 
     assert pieces(seen) == wanted(known.groups)
+    assert {name for name, (_, how) in seen.items() if "threads" in how} == {"paths clean", "signs clean"}
     assert set(studies) == set(reproduce.WHOLE)
     found = read_result(tmp_path / "reproduce" / "tiny.json")
     assert (found["processes"], found["device"]) == (3, "cuda")
