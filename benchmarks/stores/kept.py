@@ -124,7 +124,8 @@ def shown_by_layers(networks: Sequence[str] = ("alexnet_imagenette", "resnet50_i
             aucs = found["last"][str(last)]
             cells = ["{:.3f} ({:.3f} – {:.3f})".format(*aucs[kind]["mean"]) for kind in ("linear", "surprise")]
             n = f"{found['clean_images']} + {found['attacked_images']}"
-            lines.append([short(network), f"{last} of {count}", n, f"{len(found['attacks'])}", *cells])
+            attacks = len(aucs["linear"].keys() - {"mean"})
+            lines.append([short(network), f"{last} of {count}", n, f"{attacks}", *cells])
     heads = ["network", "last layers", "clean + attacked images", "attacks", "joint similarity, AUC",
              "joint surprise, AUC"]  # fmt: skip
     return table(heads, lines) + (

@@ -242,20 +242,6 @@ def profile_times(results: Path) -> str:
     return markdown(["network", "forward, ms", *(f"{kind}, ms" for kind in kinds)], lines)
 
 
-@by_line("shipped", "attack | images | standard | TPR at 5 % | beyond log odds | forward sets add")
-def shipped(table: Row) -> Lines:
-    """The default on photographs, attack by attack, without rivals."""
-    for name, cell in table["cells"].items():
-        row = table["attacks"][name]
-        yield [
-            titled(name, table), f"{row['used']}/{row['tried']}", with_interval(cell["auc"]),
-            f"{cell['tpr'][0]:.0%}", with_interval(cell["beyond_log_odds"], "+.3f"),
-            with_interval(cell["added_by_paths"], "+.3f"),
-        ]  # fmt: skip
-    detector = table["detectors"][table["settings"]["kind"]]
-    yield ["mean", "", with_interval(detector["mean"]), f"{alarms(detector):.1%} of clean images", "", ""]
-
-
 @by_line("profiles", "attack | standard | TPR at 5 % | best rival |  | max softmax | paired")
 def standard(table: Row) -> Lines:
     """The default, attack by attack, beside the best rival; and with another network, where there is one."""

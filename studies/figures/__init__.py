@@ -40,7 +40,6 @@ from figures import (
     promise,
     recovery,
     roc,
-    shipped,
     slicing,
     theta,
     training_process,
@@ -155,9 +154,6 @@ FIGURES: dict[str, Figure] = {
     ),
     "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
     "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=True),
-    "shipped": Figure(
-        "the default detector on photographs", shipped, intervals, 1, None, options=("images", "gathered")
-    ),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=True),
     "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS, PID)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),

@@ -95,6 +95,10 @@ def measure(seen: Seen) -> Row:
         "rivals": by_rival,
         "best_rival": best,
         "beyond_best_rival": {name: interval(judged.mean[name] - judged.mean[best]) for name in kinds},
+        "beyond_rivals": {
+            name: {kind: interval(values) for kind, values in _beyond(judged, name, names).items()}
+            for name in by_rival
+        },
         "kinds": counted(cells),
         "cells": cells,
         "by_kind": {
@@ -131,6 +135,12 @@ def _by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str
         if members:
             found[kind] = np.mean(members, axis=0)
     return found
+
+
+def _beyond(judged: Resampled, rival: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return how far the compared profile is ahead of a rival in each kind of attacks, [1 + resamples]."""
+    others = _by_kind(judged, rival, names)
+    return {kind: values - others[kind] for kind, values in _by_kind(judged, BEST, names).items()}
 
 
 def _alarms(judged: Resampled, detector: str) -> dict[str, float]:

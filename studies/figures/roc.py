@@ -59,21 +59,25 @@ def curve(clean: np.ndarray, attacked: np.ndarray) -> Row:
 
 
 def published_auc(seen: Seen) -> dict[str, float]:
-    """Return the AUC of the joint similarity where splits are drawn per attack over rows, mean over seeds."""
+    """Return the AUC of the joint similarity where splits are drawn per attack over rows, mean over seeds.
+
+    Where a part of a split has no image of an attack, that split does not count; nor an attack, where none does.
+    """
     attacks = [*seen.attacks, *seen.floats]
     groups = [seen.groups["clean"], *attacks]
     values = np.concatenate([group.features.values for group in groups])
     kinds = np.repeat(np.arange(len(groups)), [len(group.source) for group in groups])
     fractions = dict(zip(("train", "rest", "test"), FRACTIONS, strict=True))
-    found = dict.fromkeys((group.name for group in attacks), 0.0)
+    found: dict[str, list[float]] = {group.name: [] for group in attacks}
     for seed in SEEDS:
         parts = paper_split(kinds, fractions=fractions, seed=seed)
         for kind, name in enumerate(found, 1):
             train, test = (parts[part][np.isin(kinds[parts[part]], (0, kind))] for part in ("train", "test"))
+            if not all((kinds[part] == kind).any() for part in (train, test)):
+                continue
             model = make_classifier("linear", seed=seed).fit(values[train], (kinds[train] > 0).astype(int))
-            auc = roc_auc_score(kinds[test] > 0, suspicion(model, values[test]))
-            found[name] += float(auc) / len(SEEDS)
-    return {name: round(value, 4) for name, value in found.items()}
+            found[name].append(float(roc_auc_score(kinds[test] > 0, suspicion(model, values[test]))))
+    return {name: round(float(np.mean(each)), 4) for name, each in found.items() if each}
 
 
 def panels(network: str, table: Row) -> list[Panel]:

@@ -14,7 +14,6 @@ import sklearn
 import torch
 
 from effpath.attacks import AdversarialSet
-from effpath.attacks.spec import Settings
 from effpath.class_paths.build import Description
 from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.folder.options import StoreOptions
@@ -65,8 +64,7 @@ def run_demo(options: DemoOptions, folder: Path, track: Track) -> DemoResult:
     clean = options.images_to_attack(test, correct)
     attacked: dict[str, AdversarialSet] = {}
     how = {"seed": options.seed, "batch_size": options.batch_size, "cache": default_cache_dir()}
-    settings: dict[str, Settings] = {name: {} for name in options.attacks}
-    for made in attack_steps(model, clean, settings, track, **how):
+    for made in attack_steps(model, clean, options.settings, track, **how):
         attacked[made.name], ended[made.name] = made, time.perf_counter()
         if not made.successes:
             raise InputError(f"no {made.name} attack succeeded on {made.tried} images; attack more images")

@@ -114,6 +114,12 @@ def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(
     for name, beyond in table["beyond_best_rival"].items():
         ours = table["by_kind"][name]["all"][0]
         assert beyond[0] == pytest.approx(ours - table["by_kind"][best]["all"][0], abs=2e-4)
+    assert set(table["beyond_rivals"]) == set(table["rivals"])
+    for name, beyond in table["beyond_rivals"].items():
+        assert beyond["all"][0] == pytest.approx(
+            table["by_kind"]["standard"]["all"][0] - table["rivals"][name], abs=2e-4
+        )
+        assert set(beyond) == set(table["by_kind"]["standard"])
     assert table["least_beyond_log_odds"]["attack"] in table["cells"]
     assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())
 
