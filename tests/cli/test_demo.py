@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from cli_run import run
 from digits_net import data, model
+from effpath.attacks import ATTACKS
+from effpath.demo.options import QUICK, DemoOptions
 from effpath.detect.signs.profiles import PROFILES
 
 pytest.importorskip("foolbox")
@@ -106,6 +108,15 @@ def test_a_model_and_data_of_ones_own_go_the_same_way(small, tmp_path, monkeypat
     assert list(result["layer_density"]["neurons"]) == ["fc1", "fc2", "fc3"]
     assert "--model net.py:make --weights w.safetensors --batch-size 64" in result["provenance"]["command"]
     assert str(tmp_path) not in (small / "report.html").read_text() + (small / "results.json").read_text()
+
+
+def test_the_demo_attacks_lenet_in_fewer_steps_and_other_networks_as_anybody_does():
+    own, other = DemoOptions().settings, DemoOptions(model="net.py:make").settings
+    assert list(own) == list(other) == list(DemoOptions().attacks)
+    assert not any(other.values())
+    assert {name: how for name, how in own.items() if how} == QUICK
+    for name, how in QUICK.items():
+        assert ATTACKS[name].merged(how)["steps"] < ATTACKS[name].settings["steps"]
 
 
 def test_data_that_lenet_is_not_trained_on_ask_for_a_model(small, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from effpath.graph.in_place import overwrite, overwritten_by
 from effpath.graph.inputs import as_images, images_together, plain_memory, require_images
 from effpath.graph.node import Node
 from effpath.graph.precision import FullFloat32
+from effpath.graph.sliding_mean import sliding_mean, sliding_means
 from effpath.images import Images
 from effpath.kernels.window import Scalars
 
@@ -118,6 +119,11 @@ class Graph:
     def overwritten(self) -> dict[str, str]:
         """By node, the operand that it may overwrite where nobody asks for the operand; see `overwritten_by`."""
         return overwritten_by(self)
+
+    @cached_property
+    def sliding(self) -> frozenset[str]:
+        """Nodes that are computed by `sliding_mean`."""
+        return sliding_means(self.nodes)
 
     @cached_property
     def live(self) -> frozenset[str]:
@@ -303,6 +309,8 @@ class Graph:
             operand = self.overwritten.get(node.name)
             if change is not None:
                 values[node.name] = change(node.name, node.call(lookup))
+            elif node.name in self.sliding:
+                values[node.name] = sliding_mean(node, lookup)
             elif operand is None or operand in wanted or operand in given:
                 values[node.name] = node.call(lookup)
             else:
