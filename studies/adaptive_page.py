@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drawing import MARKED, Panel, Series, curves
@@ -89,6 +89,42 @@ def attacked_apart(results: Path, network: str) -> str:
                 [kind, f"SR@{key[2:]}", name, *(f"{rate:.0%}" for rate in row)] for name, row in rates.items()
             ]
     return markdown(["detector", "rate", f"attack; {bound}", *shown.values()], lines)
+
+
+GLANCE = {  # of the README: what it is called, and its results
+    "lenet_digits": "LeNet-5, scikit-learn's digits", "lenet_mnist": "LeNet-5, MNIST",
+    "lenet_mnist_robust": "the same, trained against PGD within 77/255",
+    "resnet20_cifar10": "ResNet-20, CIFAR-10",
+    "resnet20_cifar10_robust": "the same, trained against PGD within 8/255",
+    "alexnet_imagenette_standard": "AlexNet, Imagenette",
+}  # fmt: skip
+
+
+@part
+def adaptive_at_a_glance(results: Path) -> str:
+    """Who knows the default, and who knows the yardstick, on every network, for the README."""
+    lines = []
+    for name, title in GLANCE.items():
+        folder = results / "adaptive"
+        files = sorted((folder / name).glob("*.json")) or [folder / f"{name}.json"]
+        tables = [read_result(file) for file in files]
+        _, shown = bounds_shown(tables[0])
+        bounds = {
+            at: bound for at, bound in shown.items() if bound != "255"
+        }  # which any image of another class is
+        rates = [
+            ", ".join(f"{100 * strongest(tables, kind, key, at):.0f}" for at in bounds) + " %"
+            for kind in ("standard", "softmax")
+            for key in ("sr5", "sr50")
+        ]
+        lines.append([title, str(tables[0]["attacked"]), ", ".join(bounds.values()), *rates])
+    head = ["network, data", "images", "ε · 255", "pass `standard`, 5 %", "50 %", "pass the softmax, 5 %", "50 %"]
+    return markdown(head, lines)
+
+
+def strongest(tables: Sequence[Row], kind: str, key: str, at: int) -> float:
+    """Return the rate of all attacks at an ε, image by image; of single attacks, each in a result, the highest."""
+    return max(float(table["detectors"][kind]["all"]["curve"][at][key]) for table in tables)
 
 
 @part

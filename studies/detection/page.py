@@ -398,3 +398,37 @@ def mnist(results: Path) -> str:
         ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "AUC, standard",
          "its TPR (false alarms) at 5 %", "AUC, max softmax", "best of all others"], lines
     )  # fmt: skip
+
+
+TITLES = {
+    "lenet_digits": "LeNet-5, scikit-learn's digits", "lenet_mnist": "LeNet-5, MNIST",
+    "resnet20_cifar10": "ResNet-20, CIFAR-10", "alexnet_imagenette": "AlexNet, Imagenette",
+    "googlenet_imagenette": "GoogLeNet, Imagenette", "resnet50_imagenette": "ResNet-50, Imagenette",
+}  # fmt: skip
+
+
+@part
+def networks_at_a_glance(results: Path) -> str:
+    """The default on every network, beside the best of all others and with another network, for the README."""
+    lines = []
+    for name, table in results_of(results, "profiles").items():
+        kinds, added, beyond = table["by_kind"], table["added_by_paths"]["standard"], table["beyond_best_rival"]
+        rival = table["best_rival"]
+        best = f"{rival.replace('surprise', 'joint surprise')} {kinds[rival]['all'][0]:.3f}"
+        lines.append([
+            TITLES[name], f"{len(table['cells'])}, {table['attacked_images']}",
+            with_interval(kinds["standard"]["all"]), f"**{best}**" if beyond["standard"][2] < 0 else best,
+            with_interval(kinds["paired"]["all"]) if "paired" in kinds else "–",
+            ", ".join(_patch(table, f"Patch {kind}") for kind in ("sharp", "smooth")),
+            *(with_interval(added[kind], "+.3f") for kind in ("all", "patches")),
+        ])  # fmt: skip
+    return markdown(
+        ["network, data", "attacks, images", "`standard`", "best of all others", "`paired`",
+         "sharp, smooth patches", "forward sets add", "on patches"], lines
+    )  # fmt: skip
+
+
+def _patch(table: Row, row: str) -> str:
+    """Return the AUC of the default on patches, with a star where fewer images than an indication fooled."""
+    few = table["attacks"][row]["succeeded"] < FEW
+    return f"{table['cells'][row]['auc'][0]:.3f}" + "\\*" * few

@@ -35,6 +35,29 @@ def test_every_table_is_shown_in_some_page_once_for_each_network() -> None:
     assert {name.split()[0] for name in shown} == set(TABLES)
 
 
+def test_the_readme_marks_what_is_ahead_of_the_default_and_rows_of_few_images() -> None:
+    rows = TABLES["networks_at_a_glance"](RESULTS).splitlines()[2:]
+    found = results_of(RESULTS, "profiles")
+    assert len(rows) == len(found)
+    for row, table in zip(rows, found.values(), strict=True):
+        cells = row.split(" | ")
+        behind = table["beyond_best_rival"]["standard"][2] < 0
+        assert cells[3].startswith("**") == behind
+        for said, kind in zip(cells[5].split(", "), ("sharp", "smooth"), strict=True):
+            attack = table["attacks"][f"Patch {kind}"]
+            assert said.endswith("*") == (attack["succeeded"] < 50)
+            assert float(said.rstrip("\\*")) == round(table["cells"][f"Patch {kind}"]["auc"][0], 3)
+
+
+def test_the_readme_takes_the_strongest_attack_where_each_has_a_result_of_its_own() -> None:
+    *_, row = TABLES["adaptive_at_a_glance"](RESULTS).splitlines()
+    files = (RESULTS / "adaptive" / "alexnet_imagenette_standard").glob("*.json")
+    curves = [read_result(file)["detectors"]["standard"]["all"]["curve"] for file in files]
+    assert len(curves) == 5
+    strongest = [max(point["sr5"] for point in points) for points in zip(*curves, strict=True)]
+    assert row.split(" | ")[3] == ", ".join(f"{100 * rate:.0f}" for rate in strongest) + " %"
+
+
 def test_a_number_that_is_written_by_hand_is_replaced() -> None:
     page = "before\n<!-- table won -->\n| 13 of 13 |\n<!-- end -->\nafter"
     filled = fill(page, RESULTS)
