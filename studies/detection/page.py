@@ -255,6 +255,26 @@ def standard(table: Row) -> Lines:
         ]  # fmt: skip
 
 
+@by_line("combining", "rule | all attacks | beyond the shipped rule | minimal | strong | patches")
+def combining(table: Row) -> Lines:
+    """The rules by which the default could combine its signs."""
+    for rule, means in table["rules"].items():
+        shipped = rule == table["settings"]["compared"]
+        yield [
+            f"`{rule}`", with_interval(means["all"]),
+            "–" if shipped else with_interval(table["beyond_shipped"][rule], "+.3f"),
+            *(with_interval(means[kind]) for kind in ("minimal", "strong", "patches")),
+        ]  # fmt: skip
+
+
+@by_line("combining", "attack | all signs | the best sign | by itself")
+def diluted(table: Row) -> Lines:
+    """What the shipped rule makes of all signs, and the sign that is best for the attack."""
+    for attack, (sign, auc) in table["best_alone"].items():
+        ours = table["auc"][table["settings"]["compared"]][attack]
+        yield [titled(attack, table), with_interval(ours), sign, f"{auc:.3f}"]
+
+
 @by_line(
     "pixels",
     "attack | squares | 24 around | 8 around | standard | without squares | without surroundings",

@@ -34,6 +34,11 @@ def entrant(kind: str, says: Sequence[str]) -> Entrant:
     return Entrant.of_kind(kind, reader(says))
 
 
+def alone(said: str) -> Entrant:
+    """Return a sign by itself, by what it says: its value is the suspicion."""
+    return Entrant(lambda group: reader([said])(group)[:, 0])
+
+
 def weighed(case: Case, names: Iterable[str]) -> list[str]:
     """Return those of some groups that weigh the signs by default: seen attacks that `effpath fit` makes too."""
     planned = {name: case.attacks[name] for name in names if name in case.attacks}

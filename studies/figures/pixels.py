@@ -7,11 +7,10 @@ weights are those of `figures.profiles`, and differences are paired over the sam
 from __future__ import annotations
 
 from detection.judge import interval, intervals, settings
-from detection.product import entrant, reader, weighed
+from detection.product import alone, entrant, weighed
 from detection.seen import Seen
 from drawing import Panel, Series
 from effpath.detect.classifiers import DEFAULT_KIND
-from effpath.detect.evaluate import Entrant
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.unusual_pixels import Surroundings, UnusualPixels
 from figures.controls import flags
@@ -30,7 +29,7 @@ def measure(seen: Seen) -> Row:
         part: (f"{DEFAULT_KIND} without {part}", [title for title in says if title not in own])
         for part, own in PARTS.items()
     }
-    entrants = {title: _alone(title) for own in PARTS.values() for title in own}
+    entrants = {title: alone(title) for own in PARTS.values() for title in own}
     entrants[DEFAULT_KIND] = entrant(DEFAULT_KIND, says)
     entrants |= {name: entrant(DEFAULT_KIND, others) for name, others in without.values()}
     names = [group.name for group in (*seen.attacks, *seen.floats)]
@@ -58,10 +57,6 @@ def measure(seen: Seen) -> Row:
             for name in (DEFAULT_KIND, *(name for name, _ in without.values()))
         },
     }
-
-
-def _alone(title: str) -> Entrant:
-    return Entrant(lambda group: reader([title])(group)[:, 0])
 
 
 def panels(network: str, table: Row) -> list[Panel]:

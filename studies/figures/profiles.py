@@ -102,13 +102,13 @@ def measure(seen: Seen) -> Row:
         "kinds": counted(cells),
         "cells": cells,
         "by_kind": {
-            name: {kind: interval(values) for kind, values in _by_kind(judged, name, names).items()}
+            name: {kind: interval(values) for kind, values in by_kind(judged, name, names).items()}
             for name in (*ours, "surprise", best)
         },
         "added_by_paths": {
             name: {
-                kind: interval(values - _by_kind(judged, f"{name} without paths", names)[kind])
-                for kind, values in _by_kind(judged, name, names).items()
+                kind: interval(values - by_kind(judged, f"{name} without paths", names)[kind])
+                for kind, values in by_kind(judged, name, names).items()
             }
             for name in kinds
         },
@@ -127,7 +127,7 @@ def one_attack(seen: Seen, judged: Resampled) -> Row:
     return {"attacks": trained, "loss": intervals(loss)}
 
 
-def _by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+def by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the mean AUC over the attacks of each kind, [1 + resamples], and over all."""
     found = {"all": np.mean([judged.auc[detector][name] for name in names], axis=0)}
     for kind, belongs in KINDS.items():
@@ -139,8 +139,8 @@ def _by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str
 
 def _beyond(judged: Resampled, rival: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return how far the compared profile is ahead of a rival in each kind of attacks, [1 + resamples]."""
-    others = _by_kind(judged, rival, names)
-    return {kind: values - others[kind] for kind, values in _by_kind(judged, BEST, names).items()}
+    others = by_kind(judged, rival, names)
+    return {kind: values - others[kind] for kind, values in by_kind(judged, BEST, names).items()}
 
 
 def _alarms(judged: Resampled, detector: str) -> dict[str, float]:

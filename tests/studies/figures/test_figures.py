@@ -56,7 +56,7 @@ MEASURES = [
     name
     for name, figure in FIGURES.items()
     if figure.page == "detection"
-    and name not in ("breadth", "cdrp", "detectors", "further_signs", "pixels", "profiles")
+    and name not in ("breadth", "cdrp", "combining", "detectors", "further_signs", "pixels", "profiles")
 ]  # told apart
 RATE = 0.1  # twelve images fix thresholds, too few for 5 %
 RESULT = {

@@ -124,6 +124,21 @@ def test_it_says_what_is_lost_where_one_attack_is_known_and_which_rival_is_best(
     assert all(0.25 <= weight <= 1 for weights in table["weights"].values() for weight in weights.values())
 
 
+def test_rules_are_compared_with_the_one_that_is_shipped_and_signs_stand_alone(seen, table) -> None:
+    found = FIGURES["combining"].study.measure(seen)
+    assert set(found["rules"]) == set(found["beyond_shipped"]) >= {"fisher", "strongest", "bonferroni"}
+    assert found["auc"]["fisher"] == table["detectors"]["standard"]["auc"]
+    assert found["beyond_shipped"]["fisher"] == [0, 0, 0]
+    for rule, beyond in found["beyond_shipped"].items():
+        ours, its = (found["rules"][each]["all"][0] for each in ("fisher", rule))
+        assert beyond[0] == pytest.approx(its - ours, abs=2e-4)
+    assert any(beyond != [0, 0, 0] for beyond in found["beyond_shipped"].values())
+    for attack, (sign, auc) in found["best_alone"].items():
+        assert auc == max(own[attack][0] for own in found["alone"].values()) == found["alone"][sign][attack][0]
+    (panel,) = FIGURES["combining"].panels({"digits": found})
+    assert [series.label for series in panel.series] == ["all signs, fisher", "the best sign of each attack"]
+
+
 def test_what_signs_of_the_pixels_add_is_the_difference_from_the_default_without_them(seen, table) -> None:
     found = FIGURES["pixels"].study.measure(seen)
     assert found["auc"]["standard"] == table["detectors"]["standard"]["auc"]
