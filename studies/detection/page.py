@@ -275,6 +275,29 @@ def diluted(table: Row) -> Lines:
         yield [titled(attack, table), with_interval(ours), sign, f"{auc:.3f}"]
 
 
+@by_line("branches", "detector | attack | what θ keeps | both branches | both add")
+def branches(table: Row) -> Lines:
+    """Detectors on paths that follow both branches of a residual sum, attack by attack."""
+    kept, both = table["auc"].values()
+    for detector, added in table["added"].items():
+        for attack in [*table["attacks"], "mean"]:
+            aucs = (with_interval(auc[detector][attack]) for auc in (kept, both))
+            yield [detector, titled(attack, table), *aucs, with_interval(added[attack], "+.3f")]
+
+
+@by_line("candidates", "detector | attack | AUC | beyond the default")
+def candidates(table: Row) -> Lines:
+    """Signs that no profile has, alone and in the sum of the default; then the share flagged without an attack."""
+    for detector, aucs in table["auc"].items():
+        for attack in [*table["tested"], "mean"]:
+            added = table["added"].get(detector)
+            beyond = "" if added is None else with_interval(added[attack], "+.3f")
+            yield [detector, titled(attack, table), with_interval(aucs[attack]), beyond]
+    for detector, shares in table["flagged"].items():
+        for name, share in shares.items():
+            yield [detector, f"flagged at 5 %: {name}", with_interval(share, ".0%"), ""]
+
+
 @by_line(
     "pixels",
     "attack | squares | 24 around | 8 around | standard | without squares | without surroundings",

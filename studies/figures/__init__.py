@@ -24,7 +24,9 @@ from effpath import PRESETS
 from effpath.errors import OptionError
 from effpath.rules import LEVELS
 from figures import (
+    branches,
     breadth,
+    candidates,
     cdrp,
     class_similarity,
     combining,
@@ -154,6 +156,13 @@ FIGURES: dict[str, Figure] = {
         options=("images", "gated", "gathered", "timed"),
     ),
     "profiles": Figure("the profiles of cost, and what paths add to them", profiles, intervals, 2, OTHERS),
+    "branches": Figure(
+        "both branches of a residual sum, or what θ keeps", branches, intervals, 3, None,
+        options=("images", "per_class", "gathered"),
+    ),
+    "candidates": Figure(
+        "signs that no profile has", candidates, intervals, 1, None, options=("images", "gathered")
+    ),
     "combining": Figure("the rules by which signs combine, and each sign", combining, intervals, 1, (SIGNS,)),
     "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=True),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=True),
