@@ -161,7 +161,7 @@ FIGURES: dict[str, Figure] = {
         options=("images", "per_class", "gathered"),
     ),
     "candidates": Figure(
-        "signs that no profile has", candidates, intervals, 1, None, options=("images", "gathered")
+        "signs that no profile has", candidates, intervals, 2, None, options=("images", "gathered")
     ),
     "combining": Figure("the rules by which signs combine, and each sign", combining, intervals, 1, (SIGNS,)),
     "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=True),

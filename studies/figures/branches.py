@@ -136,8 +136,9 @@ def group_of(name: str, seen: Features, shots: Pixels) -> Group:
 def panels(network: str, table: Row) -> list[Panel]:
     """Draw the AUC by attack of each detector on both paths."""
     attacks = [*table["attacks"], "mean"]
+    low = min(auc[detector][each][1] for auc in table["auc"].values() for detector in auc for each in attacks)
     found = []
     for detector in table["added"]:
         drawn = [Series(how, [auc[detector][each] for each in attacks]) for how, auc in table["auc"].items()]
-        found.append(Panel(detector, drawn, attacks, network, axes={"xlabel": "AUC"}))
+        found.append(Panel(detector, drawn, attacks, network, (low - 0.02, 1.02), axes={"xlabel": "AUC"}))
     return found

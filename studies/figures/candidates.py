@@ -179,7 +179,12 @@ def _with(says: Sequence[str], more: Sequence[str]) -> Entrant:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw the AUC by attack."""
+    """Draw the AUC by attack, of the signs alone and of the default with them and without."""
     attacks = [*table["tested"], "mean"]
-    drawn = [Series(name, [auc[attack] for attack in attacks]) for name, auc in table["auc"].items()]
-    return [Panel(network, drawn, attacks, network, axes={"xlabel": "AUC"})]
+    short = dict(zip(table["added"], ("with the first", "with the second", "with both"), strict=True))
+    alone = {name: name for name in NEW}
+    found = []
+    for title, labels in (("alone", alone), ("in the default", {DEFAULT_KIND: DEFAULT_KIND, **short})):
+        drawn = [Series(label, [table["auc"][name][each] for each in attacks]) for name, label in labels.items()]
+        found.append(Panel(title, drawn, attacks, network, axes={"xlabel": "AUC"}))
+    return found

@@ -67,5 +67,8 @@ def test_the_default_is_judged_with_the_signs_and_without(cache) -> None:
             assert low <= gain <= high
     assert any(added["mean"] != [0, 0, 0] for added in table["added"].values())
     assert all(set(flagged) == {"clean"} for flagged in table["flagged"].values())  # no patches, so no squares
-    (panel,) = FIGURES["candidates"].panels({"digits": table})
-    assert [series.label for series in panel.series] == list(table["auc"])
+    panels = FIGURES["candidates"].panels({"digits": table})
+    assert [[series.label for series in panel.series] for panel in panels] == [
+        ["in one place", "both branches"],
+        ["standard", "with the first", "with the second", "with both"],
+    ]
