@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from effpath.class_paths.class_paths import ClassPaths
 from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect.features import Features, check_network, similarities_of
 from effpath.detect.signs.evidence import Evidence, late_part
-from effpath.detect.signs.passes import Change, Passes, asked, images_at_a_time, passes_of, passes_with
+from effpath.detect.signs.passes import Passes, asked, images_at_a_time, passes_of, passes_with
 from effpath.detect.signs.profiles import Profile
 from effpath.detect.signs.reference import Reference
 from effpath.detect.signs.sample import Sample
@@ -73,41 +73,27 @@ class SignReader:
             batch_size: images together, see `recordings`.
             progress: called with images done and in total.
         """
-        changes = self.profile.changes if changed else ()
-        through = self._recorded if self.profile.walks or paths else self._unrecorded
-        for rows, pixels, passes in through(graph, images, changes, batch_size, progress):
+        changes, header = self.profile.changes if changed else (), self.class_paths.header
+        found: Iterator[tuple[slice, Tensor, Passes]]
+        if self.profile.walks or paths:
+            recorded_batches = recordings(
+                graph, images, options=header.options, layers=header.keys("synapses"), batch_size=batch_size,
+                progress=progress,
+            )  # fmt: skip
+            found = (
+                (rows, pixels, passes_with(graph, recorded, self.sample, pixels, changes))
+                for rows, pixels, recorded in recorded_batches
+            )
+        else:
+            size = images_at_a_time(graph, len(changes), batch_size)
+            found = (
+                (rows, pixels, passes_of(graph, self.sample, pixels, changes))
+                for rows, pixels in checked_batches(graph, images, size, progress)
+            )
+        for rows, pixels, passes in found:
             if changed and self.auxiliary is not None:
                 passes = replace(passes, auxiliary=asked(self.auxiliary, pixels))
             yield rows, pixels, passes
-
-    def _unrecorded(
-        self,
-        graph: Graph,
-        images: Images,
-        changes: Sequence[Change],
-        batch_size: int | None,
-        progress: Progress | None,
-    ) -> Iterator[tuple[slice, Tensor, Passes]]:
-        """Run images and their changes together, for signs that need no walk."""
-        size = images_at_a_time(graph, len(changes), batch_size)
-        for rows, pixels in checked_batches(graph, images, size, progress):
-            yield rows, pixels, passes_of(graph, self.sample, pixels, changes)
-
-    def _recorded(
-        self,
-        graph: Graph,
-        images: Images,
-        changes: Sequence[Change],
-        batch_size: int | None,
-        progress: Progress | None,
-    ) -> Iterator[tuple[slice, Tensor, Passes]]:
-        """Record what walks need of images, then run their changes."""
-        header = self.class_paths.header
-        layers = header.keys("synapses")
-        for rows, pixels, recorded in recordings(
-            graph, images, options=header.options, layers=layers, batch_size=batch_size, progress=progress
-        ):
-            yield rows, pixels, passes_with(graph, recorded, self.sample, pixels, changes)
 
     def look(
         self,
