@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drawing import MARKED, Panel, Series, curves
 from effpath.files.plain import percent
-from page_parts import markdown, part
+from page_parts import TITLES, markdown, part
 from sources import Row, read_result
 
 UNAWARE = {"linestyle": ":"}  # the line of who knows only the network
@@ -92,12 +92,13 @@ def attacked_apart(results: Path, network: str) -> str:
 
 
 GLANCE = {  # of the README: what it is called, and its results
-    "lenet_digits": "LeNet-5, scikit-learn's digits", "lenet_mnist": "LeNet-5, MNIST",
+    "lenet_digits": TITLES["lenet_digits"],
+    "lenet_mnist": TITLES["lenet_mnist"],
     "lenet_mnist_robust": "the same, trained against PGD within 77/255",
-    "resnet20_cifar10": "ResNet-20, CIFAR-10",
+    "resnet20_cifar10": TITLES["resnet20_cifar10"],
     "resnet20_cifar10_robust": "the same, trained against PGD within 8/255",
-    "alexnet_imagenette_standard": "AlexNet, Imagenette",
-}  # fmt: skip
+    "alexnet_imagenette_standard": TITLES["alexnet_imagenette"],
+}
 
 
 @part
@@ -109,9 +110,7 @@ def adaptive_at_a_glance(results: Path) -> str:
         files = sorted((folder / name).glob("*.json")) or [folder / f"{name}.json"]
         tables = [read_result(file) for file in files]
         _, shown = bounds_shown(tables[0])
-        bounds = {
-            at: bound for at, bound in shown.items() if bound != "255"
-        }  # which any image of another class is
+        bounds = {at: bound for at, bound in shown.items() if bound != "255"}  # within which all images are
         rates = [
             ", ".join(f"{100 * strongest(tables, kind, key, at):.0f}" for at in bounds) + " %"
             for kind in ("standard", "softmax")

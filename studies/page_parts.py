@@ -42,6 +42,11 @@ def by_line(study: str, head: str) -> Callable[[Callable[[Row], Lines]], Part]:
     return put
 
 
+TITLES = {  # of networks, in the tables of the README
+    "lenet_digits": "LeNet-5, scikit-learn's digits", "lenet_mnist": "LeNet-5, MNIST",
+    "resnet20_cifar10": "ResNet-20, CIFAR-10", "alexnet_imagenette": "AlexNet, Imagenette",
+    "googlenet_imagenette": "GoogLeNet, Imagenette", "resnet50_imagenette": "ResNet-50, Imagenette",
+}  # fmt: skip
 NOT_MEASURED = "*Not measured.*"
 
 

@@ -101,9 +101,11 @@ def gathered(
     groups = gathering.judged if judged else gathering.groups
     pieces = {other: (other, groups) for other in OTHERS if other != SIGNS}
     pieces |= {f"{what} {group}": (what, [group]) for group in groups for what in (PATHS, SIGNS)}
-    seen = {piece: partial(make_piece, name, case, seed, device, *how) for piece, how in pieces.items()}
-    for what in (PATHS, SIGNS):  # of the largest group by far
-        seen[f"{what} {CLEAN}"].keywords["threads"] = max(1, processes // 4)
+    more = {"threads": max(1, processes // 4)}  # for the largest group by far
+    seen = {
+        piece: partial(make_piece, name, case, seed, device, *how, **(more if how[1] == [CLEAN] else {}))
+        for piece, how in pieces.items()
+    }
     seconds["what is seen"] = side_by_side(seen, processes, "what is seen")
     return {**seconds, "gathered": round(time.perf_counter() - start, 1)}
 

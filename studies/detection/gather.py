@@ -100,9 +100,9 @@ class Gathering:
         controls = self.heading.about["controls"]
         return [*self.heading.about["groups"], *(name for name in controls if name == MISTAKES)]
 
-    def seen(self, others: Sequence[str], *, controls: bool = True) -> Seen:
-        """Return what is seen, made where it is not there; without ``controls`` of the `judged` groups alone."""
-        groups = self.groups if controls else self.judged
+    def seen(self, others: Sequence[str], groups: Sequence[str] | None = None) -> Seen:
+        """Return what is seen of some groups, made where it is not there; of all without."""
+        groups = self.groups if groups is None else groups
         paths = {group: self.paths(group) for group in groups}
         pieces = {other: self.other(other, groups) for other in others}
         return assembled(self.case, self.heading, paths, pieces)
@@ -144,4 +144,5 @@ def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHE
         others: what is seen beside paths.
         controls: whether images that were not attacked are seen, beside clean ones and natural mistakes.
     """
-    return Gathering(name, case, seed).seen(others, controls=controls)
+    gathering = Gathering(name, case, seed)
+    return gathering.seen(others, None if controls else gathering.judged)

@@ -14,7 +14,7 @@ from effpath.detect.signs.profiles import PROFILES
 from figures import FIGURES
 from figures.cdrp import KINDS as CLASSIFIERS
 from figures.further_signs import PATHLESS, WEIGHED
-from page_parts import Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
+from page_parts import TITLES, Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
 from sources import Row, read_result
 
 CONTROLLED = (
@@ -441,13 +441,6 @@ def mnist(results: Path) -> str:
         ["attack", "success", "AUC, joint similarity", "AUC, joint surprise", "AUC, standard",
          "its TPR (false alarms) at 5 %", "AUC, max softmax", "best of all others"], lines
     )  # fmt: skip
-
-
-TITLES = {
-    "lenet_digits": "LeNet-5, scikit-learn's digits", "lenet_mnist": "LeNet-5, MNIST",
-    "resnet20_cifar10": "ResNet-20, CIFAR-10", "alexnet_imagenette": "AlexNet, Imagenette",
-    "googlenet_imagenette": "GoogLeNet, Imagenette", "resnet50_imagenette": "ResNet-50, Imagenette",
-}  # fmt: skip
 
 
 @part

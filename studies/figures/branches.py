@@ -25,6 +25,7 @@ from effpath.class_paths.likelihood import PathLikelihood
 from effpath.detect import path_features
 from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.fitting import class_paths_step
+from effpath.detect.scoring import FloatArray
 from effpath.files.progress import track
 from effpath.rules.kinds import Gate, Kind, Route, Weighted
 from effpath.rules.plan import Plan, plan_for
@@ -118,17 +119,23 @@ def _of_both(graph: Graph, name: str, kind: Kind) -> Kind:
     return Gate(one, (other,), equal=True)
 
 
+def early_similarity(seen: Features) -> FloatArray:
+    """Return the mean similarity of the rank-1 path over the first half of the layers, [N]."""
+    layers = seen.values.shape[1] // 2  # rank 1, then rank 2
+    found: FloatArray = np.nanmean(seen.values[:, : (layers + 1) // 2], 1)
+    return found
+
+
 def group_of(name: str, seen: Features, shots: Pixels) -> Group:
     """Return a group of images with what stands alone of their paths, high where suspicious."""
-    layers = seen.values.shape[1] // 2  # rank 1, then rank 2
-    early = slice(0, (layers + 1) // 2)
+    early = (seen.likelihood.shape[1] + 1) // 2  # layers
     rows = np.arange(len(seen.classes))
     own = np.searchsorted(seen.likelihood_classes, seen.classes[:, 0])
-    frequency = np.nanmean(seen.likelihood[:, early], 1)  # [images, classes]
+    frequency = np.nanmean(seen.likelihood[:, :early], 1)  # [images, classes]
     others = frequency.copy()
     others[rows, own] = -np.inf
     arrays = dict(zip(SIGNS, (
-        -np.nanmean(seen.values[:, early], 1), -frequency[rows, own], others.max(1) - frequency[rows, own]
+        -early_similarity(seen), -frequency[rows, own], others.max(1) - frequency[rows, own]
     ), strict=True))  # fmt: skip
     return Group(name, seen, shots.source, arrays, shots.clusters)
 

@@ -21,7 +21,6 @@ from detection.cases import Case
 from detection.gather import Gathering
 from detection.judge import Resampled, intervals, settings
 from detection.product import entrant, reader, weighed
-from detection.seen import assembled
 from detection.signs import SIGNS
 from drawing import Panel, Series
 from effpath import BuildOptions, Graph
@@ -32,9 +31,10 @@ from effpath.detect.evaluate import Entrant, Group
 from effpath.detect.fitting import class_paths_step
 from effpath.detect.scoring import FloatArray
 from effpath.detect.signs.profiles import PROFILES
+from effpath.detect.signs.sample import early_layers
 from effpath.files.progress import track
 from effpath.walk.forward import forward_sets
-from figures.branches import both_branches
+from figures.branches import both_branches, early_similarity
 from figures.controls import flags
 from figures.profiles import taught
 from sources import Row
@@ -112,16 +112,13 @@ def measure(case: Case, *, gathered: Sequence[str] = (), images: int | None = No
     """
     attacks = {name: planned for name, planned in case.attacks.items() if not gathered or name in gathered}
     gathering = Gathering("candidates", replace(case, attacks=attacks, sources=images or case.sources), seed)
-    seen = gathering.seen((SIGNS,), controls=False)
-    look = looks(gathering)
     squares = [name for name in gathering.groups if name.startswith("square of ")]
-    paths = {name: gathering.paths(name) for name in squares}
-    signs = {SIGNS: gathering.other(SIGNS, squares)}
-    harmless = assembled(gathering.case, gathering.heading, paths, signs).controls
+    seen = gathering.seen((SIGNS,), [*gathering.heading.about["groups"], *squares])
+    look = looks(gathering)
     seen = replace(
         seen,
         groups={name: look(group) for name, group in seen.groups.items()},
-        controls={name: look(group) for name, group in harmless.items()},
+        controls={name: look(group) for name, group in seen.controls.items()},
     )
     says = PROFILES[DEFAULT_KIND].says
     entrants = {DEFAULT_KIND: entrant(DEFAULT_KIND, says)}
@@ -154,16 +151,16 @@ def _beyond(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str,
 def looks(gathering: Gathering) -> Callable[[Group], Group]:
     """Return what adds the new signs to a group of images."""
     making = gathering.making
-    names = gathering.class_paths.header.keys("synapses")
-    early = [name for name in names[: (len(names) + 1) // 2] if len(making.graph.shape(name)) == 4]
-    usual = Usual.of(making.graph, early, making.train)
+    early = early_layers(gathering.class_paths.header)
+    with_places = [name for name in early if len(making.graph.shape(name)) == 4]
+    usual = Usual.of(making.graph, with_places, making.train)
     graph = both_branches(making.graph)
     class_paths = class_paths_step(graph, making.train, track, options=BuildOptions(batch_size=making.case.batch))
 
     def look(group: Group) -> Group:
         images = gathering.pixels(group.name).images
-        similarity = path_features(graph, class_paths, images).values[:, : (len(names) + 1) // 2]
-        found = {PLACE: usual.locality(images), BOTH: -np.nanmean(similarity, 1)}
+        similarity = early_similarity(path_features(graph, class_paths, images))
+        found = {PLACE: usual.locality(images), BOTH: -similarity}
         return replace(group, arrays={**group.arrays, **found})
 
     return look
