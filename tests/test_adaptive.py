@@ -36,6 +36,7 @@ from effpath.class_paths.likelihood import PathLikelihood, margins
 from effpath.detect import CombinedSurprise, Detector, Features, JointSurprise, threshold_at_fpr
 from effpath.detect.combining import RULES
 from effpath.detect.features import READINGS, Reading
+from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.profiles import PROFILES, Profile
@@ -465,7 +466,7 @@ MOST = Profile(  # every sign that has a soft counterpart
     "most",
     (
         *(sign for sign in PROFILES["thorough"].signs if type(sign) in SOFT), PathSize(), Effort(), Margin(),
-        Typicality(), Margin("early"), Typicality("early"),
+        Typicality(), Margin("early"), Typicality("early"), ForwardConcentration(),
     ),
 )  # fmt: skip
 READINGS["most"] = Reading(partial(Features.suspicions, says=MOST.says), (1,), True, MOST)

@@ -97,8 +97,13 @@ class Gathering:
     @property
     def judged(self) -> list[str]:
         """The groups that detectors are judged on: clean images, attacks, and what the network gets wrong."""
-        controls = self.heading.about["controls"]
-        return [*self.heading.about["groups"], *(name for name in controls if name == MISTAKES)]
+        return self.with_controls(())
+
+    def with_controls(self, beginnings: Sequence[str]) -> list[str]:
+        """Return the groups that detectors are judged on, and the controls whose names begin so."""
+        of = self.heading.about
+        wanted = (name for name in of["controls"] if name == MISTAKES or name.startswith(tuple(beginnings)))
+        return [*of["groups"], *wanted]
 
     def seen(self, others: Sequence[str], groups: Sequence[str] | None = None) -> Seen:
         """Return what is seen of some groups, made where it is not there; of all without."""
@@ -134,7 +139,9 @@ class Gathering:
         })  # fmt: skip
 
 
-def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHERS, controls: bool = True) -> Seen:
+def gather(
+    name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHERS, controls: Sequence[str] = ("",)
+) -> Seen:
     """Return what detectors see of a case; what was gathered before is read from the cache, piece by piece.
 
     Args:
@@ -142,7 +149,8 @@ def gather(name: str, case: Case, *, seed: int = 0, others: Sequence[str] = OTHE
         case: what is attacked, with what.
         seed: of training, images, attacks and rivals.
         others: what is seen beside paths.
-        controls: whether images that were not attacked are seen, beside clean ones and natural mistakes.
+        controls: how the names of images begin that were not attacked and are seen, beside clean ones and natural
+            mistakes; all by default.
     """
     gathering = Gathering(name, case, seed)
-    return gathering.seen(others, None if controls else gathering.judged)
+    return gathering.seen(others, gathering.with_controls(controls))

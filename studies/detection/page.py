@@ -27,6 +27,7 @@ CONTROLLED = (
     "thorough",
     "max softmax",
 )  # of what was not attacked
+PATCHES = ("Patch sharp", "Patch smooth")
 
 
 def marks(attack: str, table: Row) -> list[str]:
@@ -285,17 +286,26 @@ def branches(table: Row) -> Lines:
             yield [detector, titled(attack, table), *aucs, with_interval(added[attack], "+.3f")]
 
 
-@by_line("candidates", "detector | attack | AUC | beyond the default")
+@by_line(
+    "candidates",
+    "sign | passes, walks | alone | alone, patches | adds | adds, sharp patches | adds, smooth patches | "
+    "adds least | squares of noise flagged",
+)
 def candidates(table: Row) -> Lines:
-    """Signs that no profile has, alone and in the sum of the default; then the share flagged without an attack."""
-    for detector, aucs in table["auc"].items():
-        for attack in [*table["tested"], "mean"]:
-            added = table["added"].get(detector)
-            beyond = "" if added is None else with_interval(added[attack], "+.3f")
-            yield [detector, titled(attack, table), with_interval(aucs[attack]), beyond]
-    for detector, shares in table["flagged"].items():
-        for name, share in shares.items():
-            yield [detector, f"flagged at 5 %: {name}", with_interval(share, ".0%"), ""]
+    """Signs that no profile has, alone and added to the default."""
+    square, by_detector = "square of noise", table["flagged"]
+    for title, row in table["signs"].items():
+        alone, attacks = row.get("alone", {}), row["added_by_attack"]
+        least = min(attacks, key=lambda attack, attacks=attacks: attacks[attack][0])
+        flagged = [by_detector[name].get(square) for name in (table["settings"]["compared"], title)]
+        yield [
+            title, f"{row['passes']}, {row['walks']}",
+            *(with_interval(alone[kind]) if kind in alone else "–" for kind in ("all", "patches")),
+            with_interval(row["added"]["all"], "+.3f"),
+            *(with_interval(attacks[name], "+.3f") if name in attacks else "–" for name in PATCHES),
+            f"{attacks[least][0]:+.3f} ({titled(least, table)})",
+            "–" if None in flagged else " → ".join(f"{share[0]:.0%}" for share in flagged),
+        ]  # fmt: skip
 
 
 @by_line(

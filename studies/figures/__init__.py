@@ -56,6 +56,7 @@ HEADING = (
     "network", "network_fingerprint", "data", "seed", "accuracy", "clean_images", "attacked_images",
     "training_images", "attacks",
 )  # fmt: skip
+ALL = ("",)  # controls: every name begins so
 OPTIONS: dict[str, Row] = {  # of single studies, by the name of the parameter
     "images": {"type": int, "help": "use so many of the images, evenly spread"},
     "per_class": {"type": int, "help": "training images per class for class paths"},
@@ -78,7 +79,8 @@ class Figure:
         draw: one of the four drawings.
         columns: panels side by side.
         others: what the study looks at beside paths; None where it gathers its images itself.
-        controls: whether it looks at images that were not attacked, beside clean ones and natural mistakes.
+        controls: how the names of images begin that were not attacked and that it looks at, beside clean ones and
+            natural mistakes.
         reads: the study whose results it reads instead of images.
         options: of `OPTIONS`, those that ``measure`` takes.
         form: of the picture in a folder of results.
@@ -90,7 +92,7 @@ class Figure:
     draw: Draw
     columns: int = 1
     others: Sequence[str] | None = ()
-    controls: bool = False
+    controls: Sequence[str] = ()
     reads: str = ""
     options: Sequence[str] = ()
     form: str = ".png"
@@ -161,11 +163,11 @@ FIGURES: dict[str, Figure] = {
         options=("images", "per_class", "gathered"),
     ),
     "candidates": Figure(
-        "signs that no profile has", candidates, intervals, 2, None, options=("images", "gathered")
+        "signs that no profile has", candidates, intervals, 1, (SIGNS,), controls=("square of ",)
     ),
     "combining": Figure("the rules by which signs combine, and each sign", combining, intervals, 1, (SIGNS,)),
-    "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=True),
-    "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=True),
+    "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=ALL),
+    "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=ALL),
     "promise": Figure("false alarms over many calibrations", promise, intervals, 3, (SIGNS, PID)),
     "recovery": Figure("the true class of flagged images", recovery, intervals, 2),
     "class_similarity": _inside(

@@ -27,7 +27,8 @@ from sources import Row
 
 BEST = DEFAULT_KIND  # of ours, the one that is compared with each rival
 PATHS = frozenset({
-    "forward sets", "forward typicality", "forward margin", "early similarity", "margin", "typicality",
+    "forward sets", "forward typicality", "forward margin", "forward concentration", "early similarity", "margin",
+    "typicality",
     "path size", "effort", "cancellation", "neighbours",
 })  # fmt: skip
 """Names of the signs that look at effective paths or at forward sets."""

@@ -10,6 +10,7 @@ import effpath
 from digits_net import auxiliary_of, class_paths, data, graph, noisy
 from effpath.detect import Detector
 from effpath.detect.explain import BEHIND, sign_names, signs_of_images, strongest_layers
+from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.likelihood import Margin
@@ -110,6 +111,10 @@ def test_signs_say_in_words_what_they_measure_in_a_layer() -> None:
     assert ForwardMargin().in_words(-log(1.4), -log(0.8), "3") == (
         "its most active neurons are that active 1.4 times as often in another class as in class 3, "
         "usually 0.8 times"
+    )
+    assert ForwardConcentration().in_words(0.62, 0.4, "3") == (
+        "62 % of what is unusual in its activity for class 3 lies within half of its height and width, "
+        "usually 40 %"
     )
     assert Typicality("late").in_words(log(0.41), log(0.63), "3") == (
         "the synapses of its path are used in 41 % of images of class 3, usually 63 %"

@@ -144,6 +144,12 @@ def test_finished_attacks_are_kept_so_that_a_killed_run_goes_on(tmp_path: Path, 
             assert row["curve"] == first["detectors"][kind][name]["curve"]
 
 
+def test_a_detector_is_known_on_another_device_and_not_where_its_scores_are_others() -> None:
+    scores = np.array([0.1234, 2.7182, 11.0004])
+    np.testing.assert_array_equal(adaptive.told_apart(scores), adaptive.told_apart(scores * (1 + 1e-6)))
+    assert (adaptive.told_apart(scores) != adaptive.told_apart(scores + 0.01)).all()
+
+
 def test_softmax_reads_the_log_odds_alone_without_a_walk() -> None:
     assert adaptive.SOFTMAX.walks == 0
     graph, images = digits_net.graph(), digits_net.data().test_images

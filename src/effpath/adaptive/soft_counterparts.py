@@ -16,6 +16,7 @@ from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.basis import Basis, blocks, small
 from effpath.detect.signs.bit_depth import BitDepth
 from effpath.detect.signs.disagreement import ChangedImage
+from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
@@ -50,10 +51,10 @@ class Glance:
         paths: columns of the walk by group of `SoftFeatures`, [N, layers of the walk] each.
         neurons: log number of its neurons, [N, layers of the walk].
         early: which of these layers are early.
-        outside: share of the forward set outside that of the class, [N, layers of the sample]; None where no sign
-            asks.
+        outside: share of the forward set outside that of the class, [N, layers of the sample].
         frequencies: mean log frequency of the forward set in every class of the reference, [N, layers of the
-            sample, classes]; None where no sign asks.
+            sample, classes].
+        concentration: share of the forward set's rarity in one place, [N, layers of the sample in places].
         places: where `first` stands among these classes, int64 [N]; −1 where it was not met.
         known: the spaces of the pixels of clean images; None where no sign asks.
         auxiliary: the other network; None where no sign asks one.
@@ -67,8 +68,9 @@ class Glance:
     paths: Mapping[str, Tensor]
     neurons: Tensor
     early: Sequence[int]
-    outside: Tensor | None
-    frequencies: Tensor | None
+    outside: Tensor
+    frequencies: Tensor
+    concentration: Tensor
     places: Tensor
     known: Pixels | None
     auxiliary: Graph | None = None
@@ -124,18 +126,19 @@ def _auxiliary(sign: Sign, at: Glance) -> Tensor:
 
 
 def _forward_sets(sign: Sign, at: Glance) -> Tensor:
-    assert at.outside is not None
     return layer_mean(at.outside)
 
 
 def _forward_typicality(sign: Sign, at: Glance) -> Tensor:
-    assert at.frequencies is not None
     return layer_mean(at.own(at.frequencies))
 
 
 def _forward_margin(sign: Sign, at: Glance) -> Tensor:
-    assert at.frequencies is not None
     return layer_mean(at.own(at.frequencies) - at.others(at.frequencies, highest=True))
+
+
+def _forward_concentration(sign: Sign, at: Glance) -> Tensor:
+    return layer_mean(at.concentration)
 
 
 def _unusual_pixels(sign: Sign, at: Glance) -> Tensor:
@@ -198,6 +201,7 @@ SOFT: dict[type[Sign], Callable[[Any, Glance], Tensor]] = {
     ForwardSets: _forward_sets,
     ForwardTypicality: _forward_typicality,
     ForwardMargin: _forward_margin,
+    ForwardConcentration: _forward_concentration,
     UnusualPixels: _unusual_pixels,
     Surroundings: _surroundings,
     SecondOpinion: _second_opinion,

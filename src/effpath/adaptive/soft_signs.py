@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 from effpath.adaptive.soft import Look, SoftFeatures, halfway
 from effpath.adaptive.soft_counterparts import SOFT, Glance
 from effpath.detect import Detector
-from effpath.detect.signs.sample import early_layers
+from effpath.detect.signs.forward_concentration import share_in_window
+from effpath.detect.signs.sample import early_layers, sides_of
 from effpath.kernels.reference import carriers
 
 
@@ -26,6 +29,9 @@ class Carrier:
         foreign: the neurons outside the forward sets of the class, 0 or 1, [N, neurons].
         logs: log of the share of each class's images that have a neuron, [neurons, classes].
         chosen: the forward set, bool [N, neurons].
+        own: which column of `logs` is of the class, int64 [N].
+        positions: of the neurons, int64 [neurons]; None where they lie in no places.
+        sides: positions along each side of the layer.
     """
 
     layer: str
@@ -33,19 +39,41 @@ class Carrier:
     foreign: Tensor
     logs: Tensor
     chosen: Tensor
+    own: Tensor
+    positions: Tensor | None
+    sides: tuple[int, ...]
 
-    def exact(self) -> tuple[Tensor, Tensor]:
-        """Return the share outside [N] and the frequencies [N, classes] of the set; NaN of an empty one."""
+    def exact(self) -> SoftSet:
+        """Return what is measured of the set; NaN of an empty one."""
         taken = self.chosen.to(self.logs)
-        return self._means(taken, taken.sum(1))
+        return self._measured(taken, taken.sum(1))
 
-    def soft(self, outputs: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """Return both at outputs [N, neurons] that count as far as they exceed the bound."""
+    def soft(self, outputs: Tensor, temperature: float) -> SoftSet:
+        """Return the same at outputs [N, neurons] that count as far as they exceed the bound."""
         taken = torch.sigmoid((outputs - self.bound) / (temperature * self.bound))
-        return self._means(taken, taken.sum(1).clamp(min=1e-30))
+        return self._measured(taken, taken.sum(1).clamp(min=1e-30))
 
-    def _means(self, taken: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        return (taken * self.foreign).sum(1) / total, taken @ self.logs / total[:, None]
+    def _measured(self, taken: Tensor, total: Tensor) -> SoftSet:
+        outside, frequencies = (taken * self.foreign).sum(1) / total, taken @ self.logs / total[:, None]
+        if self.positions is None:
+            return SoftSet(outside, frequencies, None)
+        rarity = taken * -self.logs.T[self.own]  # [N, neurons]
+        placed = rarity.new_zeros(len(rarity), prod(self.sides)).index_add(1, self.positions, rarity)
+        return SoftSet(outside, frequencies, share_in_window(placed.view(-1, *self.sides)))
+
+
+class SoftSet(NamedTuple):
+    """What is measured of the forward sets of N images in a layer.
+
+    Attributes:
+        outside: the share outside the forward sets of the class, [N].
+        frequencies: the mean log frequency in every class, [N, classes].
+        concentration: the share of the rarity in one place, [N]; None where the neurons lie in no places.
+    """
+
+    outside: Tensor
+    frequencies: Tensor
+    concentration: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,23 +153,25 @@ class SoftSigns:
         first: Tensor,
         walk: Look | None,
         columns: Tensor | None,
-        sets: Sequence[tuple[Tensor, Tensor]],
+        sets: Sequence[SoftSet],
         leak: float,
     ) -> Tensor:
         """Return what all signs of the profile show, [N, columns], each turned so that high is suspicious."""
         pixels, logits = values[self.graph.input], values[self.graph.logits]
         paths = {} if columns is None else self.paths.by_group(columns)
         neurons = logits.new_zeros(len(logits), 0) if walk is None else walk.neurons
-        outside, frequencies = (torch.stack(each, 1) for each in zip(*sets, strict=True)) if sets else (None, None)
         places = torch.full_like(first, -1)
         if self.reference is not None:
             places = torch.from_numpy(self.reference.places(first.cpu().numpy())).to(first)
         known = None if self.reference is None else self.reference.pixels
-        if outside is not None:
-            outside = torch.where(places[:, None] >= 0, outside, torch.nan)
+        met = places[:, None] >= 0
+        outside = torch.where(met, _together([each.outside for each in sets], logits), torch.nan)
+        frequencies = _together([each.frequencies for each in sets], logits)
+        placed = [each.concentration for each in sets if each.concentration is not None]
+        concentration = torch.where(met, _together(placed, logits), torch.nan)
         walked = paths, neurons, self.early
         others = places, known, self.reader.auxiliary
-        at = Glance(self.graph, pixels, logits, first, leak, *walked, outside, frequencies, *others)
+        at = Glance(self.graph, pixels, logits, first, leak, *walked, outside, frequencies, concentration, *others)
         found: list[Tensor] = []
         for sign in self.profile.signs:
             columns = SOFT[type(sign)](sign, at)
@@ -157,4 +187,16 @@ class SoftSigns:
         at = self.reference.places(first.cpu().numpy())
         own = np.unpackbits(self.reference.forward[name][at], axis=1, count=outputs.shape[1], bitorder="little")
         foreign = torch.from_numpy(own == 0).to(outputs)
-        return Carrier(name, bound, foreign, torch.from_numpy(self.reference.logs[name]).to(outputs), chosen)
+        logs = torch.from_numpy(self.reference.logs[name]).to(outputs)
+        positions = None
+        if name in self.sample.positions:
+            positions = torch.from_numpy(self.sample.positions[name]).to(outputs.device)
+        window = self.reader.class_paths.header.layer(name).window
+        sides = sides_of(self.graph, name, window.positions)
+        columns = torch.from_numpy(at).to(outputs.device)
+        return Carrier(name, bound, foreign, logs, chosen, columns, positions, sides)
+
+
+def _together(layers: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return what is measured in layers [N, …] as one tensor, [N, layers, …]; without any, [N, 0]."""
+    return torch.stack(list(layers), 1) if layers else like.new_zeros(len(like), 0)

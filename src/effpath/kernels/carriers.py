@@ -99,3 +99,34 @@ def add_rows(
                     counts[image] += 1
                     for column in range(table.shape[1]):
                         sums[image, column] += table[row, column]
+
+
+@compiled
+def add_to_places(
+    bits: NDArray[np.uint8],
+    table: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Add up what a table has of the rows that sets name, position by position.
+
+    Args:
+        bits: uint8 [B, bytes], a set of rows each, packed, lowest bit first.
+        table: float32 [rows, columns].
+        columns: int64 [B], the column that counts for each set; nothing is added where it is negative.
+        positions: int64 [rows], of each row.
+        sums: float64 [B, positions], all 0, added to in the order of the rows.
+    """
+    for image in range(bits.shape[0]):
+        column = columns[image]
+        if column < 0:
+            continue
+        for place in range(bits.shape[1]):
+            byte = bits[image, place]
+            if byte == 0:
+                continue
+            for bit in range(8):
+                if byte >> bit & 1:
+                    row = 8 * place + bit
+                    sums[image, positions[row]] += table[row, column]

@@ -20,6 +20,7 @@ from effpath.detect.signs.bit_depth import BitDepth, reduce_bits
 from effpath.detect.signs.cancellation import Cancellation, received_by
 from effpath.detect.signs.collect import collect
 from effpath.detect.signs.disagreement import ChangedImage, disagreement
+from effpath.detect.signs.forward_concentration import ForwardConcentration, share_in_window
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG, jpeg
@@ -212,7 +213,7 @@ class TestForwardSets(LayerSignContract):
         layers = {name: counted[left] for name, counted in known.counts.items()}
         fewer = replace(known, classes=known.classes[left], images=known.images[left], counts=layers)
         seen = replace(look(ForwardSets()), reference=fewer)
-        for sign in (ForwardSets(), ForwardTypicality(), ForwardMargin()):
+        for sign in (ForwardSets(), ForwardTypicality(), ForwardMargin(), ForwardConcentration()):
             np.testing.assert_array_equal(np.isnan(sign.columns(seen)[:, 0]), seen.predicted == first)
 
 
@@ -252,6 +253,51 @@ class TestForwardMargin(LayerSignContract):
             means = [logs[name][:, own[name][row]].mean(1) for name in EARLY]
             wanted = np.mean([mean[at[row]] - np.delete(mean, at[row]).max() for mean in means])
             assert measured(ForwardMargin())[row] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+def most_in_a_window(weights: np.ndarray) -> float:
+    """The largest share that a window of half of each side holds, looked for window by window."""
+    sides = [-(-side // 2) for side in weights.shape]
+    places = np.ndindex(*(side - half + 1 for side, half in zip(weights.shape, sides, strict=True)))
+    windows = [tuple(slice(at, at + half) for at, half in zip(place, sides, strict=True)) for place in places]
+    return max(weights[window].sum() for window in windows) / weights.sum()
+
+
+class TestForwardConcentration(LayerSignContract):
+    def made(self) -> LayerSign:
+        return ForwardConcentration()
+
+    def test_it_is_the_largest_share_of_rarity_in_a_window_of_half_the_side(self) -> None:
+        own, seen = sets_of(recording()), look(ForwardConcentration())
+        at = reference().places(seen.predicted)
+        for row in (0, 13, 20):
+            shares = []
+            for name in ("conv1", "conv2"):  # neurons of fc1 lie in no places
+                shape = graph().shape(name)[1:]
+                rarity = np.where(own[name][row], -log_frequencies(name)[at[row]], 0).reshape(shape)
+                shares.append(most_in_a_window(rarity.sum(0)))
+            assert measured(ForwardConcentration())[row] == pytest.approx(np.mean(shares), rel=1e-5)
+
+    def test_a_bright_corner_is_unusual_in_one_place(self) -> None:
+        clean = data().test_images[:60]
+        marked = clean.clone()
+        marked[:, :, :3, :3] = 1
+        reader = contract.reader_of(ForwardConcentration())
+        before, after = (ForwardConcentration().columns(looked(reader, pixels)) for pixels in (clean, marked))
+        assert after.mean() > before.mean() + before.std() / 2
+
+    def test_a_network_without_places_has_nothing_to_measure(self) -> None:
+        seen = look(ForwardConcentration())
+        flat = replace(seen, sample=replace(seen.sample, positions={}))
+        assert ForwardConcentration().by_layer(flat).shape == (24, 0)
+        assert np.isnan(ForwardConcentration().columns(flat)).all()
+
+    @pytest.mark.parametrize("sides", [(7,), (4, 4), (5, 2), (1, 6), (3, 4, 5)])
+    def test_windows_of_half_of_each_side_rounded_up(self, sides: tuple[int, ...]) -> None:
+        weights = np.random.default_rng(0).exponential(size=(6, *sides)) ** 3
+        wanted = [most_in_a_window(each) for each in weights]
+        np.testing.assert_allclose(share_in_window(torch.from_numpy(weights)).numpy(), wanted)
+        assert share_in_window(torch.zeros(1, *sides)).isnan().all()
 
 
 class TestUnusualPixels(SignContract):
@@ -360,7 +406,8 @@ def test_a_change_that_changes_nothing_is_agreed_upon() -> None:
 
 
 def test_signs_that_compare_say_what_is_missing() -> None:
-    for sign in (ForwardSets(), ForwardMargin(), Neighbours(), UnusualPixels(), Surroundings(), SecondOpinion()):
+    compared = ForwardSets(), ForwardMargin(), ForwardConcentration(), Neighbours()
+    for sign in (*compared, UnusualPixels(), Surroundings(), SecondOpinion()):
         with pytest.raises(OptionError, match="call its collect"):
             sign.columns(replace(look(sign), reference=None))
 
@@ -402,19 +449,23 @@ class TestCollecting:
         whole = collect(graph(), reader, pixels, own=True)
         seen = looked(reader, pixels, whole, left_out=True)
         own, shares = sets_of(recorded), channel_shares(seen)
-        outside, usual, far = (
-            sign.columns(seen)[:, 0] for sign in (ForwardSets(), ForwardTypicality(), Neighbours())
+        outside, usual, together, far = (
+            sign.columns(seen)[:, 0]
+            for sign in (ForwardSets(), ForwardTypicality(), ForwardConcentration(), Neighbours())
         )
         for row, label in enumerate(seen.predicted):
             others = np.flatnonzero((seen.predicted == label) & (np.arange(30) != row))
             unions = {name: sets[others].any(0) for name, sets in own.items()}
             wanted = [(own[name][row] & ~unions[name]).sum() / own[name][row].sum() for name in EARLY]
             assert outside[row] == pytest.approx(np.mean(wanted))
-            logs = [
-                np.log((sets[others][:, sets[row]].sum(0) + 0.5) / (len(others) + 1)).mean()
-                for sets in own.values()
-            ]
-            assert usual[row] == pytest.approx(np.mean(logs), rel=1e-5)
+            logs = {
+                name: np.log((sets[others].sum(0) + 0.5) / (len(others) + 1)) * sets[row]
+                for name, sets in own.items()
+            }
+            means = [each.sum() / own[name][row].sum() for name, each in logs.items()]
+            assert usual[row] == pytest.approx(np.mean(means), rel=1e-5)
+            rarity = {name: -logs[name].reshape(graph().shape(name)[1:]).sum(0) for name in EARLY[:2]}
+            assert together[row] == pytest.approx(np.mean([most_in_a_window(each) for each in rarity.values()]))
             if len(others):
                 nearest = np.sort(shares[others] @ shares[row])[::-1][:5]
                 assert far[row] == pytest.approx(1 - nearest.mean(), abs=1e-6)

@@ -1,14 +1,17 @@
-"""The study of signs that no profile has: where novelty lies, and what the signs add to the default."""
+"""The study of signs that no profile has: what each shows alone, and what it adds to the default."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from detection.cases import Case, Planned
 from detection.gather import Gathering
-from effpath.walk.forward import forward_sets
+from detection.product import reader
+from detection.seen import Seen
+from detection.signs import SIGNS, TRIED
+from effpath.detect import CombinedSurprise
+from effpath.detect.signs.profiles import PROFILES
 from figures import FIGURES, candidates
 
 CASE = Case(
@@ -20,55 +23,55 @@ CASE = Case(
     },
     sources=60, clean=60, per_class=40, batch=64,
 )  # fmt: skip
+PLACE = "unusual activity in one place"
 
 
-def test_the_share_of_a_window_is_all_where_weights_are_in_one_place_and_a_quarter_where_they_are_everywhere() -> (
-    None
-):
-    weights = torch.zeros(4, 8, 8)
-    weights[0, 5:7, 1:3] = 2.0
-    weights[1] = 0.5
-    weights[2, 0, 0] = weights[2, 7, 7] = 1.0
-    assert candidates._share(weights).tolist() == [1, 0.25, 0.5, 0]
-    assert candidates._share(torch.ones(1, 3, 5)).tolist() == pytest.approx([2 * 3 / 15])
+@pytest.fixture(scope="module")
+def seen(cache) -> Seen:
+    return Gathering("candidates", CASE, 0).seen((SIGNS,))
 
 
-def test_neurons_weigh_as_they_are_rare_in_forward_sets_of_the_predicted_class(cache) -> None:
-    making = Gathering("candidates", CASE, 0).making
-    graph, known = making.graph, making.train
-    usual = candidates.Usual.of(graph, ["conv1"], known)
-    values = graph.run(known.images[:], [graph.logits, "conv1"])
-    sets = forward_sets(graph, {"conv1": values["conv1"].flatten(1)})["conv1"]
-    predicted = values[graph.logits].argmax(1)
-    rarity = np.zeros((10, sets.shape[1]))
-    for label in range(10):
-        own = sets[((known.labels == label) & (predicted == label)).numpy()]
-        rarity[label] = -np.log((own.sum(0) + 0.5) / (len(own) + 1))
-    np.testing.assert_allclose(usual.rarity["conv1"].flatten(1).numpy(), rarity, rtol=1e-5)
-    weights = torch.from_numpy(sets * rarity[predicted]).reshape(values["conv1"].shape).sum(1)
-    np.testing.assert_allclose(
-        usual.locality(known.images[:]), candidates._share(weights.float()).numpy(), rtol=1e-4
-    )
+@pytest.fixture(scope="module")
+def table(seen) -> dict:
+    return candidates.measure(seen)
 
 
-def test_the_default_is_judged_with_the_signs_and_without(cache) -> None:
-    table = candidates.measure(CASE, gathered=["FGSM", "PGD"], images=50)
-    assert set(table["tested"]) == set(table["attacks"]) == {"FGSM", "PGD"}
-    assert table["attacks"]["PGD"]["tried"] == 50
-    assert list(table["added"]) == [
-        "standard, in one place",
-        "standard, both branches",
-        "standard, in one place and both branches",
-    ]
-    for name, added in table["added"].items():
-        for attack, (gain, low, high) in added.items():
-            ours, others = (table["auc"][each][attack][0] for each in ("standard", name))
-            assert gain == pytest.approx(others - ours, abs=2e-4)
+def test_no_sign_on_trial_is_in_the_default(table) -> None:
+    titles = {title for name in table["signs"] for title in name.split(" / ")}
+    assert titles == {title for sign in TRIED for title in sign.says}
+    assert not titles & {*PROFILES["standard"].says}
+    assert PLACE in table["signs"]
+
+
+def test_what_a_sign_adds_is_the_difference_from_the_default_without_it(table) -> None:
+    for name, row in table["signs"].items():
+        for attack, (gain, low, high) in row["added_by_attack"].items():
+            without, with_it = (table["auc"][each][attack][0] for each in ("standard", name))
+            assert gain == pytest.approx(with_it - without, abs=2e-4)
             assert low <= gain <= high
-    assert any(added["mean"] != [0, 0, 0] for added in table["added"].values())
-    assert all(set(flagged) == {"clean"} for flagged in table["flagged"].values())  # no patches, so no squares
-    panels = FIGURES["candidates"].panels({"digits": table})
-    assert [[series.label for series in panel.series] for panel in panels] == [
-        ["in one place", "both branches"],
-        ["standard", "with the first", "with the second", "with both"],
-    ]
+        by_attack = [gain for gain, *_ in row["added_by_attack"].values()]
+        assert row["added"]["all"][0] == pytest.approx(np.mean(by_attack), abs=2e-4)
+    assert any(row["added"]["all"] != [0, 0, 0] for row in table["signs"].values())
+
+
+def test_a_sign_is_judged_alone_where_its_suspicious_end_is_known(table, seen) -> None:
+    assert {name for name, row in table["signs"].items() if "alone" not in row} == {
+        " / ".join(sign.says) for sign in TRIED if not sign.direction
+    }
+    clean, attacked = (reader([PLACE])(seen.groups[name])[:, 0] for name in ("clean", "Random"))
+    wanted = (attacked[:, None] > clean).mean() + (attacked[:, None] == clean).mean() / 2
+    low, high = table["auc"][f"{PLACE}, alone"]["Random"][1:]
+    assert low - 0.05 <= wanted <= high + 0.05
+
+
+def test_with_a_sign_the_default_combines_one_column_more(seen) -> None:
+    says = [*PROFILES["standard"].says, PLACE]
+    model = CombinedSurprise("standard").fit(reader(says)(seen.groups["clean"]))
+    assert model.n_features_in_ == len(PROFILES["standard"].says) + 1
+
+
+def test_the_share_of_controls_that_is_flagged_stands_beside(table, seen) -> None:
+    assert set(table["flagged"]) == {"standard", *table["signs"]}
+    assert all(set(shares) == {"clean", *seen.controls} for shares in table["flagged"].values())
+    (panel,) = FIGURES["candidates"].panels({"digits": table})
+    assert [series.label for series in panel.series] == list(table["signs"])

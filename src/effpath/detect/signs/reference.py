@@ -64,6 +64,12 @@ class Reference:
             for name, counted in self.counts.items()
         }
 
+    def logs_without_one(self, name: str, place: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what `logs` has of some neurons in a class, [ids], without one image that has all of them."""
+        counted = self.counts[name][place, ids].astype(np.float64) - 1
+        logs: NDArray[np.float64] = np.log((counted + 0.5) / self.images[place])
+        return logs
+
     def places(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where classes [B] stand among `classes`, −1 for those that were not met."""
         if not len(self.classes):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.graph.graph import Graph
 from effpath.paths.header import Header
 
 LAYERS = 12  # of the early ones, evenly spread
@@ -24,14 +25,21 @@ class Sample:
 
     Attributes:
         ids: by layer, int64 ascending.
+        positions: of these neurons, int64, by layer of those that lie in places, see `layers_in_places`.
     """
 
     ids: dict[str, NDArray[np.int64]]
+    positions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, header: Header) -> Sample:
         """Choose of the first half of the layers: `LAYERS` at most, evenly spread, and `NEURONS` of each."""
-        return cls({name: drawn(header.universe("neurons", name), NEURONS) for name in sampled_layers(header)})
+        ids = {name: drawn(header.universe("neurons", name), NEURONS) for name in sampled_layers(header)}
+        located = {
+            name: header.layer(name).window.locate(torch.from_numpy(ids[name]))[1].numpy()
+            for name in layers_in_places(header)
+        }
+        return cls(ids, located)
 
     def size(self, layer: str) -> int:
         """Return how many neurons of a layer are looked at."""
@@ -52,6 +60,18 @@ def sampled_layers(header: Header) -> tuple[str, ...]:
     early = early_layers(header)
     places = np.linspace(0, len(early) - 1, min(LAYERS, len(early))).round().astype(int)
     return tuple(early[at] for at in places)
+
+
+def layers_in_places(header: Header) -> tuple[str, ...]:
+    """Return those of a sample's layers whose neurons lie in places: channels of several positions each."""
+    windows = {name: header.layer(name).window for name in sampled_layers(header)}
+    return tuple(name for name, window in windows.items() if window.channels_first and window.positions > 1)
+
+
+def sides_of(graph: Graph, layer: str, positions: int) -> tuple[int, ...]:
+    """Return how many positions a layer has along each side; along one, where its shape does not say."""
+    sides = tuple(graph.shape(layer)[2:])
+    return sides if np.prod(sides, dtype=int) == positions else (positions,)
 
 
 def early_layers(header: Header) -> tuple[str, ...]:
