@@ -64,7 +64,9 @@ def _alone(title: str) -> str:
 
 
 def panels(network: str, table: Row) -> list[Panel]:
-    """Draw what each sign adds, by kind of attack."""
-    kinds = list(next(iter(table["signs"].values()))["added"])
-    drawn = [Series(title, [row["added"][kind] for kind in kinds]) for title, row in table["signs"].items()]
-    return [Panel(network, drawn, kinds, network, axes={"xlabel": f"AUC beyond {table['settings']['compared']}"})]
+    """Draw what each sign adds over all attacks, on strong ones and on patches; one of two ends by the first."""
+    signs = table["signs"]
+    kinds = [kind for kind in ("all", "strong", "patches") if all(kind in row["added"] for row in signs.values())]
+    drawn = [Series(kind, [row["added"][kind] for row in signs.values()]) for kind in kinds]
+    titles = [title.split(" / ")[0] for title in signs]
+    return [Panel(network, drawn, titles, network, axes={"xlabel": f"AUC beyond {table['settings']['compared']}"})]

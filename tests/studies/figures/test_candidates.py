@@ -74,4 +74,5 @@ def test_the_share_of_controls_that_is_flagged_stands_beside(table, seen) -> Non
     assert set(table["flagged"]) == {"standard", *table["signs"]}
     assert all(set(shares) == {"clean", *seen.controls} for shares in table["flagged"].values())
     (panel,) = FIGURES["candidates"].panels({"digits": table})
-    assert [series.label for series in panel.series] == list(table["signs"])
+    assert [series.label for series in panel.series] == ["all", "strong"]  # nothing of patches here
+    assert [len(series.values) for series in panel.series] == [len(table["signs"])] * 2
