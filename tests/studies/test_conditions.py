@@ -350,8 +350,10 @@ def test_a_network_that_meets_nothing_gathers_nothing(making, case) -> None:
 
 def test_tables_of_attacks_see_of_the_controls_natural_mistakes_alone(case, making, seen, monkeypatch) -> None:
     monkeypatch.setattr(making_module.Making, "made", property(lambda making: pytest.fail("gathered again")))
-    found = gather.gather("met", case, others=("log odds", SIGNS), controls=False)
+    found = gather.gather("met", case, others=("log odds", SIGNS), controls=())
     assert set(found.controls) == {MISTAKES}
+    some = gather.gather("met", case, others=("log odds", SIGNS), controls=("another source",))
+    assert set(some.controls) == {MISTAKES, "another source"}
     assert found.groups.keys() == seen.groups.keys()
     for name, group in found.groups.items():
         np.testing.assert_array_equal(group.arrays["log odds"], seen.groups[name].arrays["log odds"])
