@@ -309,6 +309,22 @@ def candidates(table: Row) -> Lines:
 
 
 @by_line(
+    "candidates",
+    "signs, least weight | all attacks | minimal | strong | sharp patches | smooth patches | least of all",
+)
+def floors(table: Row) -> Lines:
+    """What the default and one sign on trial are with lower floors of the weights."""
+    for name, means in table["floors"].items():
+        aucs = table["auc"][name]
+        least = min(table["tested"], key=lambda attack, aucs=aucs: aucs[attack][0])
+        yield [
+            name, with_interval(means["all"]), *(with_interval(means[kind]) for kind in ("minimal", "strong")),
+            *(with_interval(aucs[patch]) if patch in aucs else "–" for patch in PATCHES),
+            f"{aucs[least][0]:.3f} ({titled(least, table)})",
+        ]  # fmt: skip
+
+
+@by_line(
     "pixels",
     "attack | squares | 24 around | 8 around | standard | without squares | without surroundings",
 )

@@ -70,6 +70,15 @@ def test_with_a_sign_the_default_combines_one_column_more(seen) -> None:
     assert model.n_features_in_ == len(PROFILES["standard"].says) + 1
 
 
+def test_the_shipped_floor_is_the_default_and_lower_ones_are_others(table) -> None:
+    assert len(table["floors"]) == 2 * len(candidates.FLOORS)
+    shipped = CombinedSurprise().floor
+    assert candidates.FLOORS[0] == shipped
+    for name, same in ((f"floor {shipped:g}", "standard"), (f"{PLACE}, floor {shipped:g}", PLACE)):
+        assert table["auc"][name] == table["auc"][same]
+    assert table["auc"]["floor 0.1"] != table["auc"]["standard"]
+
+
 def test_the_share_of_controls_that_is_flagged_stands_beside(table, seen) -> None:
     assert set(table["flagged"]) == {"standard", *table["signs"]}
     assert all(set(shares) == {"clean", *seen.controls} for shares in table["flagged"].values())
