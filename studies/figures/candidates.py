@@ -23,7 +23,7 @@ from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.sign import Sign
 from figures.controls import flags
-from figures.profiles import by_kind, taught
+from figures.profiles import beyond, by_kind, taught
 from sources import Row
 
 FLOORS = (0.25, 0.15, 0.1)  # of the weights, the shipped one first
@@ -62,12 +62,11 @@ def _floored(says: Sequence[str], floor: float) -> Entrant:
 
 def _row(judged: Resampled, title: str, sign: Sign, names: list[str]) -> Row:
     """Return what a sign costs, shows by itself, and adds by kind of attack and by attack."""
-    ours, with_it = by_kind(judged, DEFAULT_KIND, names), by_kind(judged, title, names)
     added = {name: judged.auc[title][name] - judged.auc[DEFAULT_KIND][name] for name in names}
     found: Row = {
         "passes": sign.passes,
         "walks": sign.walks,
-        "added": intervals({kind: with_it[kind] - values for kind, values in ours.items()}),
+        "added": intervals(beyond(judged, title, DEFAULT_KIND, names)),
         "added_by_attack": intervals(added),
     }
     if sign.direction:

@@ -97,7 +97,7 @@ def measure(seen: Seen) -> Row:
         "best_rival": best,
         "beyond_best_rival": {name: interval(judged.mean[name] - judged.mean[best]) for name in kinds},
         "beyond_rivals": {
-            name: {kind: interval(values) for kind, values in _beyond(judged, BEST, name, names).items()}
+            name: {kind: interval(values) for kind, values in beyond(judged, BEST, name, names).items()}
             for name in by_rival
         },
         "kinds": counted(cells),
@@ -109,7 +109,7 @@ def measure(seen: Seen) -> Row:
         "added_by_paths": {
             name: {
                 kind: interval(values)
-                for kind, values in _beyond(judged, name, f"{name} without paths", names).items()
+                for kind, values in beyond(judged, name, f"{name} without paths", names).items()
             }
             for name in kinds
         },
@@ -138,7 +138,7 @@ def by_kind(judged: Resampled, detector: str, names: Sequence[str]) -> dict[str,
     return found
 
 
-def _beyond(judged: Resampled, detector: str, other: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+def beyond(judged: Resampled, detector: str, other: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return how far a detector is ahead of another in each kind of attacks, [1 + resamples]."""
     others = by_kind(judged, other, names)
     return {kind: values - others[kind] for kind, values in by_kind(judged, detector, names).items()}
