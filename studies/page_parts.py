@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detection.cases import CASES
+from effpath.detect.classifiers import DEFAULT_KIND
+from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import InputError
 from figures import FIGURES
 from sources import Row, read_result, write_text
@@ -26,13 +28,18 @@ def part(made: Part) -> Part:
     return made
 
 
-def by_line(study: str, head: str) -> Callable[[Callable[[Row], Lines]], Part]:
-    """Make a part of a function that gives the lines of a network: one table under ``head`` of all networks."""
+def by_line(study: str, head: str, *, shipped: bool = False) -> Callable[[Callable[[Row], Lines]], Part]:
+    """Make a part of a function that gives the lines of a network: one table under ``head`` of all networks.
+
+    Of a table of what is ``shipped``, networks whose default had other signs when it was judged have a dagger.
+    """
 
     def put(lines: Callable[[Row], Lines]) -> Part:
         def table(results: Path) -> str:
             found = results_of(results, study)
-            rows = [[network, *line] for network, result in found.items() for line in lines(result)]
+            before = judged_before(results) if shipped else set()
+            shown = {network: network + " †" * (network in before) for network in found}
+            rows = [[shown[network], *line] for network, result in found.items() for line in lines(result)]
             if not rows and folder_of(results, study).parent.name == "inside":
                 return NOT_MEASURED
             return markdown(["network", *head.split(" | ")], rows)
@@ -74,6 +81,12 @@ def results_of(results: Path, study: str) -> dict[str, Row]:
     """Return the results of a study by network, in the order of the cases, others behind by name."""
     found = {file.stem: read_result(file) for file in folder_of(results, study).glob("*.json")}
     return {name: found[name] for name in (*CASES, *sorted(found)) if name in found}
+
+
+def judged_before(results: Path) -> set[str]:
+    """Return the networks whose default was judged with other signs than it has now."""
+    now = [sign.name for sign in PROFILES[DEFAULT_KIND].signs]
+    return {name for name, table in results_of(results, "profiles").items() if table["signs"][DEFAULT_KIND] != now}
 
 
 def fill(page: str, results: Path) -> str:

@@ -10,11 +10,21 @@ import numpy as np
 from detection.cases import CASES
 from detection.conditions import KINDS as CORRUPTIONS
 from detection.contest import FEW, KINDS
-from effpath.detect.signs.profiles import PROFILES
 from figures import FIGURES
 from figures.cdrp import KINDS as CLASSIFIERS
 from figures.further_signs import PATHLESS, WEIGHED
-from page_parts import TITLES, Lines, by_column, by_line, folder_of, markdown, part, results_of, with_interval
+from page_parts import (
+    TITLES,
+    Lines,
+    by_column,
+    by_line,
+    folder_of,
+    judged_before,
+    markdown,
+    part,
+    results_of,
+    with_interval,
+)
 from sources import Row, read_result
 
 CONTROLLED = (
@@ -202,19 +212,16 @@ def weights(table: Row) -> Mapping[str, str]:
     "profiles",
     "profile | passes, walks | clean alone | weighed by FGSM, PGD | by all seen attacks | the best rival | "
     "weighed, beyond it | patches | paths add | paths add, patches | learned from one attack",
+    shipped=True,
 )
 def profiles(table: Row) -> Lines:
-    """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known.
-
-    A dagger marks a profile that was measured with other signs than it has now.
-    """
+    """Every profile: mean AUC over the attacks, what paths add, and what is lost where one attack is known."""
     best, kinds, added = table["best_rival"], table["by_kind"], table["added_by_paths"]
     beyond = table["beyond_best_rival"]
     for name, cost in table["costs"].items():
         patches = "patches" in kinds[name]
-        now = [sign.name for sign in PROFILES[name].signs]
         yield [
-            name + ("" if table["signs"][name] == now else " †"),
+            name,
             f"{cost['passes']}, {cost['walks']}" + ", 1 of another" * cost.get("asks", False),
             with_interval(kinds[f"{name}, clean alone"]["all"]), with_interval(kinds[name]["all"]),
             with_interval(kinds[f"{name}, all seen attacks"]["all"]),
@@ -243,7 +250,7 @@ def profile_times(results: Path) -> str:
     return markdown(["network", "forward, ms", *(f"{kind}, ms" for kind in kinds)], lines)
 
 
-@by_line("profiles", "attack | standard | TPR at 5 % | best rival |  | max softmax | paired")
+@by_line("profiles", "attack | standard | TPR at 5 % | best rival |  | max softmax | paired", shipped=True)
 def standard(table: Row) -> Lines:
     """The default, attack by attack, beside the best rival; and with another network, where there is one."""
     paired = table["detectors"].get("paired")
@@ -256,7 +263,7 @@ def standard(table: Row) -> Lines:
         ]  # fmt: skip
 
 
-@by_line("combining", "rule | all attacks | beyond the shipped rule | minimal | strong | patches")
+@by_line("combining", "rule | all attacks | beyond the shipped rule | minimal | strong | patches", shipped=True)
 def combining(table: Row) -> Lines:
     """The rules by which the default could combine its signs."""
     for rule, means in table["rules"].items():
@@ -268,7 +275,7 @@ def combining(table: Row) -> Lines:
         ]  # fmt: skip
 
 
-@by_line("combining", "attack | all signs | the best sign | by itself")
+@by_line("combining", "attack | all signs | the best sign | by itself", shipped=True)
 def diluted(table: Row) -> Lines:
     """What the shipped rule makes of all signs, and the sign that is best for the attack."""
     for attack, (sign, auc) in table["best_alone"].items():
@@ -309,24 +316,26 @@ def candidates(table: Row) -> Lines:
 
 
 @by_line(
-    "candidates",
-    "signs, least weight | all attacks | minimal | strong | sharp patches | smooth patches | least of all",
+    "floors",
+    "signs, floors | weighed by | all attacks | minimal | strong | sharp patches | "
+    "smooth patches | the shipped one is ahead by",
 )
 def floors(table: Row) -> Lines:
-    """What the default and one sign on trial are with lower floors of the weights."""
-    for name, means in table["floors"].items():
-        aucs = table["auc"][name]
-        least = min(table["tested"], key=lambda attack, aucs=aucs: aucs[attack][0])
+    """The default with one of its signs and without it, with other floors of its weights."""
+    for name, row in table["variants"].items():
+        how = row["weighed_by"]
         yield [
-            name, with_interval(means["all"]), *(with_interval(means[kind]) for kind in ("minimal", "strong")),
-            *(with_interval(aucs[patch]) if patch in aucs else "–" for patch in PATCHES),
-            f"{aucs[least][0]:.3f} ({titled(least, table)})",
+            name.removesuffix(f", {how}"), how,
+            *(with_interval(row["kinds"][kind]) for kind in ("all", "minimal", "strong")),
+            *(with_interval(row["auc"][patch]) if patch in row["auc"] else "–" for patch in PATCHES),
+            with_interval(row["shipped_beyond"]["all"], "+.3f"),
         ]  # fmt: skip
 
 
 @by_line(
     "pixels",
     "attack | squares | 24 around | 8 around | standard | without squares | without surroundings",
+    shipped=True,
 )
 def pixels(table: Row) -> Lines:
     """What the signs of the pixels add: alone, and the default with them and without, attack by attack."""
@@ -373,7 +382,7 @@ def corruption_of(name: str) -> tuple[str, str]:
     return (kind, strength) if kind in CORRUPTIONS else ("", "")
 
 
-@by_line("controls", f"images | number | {' | '.join(CONTROLLED)}")
+@by_line("controls", f"images | number | {' | '.join(CONTROLLED)}", shipped=True)
 def controls(table: Row) -> Lines:
     """How often images that were not attacked are flagged at a false positive rate of 5 %."""
     detectors = [table["detectors"].get(detector) for detector in CONTROLLED]
@@ -383,7 +392,7 @@ def controls(table: Row) -> Lines:
             yield [name, str(count), *flagged]
 
 
-@by_line("controls", f"corruption | classified correctly | {' | '.join(CONTROLLED)}")
+@by_line("controls", f"corruption | classified correctly | {' | '.join(CONTROLLED)}", shipped=True)
 def corruptions(table: Row) -> Lines:
     """How often corrupted images are flagged at a false positive rate of 5 %, in per cent, by strength."""
     detectors = [table["detectors"].get(detector) for detector in CONTROLLED]
@@ -402,7 +411,7 @@ def by_strength(shares: Sequence[float]) -> str:
     return " · ".join(f"{100 * share:.0f}" for share in shares)
 
 
-@by_line("promise", "detector | images | asked | mean | 5 to 95 % of the calibrations | predicted")
+@by_line("promise", "detector | images | asked | mean | 5 to 95 % of the calibrations | predicted", shipped=True)
 def promise(table: Row) -> Lines:
     """The share of clean images above the threshold, over many calibrations."""
     count = table["settings"]["calibrated_on"]
@@ -472,13 +481,13 @@ def mnist(results: Path) -> str:
 @part
 def networks_at_a_glance(results: Path) -> str:
     """The default on every network, beside the best of all others and with another network, for the README."""
-    lines = []
+    lines, before = [], judged_before(results)
     for name, table in results_of(results, "profiles").items():
         kinds, added, beyond = table["by_kind"], table["added_by_paths"]["standard"], table["beyond_best_rival"]
         rival = table["best_rival"]
         best = f"{rival.replace('surprise', 'joint surprise')} {kinds[rival]['all'][0]:.3f}"
         lines.append([
-            TITLES[name], f"{len(table['cells'])}, {table['attacked_images']}",
+            TITLES[name] + " †" * (name in before), f"{len(table['cells'])}, {table['attacked_images']}",
             with_interval(kinds["standard"]["all"]), f"**{best}**" if beyond["standard"][2] < 0 else best,
             with_interval(kinds["paired"]["all"]) if "paired" in kinds else "–",
             ", ".join(_patch(table, f"Patch {kind}") for kind in ("sharp", "smooth")),

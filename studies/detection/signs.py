@@ -15,7 +15,6 @@ from effpath.data import Part
 from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.cancellation import Cancellation
 from effpath.detect.signs.collect import collect
-from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.likelihood import Margin
 from effpath.detect.signs.pixels import Pixels
 from effpath.detect.signs.profiles import PROFILES, Profile
@@ -27,10 +26,7 @@ from effpath.errors import StoreError
 from effpath.files.progress import track
 
 SIGNS = "signs"  # the name of what is measured here, beside those of rivals
-TRIED = (
-    Margin(), Typicality(), Margin("early"), Typicality("early"), PathSize(), Effort(), Cancellation(),
-    ForwardConcentration(),
-)  # fmt: skip
+TRIED = (Margin(), Typicality(), Margin("early"), Typicality("early"), PathSize(), Effort(), Cancellation())
 """Signs that are measured though no profile has them."""
 
 

@@ -34,6 +34,7 @@ from figures import (
     deactivation,
     density_growth,
     detectors,
+    floors,
     further_signs,
     layer_density,
     layer_similarity,
@@ -165,6 +166,7 @@ FIGURES: dict[str, Figure] = {
     "candidates": Figure(
         "signs that no profile has", candidates, intervals, 1, (SIGNS,), controls=("square of ",)
     ),
+    "floors": Figure("a sign of the default, and what each counts at least", floors, intervals, 1, (SIGNS,)),
     "combining": Figure("the rules by which signs combine, and each sign", combining, intervals, 1, (SIGNS,)),
     "pixels": Figure("what the signs of the pixels add", pixels, intervals, 2, (SIGNS,), controls=ALL),
     "controls": Figure("images without an attack", controls, intervals, others=OTHERS, controls=ALL),

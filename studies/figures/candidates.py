@@ -2,42 +2,32 @@
 
 The default is combined of its own signs and of these with each, and weighed by the attacks of `figures.profiles`;
 differences are paired over the same resamples. A sign whose suspicious end is not known is not judged alone.
-Harmless squares as large as patches are unusual in one place too: the share of controls that is flagged, with each
-sign and without, stands beside. Last, what a sign counts at least: a lower floor trades patches, which no seen
-attack shows, for minimal attacks, and a sign that finds patches may pay for it.
+Harmless squares as large as patches may show a sign too: the share of controls that is flagged, with each sign and
+without, stands beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from detection.judge import Resampled, intervals, settings
-from detection.product import alone, entrant, reader, weighed
+from detection.product import alone, entrant, weighed
 from detection.seen import Seen
 from detection.signs import TRIED
 from drawing import Panel, Series
-from effpath.detect import CombinedSurprise
 from effpath.detect.classifiers import DEFAULT_KIND
-from effpath.detect.evaluate import Entrant
-from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.profiles import PROFILES
 from effpath.detect.signs.sign import Sign
 from figures.controls import flags
 from figures.profiles import beyond, by_kind, taught
 from sources import Row
 
-FLOORS = (0.25, 0.15, 0.1)  # of the weights, the shipped one first
-
 
 def measure(seen: Seen) -> Row:
-    """Judge each sign alone, the default with it and without, and lower floors of its weights."""
+    """Judge each sign alone, and the default with it and without."""
     says = PROFILES[DEFAULT_KIND].says
     signs = {" / ".join(sign.says): sign for sign in TRIED}
     singles = {_alone(title): alone(title) for title, sign in signs.items() if sign.direction}  # of one column
     combined = {title: entrant(DEFAULT_KIND, [*says, *sign.says]) for title, sign in signs.items()}
-    read = {"": says, f"{ForwardConcentration.says[0]}, ": (*says, *ForwardConcentration.says)}
-    floors = {f"{title}floor {floor:g}": _floored(of, floor) for title, of in read.items() for floor in FLOORS}
-    entrants = {DEFAULT_KIND: entrant(DEFAULT_KIND, says), **combined, **singles, **floors}
+    entrants = {DEFAULT_KIND: entrant(DEFAULT_KIND, says), **combined, **singles}
     names = [group.name for group in seen.attacks]
     weighing = weighed(seen.case, names)
     judged = taught(seen, entrants, weighing)
@@ -47,17 +37,11 @@ def measure(seen: Seen) -> Row:
         "tested": {name: len(judged.evaluations[0].test[name]) for name in names},
         "auc": {name: aucs[name] for name in entrants},
         "signs": {title: _row(judged, title, sign, names) for title, sign in signs.items()},
-        "floors": {name: intervals(by_kind(judged, name, names)) for name in floors},
         "flagged": {
             name: intervals(flags(seen, judged.evaluations, name, entrants)[0])
             for name in (DEFAULT_KIND, *combined)
         },
     }
-
-
-def _floored(says: Sequence[str], floor: float) -> Entrant:
-    """Return the default's combination of some signs, each of which counts so much at least."""
-    return Entrant(reader(says), lambda seed: CombinedSurprise(DEFAULT_KIND, floor=floor))
 
 
 def _row(judged: Resampled, title: str, sign: Sign, names: list[str]) -> Row:

@@ -1,4 +1,4 @@
-"""Combined surprise: conformal p-values of clean rows, rules that add up, weights that stay above their floor."""
+"""Combined surprise: conformal p-values of clean rows, rules that add up, weights that stay above their floors."""
 
 from __future__ import annotations
 
@@ -126,17 +126,18 @@ def test_signs_that_say_the_same_share_the_weight_of_one() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_attacked_rows_reweigh_the_signs_and_none_below_the_floor(rule: str) -> None:
+def test_attacked_rows_reweigh_the_signs_and_neither_half_is_below_its_floor(rule: str) -> None:
     clean, attacked = rows(11), rows(12, shift=1.5, signs=2)
     X, y = np.vstack([clean, attacked]), np.repeat([0, 1], 600)
-    model = CombinedSurprise(rule=rule, floor=0.2).fit(clean)
+    model = CombinedSurprise(rule=rule, floor=0.2, learned_floor=0.05).fit(clean)
     before = suspicion(model, X)
     surprises, own = model.as_score().surprises(X), model.weights_
     model.reweigh(X, y)
-    both = own + learned_weights(surprises, y == 1, 0.2)  # clean rows decide as much as attacked ones
+    both = own + learned_weights(surprises, y == 1, 0.05)  # clean rows decide as much as attacked ones
     np.testing.assert_allclose(model.weights_, both / both.max())
     assert model.weights_.max() == 1
-    assert model.weights_.min() >= 0.2
+    assert own.min() >= 0.2
+    assert model.weights_.min() >= 0.125
     assert model.weights_[:2].min() > model.weights_[2:].max() + 0.1
     np.testing.assert_array_equal(model.as_score().surprises(X), surprises)
     assert roc_auc_score(y, suspicion(model, X)) > roc_auc_score(y, before) - 0.005
@@ -178,6 +179,8 @@ def test_clean_rows_that_are_all_alike_give_finite_scores() -> None:
         ({"start": 1.5}, "start in"),
         ({"floor": 0}, "floor in"),
         ({"floor": 2}, "floor in"),
+        ({"learned_floor": -0.1}, r"learned_floor in \[0, 1\]"),
+        ({"learned_floor": 2}, "learned_floor in"),
         ({"contamination": 0.6}, "contamination in"),
     ],
 )

@@ -38,7 +38,8 @@ def suspicious() -> torch.Tensor:
 def test_a_profile_names_the_layers_of_its_signs_in_the_order_of_what_is_measured() -> None:
     header = class_paths().header
     assert [(sign.name, layer) for sign, layer in PROFILES["standard"].layer_signs(header)] == [
-        (name, layer) for name in ("forward sets", "forward typicality", "forward margin") for layer in EARLY
+        *((name, layer) for name in ("forward sets", "forward typicality", "forward margin") for layer in EARLY),
+        *(("forward concentration", layer) for layer in EARLY[:2]),  # fc1 lies in no places
     ]
     late = [(sign.name, layer) for sign, layer in PROFILES["fast"].layer_signs(header) if sign.walks]
     assert late == [(name, layer) for name in ("margin", "typicality") for layer in ("fc2", "fc3")]
@@ -143,7 +144,7 @@ def test_usual_values_of_other_layers_are_damage(tmp_path) -> None:
     file = tmp_path / "guard.safetensors"
     effpath.save_detector(fitted("standard"), file)
     rewritten(file, lambda _, arrays: arrays.update({"detector/usual_by_layer": np.zeros(4)}))
-    with pytest.raises(StoreError, match="expected 9 usual values in layers, got 4; it is damaged"):
+    with pytest.raises(StoreError, match="expected 11 usual values in layers, got 4; it is damaged"):
         effpath.load_detector(file, graph())
 
 

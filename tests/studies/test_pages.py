@@ -11,10 +11,11 @@ import pytest
 import inside
 import pages  # noqa: F401  gives every part
 from detection.cases import CASES
+from effpath.detect.signs.profiles import PROFILES
 from effpath.errors import InputError
 from figures import FIGURES
-from page_parts import TABLES, fill, markdown, results_of
-from sources import read_result, written
+from page_parts import TABLES, fill, judged_before, markdown, results_of
+from sources import read_result, write_result, written
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -56,6 +57,24 @@ def test_the_readme_takes_the_strongest_attack_where_each_has_a_result_of_its_ow
     assert len(curves) == 5
     strongest = [max(point["sr5"] for point in points) for points in zip(*curves, strict=True)]
     assert row.split(" | ")[3] == ", ".join(f"{100 * rate:.0f}" for rate in strongest) + " %"
+
+
+def test_a_dagger_marks_networks_whose_default_was_judged_with_other_signs(tmp_path) -> None:
+    folder = tmp_path / "detection" / "profiles"
+    folder.mkdir(parents=True)
+    for name in ("lenet_digits", "lenet_mnist"):
+        table = read_result(RESULTS / "detection" / "profiles" / f"{name}.json")
+        table["signs"]["standard"] = [sign.name for sign in PROFILES["standard"].signs]
+        if name == "lenet_mnist":
+            table["signs"]["standard"].pop()
+        write_result(table, folder / f"{name}.json")
+    assert judged_before(tmp_path) == {"lenet_mnist"}
+    for part, names in (
+        ("networks_at_a_glance", ["LeNet-5, scikit-learn's digits", "LeNet-5, MNIST †"]),
+        ("standard", ["lenet_digits", "lenet_mnist †"]),
+    ):
+        rows = TABLES[part](tmp_path).splitlines()[2:]
+        assert list(dict.fromkeys(row.split(" | ")[0].removeprefix("| ") for row in rows)) == names
 
 
 def test_a_number_that_is_written_by_hand_is_replaced() -> None:

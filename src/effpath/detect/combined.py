@@ -22,7 +22,7 @@ class CombinedSurprise(CleanOnly):
     """Suspicion = the surprises of any number of signs, −log of their conformal p-values, by a rule.
 
     It is fitted on clean rows alone. Attacked rows may `reweigh` the signs: they decide half of each weight, clean
-    rows the other half, and none is below `floor`, as attacks that were not met may show any sign. Every rule
+    rows the other half, and each half has a floor, as attacks that were not met may show any sign. Every rule
     grows with every surprise and says what each sign adds, see `effpath.detect.combining`:
 
     - ``"fisher"``, judged best: the weighted sum, in units that make the tail of the sum over clean rows
@@ -39,14 +39,15 @@ class CombinedSurprise(CleanOnly):
     rule : of those above.
     count : of ``"strongest"``, at least 1.
     start : of ``"truncated"``, a share of clean images in (0, 1]: what more of them show counts nothing.
-    floor : in (0, 1], the least that a sign counts beside the one that counts most.
+    floor : in (0, 1], the least that a sign counts, beside the one that counts most, by clean rows alone.
+    learned_floor : in [0, 1], the same by attacked rows alone, where some `reweigh` the signs.
     contamination : the share, in (0, 0.5], of the clean rows that `predict` will flag.
 
     Attributes
     ----------
     clean_ : [clean rows, signs], each column sorted.
     excess_ : [signs], the unit in which values beyond the strongest clean row are measured.
-    weights_ : [signs], in [floor, 1], how much the signs count.
+    weights_ : [signs], how much they count, in [floor, 1]; once reweighed, in [(floor + learned_floor) / 2, 1].
     scale_ : factor of the suspicion; 1 but for ``"fisher"``.
     offset_ : decision_function = score_samples − offset_.
     n_features_in_, feature_names_in_ : scikit-learn's.
@@ -60,6 +61,7 @@ class CombinedSurprise(CleanOnly):
         count: int = 3,
         start: float = 0.1,
         floor: float = 0.25,
+        learned_floor: float = 0.1,
         contamination: float = 0.05,
     ) -> None:
         self.profile = profile
@@ -67,6 +69,7 @@ class CombinedSurprise(CleanOnly):
         self.count = count
         self.start = start
         self.floor = floor
+        self.learned_floor = learned_floor
         self.contamination = contamination
 
     @property
@@ -107,7 +110,7 @@ class CombinedSurprise(CleanOnly):
         rows = validate_data(self, X, dtype=np.float64, reset=False)
         attacked = two_classes(np.asarray(y))[1]
         surprises = score.surprises(rows)
-        both = self._clean_weights(surprises[~attacked]) + learned_weights(surprises, attacked, self.floor)
+        both = self._clean_weights(surprises[~attacked]) + learned_weights(surprises, attacked, self.learned_floor)
         self.weights_ = both / both.max()
         self._settle(rows[~attacked])
         return self
@@ -140,6 +143,8 @@ class CombinedSurprise(CleanOnly):
         for name in ("start", "floor"):
             if not 0 < getattr(self, name) <= 1:
                 raise OptionError(f"expected {name} in (0, 1], got {getattr(self, name)!r}")
+        if not 0 <= self.learned_floor <= 1:
+            raise OptionError(f"expected learned_floor in [0, 1], got {self.learned_floor!r}")
 
 
 def decorrelated(surprises: FloatArray, floor: float) -> FloatArray:

@@ -11,6 +11,10 @@ import pytest
 
 import digits_net
 from detection import making as making_module
+from detection.cases import Case, Planned
+from detection.gather import Gathering
+from detection.seen import Seen
+from detection.signs import SIGNS
 from effpath.detect.classifiers import CLASSIFIERS
 
 
@@ -27,3 +31,15 @@ def cache(tmp_path_factory) -> Iterator[Path]:
         for kind in ("forest", "boosting"):  # no test depends on the number of their trees
             patch.setitem(CLASSIFIERS, kind, partial(fewer_trees, CLASSIFIERS[kind]))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def signs_seen(cache) -> Seen:
+    """Paths and signs of sixty digits, of two attacks that are seen and one that is not, and of every control."""
+    attacks = {
+        "FGSM": Planned("FGSM", {"epsilons": 20}),
+        "PGD": Planned("PGD", {"epsilon": 0.2, "steps": 5, "rel_stepsize": 0.3}),
+        "Random": Planned("Random", unseen=True),
+    }
+    case = Case("digits", None, attacks, sources=60, clean=60, per_class=40, batch=64)
+    return Gathering("signs", case, 0).seen((SIGNS,))

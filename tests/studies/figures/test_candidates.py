@@ -5,42 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detection.cases import Case, Planned
-from detection.gather import Gathering
 from detection.product import reader
-from detection.seen import Seen
-from detection.signs import SIGNS, TRIED
+from detection.signs import TRIED
 from effpath.detect import CombinedSurprise
 from effpath.detect.signs.profiles import PROFILES
 from figures import FIGURES, candidates
 
-CASE = Case(
-    "digits", None,
-    {
-        "FGSM": Planned("FGSM", {"epsilons": 20}),
-        "PGD": Planned("PGD", {"epsilon": 0.2, "steps": 5, "rel_stepsize": 0.3}),
-        "Random": Planned("Random", unseen=True),
-    },
-    sources=60, clean=60, per_class=40, batch=64,
-)  # fmt: skip
-PLACE = "unusual activity in one place"
+MARGIN = "fits another class too well"
 
 
 @pytest.fixture(scope="module")
-def seen(cache) -> Seen:
-    return Gathering("candidates", CASE, 0).seen((SIGNS,))
-
-
-@pytest.fixture(scope="module")
-def table(seen) -> dict:
-    return candidates.measure(seen)
+def table(signs_seen) -> dict:
+    return candidates.measure(signs_seen)
 
 
 def test_no_sign_on_trial_is_in_the_default(table) -> None:
     titles = {title for name in table["signs"] for title in name.split(" / ")}
     assert titles == {title for sign in TRIED for title in sign.says}
     assert not titles & {*PROFILES["standard"].says}
-    assert PLACE in table["signs"]
+    assert MARGIN in table["signs"]
 
 
 def test_what_a_sign_adds_is_the_difference_from_the_default_without_it(table) -> None:
@@ -54,34 +37,25 @@ def test_what_a_sign_adds_is_the_difference_from_the_default_without_it(table) -
     assert any(row["added"]["all"] != [0, 0, 0] for row in table["signs"].values())
 
 
-def test_a_sign_is_judged_alone_where_its_suspicious_end_is_known(table, seen) -> None:
+def test_a_sign_is_judged_alone_where_its_suspicious_end_is_known(table, signs_seen) -> None:
     assert {name for name, row in table["signs"].items() if "alone" not in row} == {
         " / ".join(sign.says) for sign in TRIED if not sign.direction
     }
-    clean, attacked = (reader([PLACE])(seen.groups[name])[:, 0] for name in ("clean", "Random"))
+    clean, attacked = (reader([MARGIN])(signs_seen.groups[name])[:, 0] for name in ("clean", "Random"))
     wanted = (attacked[:, None] > clean).mean() + (attacked[:, None] == clean).mean() / 2
-    low, high = table["auc"][f"{PLACE}, alone"]["Random"][1:]
+    low, high = table["auc"][f"{MARGIN}, alone"]["Random"][1:]
     assert low - 0.05 <= wanted <= high + 0.05
 
 
-def test_with_a_sign_the_default_combines_one_column_more(seen) -> None:
-    says = [*PROFILES["standard"].says, PLACE]
-    model = CombinedSurprise("standard").fit(reader(says)(seen.groups["clean"]))
+def test_with_a_sign_the_default_combines_one_column_more(signs_seen) -> None:
+    says = [*PROFILES["standard"].says, MARGIN]
+    model = CombinedSurprise("standard").fit(reader(says)(signs_seen.groups["clean"]))
     assert model.n_features_in_ == len(PROFILES["standard"].says) + 1
 
 
-def test_the_shipped_floor_is_the_default_and_lower_ones_are_others(table) -> None:
-    assert len(table["floors"]) == 2 * len(candidates.FLOORS)
-    shipped = CombinedSurprise().floor
-    assert candidates.FLOORS[0] == shipped
-    for name, same in ((f"floor {shipped:g}", "standard"), (f"{PLACE}, floor {shipped:g}", PLACE)):
-        assert table["auc"][name] == table["auc"][same]
-    assert table["auc"]["floor 0.1"] != table["auc"]["standard"]
-
-
-def test_the_share_of_controls_that_is_flagged_stands_beside(table, seen) -> None:
+def test_the_share_of_controls_that_is_flagged_stands_beside(table, signs_seen) -> None:
     assert set(table["flagged"]) == {"standard", *table["signs"]}
-    assert all(set(shares) == {"clean", *seen.controls} for shares in table["flagged"].values())
+    assert all(set(shares) == {"clean", *signs_seen.controls} for shares in table["flagged"].values())
     (panel,) = FIGURES["candidates"].panels({"digits": table})
     assert [series.label for series in panel.series] == ["all", "strong"]  # nothing of patches here
     assert [len(series.values) for series in panel.series] == [len(table["signs"])] * 2

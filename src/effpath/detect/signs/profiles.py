@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from effpath.detect.signs.auxiliary import AuxiliaryNetwork
 from effpath.detect.signs.bit_depth import BitDepth
+from effpath.detect.signs.forward_concentration import ForwardConcentration
 from effpath.detect.signs.forward_frequency import ForwardMargin, ForwardTypicality
 from effpath.detect.signs.forward_sets import ForwardSets
 from effpath.detect.signs.jpeg import JPEG
@@ -79,7 +80,7 @@ class Profile:
 
 LATE = 1 / 3
 """The share of the layers that the walk of ``fast`` covers."""
-_FORWARD = (ForwardSets(), ForwardTypicality(), ForwardMargin())
+_FORWARD = (ForwardSets(), ForwardTypicality(), ForwardMargin(), ForwardConcentration())
 _PIXELS = (UnusualPixels(), Surroundings(), SecondOpinion())
 PROFILES = {
     profile.name: profile
