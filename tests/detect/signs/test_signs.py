@@ -212,8 +212,8 @@ class TestForwardSets(LayerSignContract):
         left = known.classes != first
         layers = {name: counted[left] for name, counted in known.counts.items()}
         fewer = replace(known, classes=known.classes[left], images=known.images[left], counts=layers)
+        seen = replace(look(ForwardSets()), reference=fewer)
         for sign in (ForwardSets(), ForwardTypicality(), ForwardMargin(), ForwardConcentration()):
-            seen = replace(look(sign), reference=fewer)
             np.testing.assert_array_equal(np.isnan(sign.columns(seen)[:, 0]), seen.predicted == first)
 
 
@@ -449,11 +449,10 @@ class TestCollecting:
         whole = collect(graph(), reader, pixels, own=True)
         seen = looked(reader, pixels, whole, left_out=True)
         own, shares = sets_of(recorded), channel_shares(seen)
-        outside, usual, far = (
-            sign.columns(seen)[:, 0] for sign in (ForwardSets(), ForwardTypicality(), Neighbours())
+        outside, usual, together, far = (
+            sign.columns(seen)[:, 0]
+            for sign in (ForwardSets(), ForwardTypicality(), ForwardConcentration(), Neighbours())
         )
-        placing = contract.reader_of(ForwardConcentration())
-        together = ForwardConcentration().columns(looked(placing, pixels, whole, left_out=True))[:, 0]
         for row, label in enumerate(seen.predicted):
             others = np.flatnonzero((seen.predicted == label) & (np.arange(30) != row))
             unions = {name: sets[others].any(0) for name, sets in own.items()}

@@ -25,7 +25,6 @@ class ForwardConcentration(ForwardSign):
 
     name = "forward concentration"
     says = ("unusual activity in one place",)
-    needs = frozenset({"forward sets", "places"})
 
     def layers(self, header: Header, walked: Sequence[str]) -> tuple[str, ...]:
         """Return the layers of the sample whose neurons lie in places."""

@@ -50,9 +50,7 @@ class SignReader:
         """Return what reads a profile; OptionError where class paths lack the use counts that a sign asks for."""
         walked = late_part(class_paths, profile.late)
         likelihood = PathLikelihood(walked) if profile.wants("likelihood") else None
-        sample = Sample({})
-        if profile.wants("forward sets"):
-            sample = Sample.of(class_paths.header, places=profile.wants("places"))
+        sample = Sample.of(class_paths.header) if profile.wants("forward sets") else Sample({})
         return cls(profile, class_paths, walked, likelihood, sample, auxiliary)
 
     def batches(

@@ -32,15 +32,12 @@ class Sample:
     positions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, header: Header, *, places: bool = False) -> Sample:
-        """Choose of the first half of the layers: `LAYERS` at most, evenly spread, and `NEURONS` of each.
-
-        ``places``: say where they lie, too.
-        """
+    def of(cls, header: Header) -> Sample:
+        """Choose of the first half of the layers: `LAYERS` at most, evenly spread, and `NEURONS` of each."""
         ids = {name: drawn(header.universe("neurons", name), NEURONS) for name in sampled_layers(header)}
         located = {
             name: header.layer(name).window.locate(torch.from_numpy(ids[name]))[1].numpy()
-            for name in (layers_in_places(header) if places else ())
+            for name in layers_in_places(header)
         }
         return cls(ids, located)
 

@@ -32,8 +32,8 @@ class Sign(ABC):
         passes: forward passes that it takes beside that one.
         walks: 1 where it reads the path, from the one walk that all signs share.
         needs: what it compares images with: the use counts of class paths (``"likelihood"``), or what is collected
-            from clean images (``"forward sets"``, ``"neighbours"``, ``"pixels"``, see `Reference`); where the
-            neurons of a `Sample` lie (``"places"``); or another network (``"auxiliary network"``).
+            from clean images (``"forward sets"``, ``"neighbours"``, ``"pixels"``, see `Reference`); or another
+            network (``"auxiliary network"``).
     """
 
     name: str
