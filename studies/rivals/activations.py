@@ -116,9 +116,9 @@ def layer_values(
     return [np.concatenate(part) for part in parts]
 
 
-def activation_with_gradient(graph: Graph, images: Tensor, name: str) -> Tensor:
-    """Return a node's value as a differentiable function of the images."""
-    return graph.run(images, [name], change=lambda _, value: value)[name]
+def activations_with_gradient(graph: Graph, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return nodes' values as differentiable functions of the images."""
+    return graph.run(images, names, change=lambda _, value: value)
 
 
 def as_array(values: Tensor) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from effpath.graph import Graph
 from rivals.activations import (
     Floats,
     Output,
-    activation_with_gradient,
+    activations_with_gradient,
     as_array,
     channel_means,
     layer_values,
@@ -74,19 +76,29 @@ class Mahalanobis:
         return cls(graph, tuple(layers), tuple(fit_gaussians(layer, labels.numpy()) for layer in values), epsilon)
 
     def measure(self, images: Tensor) -> Floats:
-        columns = [
-            over_batches(self.graph, images, lambda batch, at=at: as_array(self._distance(batch, *at)))
-            for at in zip(self.layers, self.gaussians, strict=True)
-        ]
+        return over_batches(self.graph, images, self._distances)
+
+    def _distances(self, batch: Tensor) -> Floats:
+        """Return the distances [n, layers] of a batch; all layers' slopes are of one forward pass."""
+        columns = []
+        for (output, gaussians), moved in zip(self._at, self._moved(batch), strict=True):
+            found = self.graph.run(moved, [output.node])[output.node]
+            columns.append(as_array(gaussians.distance(channel_means(found, output))))
         return np.stack(columns, axis=1)
 
-    def _distance(self, batch: Tensor, output: Output, gaussians: Gaussians) -> Tensor:
-        if self.epsilon:
-            with torch.enable_grad():
-                pixels = batch.clone().requires_grad_()
-                activation = activation_with_gradient(self.graph, pixels, output.node)
-                total = gaussians.distance(channel_means(activation, output)).sum()
-                (slope,) = torch.autograd.grad(total, pixels)
-            batch = batch - self.epsilon * slope.sign()
-        found = self.graph.run(batch, [output.node])[output.node]
-        return gaussians.distance(channel_means(found, output))
+    def _moved(self, batch: Tensor) -> Iterator[Tensor]:
+        """Yield the batch moved by ε for each layer."""
+        if not self.epsilon:
+            yield from repeat(batch, len(self.layers))
+            return
+        with torch.enable_grad():
+            pixels = batch.clone().requires_grad_()
+            values = activations_with_gradient(self.graph, pixels, [output.node for output in self.layers])
+            totals = [gaussians.distance(channel_means(values[o.node], o)).sum() for o, gaussians in self._at]
+        for total in totals:
+            (slope,) = torch.autograd.grad(total, pixels, retain_graph=True)
+            yield batch - self.epsilon * slope.sign()
+
+    @property
+    def _at(self) -> list[tuple[Output, Gaussians]]:
+        return list(zip(self.layers, self.gaussians, strict=True))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.graph import Graph
-from rivals.activations import Floats, logits, probabilities
+from rivals.activations import Floats, batches, logits, probabilities
 
 BORNE = 0.9  # share of clean images whose class a squeezer must leave as it is
 
@@ -45,7 +45,15 @@ class FeatureSqueezing:
         predicted = logits(graph, drawn).argmax(1)
 
         def borne(squeeze: Callable[[Tensor], Tensor]) -> bool:
-            return float((logits(graph, squeeze(drawn)).argmax(1) == predicted).mean()) >= BORNE
+            """Say whether enough images keep their class; no longer look once too many have lost it."""
+            lost, looked = 0, 0
+            for batch in batches(graph, drawn):
+                before = predicted[looked : looked + len(batch)]
+                lost += int((logits(graph, squeeze(batch)).argmax(1) != before).sum())
+                looked += len(batch)
+                if lost > (1 - BORNE) * len(drawn):
+                    return False
+            return True
 
         by_bits = [partial(reduce_bits, bits=bits) for bits in range(1, 9)]
         fewest = next((squeeze for squeeze in by_bits if borne(squeeze)), by_bits[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ from rivals import RIVALS, Rival, pid, transformations
 from rivals.activations import (
     SPREAD,
     Output,
-    activation_with_gradient,
+    activations_with_gradient,
     channel_means,
     hidden_outputs,
     layer_values,
@@ -129,7 +130,8 @@ def test_a_layer_whose_output_is_added_to_something_is_read_itself() -> None:
 def test_the_gradient_of_an_activation_is_that_of_the_network() -> None:
     images = fresh(3).clone().requires_grad_()
     wanted = torch.autograd.grad(digits_net.model()(images)[:, 2].sum(), images)[0]
-    logits = activation_with_gradient(digits_net.graph(), images, digits_net.graph().logits)
+    graph = digits_net.graph()
+    logits = activations_with_gradient(graph, images, [graph.logits])[graph.logits]
     torch.testing.assert_close(torch.autograd.grad(logits[:, 2].sum(), images)[0], wanted)
 
 
@@ -236,6 +238,14 @@ def test_a_channel_that_never_varies_has_no_part_in_the_distance() -> None:
         with_it.distance(torch.from_numpy(dead) + torch.tensor([0, 0, 0, 5.0])).numpy(),
         without.distance(torch.from_numpy(values)).numpy(),
     )
+
+
+def test_each_layer_s_distance_is_what_it_is_alone() -> None:
+    whole = Mahalanobis.fit(digits_net.graph(), *train())
+    pairs = zip(whole.layers, whole.gaussians, strict=True)
+    alone = [replace(whole, layers=(layer,), gaussians=(one,)).measure(fresh()) for layer, one in pairs]
+    assert len(alone) > 2
+    np.testing.assert_allclose(whole.measure(fresh()), np.concatenate(alone, axis=1), rtol=1e-9)
 
 
 def test_the_first_step_of_mahalanobis_lowers_the_distance() -> None:
