@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effpath.detect.signs.passes import images_that_suit
 from effpath.errors import InputError
 from effpath.graph import Graph
 from effpath.rules import plan_for
@@ -22,6 +23,7 @@ NONLINEARITIES = {
     "relu6", "selu", "sigmoid", "silu", "softplus", "tanh", "threshold",
 }  # fmt: skip
 WHOLE = 1 << 13  # a layer with more values per image is averaged over its places where distances are taken
+TOGETHER = 128  # images of small networks
 SPREAD = 12  # layers at most where each of them costs memory or further passes
 
 
@@ -67,9 +69,10 @@ def hidden_outputs(graph: Graph) -> list[Output]:
     return found
 
 
-def batches(graph: Graph, images: Tensor, size: int = 128) -> Iterator[Tensor]:
-    """Yield the images, checked, as many at a time as the network takes."""
-    yield from graph.check_images(images).split(size if graph.batched else 1)
+def batches(graph: Graph, images: Tensor) -> Iterator[Tensor]:
+    """Yield the images, checked, as many at a time as the network takes and suit the memory."""
+    suit = min(TOGETHER, images_that_suit(graph))
+    yield from graph.check_images(images).split(suit if graph.batched else 1)
 
 
 def over_batches(graph: Graph, images: Tensor, values: Callable[[Tensor], Floats]) -> Floats:

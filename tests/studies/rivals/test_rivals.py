@@ -25,6 +25,7 @@ from detection.cases import Case, Planned
 from detection.gather import gather
 from effpath.attacks import attack
 from effpath.detect.classifiers import is_clean_only, suspicion
+from effpath.detect.signs import passes
 from effpath.detect.signs.bit_depth import reduce_bits
 from effpath.detect.signs.jpeg import jpeg
 from effpath.detect.signs.resize_and_pad import resize_and_pad
@@ -36,9 +37,11 @@ from rivals.activations import (
     SPREAD,
     Output,
     activations_with_gradient,
+    batches,
     channel_means,
     hidden_outputs,
     layer_values,
+    logits,
     outputs,
     rows,
     spread_outputs,
@@ -131,8 +134,16 @@ def test_the_gradient_of_an_activation_is_that_of_the_network() -> None:
     images = fresh(3).clone().requires_grad_()
     wanted = torch.autograd.grad(digits_net.model()(images)[:, 2].sum(), images)[0]
     graph = digits_net.graph()
-    logits = activations_with_gradient(graph, images, [graph.logits])[graph.logits]
-    torch.testing.assert_close(torch.autograd.grad(logits[:, 2].sum(), images)[0], wanted)
+    values = activations_with_gradient(graph, images, [graph.logits])[graph.logits]
+    torch.testing.assert_close(torch.autograd.grad(values[:, 2].sum(), images)[0], wanted)
+
+
+def test_as_many_images_run_together_as_suit_the_memory(monkeypatch) -> None:
+    graph, images = digits_net.graph(), fresh(7)
+    whole = logits(graph, images)
+    monkeypatch.setattr(passes, "CACHED", 3 * graph.largest_bytes)
+    assert [len(batch) for batch in batches(graph, images)] == [3, 3, 1]
+    np.testing.assert_allclose(logits(graph, images), whole, atol=1e-4)
 
 
 def test_of_a_deep_network_layers_are_spread_from_the_first_to_the_last() -> None:

@@ -136,16 +136,16 @@ def images_at_a_time(graph: Graph, changes: int, batch_size: int | None = None) 
         OptionError: a batch size below 1.
     """
     if batch_size is None:
-        return min(TOGETHER, PARTS * _together(graph, 1 + changes))
+        return min(TOGETHER, PARTS * images_that_suit(graph, 1 + changes))
     return images_together(1, batch_size)
 
 
 def _parts(graph: Graph, pixels: Tensor, ways: int) -> Iterator[Tensor]:
     """Cut images into parts that run together with so many versions of each."""
-    yield from torch.chunk(pixels, -(-len(pixels) // _together(graph, ways)))
+    yield from torch.chunk(pixels, -(-len(pixels) // images_that_suit(graph, ways)))
 
 
-def _together(graph: Graph, ways: int) -> int:
+def images_that_suit(graph: Graph, ways: int = 1) -> int:
     """Return how many images run together, in so many versions each; one at least."""
     if graph.device.type == "cpu":
         return max(1, CACHED // (ways * graph.largest_bytes))
