@@ -9,13 +9,14 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import cycle, groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from PIL import Image
@@ -30,11 +31,14 @@ COLOURS = {
     "CDRP, boosting": "tab:pink", "max softmax": "grey", "energy": "silver",
     "synapses": "tab:blue", "neurons": "tab:orange", "weights": "tab:green",
 }  # fmt: skip
-"""Of detectors and of levels, the same in every figure; other labels take those of a palette in their order."""
+"""Of detectors and of levels, the same in every figure; other labels take what is left of `PALETTE`, in order."""
+_TWENTY = colormaps["tab20"].colors  # dark and light in turn
+PALETTE = tuple(colour for colour in (*_TWENTY[::2], *_TWENTY[1::2]) if max(colour) > min(colour))  # no greys
 LOG_DENSITY = "density (logarithmic scale)"
 MARKED = {"marker": "o"}  # of curves with few places
 WORDY = 100  # values of a series at most that are put in words
 TICKS = 12  # names along an axis at most
+SHADE = "0.94"  # of every other line of points
 NUMBERED = 30  # columns of a matrix whose squares have their numbers in them, at most
 
 
@@ -139,7 +143,10 @@ def intervals(panels: Sequence[Panel], file: Path, columns: int = 1) -> None:
     width, left = 4.5 if columns < 3 else 2.0, attrgetter("names")
     for axes, panel, colours in _frames(panels, file, columns, width, height, names=left, sharex=columns > 2):
         lines = np.arange(len(panel.names))[::-1]
-        shifts = np.linspace(0.3, -0.3, len(panel.series)) * (_crowded(panel) and len(panel.series) > 1)
+        several = _crowded(panel) and len(panel.series) > 1
+        shifts = np.linspace(0.3, -0.3, len(panel.series)) * several
+        for line in lines[::2] if several else ():
+            axes.axhspan(line - 0.5, line + 0.5, color=SHADE, linewidth=0, zorder=-1)
         for series, shift in zip(panel.series, shifts, strict=True):
             value, low, high = series.table
             how = {"color": colours[series.label], "fmt": "o", "markersize": 3, "elinewidth": 0.9, **series.style}
@@ -251,9 +258,9 @@ def _frames(
     figure = Figure(figsize=(width * across + (1.5 if names else 0.5), sum(heights) + 0.4), layout="constrained")
     grid = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights, **shared)
     labels = dict.fromkeys(series.label for panel in panels for series in panel.series)
-    others = [label for label in labels if label not in COLOURS]
-    palette = colormaps["tab10" if len(others) <= 10 else "tab20"].colors
-    colours = {**COLOURS, **{label: palette[place % len(palette)] for place, label in enumerate(others)}}
+    colours = {label: to_rgb(COLOURS[label]) for label in labels if label in COLOURS}
+    free = cycle(colour for colour in PALETTE if colour not in colours.values())
+    colours |= {label: next(free) for label in labels if label not in colours}
     for row, line in zip(grid, lines, strict=True):
         for axes in row[len(line) :]:
             axes.set_axis_off()

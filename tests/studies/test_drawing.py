@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from drawing import Panel, Series, clouds, curves, in_words, intervals, matrices
 
@@ -89,6 +90,16 @@ def test_a_box_is_drawn_from_whisker_to_whisker_and_said_by_its_median(tmp_path,
     heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     assert {0.1, 0.9, 0.2, 0.6} <= set(heights.tolist())
     assert any(set(line.get_xdata()) == {1.5} for line in axes.lines)
+
+
+def test_series_of_one_figure_differ_in_colour_and_every_other_line_is_shaded(tmp_path, monkeypatch) -> None:
+    labels = ["linear", "surprise", *(f"another {place}" for place in range(12))]
+    panel = Panel("many", [Series(label, [0.5, 0.6, 0.7]) for label in labels], ["a", "b", "c"])
+    (axes,) = frames_of(intervals, [panel], tmp_path, monkeypatch)
+    points = {to_rgb(bars.lines[0].get_color()) for bars in axes.containers}
+    assert len(points) == len(labels)
+    assert {to_rgb("tab:red"), to_rgb("tab:blue")} <= points
+    assert [(patch.get_y(), patch.get_height()) for patch in axes.patches] == [(1.5, 1), (-0.5, 1)]
 
 
 def test_many_squares_have_a_scale_instead_of_numbers_and_only_names_are_marked(tmp_path, monkeypatch) -> None:
