@@ -51,7 +51,7 @@ class FeatureSqueezing:
                 before = predicted[looked : looked + len(batch)]
                 lost += int((logits(graph, squeeze(batch)).argmax(1) != before).sum())
                 looked += len(batch)
-                if lost > (1 - BORNE) * len(drawn):
+                if (len(drawn) - lost) / len(drawn) < BORNE:
                     return False
             return True
 
