@@ -14,6 +14,7 @@ from torch import Tensor
 from effpath.detect.signs.passes import images_that_suit
 from effpath.errors import InputError
 from effpath.graph import Graph
+from effpath.graph.inputs import TOGETHER
 from effpath.rules import plan_for
 
 Floats = NDArray[np.float64]
@@ -23,7 +24,6 @@ NONLINEARITIES = {
     "relu6", "selu", "sigmoid", "silu", "softplus", "tanh", "threshold",
 }  # fmt: skip
 WHOLE = 1 << 13  # a layer with more values per image is averaged over its places where distances are taken
-TOGETHER = 128  # images of small networks
 SPREAD = 12  # layers at most where each of them costs memory or further passes
 
 
